@@ -1,0 +1,66 @@
+"""Who plays while recording: random held actions, a ball follower, and a mixture of the two by segments.
+
+A world model learns from what it sees: random play shows every action in every situation, following the ball
+shows rallies. Neither alone does both.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Policy(Protocol):
+    def act(self, boxes: np.ndarray | None) -> int:
+        """Action id for the state whose object boxes [O, 4] these are (None: unknown)."""
+
+
+class HeldRandom:
+    """Uniformly random actions, each held for a geometric number of decisions with mean `hold`."""
+
+    def __init__(self, num_actions: int, hold: float, rng: np.random.Generator):
+        self.num_actions, self.hold, self.rng = num_actions, hold, rng
+        self.left = 0
+
+    def act(self, boxes: np.ndarray | None) -> int:
+        if self.left == 0:
+            self.action = int(self.rng.integers(self.num_actions))
+            self.left = int(self.rng.geometric(1 / self.hold))
+        self.left -= 1
+        return self.action
+
+
+class FollowBall:
+    """Moves the player's paddle to the ball's height; with probability `noise` a random action instead.
+
+    The point of the paddle that is aimed at changes now and then: the ball leaves at the angle of where it hits.
+    While there is no ball to follow, the random policy plays.
+    """
+
+    def __init__(self, up: int, down: int, stay: int, noise: float, fallback: HeldRandom, rng: np.random.Generator):
+        self.up, self.down, self.stay, self.noise, self.fallback, self.rng = up, down, stay, noise, fallback, rng
+        self.aim = 0.0
+
+    def act(self, boxes: np.ndarray | None) -> int:
+        ball, player = boxes[0], boxes[1]
+        if ball[2] < 0 or ball[1] <= 0 or self.rng.random() < self.noise:
+            return self.fallback.act(boxes)
+        if self.rng.random() < 0.05:
+            self.aim = float(self.rng.uniform(-6, 6))  # screen pixels; the paddle is 16 high
+        distance = (ball[0] + ball[1] - player[0] - player[1]) / 2 + self.aim
+        if abs(distance) < 4:
+            return self.stay
+        return self.down if distance > 0 else self.up
+
+
+class Mixture:
+    """Draws one of two policies for every segment of `segment` decisions: `first` with probability `share`."""
+
+    def __init__(self, first: Policy, second: Policy, share: float, segment: int, rng: np.random.Generator):
+        self.first, self.second, self.share, self.segment, self.rng = first, second, share, segment, rng
+        self.decisions = 0
+
+    def act(self, boxes: np.ndarray | None) -> int:
+        if self.decisions % self.segment == 0:
+            self.current = self.first if self.rng.random() < self.share else self.second
+        self.decisions += 1
+        return self.current.act(boxes)

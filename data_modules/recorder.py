@@ -1,0 +1,118 @@
+"""Records episodes of an environment into the train, validation and test files.
+
+Each episode draws its randomness from (seed, split, number of the episode), so a recording is the same bytes
+again for the same settings, and the splits share no episode.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from data_modules.atari_objects import visible_centres
+from data_modules.environments import Box, ScreenEnvironment
+from data_modules.episode_file import EpisodeWriter
+from data_modules.policies import FollowBall, HeldRandom, Mixture, Policy
+from data_modules.resize import AreaResize
+from data_modules.seeding import mix
+from genie.errors import UserError
+
+SPLITS = ("train", "val", "test")
+BATCH_FRAMES = 64  # frames resized and written at a time: memory stays small, products are large enough to be fast
+
+
+class EpisodeRecorder:
+    """Plays one environment and writes episode files of `image_size` (H, W).
+
+    `crop`: (top, bottom, left, right) of the screen, None for all of it. `max_episode_steps`: a longer episode is cut.
+    `policy`: settings `hold`, `follow_share`, `follow_noise`, `segment` (see `policies.py`).
+    """
+
+    def __init__(
+        self,
+        environment: ScreenEnvironment,
+        image_size: tuple[int, int],
+        crop: Box | None,
+        fps: float | None,
+        max_episode_steps: int,
+        policy: dict,
+        seed: int,
+    ):
+        if len(image_size) != 2 or not all(isinstance(size, int) and size > 0 for size in image_size):
+            raise UserError(f"image_size={list(image_size)} must be two positive whole numbers, [height, width]")
+        height, width = environment.screen_size
+        top, bottom, left, right = crop = tuple(crop or (0, height, 0, width))
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise UserError(
+                f"crop={list(crop)} (top, bottom, left, right) is not inside the {height}x{width} screen of {environment.id}"
+            )
+        if max_episode_steps < 1:
+            raise UserError(f"max_episode_steps={max_episode_steps} must be at least 1")
+        self.environment, self.image_size, self.crop = environment, tuple(image_size), crop
+        self.fps = environment.frame_rate() if fps is None else float(fps)
+        self.max_episode_steps, self.policy_settings, self.seed = max_episode_steps, policy, seed
+        self.resize = AreaResize((bottom - top, right - left), self.image_size)
+
+    def _policy(self, rng: np.random.Generator) -> Policy:
+        settings, actions = self.policy_settings, self.environment.actions
+        random = HeldRandom(len(actions), settings["hold"], rng)
+        # Only Pong is followed: its paddle goes up with RIGHT and down with LEFT.
+        follows = self.environment.object_names == ["ball", "player", "enemy"]
+        if not follows or settings["follow_share"] == 0 or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
+            return random
+        up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
+        follow = FollowBall(up, down, stay, settings["follow_noise"], random, rng)
+        return Mixture(follow, random, settings["follow_share"], settings["segment"], rng)
+
+    def record(self, path: str | Path, split: str, num_frames: int, progress: Callable[[int], None]) -> None:
+        """Writes `num_frames` frames to `path`; the last episode is cut when they are reached.
+
+        `progress` is called with the number of new frames. The file appears when it is complete.
+        """
+        environment = self.environment
+        with EpisodeWriter(
+            path, self.image_size, environment.id, self.fps, environment.action_meanings, environment.object_names
+        ) as writer:
+            episode = 0
+            while writer.num_frames < num_frames:
+                seeds = (self.seed, SPLITS.index(split), episode)
+                self._episode(writer, seeds, num_frames - writer.num_frames, progress)
+                episode += 1
+
+    def _episode(self, writer: EpisodeWriter, seeds: tuple[int, ...], max_frames: int, progress) -> None:
+        environment = self.environment
+        policy = self._policy(np.random.default_rng(mix(*seeds, 1)))
+        screen = environment.reset(seed=mix(*seeds, 0) % 2**31)
+        max_steps = min(self.max_episode_steps, max_frames - 1)
+        rows: list[tuple] = []
+        step, ended = 0, max_steps == 0
+        while not ended:
+            boxes = environment.boxes()
+            action = policy.act(boxes)
+            next_screen, reward, terminal, truncated = environment.step(action)
+            step += 1
+            truncated = (truncated or step >= max_steps) and not terminal
+            rows.append((screen, boxes, action, reward, terminal, truncated))
+            screen, ended = next_screen, terminal or truncated
+            if len(rows) == BATCH_FRAMES:
+                self._write(writer, rows, progress)
+        rows.append((screen, environment.boxes(), 0, 0.0, False, False))  # the final observation
+        self._write(writer, rows, progress)
+        writer.end_episode()
+
+    def _write(self, writer: EpisodeWriter, rows: list[tuple], progress) -> None:
+        top, bottom, left, right = self.crop
+        screens, boxes, actions, rewards, terminals, truncations = zip(*rows, strict=True)
+        columns = {
+            "frames": self.resize(np.stack([screen[top:bottom, left:right] for screen in screens])),
+            "actions": np.asarray(actions, dtype=np.int64),
+            "rewards": np.asarray(rewards, dtype=np.float32),
+            "terminals": np.asarray(terminals, dtype=np.bool_),
+            "truncations": np.asarray(truncations, dtype=np.bool_),
+        }
+        if writer.object_names:
+            field = self.environment.field
+            columns["objects"] = np.stack([visible_centres(b, field, self.crop, self.image_size) for b in boxes])
+        writer.append(**columns)
+        progress(len(rows))
+        rows.clear()
