@@ -12,7 +12,7 @@ import numpy as np
 from data_modules.atari_objects import visible_centres
 from data_modules.environments import Box, ScreenEnvironment
 from data_modules.episode_file import EpisodeWriter
-from data_modules.policies import FollowBall, HeldRandom, Mixture, Policy
+from data_modules.policies import FollowBall, HeldRandom, Mixture, Policy, pushing_a_wall
 from data_modules.resize import AreaResize
 from data_modules.seeding import mix
 from genie.errors import UserError
@@ -25,7 +25,7 @@ class EpisodeRecorder:
     """Plays one environment and writes episode files of `image_size` (H, W).
 
     `crop`: (top, bottom, left, right) of the screen, None for all of it. `max_episode_steps`: a longer episode is cut.
-    `policy`: settings `hold`, `follow_share`, `follow_noise`, `segment` (see `policies.py`).
+    `policy`: settings `hold`, `push_walls`, `follow_share`, `follow_noise`, `segment` (see `policies.py`).
     """
 
     def __init__(
@@ -54,13 +54,14 @@ class EpisodeRecorder:
         self.resize = AreaResize((bottom - top, right - left), self.image_size)
 
     def _policy(self, rng: np.random.Generator) -> Policy:
-        settings, actions = self.policy_settings, self.environment.actions
-        random = HeldRandom(len(actions), settings["hold"], rng)
-        # Only Pong is followed: its paddle goes up with RIGHT and down with LEFT.
-        follows = self.environment.object_names == ["ball", "player", "enemy"]
-        if not follows or settings["follow_share"] == 0 or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
-            return random
+        settings, environment = self.policy_settings, self.environment
+        actions = environment.actions
+        # Only Pong is understood: RIGHT moves its paddle up and LEFT down.
+        if environment.object_names != ["ball", "player", "enemy"] or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
+            return HeldRandom(len(actions), settings["hold"], rng)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
+        blocked = None if settings["push_walls"] else pushing_a_wall(up, down, *environment.field[:2])
+        random = HeldRandom(len(actions), settings["hold"], rng, blocked)
         follow = FollowBall(up, down, stay, settings["follow_noise"], random, rng)
         return Mixture(follow, random, settings["follow_share"], settings["segment"], rng)
 
