@@ -1,0 +1,41 @@
+"""Writing a file so that it is there whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def replacing(path: str | Path, mode: str = "wb", **open_arguments) -> Iterator[IO]:
+    """Opens a temporary file beside `path`; on a normal exit it is synced and takes the place of `path` in one move."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")
+    try:
+        with open(temporary, mode, **open_arguments) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Deletes temporary files that a killed process left in `folder`."""
+    for leftover in folder.glob(f".*{TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)

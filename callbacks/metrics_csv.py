@@ -1,0 +1,85 @@
+"""metrics.csv: one row each time something was logged. Lightning's own logger deletes the file when a run goes on.
+
+Columns: `step` (optimizer steps done, so the last row of a run of 300 steps says 300), `epoch`, then the metrics in
+the order in which they first came; a cell is empty where a row has no such value. Floats are written in full, so two
+runs can be compared bit for bit.
+"""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from callbacks.files import replacing
+
+
+class MetricsCSV(Logger):
+    """Appends to `path`. Rows of a former run that lie after `resume_step` are removed; None: all of them."""
+
+    def __init__(self, path: Path, resume_step: int | None = None):
+        super().__init__()
+        self.path = Path(path)
+        rows = [] if resume_step is None else [row for row in read_metrics(self.path) if row["step"] <= resume_step]
+        self.columns = ["step", *dict.fromkeys(name for row in rows for name in row if name != "step")]
+        self._rewrite(rows)
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> int:
+        return 0
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: they are in config.yaml beside the file."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        row = {"step": step + 1, **metrics}  # Lightning counts from 0
+        new = [name for name in row if name not in self.columns]
+        if new:
+            rows = read_metrics(self.path)
+            self.columns += new
+            self._rewrite([*rows, row])
+            return
+        with open(self.path, "a", newline="") as file:
+            file.write(self._lines([row]))
+
+    @rank_zero_only
+    def _rewrite(self, rows: list[dict[str, float]]) -> None:
+        with replacing(self.path, "w", newline="") as file:
+            file.write(",".join(self.columns) + "\n" + self._lines(rows))
+
+    def _lines(self, rows: list[dict[str, float]]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics.csv, each with the values it has; [] where there is no file. `step` and `epoch` are int."""
+    if not Path(path).exists():
+        return []
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # a killed run may leave half a line
+    return [{name: _number(name, value) for name, value in row.items() if value != ""} for row in rows]
+
+
+def last_values(path: Path) -> dict[str, float]:
+    """The newest value of every metric in a metrics.csv."""
+    values: dict[str, float] = {}
+    for row in read_metrics(path):
+        values |= row
+    return values
+
+
+def _number(name: str, value: str) -> float:
+    return int(value) if name in ("step", "epoch") else float(value)

@@ -1,0 +1,90 @@
+"""What every command shares: Hydra's main, and errors of one line instead of tracebacks.
+
+    @hydra_main("train")
+    def main(config: dict) -> float | None: ...
+
+A `UserError`, a misspelt key, an unknown choice, a wrong override: `error: <one line>` on stderr, exit code 2.
+Any other error inside the command keeps its traceback (without Hydra's frames), exit code 1. `debug=trace` or
+GENIE_TRACE=1 gives the full traceback of everything. The settings of Hydra itself are in conf/command_line.yaml.
+"""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import hydra
+import yaml
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genie.config_errors import explain, explain_value, group_options, one_line
+from genie.errors import UserError
+
+# Choices of a group, for the help texts.
+OmegaConf.register_new_resolver("options", lambda group: " | ".join(group_options(group)), replace=True)
+
+
+def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+    """Makes a function of the configuration conf/<config_name>.yaml a command.
+
+    The function gets the resolved configuration as plain containers, or the `DictConfig` with `resolve=False`.
+    What it returns is what a sweep (`--multirun`) optimises.
+    """
+
+    def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def task(cfg: DictConfig) -> Any:
+            try:
+                return function(to_plain(cfg) if resolve else cfg)
+            except (UserError, OmegaConfBaseException) as error:
+                if wants_trace():
+                    raise
+                fail(explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error))
+            except Exception as error:
+                if wants_trace():
+                    raise
+                traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+                sys.exit(1)
+
+        command = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)
+
+        @functools.wraps(function)
+        def main() -> None:
+            # Hydra then raises what went wrong instead of printing it and leaving.
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            try:
+                command()
+            except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+                # Only the composition raises these here: the command's own errors end in `task`.
+                if wants_trace():
+                    raise
+                fail(explain(error, config_name))
+            except KeyboardInterrupt:
+                if wants_trace():
+                    raise
+                print("interrupted", file=sys.stderr)
+                sys.exit(130)
+
+        return main
+
+    return decorate
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as dicts, lists and scalars, every `${...}` resolved. Raises OmegaConf's errors."""
+    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def wants_trace() -> bool:
+    """Whether the user asked for full tracebacks: also before a configuration exists."""
+    return os.environ.get("GENIE_TRACE", "") not in ("", "0") or "debug=trace" in sys.argv[1:]
+
+
+def fail(message: str) -> NoReturn:
+    """`error: <message>` on stderr, exit code 2: a mistake of the user."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,98 @@
+"""Errors of the configuration in one line that says what is wrong and lists what there is."""
+
+import difflib
+from importlib.resources import files
+
+import yaml
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+
+def group_options(group: str) -> list[str]:
+    """Names of the choices of a group in conf/ (of the main configurations for ""), sorted."""
+    entries = files("conf").joinpath(group).iterdir() if group else files("conf").iterdir()
+    return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
+
+
+def config_groups(config_name: str) -> list[str]:
+    """Groups that a main configuration and the configurations it includes name in their defaults list."""
+    text = files("conf").joinpath(f"{config_name}.yaml").read_text()
+    groups = []
+    for entry in yaml.safe_load(text).get("defaults", []):
+        if isinstance(entry, dict):
+            group = str(next(iter(entry))).split()[-1].lstrip("/")
+            groups += [] if group.startswith("hydra/") else [group]
+        elif entry != "_self_":
+            groups += config_groups(entry)
+    return groups
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """One line for the user about an error that Hydra or OmegaConf raised while it composed `config_name`."""
+    cause = error.__cause__
+    if isinstance(error, OverrideParseException):
+        reason = one_line(error.message.split("See https://")[0])
+        return f"cannot read the override {error.override!r} ({reason}); an override is key=value or group=choice"
+    if isinstance(error, MissingConfigException):
+        return _unknown_choice(error)
+    if isinstance(cause, ConfigKeyError) and cause.full_key and isinstance(cause.parent_node, DictConfig):
+        return _unknown_key(cause, config_name)
+    return explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error)
+
+
+def explain_value(error: OmegaConfBaseException) -> str:
+    """One line about a value of the composed configuration that cannot be had."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"'{error.full_key}' is not given: add {error.full_key}=..."
+    if isinstance(error, InterpolationKeyError):
+        reason = str(error).splitlines()[0]
+        return f"'{error.full_key}' takes its value from a key that is not there: {reason}"
+    return one_line(error)
+
+
+def one_line(error: Exception | str) -> str:
+    """The message with every run of white space, line ends included, as one space."""
+    return " ".join(str(error).split())
+
+
+def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(word, options, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(prefix + option for option in close)}?" if close else ""
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    options = list(error.options or group_options("" if not group else group))
+    if not group:
+        return f"there is no configuration {choice!r}{_did_you_mean(choice, options)} There is: {', '.join(options)}"
+    suggestion = _did_you_mean(choice, options)
+    return f"there is no {group}={choice}{suggestion} {group} is one of: {', '.join(options)}"
+
+
+def _unknown_key(error: ConfigKeyError, config_name: str) -> str:
+    parent, _, key = error.full_key.rpartition(".")
+    keys = sorted(str(name) for name in error.parent_node if name != "hydra")
+    if parent:
+        hint = _did_you_mean(key, keys, f"{parent}.")
+        return f"there is no key '{error.full_key}'{hint} Keys of {parent}: {', '.join(keys) or 'none'}"
+    names = sorted({*keys, *config_groups(config_name)})
+    hint = _did_you_mean(key, names) or _same_name_below(key, error.parent_node)
+    return f"there is no key or group '{key}'{hint} There is: {', '.join(names)}"
+
+
+def _same_name_below(key: str, root: DictConfig) -> str:
+    """`lr=1e-3` was meant as `optimizer.lr=1e-3`."""
+    found = [f"{name}.{key}" for name in root if name != "hydra" and _has(root, name, key)]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def _has(root: DictConfig, name: str, key: str) -> bool:
+    if OmegaConf.is_interpolation(root, name) or OmegaConf.is_missing(root, name):
+        return False
+    return isinstance(root[name], DictConfig) and key in list(root[name])
