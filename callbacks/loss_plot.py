@@ -1,0 +1,70 @@
+"""plots/loss.png: the curves of metrics.csv, one panel for each kind of metric."""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from callbacks.files import replacing
+from callbacks.metrics_csv import read_metrics
+
+NUM_COLUMNS = 3
+LOG_SCALE_RATIO = 20  # a curve that falls by more is unreadable on a linear axis
+
+
+class LossPlot(Callback):
+    """Draws the picture anew after each validation and at the end."""
+
+    def __init__(self, metrics: Path, picture: Path):
+        self.metrics, self.picture = metrics, picture
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            plot_metrics(self.metrics, self.picture)
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            plot_metrics(self.metrics, self.picture)
+
+
+def families(names: list[str]) -> dict[str, list[str]]:
+    """Metrics by panel: `train/psnr`, `val/psnr` and `val/psnr_background` share the panel "psnr".
+
+    A metric joins the shortest one that it prolongs by `_`; so a baseline is drawn beside what it is a baseline of.
+    """
+    bare = {name: name.split("/", 1)[-1] for name in names}
+    panels: dict[str, list[str]] = {}
+    for name, short in bare.items():
+        heads = [other for other in bare.values() if short == other or short.startswith(f"{other}_")]
+        panels.setdefault(min(heads, key=len), []).append(name)
+    # the loss first: it is what one looks for
+    return dict(sorted(panels.items(), key=lambda panel: panel[0] != "loss"))
+
+
+def plot_metrics(metrics: Path, picture: Path) -> None:
+    """Draws `metrics` (a metrics.csv) into the PNG `picture`, which appears whole. A file without rows gives none."""
+    rows = read_metrics(metrics)
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")))
+    if not names:
+        return
+    panels = families(names)
+    num_rows = -(-len(panels) // NUM_COLUMNS)
+    figure = Figure(figsize=(5 * min(len(panels), NUM_COLUMNS), 3.2 * num_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, (title, members) in enumerate(panels.items()):
+        axes = figure.add_subplot(num_rows, min(len(panels), NUM_COLUMNS), index + 1)
+        values = []
+        for name in members:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            steps, heights = zip(*points, strict=True)
+            axes.plot(steps, heights, label=name, linewidth=1, marker="." if len(points) < 30 else None)
+            values += heights
+        positive = [value for value in values if value > 0]
+        if len(positive) == len(values) and max(positive) > LOG_SCALE_RATIO * min(positive):
+            axes.set_yscale("log")
+        axes.set(title=title, xlabel="step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="x-small")
+    with replacing(picture) as file:
+        figure.savefig(file, format="png", dpi=110)

@@ -1,0 +1,72 @@
+"""What is about to run, before the first step: parameters by part, work per clip, memory, data, steps."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+ADAM_STATES = 2  # first and second moments, of the size of the parameter
+
+
+class StartupReport(Callback):
+    """Prints a table at the start of training.
+
+    The module offers `parts() -> dict[str, nn.Module]`, `example_flops() -> int` (forward, one clip) and
+    `tokens_per_frame`; the data module `train_dataset` and `val_dataset`, where it has them.
+    """
+
+    def __init__(self, label: str, folder: str):
+        self.label, self.folder = label, folder
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        table = Table(title=f"{self.label} → {self.folder}", title_justify="left", show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in report(trainer, module).items():
+            table.add_row(name, value)
+        Console().print(table)
+
+
+def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
+    """The lines of the table, by name."""
+    lines = {f"parameters: {name}": _parameters(part) for name, part in module.parts().items()}
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    fixed = sum(parameter.nbytes for parameter in module.parameters() if not parameter.requires_grad)
+    weights = sum(parameter.nbytes for parameter in trained)
+    lines |= {
+        "forward FLOPs per clip": _short(module.example_flops(), 1000, ("", " k", " M", " G", " T", " P")),
+        "tokens per frame": str(module.tokens_per_frame),
+        "memory": f"parameters {size(weights + fixed)} + gradients {size(weights)}"
+        f" + optimiser {size(ADAM_STATES * weights)} = {size(weights * (2 + ADAM_STATES) + fixed)}",
+        "device": f"{trainer.strategy.root_device}, {trainer.num_devices} of them, precision {trainer.precision}",
+    }
+    data = trainer.datamodule
+    counts = [(split, getattr(data, f"{split}_dataset", None)) for split in ("train", "val")]
+    if any(dataset is not None for _, dataset in counts):
+        lines["clips"] = ", ".join(f"{split} {len(dataset):,}" for split, dataset in counts if dataset is not None)
+    lines["steps"] = f"{trainer.max_steps:,}"
+    if trainer.accumulate_grad_batches > 1:
+        lines["steps"] += f", each of {trainer.accumulate_grad_batches} batches"
+    return lines
+
+
+def _parameters(part: nn.Module) -> str:
+    count = sum(parameter.numel() for parameter in part.parameters())
+    trained = sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
+    frozen = "" if trained else " (frozen)" if count else ""
+    return _short(count, 1000, ("", " k", " M", " G")) + frozen
+
+
+def size(num_bytes: float) -> str:
+    """1536 -> "1.5 KiB"."""
+    return _short(num_bytes, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+
+
+def _short(value: float, base: int, units: tuple[str, ...]) -> str:
+    for unit in units:
+        if value < base or unit == units[-1]:
+            return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
+        value /= base
+    raise AssertionError("units is empty")
