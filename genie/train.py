@@ -20,7 +20,7 @@ from callbacks.loss_plot import LossPlot
 from callbacks.metrics_csv import last_values
 from callbacks.progress import StepProgress
 from callbacks.startup_report import StartupReport
-from data_modules.clips import ClipDataModule
+from data_modules.clip_data_module import SPLITS, ClipDataModule
 from genie.cli import hydra_main
 from genie.record import record
 from genie.run_folder import RunFolder
@@ -72,16 +72,20 @@ def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -
 
 
 def build_data(config: dict[str, Any]) -> ClipDataModule:
-    """The data module, ready for use; with record_if_missing it records first what is not there."""
-    settings = dict(config["data"])
-    recorder, root = settings.pop("recorder", None), Path(settings["root"])
-    if config["record_if_missing"] and recorder and not root.exists():
-        print(f"{root} does not exist: recording it")
-        record(OmegaConf.create(config["data"]))
-    settings.pop("name")
+    """The data module, set up; with record_if_missing the data set is recorded first where there is none."""
+    settings = config["data"]
+    if config["record_if_missing"] and not has_data(settings):
+        print(f"there is no data in {settings['root']}: recording it")
+        record(OmegaConf.create(settings))
     data = ClipDataModule(**settings)
     data.setup("fit")
     return data
+
+
+def has_data(settings: dict[str, Any]) -> bool:
+    """Whether `root` of the group `data` is a file, or a folder with some split in it."""
+    root = Path(settings["root"])
+    return root.is_file() or any((root / f"{split}.h5").exists() for split in SPLITS)
 
 
 def build_trainer(
