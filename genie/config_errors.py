@@ -7,6 +7,7 @@ import yaml
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
+    ConfigAttributeError,
     ConfigKeyError,
     InterpolationKeyError,
     MissingMandatoryValue,
@@ -16,7 +17,8 @@ from omegaconf.errors import (
 
 def group_options(group: str) -> list[str]:
     """Names of the choices of a group in conf/ (of the main configurations for ""), sorted."""
-    entries = files("conf").joinpath(group).iterdir() if group else files("conf").iterdir()
+    folder = files("conf").joinpath(group) if group else files("conf")
+    entries = folder.iterdir() if folder.is_dir() else []
     return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
 
 
@@ -41,7 +43,8 @@ def explain(error: Exception, config_name: str) -> str:
         return f"cannot read the override {error.override!r} ({reason}); an override is key=value or group=choice"
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
-    if isinstance(cause, ConfigKeyError) and cause.full_key and isinstance(cause.parent_node, DictConfig):
+    unknown = isinstance(cause, ConfigAttributeError | ConfigKeyError)
+    if unknown and cause.full_key and isinstance(cause.parent_node, DictConfig):
         return _unknown_key(cause, config_name)
     return explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error)
 
@@ -62,27 +65,28 @@ def one_line(error: Exception | str) -> str:
 
 
 def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(word, options, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(prefix + option for option in close)}?" if close else ""
+    close = difflib.get_close_matches(word, options, n=2, cutoff=0.7)
+    return f"; did you mean {' or '.join(prefix + option for option in close)}?" if close else "."
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     options = list(error.options or group_options("" if not group else group))
     if not group:
-        return f"there is no configuration {choice!r}{_did_you_mean(choice, options)} There is: {', '.join(options)}"
-    suggestion = _did_you_mean(choice, options)
-    return f"there is no {group}={choice}{suggestion} {group} is one of: {', '.join(options)}"
+        return f"there is no configuration {choice}{_did_you_mean(choice, options)} There is: {', '.join(options)}"
+    return f"there is no {group}={choice}{_did_you_mean(choice, options)} There is: {', '.join(options)}"
 
 
-def _unknown_key(error: ConfigKeyError, config_name: str) -> str:
+def _unknown_key(error: OmegaConfBaseException, config_name: str) -> str:
     parent, _, key = error.full_key.rpartition(".")
     keys = sorted(str(name) for name in error.parent_node if name != "hydra")
+    if parent and not keys:
+        return f"there is no key '{error.full_key}': {parent} is a value, not a group of keys"
     if parent:
         hint = _did_you_mean(key, keys, f"{parent}.")
         return f"there is no key '{error.full_key}'{hint} Keys of {parent}: {', '.join(keys) or 'none'}"
     names = sorted({*keys, *config_groups(config_name)})
-    hint = _did_you_mean(key, names) or _same_name_below(key, error.parent_node)
+    hint = _same_name_below(key, error.parent_node) or _did_you_mean(key, names)
     return f"there is no key or group '{key}'{hint} There is: {', '.join(names)}"
 
 

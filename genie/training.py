@@ -1,0 +1,135 @@
+"""One training: from a resolved configuration to a run folder. The command is `genie/train.py`."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from omegaconf import OmegaConf
+
+from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep, best_checkpoint
+from callbacks.counted_randomness import CountedRandomness
+from callbacks.graceful_stop import GracefulStop
+from callbacks.loggers import build_loggers, logger_callbacks
+from callbacks.loss_plot import LossPlot
+from callbacks.metrics_csv import last_values
+from callbacks.progress import StepProgress
+from callbacks.startup_report import StartupReport
+from data_modules.clip_data_module import SPLITS, ClipDataModule
+from genie.record import record
+from genie.run_folder import RunFolder
+from genie.stages import build_stage
+
+# Lightning's hints that do not hold here, each by its own words.
+NOISE = (
+    r".*does not have many workers.*",  # data.num_workers is chosen by measurement
+    r".*Checkpoint directory .* exists and is not empty.*",  # the run folder has its own rule
+    r".*your dataloader is not resumable.*",  # the order of the clips is a function of the step
+    r".*smaller than the logging interval.*",  # epochs do not count
+    r".*in eval mode at the start of training.*",  # frozen earlier stages are meant to be
+    r".*treespec, LeafSpec.*",  # between Lightning and torch
+)
+
+
+def train(config: dict[str, Any]) -> float | None:
+    """Trains the stage that a resolved configuration describes; returns the last value of `config["objective"]`."""
+    quiet_lightning()
+    folder = RunFolder(config)
+    label = f"{config['name']} {config['stage']['name']}"
+    checkpoint = folder.resumable()
+    if checkpoint and checkpoint["global_step"] >= folder.max_steps:
+        print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
+        return last_values(folder.metrics).get(config["objective"])
+    announce(folder, label, checkpoint)
+
+    L.seed_everything(config["seed"], verbose=False)
+    stage = build_stage(config)  # finds the earlier stages, or says what is missing, before any work
+    data = build_data(config)
+    stage.set_data_info(data.info)
+    folder.open(resumed=checkpoint is not None)
+    if config["compile"]:
+        stage.compile_blocks()
+    trainer = build_trainer(config, folder, label, checkpoint)
+    trainer.fit(stage, datamodule=data, ckpt_path=folder.last if checkpoint else None, weights_only=True)
+    print(f"{label}: {trainer.global_step} steps in {folder.path}")
+    return last_values(folder.metrics).get(config["objective"])
+
+
+def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -> None:
+    """Says from where a run with resume=true goes on, and with which other settings."""
+    if checkpoint is None:
+        if folder.config["resume"]:
+            print(f"{label}: nothing to resume in {folder.path}, starting from the first step")
+        return
+    print(f"{label}: going on from step {checkpoint['global_step']} of {folder.max_steps} in {folder.path}")
+    for key, (then, now) in folder.changed_settings().items():
+        print(f"  changed: {key} {then} -> {now}")
+
+
+def build_data(config: dict[str, Any]) -> ClipDataModule:
+    """The data module, set up; with record_if_missing the data set is recorded first where there is none."""
+    settings = config["data"]
+    if config["record_if_missing"] and not has_data(settings):
+        print(f"there is no data in {settings['root']}: recording it")
+        record(OmegaConf.create(settings))
+    data = ClipDataModule(**settings)
+    data.setup("fit")
+    return data
+
+
+def has_data(settings: dict[str, Any]) -> bool:
+    """Whether `root` of the group `data` is a file, or a folder with some split in it."""
+    root = Path(settings["root"])
+    return root.is_file() or any((root / f"{split}.h5").exists() for split in SPLITS)
+
+
+def build_trainer(
+    config: dict[str, Any], folder: RunFolder, label: str, checkpoint: dict[str, Any] | None
+) -> L.Trainer:
+    """Lightning's trainer with our callbacks and loggers. Steps count, epochs do not."""
+    settings, callbacks = dict(config["trainer"]), config["callbacks"]
+    # Lightning counts this interval in batches.
+    settings["val_check_interval"] *= settings["accumulate_grad_batches"]
+    last = LastCheckpoint(folder.checkpoints, callbacks["checkpoint"]["every_n_train_steps"])
+    loggers = build_loggers(config["logger"], folder.path, label, checkpoint)
+    return L.Trainer(
+        **settings,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=folder.path,
+        plugins=[AtomicCheckpointIO()],
+        logger=loggers,
+        callbacks=[
+            CountedRandomness(config["seed"]),
+            StartupReport(label, str(folder.path)),
+            StepProgress(label, **callbacks["progress"]),
+            *([EMAWeightAveraging(decay=callbacks["ema"]["decay"])] if config["ema"] else []),
+            *logger_callbacks(loggers),
+            LossPlot(folder.metrics, folder.loss_plot),
+            # Lightning calls these last, in this order.
+            ValidateLastStep(),
+            best_checkpoint(folder.checkpoints, callbacks["checkpoint"]["monitor"], callbacks["checkpoint"]["mode"]),
+            last,
+            GracefulStop(last, resume_command()),
+        ],
+    )
+
+
+def resume_command() -> str:
+    """The command line of this process, going on from its last checkpoint."""
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith(("resume=", "overwrite="))]
+    return " ".join(["python -m genie.train", *arguments, "resume=true"])
+
+
+def quiet_lightning() -> None:
+    """No notes about devices and products, no warnings that do not hold here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
