@@ -1,5 +1,10 @@
 """Counted randomness: what step n draws is a function of (seed, n), never of what ran before."""
 
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.utils.data import Sampler
+
 _MASK = 2**64 - 1
 
 
@@ -12,3 +17,36 @@ def mix(*values: int) -> int:
         state = (state * 0x94D049BB133111EB) & _MASK
         state ^= state >> 32
     return state & (2**63 - 1)
+
+
+class StepBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Batch k of training, as a function of k alone: a list of (epoch, index) for this rank.
+
+    Every epoch is a permutation of `num_samples` drawn from (seed, epoch); batch k takes the k-th group of
+    `batch_size * world_size` of it, and the rank every `world_size`-th of these, so the global batch is the same for
+    every number of ranks. `position()` gives the number of the next batch; it is asked whenever an iteration starts,
+    so a resumed run goes on with the batch it would have seen, and nothing has to be saved. What does not fill a
+    batch at the end of an epoch is left out (of this epoch's permutation only).
+
+    `len` is the number of batches of an epoch, not of its rest: Lightning adds the position itself.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, rank: int, world_size: int, position: Callable[[], int], seed: int
+    ):
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.rank, self.world_size, self.position = rank, world_size, position
+        self.num_batches = num_samples // (batch_size * world_size)
+        if self.num_batches == 0:
+            raise ValueError(f"{num_samples} samples do not fill a batch of {batch_size} on {world_size} ranks")
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, first = divmod(self.position(), self.num_batches)
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+        order = torch.randperm(self.num_samples, generator=generator).tolist()
+        size = self.batch_size * self.world_size
+        for batch in range(first, self.num_batches):
+            yield [(epoch, i) for i in order[batch * size + self.rank : (batch + 1) * size : self.world_size]]

@@ -1,0 +1,84 @@
+"""Clips: T frames at a stride out of one episode, with what was done and what happened in them."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_modules.episode_reader import EpisodeReader
+from data_modules.seeding import mix
+
+
+class ClipDataset(Dataset):
+    """All clips of the given episodes, or at most `max_clips` evenly spaced ones that do not overlap.
+
+    `episodes` int64 [E, 2]: first and one past the last frame; a clip never leaves its episode, and episodes that
+    are shorter than a clip give none. `dataset[index]` or `dataset[epoch, index]` is a dictionary:
+
+        frames     uint8   [T, C, H, W]
+        actions    int64   [T]          taken on seeing frame t; with a stride, the first of the skipped ones
+        rewards    float32 [T]          from frame t to the next one of the clip: with a stride, their sum
+        terminals  bool    [T]          likewise: whether one of them was terminal
+        objects    float32 [T, O, 2]    (x, y) in pixels of the clip's frames, NaN when absent
+        seed       int64   []           mix(seed, epoch, index), for all randomness about this sample
+        fps        float32 []           frames of the clip per second
+
+    Columns that the file does not have are absent. The last frame of an episode holds action 0 and reward 0.
+    """
+
+    def __init__(
+        self,
+        reader: EpisodeReader,
+        episodes: np.ndarray,
+        num_frames: int,
+        stride: int,
+        fps: float,
+        seed: int,
+        max_clips: int | None = None,
+    ):
+        self.reader, self.num_frames, self.stride, self.seed = reader, num_frames, stride, seed
+        self.fps = torch.tensor(fps / stride, dtype=torch.float32)
+        self.span = (num_frames - 1) * stride + 1  # frames of the file from the first to the last of a clip
+        self.episodes = episodes[episodes[:, 1] - episodes[:, 0] >= self.span]
+        self.step = 1 if max_clips is None else self.span
+        counts = (self.episodes[:, 1] - self.episodes[:, 0] - self.span) // self.step + 1
+        self.offsets = np.concatenate([[0], np.cumsum(counts)])  # clips before each episode
+        self.num_clips = int(self.offsets[-1])
+        self.chosen = None
+        if max_clips is not None and self.num_clips > max_clips:
+            self.chosen = np.arange(max_clips) * self.num_clips // max_clips
+            self.num_clips = max_clips
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def location(self, index: int) -> tuple[int, int]:
+        """(first frame of clip `index`, one past the last frame of its episode), as rows of the file."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        index %= len(self)
+        clip = index if self.chosen is None else int(self.chosen[index])
+        episode = int(np.searchsorted(self.offsets, clip, side="right")) - 1
+        first, end = self.episodes[episode]
+        return int(first + (clip - self.offsets[episode]) * self.step), int(end)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        start, end = self.location(index)
+        stop = start + self.span
+        frames = self.reader.frames(start, stop, self.stride)
+        clip = {"frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))}
+        for name in self.reader.columns:
+            clip[name] = torch.from_numpy(self._column(name, start, stop, end))
+        clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
+        clip["fps"] = self.fps
+        return clip
+
+    def _column(self, name: str, start: int, stop: int, end: int) -> np.ndarray:
+        if name not in ("rewards", "terminals") or self.stride == 1:
+            return self.reader.column(name, start, stop)[:: self.stride]
+        window = self.reader.column(name, start, min(start + self.num_frames * self.stride, end))
+        padded = np.zeros(self.num_frames * self.stride, dtype=window.dtype)
+        padded[: len(window)] = window
+        skipped = padded.reshape(self.num_frames, self.stride)
+        return skipped.sum(1, dtype=np.float32) if name == "rewards" else skipped.any(1)
