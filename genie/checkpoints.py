@@ -1,0 +1,52 @@
+"""Trained stages back from their checkpoints, without any configuration but their own and without unpickling code."""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from genie.errors import UserError
+from genie.stages import STAGES, Stage
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The contents of a checkpoint on the CPU; UserError where it is missing, damaged or holds more than plain data."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})") from error
+    config = checkpoint.get("hyper_parameters", {}).get("config") if isinstance(checkpoint, dict) else None
+    if not isinstance(config, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path} is a PyTorch file but not a checkpoint of this project: it carries no configuration")
+    return checkpoint
+
+
+def load_stage(path: str | Path) -> Stage:
+    """The stage of a checkpoint, in evaluation mode on the CPU; of a run with `ema=true`, with the averaged weights."""
+    checkpoint = read_checkpoint(path)
+    config = checkpoint["hyper_parameters"]["config"]
+    try:
+        stage = STAGES[config["stage"]["name"]](config)
+        stage.load_state_dict(checkpoint["state_dict"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not fit this version of its model ({reason})") from error
+    stage.fingerprints = dict(checkpoint.get("fingerprints", {}))
+    stage.trained_steps = int(checkpoint.get("global_step", 0))
+    return stage.eval()
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Hash of a module's weights: says whether a tokenizer is the one that a dynamics model was trained on."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

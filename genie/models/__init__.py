@@ -1,0 +1,7 @@
+"""The networks, as plain `nn.Module`s that know nothing of devices, precision, loggers or files."""
+
+from genie.models.dynamics import DynamicsModel
+from genie.models.latent_action import LatentActionModel, LatentActionOutput
+from genie.models.tokenizer import TokenizerOutput, VideoTokenizer
+
+__all__ = ["DynamicsModel", "LatentActionModel", "LatentActionOutput", "TokenizerOutput", "VideoTokenizer"]

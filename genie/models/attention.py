@@ -1,0 +1,112 @@
+"""Multi-head self-attention with QK-norm and optional rotary positions.
+
+Source: Genie (arXiv 2402.15391) §2.1 and appendix C (QK-norm, explicit `k/q_size`); rotary positions from RoFormer (arXiv 2104.09864).
+
+Dimension letters: `B` batch (any leading axes folded together), `P` positions attended over, `D` width, `N` heads, `E` head size.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from genie.models.precision import full_precision
+
+
+def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
+    """Size of one head: `head_dim` where it is given, else `width / num_heads`.
+
+    Raises ValueError when the width does not divide: a silent rounding would change the model's size.
+    """
+    if head_dim is not None:
+        if head_dim % 2:
+            raise ValueError(f"head_dim={head_dim} is odd; rotary positions turn pairs, so give an even head_dim")
+        return head_dim
+    if width % num_heads or (width // num_heads) % 2:
+        raise ValueError(
+            f"width={width} does not split into num_heads={num_heads} heads of even size; "
+            f"change one of them or give head_dim explicitly (the paper's k/q_size)"
+        )
+    return width // num_heads
+
+
+def rotate(x: Tensor, positions: Tensor) -> Tensor:
+    """Rotary position embedding of `x` [..., P, E] at `positions` [P] (frame indices; only differences matter)."""
+    half = x.shape[-1] // 2
+    # Clips have tens of frames, not thousands of words: base 1000 keeps the slowest pair from standing still.
+    frequencies = 1000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angles = positions.to(torch.float32)[:, None] * frequencies  # [P, E/2]
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    left, right = x[..., :half], x[..., half:]
+    return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+    """`softmax(q kᵀ / √E) v` for [B, N, P, E] tensors, in the precision that is fast on the device at hand.
+
+    On CPU the bf16 kernel's backward pass takes several times as long as fp32's for the short sequences of a
+    clip, so the product is taken in fp32 there, whatever autocast says; on accelerators it runs as given.
+    """
+    dtype = query.dtype
+    if query.device.type == "cpu" and dtype != torch.float32:
+        with full_precision(query):
+            out = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), is_causal=causal)
+        return out.to(dtype)
+    return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+
+
+class SelfAttention(nn.Module):
+    """Self-attention over the second-to-last axis of [..., P, D].
+
+    Args:
+        width: D.
+        num_heads: N.
+        head_dim: E, the paper's `k/q_size`; None for `width / num_heads`.
+        causal: position p sees positions ≤ p.
+        rotary: turn queries and keys by their position, so that only distances count and a window can slide.
+        qk_norm: RMS-normalise queries and keys per head (Genie appendix C: keeps large models stable).
+        bias: biases in the two projections.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        head_dim: int | None = None,
+        causal: bool = False,
+        rotary: bool = False,
+        qk_norm: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        size = head_size(width, num_heads, head_dim)
+        self.num_heads, self.causal, self.rotary = num_heads, causal, rotary
+        self.qkv = nn.Linear(width, 3 * num_heads * size, bias=bias)
+        self.out = nn.Linear(num_heads * size, width, bias=bias)
+        self.query_norm = nn.RMSNorm(size, eps=1e-6) if qk_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(size, eps=1e-6) if qk_norm else nn.Identity()
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised, not yet rotated."""
+        query, key, value = rearrange(self.qkv(x), "... p (three n e) -> three ... n p e", three=3, n=self.num_heads)
+        return self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype), value
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.project(x)
+        if self.rotary:
+            positions = torch.arange(x.shape[-2], device=x.device)
+            query, key = rotate(query, positions), rotate(key, positions)
+        out = attend(query, key, value, self.causal)
+        return self.out(rearrange(out, "... n p e -> ... p (n e)"))
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """The attention weights [..., N, P, P] for pictures: written out in full, so never used in training."""
+        query, key, _ = self.project(x)
+        if self.rotary:
+            positions = torch.arange(x.shape[-2], device=x.device)
+            query, key = rotate(query, positions), rotate(key, positions)
+        scores = query.float() @ key.float().transpose(-1, -2) / query.shape[-1] ** 0.5
+        if self.causal:
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+            scores = scores.masked_fill(hidden, float("-inf"))
+        return scores.softmax(dim=-1)

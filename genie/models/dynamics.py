@@ -1,0 +1,83 @@
+"""The dynamics model: a MaskGIT that predicts a frame's tokens from the past frames' tokens and the actions.
+
+Source: Genie (arXiv 2402.15391) §2.1; MaskGIT (arXiv 2202.04200).
+
+Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width, `K` codes, `A` actions, `M` masked tokens.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genie.models.st_transformer import STTransformer
+
+CONDITIONINGS = ("additive", "prepend", "film")
+
+
+class DynamicsModel(nn.Module):
+    """Logits of the tokens of a clip, some of them masked, under the actions between its frames.
+
+    Action t (the transition t → t+1) acts at frame t+1; frame 0 has none.
+
+    Args:
+        num_codes: K, the tokenizer's vocabulary; the mask is token K.
+        grid: rows and columns of a frame's tokens.
+        num_actions: A.
+        width, num_blocks, num_heads, head_dim: of the ST-Transformer.
+        conditioning: "additive" (the paper: the action's embedding is added to all tokens of its frame),
+            "prepend" (one more token a frame) or "film" (it scales and shifts every norm of its frame).
+        transformer: further options of the `STTransformer`.
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        grid: tuple[int, int],
+        num_actions: int,
+        width: int,
+        num_blocks: int,
+        num_heads: int,
+        head_dim: int | None = None,
+        conditioning: str = "additive",
+        transformer: dict | None = None,
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONINGS:
+            raise ValueError(f"conditioning={conditioning!r}: choose one of {', '.join(CONDITIONINGS)}")
+        self.num_codes, self.num_actions, self.conditioning = num_codes, num_actions, conditioning
+        self.num_tokens = grid[0] * grid[1]
+        self.token_embedding = nn.Embedding(num_codes + 1, width)
+        self.action_embedding = nn.Embedding(num_actions, width)
+        self.transformer = STTransformer(
+            width, num_blocks, num_heads, grid, extra_tokens=int(conditioning == "prepend"), head_dim=head_dim,
+            modulated=conditioning == "film", **(transformer or {}),
+        )  # fmt: skip
+        self.to_logits = nn.Linear(width, num_codes)
+
+    @property
+    def mask_token(self) -> int:
+        """The token that stands for "not known yet"."""
+        return self.num_codes
+
+    def hidden(self, tokens: Tensor, actions: Tensor) -> Tensor:
+        """tokens int64 [B, T, S] (with mask tokens), actions int64 [B, T-1] → [B, T, S, D]."""
+        x = self.token_embedding(tokens)
+        condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]: action t at frame t+1
+        if self.conditioning == "film":
+            return self.transformer(x, condition)
+        if self.conditioning == "prepend":
+            return self.transformer(torch.cat([condition[:, :, None], x], dim=2))[:, :, 1:]
+        return self.transformer(x + condition[:, :, None])
+
+    def forward(self, tokens: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+        """Logits fp32 [M, K] at the positions of `mask` (bool [B, T, S]), which are hidden from the model.
+
+        tokens int64 [B, T, S] in [0, K), actions int64 [B, T-1] in [0, A). Frame t sees frames ≤ t and
+        actions < t. Only masked positions go through the output layer.
+        """
+        hidden = self.hidden(tokens.masked_fill(mask, self.mask_token), actions)
+        return self.to_logits(hidden[mask]).float()
+
+    def frame_logits(self, tokens: Tensor, actions: Tensor) -> Tensor:
+        """Logits fp32 [B, S, K] of the last frame of tokens [B, T, S] in [0, K], K where not known yet."""
+        return self.to_logits(self.hidden(tokens, actions)[:, -1]).float()

@@ -1,0 +1,127 @@
+"""The latent action model: finds the actions behind the frames of a video, without labels.
+
+Source: Genie (arXiv 2402.15391) §2.1. The encoder sees frames ≤ t+1 and names the transition t → t+1 by one of a
+few codes; the decoder has to predict frame t+1 from the frames ≤ t and that code, so the code must carry what the
+past does not tell.
+
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patches, `D` width, `A` actions, `L` latent.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genie.models.patches import Patches, PixelHead
+from genie.models.quantizers import build_quantizer
+from genie.models.st_transformer import STTransformer
+
+
+@dataclass
+class LatentActionOutput:
+    """`logits` [B, T-1, C, H, W] of frames 1…T-1, `actions` int64 [B, T-1], `quantizer_loss` a scalar."""
+
+    logits: Tensor
+    actions: Tensor
+    quantizer_loss: Tensor
+
+    @property
+    def prediction(self) -> Tensor:
+        """Predicted frames 1…T-1 [B, T-1, C, H, W] in [0, 1]."""
+        return self.logits.sigmoid()
+
+
+class LatentActionModel(nn.Module):
+    """Frames to latent actions, and frames with actions to the next frames, all of a clip in one causal pass.
+
+    Args:
+        image_size, patch_size, channels: see `VideoTokenizer`; the paper's patch is 16.
+        num_actions: A, codes of the bottleneck.
+        latent_dim: L of the vector quantiser.
+        width, num_blocks, num_heads, head_dim: of the encoder; `decoder_blocks` where the decoder differs.
+        quantizer, levels, commitment, revive_after: see `VideoTokenizer`.
+        copy_last: the decoder predicts the change of the last frame's logits instead of the next frame's logits, so
+            that it starts out as a copy of the last frame and its capacity goes to what moves.
+        standardize: bring the encoder's output to zero mean and unit variance over the batch before quantising.
+            What all transitions share would otherwise outweigh the small differences that tell actions apart.
+        transformer: further options of both `STTransformer`s.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        patch_size: int,
+        num_actions: int,
+        width: int,
+        num_blocks: int,
+        num_heads: int,
+        latent_dim: int = 32,
+        decoder_blocks: int | None = None,
+        head_dim: int | None = None,
+        channels: int = 3,
+        quantizer: str = "vq",
+        levels: list[int] | None = None,
+        commitment: float = 0.25,
+        revive_after: int = 50,
+        copy_last: bool = False,
+        standardize: bool = True,
+        transformer: dict | None = None,
+    ) -> None:
+        super().__init__()
+        options = dict(transformer or {}, head_dim=head_dim)
+        self.patches, self.copy_last = Patches(tuple(image_size), patch_size, channels), copy_last
+        vq_options = dict(commitment=commitment, revive_after=revive_after) if quantizer == "vq" else {}
+        self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, **vq_options)
+        self.encoder_embedding = nn.Linear(self.patches.patch_dim, width)
+        self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
+        self.to_latent = nn.Linear(width, self.quantizer.width)
+        self.standardize = nn.BatchNorm1d(self.quantizer.width, affine=False) if standardize else None
+        self.decoder_embedding = nn.Linear(self.patches.patch_dim, width)
+        self.action_embedding = nn.Linear(self.quantizer.width, width)
+        self.decoder = STTransformer(width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options)
+        self.to_pixels = PixelHead(width, self.patches)
+
+    @property
+    def num_actions(self) -> int:
+        """A, number of latent actions."""
+        return self.quantizer.num_codes
+
+    def start_from(self, frame: Tensor) -> None:
+        """Begin with predictions close to `frame` [C, H, W] in [0, 1], unless they begin as copies of the last frame."""
+        if not self.copy_last:
+            self.to_pixels.start_from(frame)
+
+    def latents(self, frames: Tensor) -> Tensor:
+        """Continuous latent actions [B, T-1, L] of frames [B, T, C, H, W], before the bottleneck."""
+        hidden = self.encoder(self.encoder_embedding(self.patches.cut(frames)))[:, 1:]  # [B, T-1, S, D]
+        latents = self.to_latent(hidden.mean(dim=2)).float()
+        if self.standardize is not None:
+            latents = self.standardize(latents.flatten(0, 1)).view_as(latents)
+        return latents
+
+    def predict(self, past: Tensor, latents: Tensor | None) -> Tensor:
+        """Logits of the next frames [B, T-1, C, H, W] from frames 0…T-2 and quantised latents [B, T-1, L].
+
+        `latents=None` predicts without an action: what the past alone tells.
+        """
+        x = self.decoder_embedding(self.patches.cut(past))
+        if latents is not None:
+            x = x + self.action_embedding(latents)[:, :, None]
+        logits = self.to_pixels(self.decoder(x))
+        return logits + torch.logit(past, eps=1 / 64) if self.copy_last else logits
+
+    def forward(self, frames: Tensor, use_actions: bool = True) -> LatentActionOutput:
+        """frames [B, T, C, H, W] in [0, 1] → predictions of frames 1…T-1, actions and the quantiser's loss.
+
+        `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss).
+        """
+        if not use_actions:
+            actions = torch.zeros(frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device)
+            return LatentActionOutput(self.predict(frames[:, :-1], None), actions, frames.new_zeros(()))
+        quantized = self.quantizer(self.latents(frames))
+        return LatentActionOutput(self.predict(frames[:, :-1], quantized.latents), quantized.codes, quantized.loss)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """frames [B, T, C, H, W] in [0, 1] → actions int64 [B, T-1]; action t is the transition t → t+1."""
+        return self.quantizer(self.latents(frames)).codes

@@ -1,0 +1,139 @@
+"""Discrete bottlenecks: vector quantisation with a cosine codebook, and finite scalar quantisation.
+
+Sources: VQ-VAE (arXiv 1711.00937); cosine codebook of small width, ViT-VQGAN (arXiv 2110.04627) §3.2; revival of
+idle codes, Jukebox (arXiv 2005.00341) §3.1; FSQ (arXiv 2309.15505).
+
+Dimension letters: `K` codes, `L` latent width, `M` latents of a batch, all leading axes together.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genie.models.precision import full_precision
+
+
+@dataclass
+class Quantized:
+    """What a quantiser returns: `latents` [..., L] (straight-through), `codes` int64 [...], `loss` a scalar."""
+
+    latents: Tensor
+    codes: Tensor
+    loss: Tensor
+
+
+def straight_through(continuous: Tensor, discrete: Tensor) -> Tensor:
+    """The value of `discrete` with the gradient of `continuous`."""
+    return continuous + (discrete - continuous).detach()
+
+
+class VectorQuantizer(nn.Module):
+    """Nearest code by cosine; both sides are normalised, so latents and codes live on one sphere.
+
+    The codebook starts as latents of the first training batch, and a code that no latent chose for
+    `revive_after` training steps becomes a latent of the current batch: random codes that all lie far from the
+    data are how codebooks collapse.
+
+    Args:
+        num_codes: K.
+        width: L.
+        commitment: weight of pulling latents to their code (β of the paper).
+        revive_after: idle training steps after which a code is replaced; 0 switches the revival off.
+    """
+
+    def __init__(self, num_codes: int, width: int = 32, commitment: float = 0.25, revive_after: int = 50) -> None:
+        super().__init__()
+        if num_codes < 2:
+            raise ValueError(f"num_codes={num_codes}: a codebook needs at least 2 codes")
+        self.num_codes, self.width = num_codes, width
+        self.commitment, self.revive_after = commitment, revive_after
+        self.codebook = nn.Parameter(torch.empty(num_codes, width))
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("idle_steps", torch.zeros(num_codes, dtype=torch.int64))
+        nn.init.normal_(self.codebook)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """codes [...] → latents [..., L] on the unit sphere."""
+        return F.normalize(self.codebook, dim=-1)[codes]
+
+    def forward(self, latents: Tensor) -> Quantized:
+        # The nearest code and the losses are taken in fp32: near ties decide which code learns.
+        with full_precision(latents):
+            latents = F.normalize(latents.float(), dim=-1, eps=1e-12)
+            flat = latents.reshape(-1, self.width)  # [M, L]
+            if self.training and not self.initialized:
+                self._take_codes(torch.ones(self.num_codes, dtype=torch.bool, device=flat.device), flat)
+                self.initialized.fill_(True)
+            codes = (flat.detach() @ F.normalize(self.codebook.detach(), dim=-1).T).argmax(dim=-1)
+            if self.training and self.revive_after:
+                self._revive(codes, flat)
+            codes = codes.view(latents.shape[:-1])
+            chosen = self.lookup(codes)
+            loss = F.mse_loss(chosen, latents.detach(), reduction="none").sum(-1).mean()
+            loss = loss + self.commitment * F.mse_loss(latents, chosen.detach(), reduction="none").sum(-1).mean()
+            return Quantized(straight_through(latents, chosen), codes, loss)
+
+    @torch.no_grad()
+    def _take_codes(self, which: Tensor, flat: Tensor) -> None:
+        """Replace the codes marked in `which` [K] by random latents of the batch (with a little noise for twins)."""
+        picks = torch.randint(len(flat), (self.num_codes,), device=flat.device)
+        fresh = F.normalize(flat[picks] + 0.01 * torch.randn_like(flat[picks]), dim=-1)
+        self.codebook.copy_(torch.where(which[:, None], fresh.to(self.codebook.dtype), self.codebook))
+
+    @torch.no_grad()
+    def _revive(self, codes: Tensor, flat: Tensor) -> None:
+        used = torch.bincount(codes, minlength=self.num_codes) > 0
+        self.idle_steps.add_(1).masked_fill_(used, 0)
+        dead = self.idle_steps >= self.revive_after
+        if dead.any():
+            self._take_codes(dead, flat)
+            self.idle_steps.masked_fill_(dead, 0)
+
+
+class FiniteScalarQuantizer(nn.Module):
+    """Each of L numbers is bounded and rounded to a few levels; the code is their mixed-radix number.
+
+    No codebook, no auxiliary loss, nothing to collapse. `K` is the product of `levels`, L their count.
+    Latents are scaled to [-1, 1].
+    """
+
+    def __init__(self, levels: tuple[int, ...] | list[int]) -> None:
+        super().__init__()
+        levels = [int(level) for level in levels]
+        if not levels or min(levels) < 2:
+            raise ValueError(f"levels={levels}: every level count must be at least 2")
+        self.num_codes, self.width = math.prod(levels), len(levels)
+        bases = [math.prod(levels[:i]) for i in range(len(levels))]
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer("bases", torch.tensor(bases), persistent=False)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """codes [...] → latents [..., L] in [-1, 1]."""
+        digits = codes[..., None] // self.bases % self.levels
+        return digits * 2.0 / (self.levels - 1) - 1.0
+
+    def forward(self, latents: Tensor) -> Quantized:
+        with full_precision(latents):
+            # sigmoid to (0, 1), then to (-0.5, levels - 0.5): every level owns an equal share of the range
+            position = torch.sigmoid(2.0 * latents.float()) * self.levels - 0.5
+            digits = torch.minimum(position.detach().round().clamp_min(0).long(), self.levels - 1)
+            scale = 2.0 / (self.levels - 1)
+            discrete = digits * scale - 1.0
+            quantized = straight_through(position * scale - 1.0, discrete)
+            return Quantized(quantized, (digits * self.bases).sum(-1), latents.new_zeros((), dtype=torch.float32))
+
+
+def build_quantizer(
+    quantizer: str, num_codes: int, latent_dim: int, levels: list[int] | None = None, **options
+) -> nn.Module:
+    """The quantiser by name: "vq" (`num_codes` codes of width `latent_dim`) or "fsq" (`levels`)."""
+    if quantizer == "vq":
+        return VectorQuantizer(num_codes, latent_dim, **options)
+    if quantizer == "fsq":
+        if not levels or math.prod(levels) != num_codes:
+            raise ValueError(f"quantizer=fsq: the product of levels={levels} must be num_codes={num_codes}")
+        return FiniteScalarQuantizer(levels)
+    raise ValueError(f"quantizer={quantizer!r}: choose vq or fsq")

@@ -1,0 +1,149 @@
+"""The ST-Transformer: spatial attention within a frame, causal attention in time per position, one feed-forward.
+
+Source: Genie (arXiv 2402.15391) §2.1, figure 4. Cost and memory grow as O(T·S² + S·T²), never as (T·S)².
+
+Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from genie.models.attention import SelfAttention
+
+
+class FeedForward(nn.Sequential):
+    """Linear, GELU, linear, with a hidden width of `ratio` times the width."""
+
+    def __init__(self, width: int, ratio: float = 4.0, bias: bool = True) -> None:
+        hidden = int(width * ratio)
+        super().__init__(nn.Linear(width, hidden, bias=bias), nn.GELU(), nn.Linear(hidden, width, bias=bias))
+
+
+class FeatureModulation(nn.Module):
+    """FiLM: scale and shift per frame from a conditioning vector (arXiv 1709.07871); the identity at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(width, 2 * width)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.projection(condition).unsqueeze(2).chunk(2, dim=-1)  # [B, T, 1, D]
+        return x * (1 + scale) + shift
+
+
+class STBlock(nn.Module):
+    """One pre-norm block: attention in space, attention in time, feed-forward (none in between, as in the paper).
+
+    Args:
+        width, num_heads, head_dim, qk_norm, bias: see `SelfAttention`.
+        mlp_ratio: hidden width of the feed-forward over the width.
+        rotary: rotary positions in time.
+        dropout: on each of the three residual branches.
+        modulated: accept a conditioning vector per frame (FiLM on every norm).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        head_dim: int | None = None,
+        mlp_ratio: float = 4.0,
+        rotary: bool = True,
+        qk_norm: bool = True,
+        bias: bool = True,
+        dropout: float = 0.0,
+        modulated: bool = False,
+    ) -> None:
+        super().__init__()
+        options = dict(head_dim=head_dim, qk_norm=qk_norm, bias=bias)
+        self.spatial_norm = nn.LayerNorm(width)
+        self.spatial = SelfAttention(width, num_heads, **options)
+        self.temporal_norm = nn.LayerNorm(width)
+        self.temporal = SelfAttention(width, num_heads, causal=True, rotary=rotary, **options)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width, mlp_ratio, bias)
+        self.modulations = nn.ModuleList(FeatureModulation(width) for _ in range(3)) if modulated else None
+        self.dropout = nn.Dropout(dropout)
+
+    def _modulate(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
+        return x if self.modulations is None else self.modulations[index](x, condition)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x [B, T, S, D], condition [B, T, D] → [B, T, S, D]. Frame t of the result depends on frames ≤ t."""
+        x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition)))
+        in_time = rearrange(self._modulate(1, self.temporal_norm(x), condition), "b t s d -> b s t d")
+        x = x + self.dropout(rearrange(self.temporal(in_time), "b s t d -> b t s d"))
+        return x + self.dropout(self.feed_forward(self._modulate(2, self.feed_forward_norm(x), condition)))
+
+
+class STTransformer(nn.Module):
+    """A stack of ST blocks with positions and a final norm.
+
+    Args:
+        width: D.
+        num_blocks: blocks of spatial + temporal attention + feed-forward. The paper's `num_layers` counts
+            attention layers: half as many blocks give its published sizes.
+        grid: rows and columns of a frame's tokens, for the learned 2-D spatial positions.
+        extra_tokens: tokens of a frame beyond the grid (a prepended action), with positions of their own.
+        temporal_positions: "rotary" (relative: windows slide, other lengths load) or "learned" (an absolute
+            table of `max_frames` entries; longer clips raise ValueError).
+        activation_checkpointing: recompute each block in the backward pass instead of keeping its activations.
+        num_heads, head_dim, mlp_ratio, qk_norm, bias, dropout, modulated: see `STBlock`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_blocks: int,
+        num_heads: int,
+        grid: tuple[int, int],
+        extra_tokens: int = 0,
+        head_dim: int | None = None,
+        mlp_ratio: float = 4.0,
+        temporal_positions: str = "rotary",
+        max_frames: int = 16,
+        qk_norm: bool = True,
+        bias: bool = True,
+        dropout: float = 0.0,
+        modulated: bool = False,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if temporal_positions not in ("rotary", "learned"):
+            raise ValueError(f"temporal_positions={temporal_positions!r}: choose rotary or learned")
+        self.activation_checkpointing = activation_checkpointing
+        self.spatial_positions = nn.Parameter(torch.zeros(grid[0] * grid[1] + extra_tokens, width))
+        learned = temporal_positions == "learned"
+        self.temporal_positions = nn.Parameter(torch.zeros(max_frames, width)) if learned else None
+        self.blocks = nn.ModuleList(
+            STBlock(
+                width, num_heads, head_dim, mlp_ratio, rotary=not learned, qk_norm=qk_norm, bias=bias,
+                dropout=dropout, modulated=modulated,
+            )
+            for _ in range(num_blocks)
+        )  # fmt: skip
+        self.norm = nn.LayerNorm(width)
+
+    def add_positions(self, x: Tensor) -> Tensor:
+        """x [B, T, S, D] plus the learned positions."""
+        x = x + self.spatial_positions
+        if self.temporal_positions is not None:
+            if x.shape[1] > len(self.temporal_positions):
+                raise ValueError(
+                    f"a clip of {x.shape[1]} frames is longer than the learned table of "
+                    f"{len(self.temporal_positions)}; use temporal_positions=rotary or a larger max_frames"
+                )
+            x = x + self.temporal_positions[: x.shape[1], None]
+        return x
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x [B, T, S, D], condition [B, T, D] or None → [B, T, S, D]."""
+        x = self.add_positions(x)
+        for block in self.blocks:
+            if self.activation_checkpointing and self.training and torch.is_grad_enabled():
+                x = checkpoint(block, x, condition, use_reentrant=False)
+            else:
+                x = block(x, condition)
+        return self.norm(x)

@@ -1,0 +1,113 @@
+"""The video tokenizer: a VQ-VAE whose encoder and decoder are ST-Transformers (ST-ViViT).
+
+Source: Genie (arXiv 2402.15391) §2.1. Causal in time: token t sees frames ≤ t, decoded frame t sees tokens ≤ t.
+
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `D` width, `K` codes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from genie.models.patches import Patches, PixelHead
+from genie.models.quantizers import build_quantizer
+from genie.models.st_transformer import STTransformer
+
+
+@dataclass
+class TokenizerOutput:
+    """`logits` [B, T, C, H, W] (before the sigmoid), `tokens` int64 [B, T, S], `quantizer_loss` a scalar."""
+
+    logits: Tensor
+    tokens: Tensor
+    quantizer_loss: Tensor
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """Frames [B, T, C, H, W] in [0, 1]."""
+        return self.logits.sigmoid()
+
+
+class VideoTokenizer(nn.Module):
+    """Frames to discrete tokens and back.
+
+    Args:
+        image_size: H and W in pixels; sizes that are no multiple of the patch are padded and cropped back.
+        patch_size: side of a patch in pixels; a frame has ceil(H / p) · ceil(W / p) tokens.
+        width, num_blocks, num_heads, head_dim: of the encoder.
+        decoder_width, decoder_blocks, decoder_heads: of the decoder, the encoder's where None.
+        quantizer: "vq" (`num_codes` of width `latent_dim`) or "fsq" (`levels`, whose product is `num_codes`).
+        commitment, revive_after: of the vector quantiser.
+        transformer: further options of both `STTransformer`s (positions, dropout, checkpointing, …).
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        patch_size: int,
+        width: int,
+        num_blocks: int,
+        num_heads: int,
+        num_codes: int,
+        latent_dim: int = 32,
+        decoder_width: int | None = None,
+        decoder_blocks: int | None = None,
+        decoder_heads: int | None = None,
+        head_dim: int | None = None,
+        channels: int = 3,
+        quantizer: str = "vq",
+        levels: list[int] | None = None,
+        commitment: float = 0.25,
+        revive_after: int = 50,
+        transformer: dict | None = None,
+    ) -> None:
+        super().__init__()
+        options = dict(transformer or {}, head_dim=head_dim)
+        decoder_width = decoder_width or width
+        self.patches = Patches(tuple(image_size), patch_size, channels)
+        vq_options = dict(commitment=commitment, revive_after=revive_after) if quantizer == "vq" else {}
+        self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, **vq_options)
+        self.patch_embedding = nn.Linear(self.patches.patch_dim, width)
+        self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
+        self.to_latent = nn.Linear(width, self.quantizer.width)
+        self.from_latent = nn.Linear(self.quantizer.width, decoder_width)
+        self.decoder = STTransformer(
+            decoder_width, decoder_blocks or num_blocks, decoder_heads or num_heads, self.patches.grid, **options
+        )
+        self.to_pixels = PixelHead(decoder_width, self.patches)
+
+    @property
+    def num_tokens(self) -> int:
+        """S, tokens of one frame."""
+        return self.patches.num_patches
+
+    @property
+    def num_codes(self) -> int:
+        """K, size of the vocabulary."""
+        return self.quantizer.num_codes
+
+    def start_from(self, frame: Tensor) -> None:
+        """Begin with reconstructions close to `frame` [C, H, W] in [0, 1]: a typical frame, say the background."""
+        self.to_pixels.start_from(frame)
+
+    def _latents(self, frames: Tensor) -> Tensor:
+        return self.to_latent(self.encoder(self.patch_embedding(self.patches.cut(frames))))
+
+    def _logits(self, latents: Tensor) -> Tensor:
+        return self.to_pixels(self.decoder(self.from_latent(latents)))
+
+    def forward(self, frames: Tensor) -> TokenizerOutput:
+        """frames [B, T, C, H, W] in [0, 1] → reconstruction, tokens and the quantiser's loss."""
+        quantized = self.quantizer(self._latents(frames))
+        return TokenizerOutput(self._logits(quantized.latents), quantized.codes, quantized.loss)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """frames [B, T, C, H, W] in [0, 1] → tokens int64 [B, T, S]."""
+        return self.quantizer(self._latents(frames)).codes
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> Tensor:
+        """tokens int64 [B, T, S] in [0, K) → frames [B, T, C, H, W] in [0, 1]."""
+        return self._logits(self.quantizer.lookup(tokens)).sigmoid()

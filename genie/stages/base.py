@@ -1,0 +1,135 @@
+"""What all stages share: configuration kept in the checkpoint, the optimiser, the schedule, logging, the report."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from genie.errors import UserError
+from genie.models.st_transformer import STBlock
+from genie.stages.schedules import schedule_factor
+
+
+class Stage(L.LightningModule):
+    """One training stage. A subclass builds `self.model` and defines `compute` and `validate`.
+
+    The resolved configuration travels as plain containers in every checkpoint, and a stage is rebuilt from it alone.
+    """
+
+    model: nn.Module
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.save_hyperparameters({"config": config})
+        self.config = config
+        self.options = config["stage"]
+        channels = config["model"]["tokenizer"].get("channels", 3)
+        self.register_buffer("background", torch.zeros(channels, *config["model"]["image_size"]))
+        self.register_buffer("fps", torch.tensor(10.0))
+
+    # -- what a subclass gives ---------------------------------------------------------------------------------
+
+    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and metrics of a batch: the one path that training and validation share."""
+        raise NotImplementedError
+
+    def validate(self, batch: dict[str, Tensor]) -> None:
+        """Update and log the metrics that only validation has."""
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The trained parts by name, for the start-up report."""
+        return {self.options["name"]: self.model}
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Tokens of one frame that the transformer of this stage works on."""
+        raise NotImplementedError
+
+    def load_dependencies(self) -> None:
+        """Load what earlier stages trained; a UserError says which checkpoint is missing."""
+
+    # -- data ---------------------------------------------------------------------------------------------------
+
+    def set_data_info(self, info) -> None:
+        """Take what the model needs to know of its data (a `data_modules.DataInfo`) before the first step."""
+        self.background.copy_(torch.as_tensor(info.background).float() / 255)
+        self.fps.fill_(info.fps / self.config["data"]["stride"])
+
+    @staticmethod
+    def frames(batch: dict[str, Tensor]) -> Tensor:
+        """The batch's frames [B, T, C, H, W] as floats in [0, 1]."""
+        return batch["frames"].float() / 255
+
+    # -- training -----------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        loss, metrics = self.compute(batch)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in metrics.items()})
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        loss, metrics = self.compute(batch)
+        size = len(batch["frames"])
+        self.log("val/loss", loss, batch_size=size, sync_dist=True)
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=size, sync_dist=True)
+        self.validate(batch)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.config["optimizer"]
+        groups = decay_groups(self.trained(), optimizer["weight_decay"])
+        adamw = torch.optim.AdamW(groups, lr=optimizer["lr"], betas=tuple(optimizer["betas"]), eps=optimizer["eps"])
+        # Total steps come from the configuration: asking Lightning's estimate would drop the loader's state.
+        schedule = dict(self.config["schedule"])
+        min_lr = schedule.pop("min_lr", 0.0)
+        factor = schedule_factor(
+            max_steps=self.config["trainer"]["max_steps"], min_factor=min_lr / optimizer["lr"], **schedule
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, factor)
+        return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def trained(self) -> nn.Module:
+        """The module whose parameters the optimiser gets."""
+        return self.model
+
+    def compile_blocks(self) -> None:
+        """`torch.compile` each ST block in place, so that the names in a checkpoint stay as they are."""
+        for module in self.model.modules():
+            if isinstance(module, STBlock):
+                module.compile()
+
+    # -- the report ---------------------------------------------------------------------------------------------
+
+    def example_flops(self) -> int:
+        """Floating-point operations of one forward pass on one clip, counted on the meta device."""
+        config = {**self.config, "trainer": dict(self.config["trainer"])}
+        with torch.device("meta"):
+            twin = type(self)(config)
+            frames = torch.empty(1, self.config["data"]["num_frames"], *twin.background.shape)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                twin.example_forward(frames)
+        return counter.get_total_flops()
+
+    def example_forward(self, frames: Tensor) -> None:
+        """One forward pass on frames [1, T, C, H, W], for counting."""
+        self.model.eval()(frames)
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for AdamW: matrices decay; norms, biases, embeddings, position tables and codebooks do not."""
+    decay, keep = [], []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            matrix = isinstance(module, nn.Linear) and name == "weight"
+            (decay if matrix else keep).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
+
+
+def build_part(cls: type[nn.Module], part: str, options: dict[str, Any], **extra) -> nn.Module:
+    """`cls(**options)`, a wrong option told as one line that names the part of the configuration."""
+    try:
+        return cls(**options, **extra)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.{part}: {str(error).replace(cls.__name__ + '.__init__() ', '')}") from error

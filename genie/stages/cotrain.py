@@ -1,0 +1,56 @@
+"""Latent action model and dynamics trained together (Genie §2.1), on the tokens of a frozen tokenizer.
+
+The latent action model keeps its own loss; the dynamics gets its codes as whole numbers, through which no gradient
+flows, so the actions stay what makes frames predictable and never what makes tokens cheap.
+"""
+
+from torch import Tensor, nn
+
+from genie.stages.dynamics import DynamicsStage, dynamics_loss
+from genie.stages.lam import LatentActionMetrics, build_lam, latent_action_loss
+
+
+class CotrainStage(DynamicsStage):
+    """Options: `lam` (those of `LatentActionStage`) and those of `DynamicsStage`, with latent actions."""
+
+    def __init__(self, config: dict) -> None:
+        super().__init__(config)
+        self.lam = build_lam(config)
+        self.validation = LatentActionMetrics(self.lam.num_actions)
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {"lam": self.lam, "dynamics": self.model}
+
+    def trained(self) -> nn.Module:
+        return nn.ModuleDict(self.parts())
+
+    def example_forward(self, frames: Tensor) -> None:
+        super().example_forward(frames)
+        self.lam.eval()(frames)
+
+    def load_dependencies(self) -> None:
+        self._load("tokenizer")
+
+    def set_data_info(self, info) -> None:
+        super().set_data_info(info)
+        self.lam.start_from(self.background)
+        self.validation.set_true_actions(info.num_actions)
+
+    def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        frames = self.frames(batch)
+        return self.frozen["tokenizer"].encode(frames), self.lam.encode(frames)
+
+    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        frames, options = self.frames(batch), self.options["lam"]
+        output = self.lam(frames, use_actions=self.global_step >= options["action_free_steps"])
+        lam_loss, lam_metrics = latent_action_loss(output, frames, self.background, options)
+        tokens = self.frozen["tokenizer"].encode(frames)
+        loss, metrics = dynamics_loss(self.model, tokens, output.actions, batch["seed"], self.options)
+        if not self.training:
+            self.validation.update(output, frames, self.background, batch.get("actions"))
+        metrics |= {"dynamics_loss": loss.detach(), "lam_loss": lam_loss.detach(), **lam_metrics}
+        return loss + lam_loss, metrics
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self.validation.compute().items()})
+        self.validation.reset()

@@ -1,0 +1,106 @@
+"""Stage 2: the latent action model (Genie §2.1): name each transition by a code that makes the next frame predictable."""
+
+from torch import Tensor, nn
+
+from genie.metrics.action_alignment import ActionAlignment
+from genie.metrics.code_usage import CodeUsage
+from genie.models import LatentActionModel, LatentActionOutput
+from genie.stages.base import Stage, build_part
+from genie.stages.losses import pixel_weights, reconstruction_loss
+from genie.stages.tokenizer import frame_psnr, update_frame_psnr
+
+
+class LatentActionStage(Stage):
+    """Options: those of `latent_action_loss`, and `action_free_steps`: steps at the start in which the decoder
+    learns what the past alone tells, so that the code is left with what it does not."""
+
+    def __init__(self, config: dict) -> None:
+        super().__init__(config)
+        self.model = build_lam(config)
+        self.validation = LatentActionMetrics(self.model.num_actions)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.model.patches.num_patches
+
+    def set_data_info(self, info) -> None:
+        super().set_data_info(info)
+        self.model.start_from(self.background)
+        self.validation.set_true_actions(info.num_actions)
+
+    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        frames = self.frames(batch)
+        output = self.model(frames, use_actions=self.global_step >= self.options["action_free_steps"])
+        if not self.training:
+            self.validation.update(output, frames, self.background, batch.get("actions"))
+        return latent_action_loss(output, frames, self.background, self.options)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self.validation.compute().items()})
+        self.validation.reset()
+
+
+def build_lam(config: dict) -> LatentActionModel:
+    """The latent action model of a configuration."""
+    model = config["model"]
+    return build_part(LatentActionModel, "lam", model["lam"], image_size=model["image_size"])
+
+
+def latent_action_loss(
+    output: LatentActionOutput, frames: Tensor, background: Tensor, options: dict
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Prediction loss on frames 1…T-1 plus the quantiser's.
+
+    Options: `reconstruction` mse | bce, `foreground_weight`, `change_weight` ≥ 0 (see `pixel_weights`) and
+    `quantizer_weight`.
+    """
+    target, previous = frames[:, 1:], frames[:, :-1]
+    weights = pixel_weights(target, background, options["foreground_weight"], previous, options["change_weight"])
+    prediction = reconstruction_loss(output.logits, target, options["reconstruction"], weights)
+    metrics = {"prediction_loss": prediction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
+    return prediction + options["quantizer_weight"] * output.quantizer_loss, metrics
+
+
+class LatentActionMetrics(nn.Module):
+    """Validation of latent actions: next-frame PSNR beside its baselines, code usage, agreement with true actions
+    and, to catch codes that merely count frames, with the position in the clip."""
+
+    def __init__(self, num_actions: int) -> None:
+        super().__init__()
+        self.num_actions = num_actions
+        self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
+        self.usage = CodeUsage(num_actions)
+        self.alignment: ActionAlignment | None = None
+        self.position: ActionAlignment | None = None
+
+    def set_true_actions(self, num_true: int | None) -> None:
+        """How many true actions the data records; None for data without actions."""
+        self.alignment = ActionAlignment(self.num_actions, num_true) if num_true else None
+
+    def update(self, output: LatentActionOutput, frames: Tensor, background: Tensor, actions: Tensor | None) -> None:
+        """frames [B, T, C, H, W] in [0, 1]; actions int64 [B, T] or None."""
+        update_frame_psnr(self.psnr, output.prediction, frames, background)
+        self.usage.update(output.actions)
+        if self.alignment is not None and actions is not None:
+            self.alignment.update(output.actions, actions[:, :-1])
+        length = output.actions.shape[1]
+        if self.position is None:
+            self.position = ActionAlignment(self.num_actions, length).to(frames.device)
+        self.position.update(output.actions, output.actions.new_ones(output.actions.shape).cumsum(1) - 1)
+
+    def compute(self) -> dict[str, Tensor]:
+        """All metrics since the last reset, by log name."""
+        usage = self.usage.compute()
+        values = {**self.psnr.compute(), "codebook_usage": usage["usage"], "codebook_perplexity": usage["perplexity"]}
+        if self.alignment is not None:
+            agreement = self.alignment.compute()
+            values |= {"action_nmi": agreement["nmi"], "action_accuracy": agreement["accuracy"]}
+        if self.position is not None:
+            values["position_nmi"] = self.position.compute()["nmi"]
+        return values
+
+    def reset(self) -> None:
+        """Forget everything counted."""
+        for metric in (self.psnr, self.usage, self.alignment, self.position):
+            if metric is not None:
+                metric.reset()

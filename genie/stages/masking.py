@@ -1,0 +1,68 @@
+"""Which tokens the dynamics model has to guess, and which of its context are wrong: drawn per sample from its seed.
+
+A mask is a function of the sample's seed alone, so a resumed run, another number of workers or of processes
+gives the same one.
+
+Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `K` codes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_modules.seeding import mix
+
+# keeps these draws apart from those of data order and augmentation with the same seed
+MASK_STREAM = 3
+
+
+@dataclass
+class Masked:
+    """`inputs` int64 [B, T, S] (context, partly corrupted) and `mask` bool [B, T, S] (positions to guess)."""
+
+    inputs: Tensor
+    mask: Tensor
+
+
+def mask_tokens(
+    tokens: Tensor,
+    seeds: Tensor,
+    num_codes: int,
+    mask_rate: tuple[float, float] = (0.5, 1.0),
+    clean_prefix: float = 0.0,
+    corruption: float = 0.0,
+) -> Masked:
+    """Bernoulli masks at a rate drawn per sample, with frame 0 never masked (Genie §2.1, MaskGIT).
+
+    Args:
+        tokens: int64 [B, T, S].
+        seeds: int64 [B], the samples' seeds.
+        mask_rate: bounds of the uniform rate.
+        clean_prefix: share of samples in which only frames from a random one on are masked, so that the first of
+            them sees a complete past, as it does when frames are generated.
+        corruption: context tokens are replaced by random ones at a rate drawn from U(0, corruption) per sample:
+            generated frames are never perfect either.
+    """
+    low, high = mask_rate
+    if not 0 < low <= high <= 1:
+        raise ValueError(f"mask_rate={tuple(mask_rate)}: give 0 < low ≤ high ≤ 1")
+    _, length, size = tokens.shape
+    masks, replaced, noise = [], [], []
+    for seed in seeds.tolist():
+        generator = torch.Generator().manual_seed(mix(seed, MASK_STREAM))
+        rate, prefix, level = torch.rand(3, generator=generator).tolist()
+        first = 1
+        if prefix < clean_prefix and length > 2:
+            first = int(torch.randint(1, length, (), generator=generator))
+        mask = torch.rand(length, size, generator=generator) < low + (high - low) * rate
+        mask[:first] = False
+        if not mask.any():
+            mask[-1, int(torch.randint(size, (), generator=generator))] = True
+        masks.append(mask)
+        replaced.append(torch.rand(length, size, generator=generator) < corruption * level)
+        noise.append(torch.randint(num_codes, (length, size), generator=generator))
+    device = tokens.device
+    mask, wrong = torch.stack(masks).to(device), torch.stack(replaced).to(device)
+    inputs = torch.where(wrong & ~mask, torch.stack(noise).to(device), tokens)
+    return Masked(inputs, mask)

@@ -1,0 +1,33 @@
+"""Learning rates over the steps of a run, as a factor of the largest one."""
+
+import math
+from collections.abc import Callable
+
+SCHEDULES = ("cosine", "wsd", "constant")
+
+
+def schedule_factor(
+    name: str, max_steps: int, warmup_steps: int = 0, min_factor: float = 0.0, decay_steps: int = 0
+) -> Callable[[int], float]:
+    """Factor of the learning rate at optimiser step n (0 … max_steps).
+
+    All rise linearly over `warmup_steps`. "cosine" then falls to `min_factor` at `max_steps`; "wsd" (warm-up,
+    stable, decay; arXiv 2404.06395) stays at 1 and falls linearly over the last `decay_steps`, so that a run can be
+    lengthened; "constant" stays at 1.
+
+    Raises ValueError for a name that is none of these, or a warm-up and decay longer than the run.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule.name={name!r}: choose one of {', '.join(SCHEDULES)}")
+    decay = {"cosine": max_steps - warmup_steps, "wsd": decay_steps, "constant": 0}[name]
+    if warmup_steps + decay > max_steps:
+        raise ValueError(f"warmup_steps={warmup_steps} and decay_steps={decay} do not fit into max_steps={max_steps}")
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = min(1.0, max(0.0, (step - (max_steps - decay)) / decay)) if decay else 0.0
+        fall = 0.5 * (1 + math.cos(math.pi * done)) if name == "cosine" else 1.0 - done
+        return min_factor + (1 - min_factor) * fall
+
+    return factor

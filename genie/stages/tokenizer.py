@@ -1,0 +1,70 @@
+"""Stage 1: the video tokenizer (Genie §2.1): reconstruct clips through discrete tokens."""
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+from genie.metrics.code_usage import CodeUsage
+from genie.models import VideoTokenizer
+from genie.stages.base import Stage, build_part
+from genie.stages.losses import pixel_weights, reconstruction_loss
+
+
+class TokenizerStage(Stage):
+    """Options (`stage:` of the configuration): `reconstruction` mse | bce, `foreground_weight` ≥ 0."""
+
+    def __init__(self, config: dict) -> None:
+        super().__init__(config)
+        model = config["model"]
+        self.model = build_part(VideoTokenizer, "tokenizer", model["tokenizer"], image_size=model["image_size"])
+        self.usage = CodeUsage(self.model.num_codes)
+        self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
+        self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.model.num_tokens
+
+    def set_data_info(self, info) -> None:
+        super().set_data_info(info)
+        self.model.start_from(self.background)
+
+    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        frames = self.frames(batch)
+        output = self.model(frames)
+        weights = pixel_weights(frames, self.background, self.options["foreground_weight"])
+        reconstruction = reconstruction_loss(output.logits, frames, self.options["reconstruction"], weights)
+        if not self.training:
+            self._update(frames, output)
+        metrics = {"reconstruction_loss": reconstruction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
+        return reconstruction + self.options["quantizer_weight"] * output.quantizer_loss, metrics
+
+    def _update(self, frames: Tensor, output) -> None:
+        reconstruction = output.reconstruction
+        self.usage.update(output.tokens)
+        update_frame_psnr(self.psnr, reconstruction[:, 1:], frames, self.background)
+        self.ssim.update(reconstruction.flatten(0, 1), frames.flatten(0, 1))
+
+    def on_validation_epoch_end(self) -> None:
+        usage = self.usage.compute()
+        values = {**self.psnr.compute(), "ssim": self.ssim.compute()}
+        values |= {"codebook_usage": usage["usage"], "codebook_perplexity": usage["perplexity"]}
+        self.log_dict({f"val/{name}": value for name, value in values.items()})
+        for metric in (self.usage, self.psnr, self.ssim):
+            metric.reset()
+
+
+def frame_psnr(*names: str) -> MetricCollection:
+    """One PSNR (dB, from the mean squared error over all frames seen) under each name."""
+    return MetricCollection({name: PeakSignalNoiseRatio(data_range=1.0) for name in names}, compute_groups=False)
+
+
+def update_frame_psnr(psnr: MetricCollection, predicted: Tensor, frames: Tensor, background: Tensor) -> None:
+    """Update `psnr` and its two trivial baselines on frames 1…T-1, the same frames for all three.
+
+    predicted [B, T-1, C, H, W]; frames [B, T, C, H, W]; background [C, H, W]; all in [0, 1].
+    """
+    target = frames[:, 1:]
+    psnr["psnr"].update(predicted.float(), target)
+    psnr["psnr_copy_last"].update(frames[:, :-1], target)
+    psnr["psnr_background"].update(background.expand_as(target), target)
