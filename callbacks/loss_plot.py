@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks.files import replacing
-from callbacks.metrics_csv import read_metrics
+from callbacks.metrics_file import read_metrics
 
 NUM_COLUMNS = 3
 LOG_SCALE_RATIO = 20  # a curve that falls by more is unreadable on a linear axis

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.files import replacing
+from callbacks.metrics_file import read_metrics
 
 
 class MetricsCSV(Logger):
@@ -62,24 +63,3 @@ class MetricsCSV(Logger):
         text = io.StringIO(newline="")
         csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerows(rows)
         return text.getvalue()
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.csv, each with the values it has; [] where there is no file. `step` and `epoch` are int."""
-    if not Path(path).exists():
-        return []
-    with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # a killed run may leave half a line
-    return [{name: _number(name, value) for name, value in row.items() if value != ""} for row in rows]
-
-
-def last_values(path: Path) -> dict[str, float]:
-    """The newest value of every metric in a metrics.csv."""
-    values: dict[str, float] = {}
-    for row in read_metrics(path):
-        values |= row
-    return values
-
-
-def _number(name: str, value: str) -> float:
-    return int(value) if name in ("step", "epoch") else float(value)

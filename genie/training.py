@@ -3,23 +3,21 @@
 import logging
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from omegaconf import OmegaConf
 
 from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep, best_checkpoint
 from callbacks.counted_randomness import CountedRandomness
 from callbacks.graceful_stop import GracefulStop
 from callbacks.loggers import build_loggers, logger_callbacks
 from callbacks.loss_plot import LossPlot
-from callbacks.metrics_csv import last_values
+from callbacks.metrics_file import last_values
 from callbacks.progress import StepProgress
 from callbacks.startup_report import StartupReport
-from data_modules.clip_data_module import SPLITS, ClipDataModule
-from genie.record import record
+from data_modules.clip_data_module import ClipDataModule
+from genie.recording import record_missing
 from genie.run_folder import RunFolder
 from genie.stages import build_stage
 
@@ -47,15 +45,19 @@ def train(config: dict[str, Any]) -> float | None:
 
     L.seed_everything(config["seed"], verbose=False)
     stage = build_stage(config)  # finds the earlier stages, or says what is missing, before any work
-    data = build_data(config)
+    if config["record_if_missing"]:
+        record_missing(config["data"])
+    data = ClipDataModule(**config["data"])
+    data.setup("fit")
     stage.set_data_info(data.info)
     folder.open(resumed=checkpoint is not None)
     if config["compile"]:
         stage.compile_blocks()
     trainer = build_trainer(config, folder, label, checkpoint)
     trainer.fit(stage, datamodule=data, ckpt_path=folder.last if checkpoint else None, weights_only=True)
-    print(f"{label}: {trainer.global_step} steps in {folder.path}")
-    return last_values(folder.metrics).get(config["objective"])
+    value = last_values(folder.metrics).get(config["objective"])
+    print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
+    return value
 
 
 def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -> None:
@@ -67,23 +69,6 @@ def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -
     print(f"{label}: going on from step {checkpoint['global_step']} of {folder.max_steps} in {folder.path}")
     for key, (then, now) in folder.changed_settings().items():
         print(f"  changed: {key} {then} -> {now}")
-
-
-def build_data(config: dict[str, Any]) -> ClipDataModule:
-    """The data module, set up; with record_if_missing the data set is recorded first where there is none."""
-    settings = config["data"]
-    if config["record_if_missing"] and not has_data(settings):
-        print(f"there is no data in {settings['root']}: recording it")
-        record(OmegaConf.create(settings))
-    data = ClipDataModule(**settings)
-    data.setup("fit")
-    return data
-
-
-def has_data(settings: dict[str, Any]) -> bool:
-    """Whether `root` of the group `data` is a file, or a folder with some split in it."""
-    root = Path(settings["root"])
-    return root.is_file() or any((root / f"{split}.h5").exists() for split in SPLITS)
 
 
 def build_trainer(

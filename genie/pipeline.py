@@ -1,0 +1,152 @@
+"""A world from nothing: `python -m genie.pipeline experiment=pong` records, trains the stages, evaluates.
+
+Each stage is the command that a user would give, in a process of its own: `python -m genie.train stage=... resume=true`
+with the overrides of the pipeline. What is complete is skipped and what was interrupted goes on, so the same command
+can be given again after any stop.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
+from rich.table import Table
+
+from callbacks.metrics_file import last_values
+from genie.cli import hydra_main, to_plain
+from genie.errors import UserError
+from genie.recording import has_data, record_missing
+
+STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
+STEPS = ("record", *STAGES, "evaluate")
+OWN_KEYS = ("steps=", "stage=", "resume=", "overwrite=")  # what the pipeline decides for each stage itself
+
+
+class Pipeline:
+    """The steps of one world, from the resolved configuration and the overrides it was composed with."""
+
+    def __init__(self, config: dict[str, Any], overrides: list[str]):
+        self.config = config
+        self.overrides = [override for override in overrides if not override.startswith(OWN_KEYS)]
+        unknown = [step for step in config["steps"] if step not in STEPS]
+        if unknown:
+            raise UserError(f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}")
+        self.world = Path(config["output_dir"]) / config["name"]
+        self.results: list[tuple[str, str, str]] = []  # step, time, figures
+
+    def run(self) -> None:
+        """Takes the steps in order. Raises `SystemExit` with the exit code of the first one that fails."""
+        for number, step in enumerate(self.config["steps"], 1):
+            heading = f"[{number}/{len(self.config['steps'])}] {step}"
+            action, figures = self._plan(step)
+            started = time.monotonic()
+            if action is None:
+                print(f"{heading}: done before", flush=True)
+            else:
+                print(f"{heading}", flush=True)
+                action()
+            minutes = "before" if action is None else f"{(time.monotonic() - started) / 60:.1f}"
+            self.results.append((step, minutes, figures()))
+
+    def _plan(self, step: str) -> tuple[Callable[[], None] | None, Callable[[], str]]:
+        """What has to be done for a step, None for nothing, and how to say what came out."""
+        if step == "record":
+            return self._plan_recording()
+        if step == "evaluate":
+            return self._plan_evaluation()
+        return self._plan_stage(step)
+
+    def _plan_recording(self) -> tuple[Callable[[], None] | None, Callable[[], str]]:
+        data = self.config["data"]
+        return None if has_data(data) else lambda: record_missing(data), lambda: data["root"]
+
+    def _plan_stage(self, stage: str) -> tuple[Callable[[], None] | None, Callable[[], str]]:
+        from genie.run_folder import RunFolder
+
+        overrides = [*self.overrides, f"stage={stage}"]
+        folder = RunFolder(to_plain(compose("train", overrides)))
+        start = "overwrite=true" if self.config["overwrite"] else "resume=true"
+        done = not self.config["overwrite"] and folder.is_complete()
+        action = None if done else lambda: run_module(stage, ["genie.train", *overrides, start])
+        return action, lambda: stage_figures(folder.metrics, self.config["figures"])
+
+    def _plan_evaluation(self) -> tuple[Callable[[], None] | None, Callable[[], str]]:
+        report = self.world / "evaluation" / "evaluation.json"
+        trained = [path.stat().st_mtime for path in self.world.glob("*/checkpoints/last.ckpt")]
+        done = report.exists() and report.stat().st_mtime >= max(trained, default=0)
+        command = ["genie.evaluate", f"run={self.world}", *self.config["evaluate"]]
+        return None if done else lambda: run_module("evaluate", command), lambda: evaluation_figures(report)
+
+    def summary(self) -> Table:
+        """Time and figures of every step."""
+        table = Table(title=f"{self.world}", title_justify="left")
+        for name in ("step", "minutes", "figures"):
+            table.add_column(name, overflow="fold")
+        for row in self.results:
+            table.add_row(*row)
+        return table
+
+
+def run_module(step: str, command: list[str]) -> None:
+    """Runs `python -m <command>`, handing on the signals that ask to stop; exits with its exit code if that is not 0."""
+    child = subprocess.Popen([sys.executable, "-m", *command])
+    former = {
+        number: signal.signal(number, lambda received, frame: child.send_signal(received))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    }
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if code:
+        code = 128 - code if code < 0 else code  # killed by a signal: as a shell reports it
+        if code != 2:  # then the step has said in one line what is wrong
+            message = f"error: step {step} ended with exit code {code}; the same command goes on from there"
+            print(message, file=sys.stderr)
+        sys.exit(code)
+
+
+def stage_figures(metrics: Path, names: list[str]) -> str:
+    """The newest values of a metrics.csv whose names are asked for."""
+    values = last_values(metrics)
+    return "  ".join(f"{name.removeprefix('val/')} {values[name]:.4g}" for name in names if name in values)
+
+
+def evaluation_figures(report: Path) -> str:
+    """The single numbers of evaluation.json."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in numbers(json.loads(report.read_text())).items())
+
+
+def numbers(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number of nested dicts by its path: {"rollout": {"psnr": 30}} -> {"rollout.psnr": 30}."""
+    found: dict[str, float] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + name] = value
+    return found
+
+
+@hydra_main("pipeline")
+def main(config: dict[str, Any]) -> None:
+    given = HydraConfig.get().overrides
+    searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
+    pipeline = Pipeline(config, [*given.task, *searchpath])
+    pipeline.run()
+    Console().print(pipeline.summary())
+    video = pipeline.world / "evaluation" / "action_grid.mp4"
+    if video.exists():
+        print(f"one row per action, from the same prompt: {video}")
+
+
+if __name__ == "__main__":
+    main()
