@@ -1,0 +1,116 @@
+"""A training that is small enough to run many times: a linear map with dropout on random pictures."""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep, best_checkpoint
+from callbacks.counted_randomness import CountedRandomness
+from callbacks.graceful_stop import GracefulStop
+from callbacks.metrics_csv import MetricsCSV
+from data_modules.seeding import StepBatchSampler
+
+NUM_SAMPLES = 22  # with batches of 4: epochs of 5 steps, and 2 samples left out
+
+
+class Pictures(Dataset):
+    def __len__(self) -> int:
+        return NUM_SAMPLES
+
+    def __getitem__(self, key):
+        index = key[1] if isinstance(key, tuple) else key
+        generator = torch.Generator().manual_seed(index)
+        return {"frames": torch.randint(0, 256, (2, 3, 4, 4), generator=generator, dtype=torch.uint8)}
+
+
+class Data(L.LightningDataModule):
+    def train_dataloader(self) -> DataLoader:
+        def position() -> int:
+            return self.trainer.fit_loop.epoch_loop.total_batch_idx + 1
+
+        sampler = StepBatchSampler(NUM_SAMPLES, 4, rank=0, world_size=1, position=position, seed=0)
+        return DataLoader(Pictures(), batch_sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(Pictures(), batch_size=8)
+
+
+class Model(L.LightningModule):
+    """`at_step[n]`, `at_validation[n]`: called in the training step (validation) that follows n steps."""
+
+    tokens_per_frame = 7
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Flatten(2), nn.Linear(48, 48), nn.Dropout(0.5))
+        self.at_step, self.at_validation = {}, {}
+
+    def loss(self, batch):
+        frames = batch["frames"].float() / 255
+        return (self.model(frames) - frames.flatten(2)).square().mean()
+
+    def training_step(self, batch, batch_idx):
+        self.at_step.pop(self.trainer.global_step, lambda: None)()
+        loss = self.loss(batch)
+        self.log("train/loss", loss)
+        self.log("train/noise", torch.rand(()))
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.at_validation.pop(self.trainer.global_step, lambda: None)()
+        self.log("val/loss", self.loss(batch))
+        self.log("val/noise", torch.rand(()))
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def parts(self):
+        return {"all": self.model}
+
+    def example_flops(self):
+        return 2_500_000
+
+
+def fit(folder: Path, model: Model, resume: bool = False, callbacks=(), max_steps=12, **settings) -> L.Trainer:
+    """Trains in `folder` with the callbacks that every run has; on a wish to resume it goes on from last.ckpt."""
+    last = LastCheckpoint(folder, settings.pop("every_n_train_steps", 3))
+    former = torch.load(last.path, weights_only=True)["global_step"] if resume else None
+    interval = settings.pop("val_check_interval", 4) * settings.get("accumulate_grad_batches", 1)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=-1,
+        max_steps=max_steps,
+        val_check_interval=interval,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        plugins=[AtomicCheckpointIO()],
+        logger=[MetricsCSV(folder / "metrics.csv", former)],
+        callbacks=[
+            CountedRandomness(0),
+            *callbacks,
+            ValidateLastStep(),
+            best_checkpoint(folder, "val/loss", "min"),
+            last,
+            GracefulStop(last, "the same command with resume=true"),
+        ],
+        **settings,
+    )
+    trainer.fit(model, datamodule=Data(), ckpt_path=last.path if resume else None, weights_only=True)
+    return trainer
+
+
+@pytest.fixture
+def training():
+    """(fit, Model)."""
+    return fit, Model
