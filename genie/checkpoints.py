@@ -21,10 +21,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})") from error
+        raise UserError(
+            f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})"
+        ) from error
     config = checkpoint.get("hyper_parameters", {}).get("config") if isinstance(checkpoint, dict) else None
     if not isinstance(config, dict) or "state_dict" not in checkpoint:
-        raise UserError(f"{path} is a PyTorch file but not a checkpoint of this project: it carries no configuration")
+        raise UserError(
+            f"{path} is a PyTorch file but not a checkpoint of this project: it carries no configuration"
+        )
     return checkpoint
 
 

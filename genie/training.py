@@ -17,6 +17,8 @@ from callbacks.metrics_file import last_values
 from callbacks.progress import StepProgress
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
+from genie.errors import UserError
+from genie.hardware import best_precision, keep_freed_memory
 from genie.recording import record_missing
 from genie.run_folder import RunFolder
 from genie.stages import build_stage
@@ -34,6 +36,7 @@ NOISE = (
 
 def train(config: dict[str, Any]) -> float | None:
     """Trains the stage that a resolved configuration describes; returns the last value of `config["objective"]`."""
+    keep_freed_memory()
     quiet_lightning()
     folder = RunFolder(config)
     label = f"{config['name']} {config['stage']['name']}"
@@ -44,7 +47,8 @@ def train(config: dict[str, Any]) -> float | None:
     announce(folder, label, checkpoint)
 
     L.seed_everything(config["seed"], verbose=False)
-    stage = build_stage(config)  # finds the earlier stages, or says what is missing, before any work
+    stage = build_stage(config)
+    stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
     if config["record_if_missing"]:
         record_missing(config["data"])
     data = ClipDataModule(**config["data"])
@@ -58,6 +62,16 @@ def train(config: dict[str, Any]) -> float | None:
     value = last_values(folder.metrics).get(config["objective"])
     print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
     return value
+
+
+def check_same_dependencies(now: dict[str, str], then: dict[str, str]) -> None:
+    """Raises `UserError` where an earlier stage has been trained anew since the run to resume was started."""
+    for part in then:
+        if now.get(part) != then[part]:
+            raise UserError(
+                f"cannot resume: {part}_ckpt holds other weights than those this run was started with; "
+                "give the former checkpoint, or start anew with overwrite=true"
+            )
 
 
 def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -> None:
@@ -76,6 +90,8 @@ def build_trainer(
 ) -> L.Trainer:
     """Lightning's trainer with our callbacks and loggers. Steps count, epochs do not."""
     settings, callbacks = dict(config["trainer"]), config["callbacks"]
+    if settings["precision"] == "auto":
+        settings["precision"] = best_precision(settings["accelerator"])
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     last = LastCheckpoint(folder.checkpoints, callbacks["checkpoint"]["every_n_train_steps"])

@@ -18,7 +18,9 @@ class ActionAlignment(Metric):
 
     def __init__(self, num_latent: int, num_true: int) -> None:
         super().__init__()
-        self.add_state("confusion", torch.zeros(num_latent, num_true, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state(
+            "confusion", torch.zeros(num_latent, num_true, dtype=torch.float64), dist_reduce_fx="sum"
+        )
 
     def update(self, latent: Tensor, true: Tensor) -> None:
         """latent and true int64 [...], the same shape: the actions of the same transitions."""
@@ -29,7 +31,10 @@ class ActionAlignment(Metric):
     def compute(self) -> dict[str, Tensor]:
         """`nmi` in [0, 1] (over the mean of both entropies) and `accuracy` in [0, 1] under the best one-to-one
         matching (Hungarian method); 0 where nothing was counted."""
-        return {"nmi": normalized_mutual_information(self.confusion), "accuracy": matched_accuracy(self.confusion)}
+        return {
+            "nmi": normalized_mutual_information(self.confusion),
+            "accuracy": matched_accuracy(self.confusion),
+        }
 
 
 def normalized_mutual_information(confusion: Tensor) -> Tensor:

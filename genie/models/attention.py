@@ -20,7 +20,9 @@ def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
     """
     if head_dim is not None:
         if head_dim % 2:
-            raise ValueError(f"head_dim={head_dim} is odd; rotary positions turn pairs, so give an even head_dim")
+            raise ValueError(
+                f"head_dim={head_dim} is odd; rotary positions turn pairs, so give an even head_dim"
+            )
         return head_dim
     if width % num_heads or (width // num_heads) % 2:
         raise ValueError(
@@ -88,7 +90,9 @@ class SelfAttention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised, not yet rotated."""
-        query, key, value = rearrange(self.qkv(x), "... p (three n e) -> three ... n p e", three=3, n=self.num_heads)
+        query, key, value = rearrange(
+            self.qkv(x), "... p (three n e) -> three ... n p e", three=3, n=self.num_heads
+        )
         return self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype), value
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ def initialize(model: nn.Module, seed: int, num_residual: int | None = None) -> 
     that the stream's variance does not grow with depth; the layer to pixels by 10, so that a model starts out close to
     the frame its pixel biases start from. Norms and biases keep PyTorch's 1 and 0.
     """
-    depth = num_residual or max(1, sum(name.endswith("feed_forward") for name, _ in model.named_modules()) // 2)
+    depth = num_residual or max(
+        1, sum(name.endswith("feed_forward") for name, _ in model.named_modules()) // 2
+    )
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             full_name = f"{module_name}.{name}"

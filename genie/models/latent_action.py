@@ -78,7 +78,9 @@ class LatentActionModel(nn.Module):
         self.standardize = nn.BatchNorm1d(self.quantizer.width, affine=False) if standardize else None
         self.decoder_embedding = nn.Linear(self.patches.patch_dim, width)
         self.action_embedding = nn.Linear(self.quantizer.width, width)
-        self.decoder = STTransformer(width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options)
+        self.decoder = STTransformer(
+            width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options
+        )
         self.to_pixels = PixelHead(width, self.patches)
 
     @property
@@ -116,10 +118,14 @@ class LatentActionModel(nn.Module):
         `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss).
         """
         if not use_actions:
-            actions = torch.zeros(frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device)
+            actions = torch.zeros(
+                frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device
+            )
             return LatentActionOutput(self.predict(frames[:, :-1], None), actions, frames.new_zeros(()))
         quantized = self.quantizer(self.latents(frames))
-        return LatentActionOutput(self.predict(frames[:, :-1], quantized.latents), quantized.codes, quantized.loss)
+        return LatentActionOutput(
+            self.predict(frames[:, :-1], quantized.latents), quantized.codes, quantized.loss
+        )
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:

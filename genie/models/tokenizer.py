@@ -73,7 +73,11 @@ class VideoTokenizer(nn.Module):
         self.to_latent = nn.Linear(width, self.quantizer.width)
         self.from_latent = nn.Linear(self.quantizer.width, decoder_width)
         self.decoder = STTransformer(
-            decoder_width, decoder_blocks or num_blocks, decoder_heads or num_heads, self.patches.grid, **options
+            decoder_width,
+            decoder_blocks or num_blocks,
+            decoder_heads or num_heads,
+            self.patches.grid,
+            **options,
         )
         self.to_pixels = PixelHead(decoder_width, self.patches)
 

@@ -55,7 +55,7 @@ class Stage(L.LightningModule):
     def set_data_info(self, info) -> None:
         """Take what the model needs to know of its data (a `data_modules.DataInfo`) before the first step."""
         self.background.copy_(torch.as_tensor(info.background).float() / 255)
-        self.fps.fill_(info.fps / self.config["data"]["stride"])
+        self.fps.fill_(info.fps)
 
     @staticmethod
     def frames(batch: dict[str, Tensor]) -> Tensor:
@@ -74,13 +74,17 @@ class Stage(L.LightningModule):
         loss, metrics = self.compute(batch)
         size = len(batch["frames"])
         self.log("val/loss", loss, batch_size=size, sync_dist=True)
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=size, sync_dist=True)
+        self.log_dict(
+            {f"val/{name}": value for name, value in metrics.items()}, batch_size=size, sync_dist=True
+        )
         self.validate(batch)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.config["optimizer"]
         groups = decay_groups(self.trained(), optimizer["weight_decay"])
-        adamw = torch.optim.AdamW(groups, lr=optimizer["lr"], betas=tuple(optimizer["betas"]), eps=optimizer["eps"])
+        adamw = torch.optim.AdamW(
+            groups, lr=optimizer["lr"], betas=tuple(optimizer["betas"]), eps=optimizer["eps"]
+        )
         # Total steps come from the configuration: asking Lightning's estimate would drop the loader's state.
         schedule = dict(self.config["schedule"])
         min_lr = schedule.pop("min_lr", 0.0)

@@ -25,7 +25,9 @@ class DynamicsStage(Stage):
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         if self.options["actions"] not in ACTION_SOURCES:
-            raise UserError(f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}")
+            raise UserError(
+                f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}"
+            )
         self.model = build_dynamics(config)
         self.frozen: dict[str, nn.Module] = {}
         self.fingerprints: dict[str, str] = {}
@@ -107,15 +109,22 @@ def build_dynamics(config: dict) -> DynamicsModel:
     )
 
 
-def check_fits(module: nn.Module, part: str, dynamics: DynamicsModel, image_size: list[int], path: Path) -> None:
+def check_fits(
+    module: nn.Module, part: str, dynamics: DynamicsModel, image_size: list[int], path: Path
+) -> None:
     """Raise UserError where a loaded tokenizer or LAM is not what the configuration of the dynamics expects."""
     kind = {"tokenizer": VideoTokenizer, "lam": LatentActionModel}[part]
     if not isinstance(module, kind):
         raise UserError(f"{part}_ckpt={path} holds a {type(module).__name__}, not a {kind.__name__}")
     size = [module.patches.height, module.patches.width]
     if size != list(image_size):
-        raise UserError(f"{part}_ckpt={path} was trained on frames of {size} and data.image_size={list(image_size)}")
-    if part == "tokenizer" and (module.num_codes, module.num_tokens) != (dynamics.num_codes, dynamics.num_tokens):
+        raise UserError(
+            f"{part}_ckpt={path} was trained on frames of {size} and data.image_size={list(image_size)}"
+        )
+    if part == "tokenizer" and (module.num_codes, module.num_tokens) != (
+        dynamics.num_codes,
+        dynamics.num_tokens,
+    ):
         raise UserError(
             f"tokenizer_ckpt={path} has {module.num_codes} codes and {module.num_tokens} tokens a frame, the "
             f"configuration {dynamics.num_codes} and {dynamics.num_tokens}: use the same model=… for both stages"
@@ -135,7 +144,12 @@ def dynamics_loss(
     Options: `mask_rate`, `clean_prefix`, `corruption` (see `mask_tokens`).
     """
     masked = mask_tokens(
-        tokens, seeds, model.num_codes, tuple(options["mask_rate"]), options["clean_prefix"], options["corruption"]
+        tokens,
+        seeds,
+        model.num_codes,
+        tuple(options["mask_rate"]),
+        options["clean_prefix"],
+        options["corruption"],
     )
     logits = model(masked.inputs, actions, masked.mask)  # [M, K]
     target = tokens[masked.mask]

@@ -55,7 +55,9 @@ def latent_action_loss(
     `quantizer_weight`.
     """
     target, previous = frames[:, 1:], frames[:, :-1]
-    weights = pixel_weights(target, background, options["foreground_weight"], previous, options["change_weight"])
+    weights = pixel_weights(
+        target, background, options["foreground_weight"], previous, options["change_weight"]
+    )
     prediction = reconstruction_loss(output.logits, target, options["reconstruction"], weights)
     metrics = {"prediction_loss": prediction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
     return prediction + options["quantizer_weight"] * output.quantizer_loss, metrics
@@ -77,7 +79,9 @@ class LatentActionMetrics(nn.Module):
         """How many true actions the data records; None for data without actions."""
         self.alignment = ActionAlignment(self.num_actions, num_true) if num_true else None
 
-    def update(self, output: LatentActionOutput, frames: Tensor, background: Tensor, actions: Tensor | None) -> None:
+    def update(
+        self, output: LatentActionOutput, frames: Tensor, background: Tensor, actions: Tensor | None
+    ) -> None:
         """frames [B, T, C, H, W] in [0, 1]; actions int64 [B, T] or None."""
         update_frame_psnr(self.psnr, output.prediction, frames, background)
         self.usage.update(output.actions)
@@ -91,7 +95,11 @@ class LatentActionMetrics(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """All metrics since the last reset, by log name."""
         usage = self.usage.compute()
-        values = {**self.psnr.compute(), "codebook_usage": usage["usage"], "codebook_perplexity": usage["perplexity"]}
+        values = {
+            **self.psnr.compute(),
+            "codebook_usage": usage["usage"],
+            "codebook_perplexity": usage["perplexity"],
+        }
         if self.alignment is not None:
             agreement = self.alignment.compute()
             values |= {"action_nmi": agreement["nmi"], "action_accuracy": agreement["accuracy"]}

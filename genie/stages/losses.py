@@ -11,7 +11,11 @@ RECONSTRUCTIONS = ("mse", "bce")
 
 
 def pixel_weights(
-    target: Tensor, background: Tensor, foreground: float = 0.0, previous: Tensor | None = None, change: float = 0.0
+    target: Tensor,
+    background: Tensor,
+    foreground: float = 0.0,
+    previous: Tensor | None = None,
+    change: float = 0.0,
 ) -> Tensor:
     """Weights [B, T, 1, H, W] ≥ 1 of the pixels of `target` [B, T, C, H, W].
 
@@ -36,5 +40,7 @@ def reconstruction_loss(logits: Tensor, target: Tensor, kind: str, weights: Tens
         return (weights * (logits.sigmoid() - target).square()).mean()
     if kind == "bce":
         entropy = F.binary_cross_entropy(target, target, reduction="none")
-        return (weights * (F.binary_cross_entropy_with_logits(logits, target, reduction="none") - entropy)).mean()
+        return (
+            weights * (F.binary_cross_entropy_with_logits(logits, target, reduction="none") - entropy)
+        ).mean()
     raise ValueError(f"reconstruction={kind!r}: choose one of {', '.join(RECONSTRUCTIONS)}")

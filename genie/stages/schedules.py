@@ -21,7 +21,9 @@ def schedule_factor(
         raise ValueError(f"schedule.name={name!r}: choose one of {', '.join(SCHEDULES)}")
     decay = {"cosine": max_steps - warmup_steps, "wsd": decay_steps, "constant": 0}[name]
     if warmup_steps + decay > max_steps:
-        raise ValueError(f"warmup_steps={warmup_steps} and decay_steps={decay} do not fit into max_steps={max_steps}")
+        raise ValueError(
+            f"warmup_steps={warmup_steps} and decay_steps={decay} do not fit into max_steps={max_steps}"
+        )
 
     def factor(step: int) -> float:
         if step < warmup_steps:
