@@ -1,9 +1,5 @@
 """The LightningDataModule: episode files in, batches of clips out, in an order that only the step decides."""
 
-import os
-import signal
-import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -12,38 +8,23 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_modules.clips import ClipDataset
+from data_modules.data_info import DataInfo, describe
+from data_modules.episode_file import SPLITS
 from data_modules.episode_reader import EpisodeReader
 from data_modules.seeding import StepBatchSampler
 from data_modules.splits import split_episodes
+from data_modules.workers import leave_signals_to_parent
 from genie.errors import UserError
-
-SPLITS = ("train", "val", "test")
-BACKGROUND_FRAMES = 256  # a median over these is as good as over all, and takes less than a second
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """What models and metrics need to know of a data set.
-
-    `background` uint8 [C, H, W]: per-pixel median of frames spread over the training split, the trivial
-    "constant background" prediction. `fps`: frames of a clip per second. None: the files have no actions.
-    """
-
-    num_actions: int | None
-    action_meanings: list[str] | None
-    object_names: list[str]
-    fps: float
-    image_size: tuple[int, int]
-    background: np.ndarray
 
 
 class ClipDataModule(L.LightningDataModule):
-    """Clips of `num_frames` frames at `stride`, resized to `image_size` (H, W); the keys are the `data` group's.
+    """Clips of `num_frames` frames at `stride`, resized to `image_size` (H, W); keys as in the `data` group.
 
     `root`: a folder with train.h5, val.h5 and test.h5, or one .h5 file, which is then split (`splits.py`,
-    `holdout`: share of validation and of test). `val_clips`: at most so many clips in validation and in test.
-    `fps`: of files that do not say. `name` and `recorder`: only to name the command that records missing files.
-    Raises UserError in `setup` for files that are missing, damaged, disagree, or too short for a clip.
+    `holdout`: share of validation and of test). `val_clips`: at most so many clips in validation and in
+    test. `fps`: of files that do not say. `name` and `recorder`: only to name the command that records
+    missing files. Raises UserError in `setup` for files that are missing, damaged, disagree, or too short
+    for a clip.
     """
 
     def __init__(
@@ -64,15 +45,21 @@ class ClipDataModule(L.LightningDataModule):
         recorder: dict | None = None,
     ):
         super().__init__()
+        if len(image_size) != 2 or min(image_size) < 1:
+            raise UserError(
+                f"data.image_size={list(image_size)} must be two positive numbers, [height, width]"
+            )
         for key, value in {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}.items():
             if value < 1:
                 raise UserError(f"data.{key}={value} must be at least 1")
         self.root, self.image_size = Path(root), tuple(image_size)
-        self.num_frames, self.stride, self.seed, self.fps, self.holdout = num_frames, stride, seed, fps, holdout
-        self.batch_size, self.val_batch_size, self.val_clips = batch_size, val_batch_size or batch_size, val_clips
+        self.num_frames, self.stride, self.fps = num_frames, stride, fps
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
+        self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
         self.num_workers, self.in_memory = num_workers, in_memory
         self.name, self.recordable = name, recorder is not None
         self.datasets: dict[str, ClipDataset] = {}
+        self.info: DataInfo | None = None  # known after setup
 
     # ------------------------------------------------------------------ files
 
@@ -89,16 +76,16 @@ class ClipDataModule(L.LightningDataModule):
             if len(dataset) == 0:
                 longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
                 raise UserError(
-                    f"no clip for {split} in {reader.path}: {self.num_frames} frames at stride {self.stride} span "
-                    f"{dataset.span} and its longest episode has {longest}: lower data.num_frames or data.stride"
+                    f"no clip for {split} in {reader.path}: {self.num_frames} frames at stride {self.stride} "
+                    f"span {dataset.span}, its longest episode has {longest}: lower data.num_frames or stride"
                 )
             self.datasets[split] = dataset
-        if len(self.train_dataset) < self.batch_size:
+        clips = len(self.train_dataset)
+        if clips < self.batch_size:
             raise UserError(
-                f"{sources['train'][0].path} gives {len(self.train_dataset)} training clips, fewer than "
-                f"data.batch_size={self.batch_size}"
+                f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}"
             )
-        self.info = self._info()
+        self.info = describe(self.train_dataset)
 
     def _sources(self) -> dict[str, tuple[EpisodeReader, np.ndarray]]:
         if self.root.is_file():
@@ -116,26 +103,13 @@ class ClipDataModule(L.LightningDataModule):
         readers = {split: self._reader(path) for split, path in paths.items() if path.exists()}
         for split, reader in readers.items():
             if reader.columns != readers["train"].columns:
-                raise UserError(f"{paths['train']} has {readers['train'].columns}, {paths[split]} has {reader.columns}")
+                raise UserError(
+                    f"{paths['train']} has {readers['train'].columns}, {paths[split]} has {reader.columns}"
+                )
         return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
     def _reader(self, path: Path) -> EpisodeReader:
         return EpisodeReader(path, self.image_size, self.in_memory)
-
-    def _info(self) -> DataInfo:
-        dataset = self.train_dataset
-        reader, meanings = dataset.reader, None
-        num_actions = None
-        if "actions" in reader.columns:
-            meanings = reader.action_meanings
-            num_actions = len(meanings) if meanings else 1 + int(reader.column("actions", 0, reader.num_frames).max())
-        rows = np.concatenate([np.arange(first, end) for first, end in dataset.episodes])
-        chosen = rows[np.arange(min(BACKGROUND_FRAMES, len(rows))) * len(rows) // min(BACKGROUND_FRAMES, len(rows))]
-        frames = np.concatenate([reader.frames(row, row + 1) for row in chosen])
-        background = np.median(frames, axis=0).astype(np.uint8).transpose(2, 0, 1)
-        return DataInfo(
-            num_actions, meanings, reader.object_names, float(dataset.fps), self.image_size, background.copy()
-        )
 
     # ---------------------------------------------------------------- loaders
 
@@ -173,9 +147,9 @@ class ClipDataModule(L.LightningDataModule):
 
     def _evaluation_loader(self, dataset: ClipDataset) -> DataLoader:
         rank, world_size = self._rank()
-        count = len(dataset) // world_size * world_size or len(dataset)  # equal shares: no rank waits for another
-        shares = range(rank, count, world_size) if count >= world_size else range(count)
-        return self._loader(dataset, sampler=list(shares), batch_size=self.val_batch_size)
+        count = len(dataset) // world_size * world_size  # equal shares: no rank waits for another
+        share = range(rank, count, world_size) if count else range(len(dataset))
+        return self._loader(dataset, sampler=share, batch_size=self.val_batch_size)
 
     def _rank(self) -> tuple[int, int]:
         """(rank, number of ranks) of data parallelism; ranks of one tensor-parallel group read the same."""
@@ -192,20 +166,3 @@ class ClipDataModule(L.LightningDataModule):
             worker_init_fn=leave_signals_to_parent,
             **kwargs,
         )
-
-
-def leave_signals_to_parent(worker: int) -> None:
-    """A signal to the process group must not kill the workers before the trainer has saved and closed them.
-
-    Only a SIGTERM that the parent itself sends ends the worker: a parent at its exit ends forgotten workers so.
-    """
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)

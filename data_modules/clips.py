@@ -12,8 +12,9 @@ from data_modules.seeding import mix
 class ClipDataset(Dataset):
     """All clips of the given episodes, or at most `max_clips` evenly spaced ones that do not overlap.
 
-    `episodes` int64 [E, 2]: first and one past the last frame; a clip never leaves its episode, and episodes that
-    are shorter than a clip give none. `dataset[index]` or `dataset[epoch, index]` is a dictionary:
+    `episodes` int64 [E, 2]: first and one past the last frame; a clip never leaves its episode, and
+    episodes that are shorter than a clip give none. `dataset[index]` or `dataset[epoch, index]` is a
+    dictionary:
 
         frames     uint8   [T, C, H, W]
         actions    int64   [T]          taken on seeing frame t; with a stride, the first of the skipped ones

@@ -1,7 +1,8 @@
-"""A Gymnasium environment as the recorder sees it: a screen, a few named actions, perhaps object positions."""
+"""A Gymnasium environment as the recorder sees it: a screen, named actions, perhaps object positions."""
 
 import difflib
 
+import ale_py
 import gymnasium as gym
 import numpy as np
 
@@ -12,11 +13,8 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right in screen pixels
 
 
 def _make(env_id: str, kwargs: dict) -> gym.Env:
-    if env_id.startswith("ALE/"):
-        import ale_py
-
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
-        gym.register_envs(ale_py)
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
+    gym.register_envs(ale_py)
     try:
         return gym.make(env_id, **kwargs)
     except gym.error.UnregisteredEnv:
@@ -45,11 +43,16 @@ class ScreenEnvironment:
             self.env.close()
             self.env = _make(env_id, kwargs | {"render_mode": "rgb_array"})
         if not isinstance(self.env.action_space, gym.spaces.Discrete):
-            raise UserError(f"environment '{env_id}' has actions {self.env.action_space}, only Discrete is recorded")
+            raise UserError(
+                f"environment '{env_id}' has actions {self.env.action_space}, only Discrete is recorded"
+            )
         self._choose_actions(actions, action_names)
         names, self.field, self._boxes = OBJECTS.get(env_id, ([], None, None))
         self.object_names = list(names)
-        self.screen_size = self.reset(seed=0).shape[:2]
+        try:
+            self.screen_size = self.reset(seed=0).shape[:2]
+        except gym.error.DependencyNotInstalled as error:
+            raise UserError(f"environment '{env_id}' shows no screen: {error}") from error
 
     def _choose_actions(self, actions: list[str] | None, action_names: list[str] | None) -> None:
         unwrapped = self.env.unwrapped
@@ -61,7 +64,9 @@ class ScreenEnvironment:
             if name not in meanings:
                 raise UserError(f"no action '{name}' in {self.id}; it has {', '.join(meanings)}")
         if action_names is not None and len(action_names) != len(chosen):
-            raise UserError(f"{len(chosen)} actions {chosen} but {len(action_names)} action names {action_names}")
+            raise UserError(
+                f"{len(chosen)} actions {chosen} but {len(action_names)} action names {action_names}"
+            )
         start = int(self.env.action_space.start)
         self.actions = chosen
         self.action_meanings = list(action_names or [name.lower() for name in chosen])
@@ -85,8 +90,11 @@ class ScreenEnvironment:
 
     def frame_rate(self) -> float:
         """Frames per second of the recording when none is configured."""
-        if self.id.startswith("ALE/"):
-            return 60.0 / self.env.unwrapped._frameskip  # the console draws 60 frames a second
+        if hasattr(self.env.unwrapped, "ale"):
+            skip = self.env.unwrapped._frameskip  # a number, or the ends of a range
+            return 60.0 / (
+                skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2
+            )  # the console draws 60
         return float(self.env.metadata.get("render_fps", 30))
 
     def close(self) -> None:

@@ -5,14 +5,15 @@
     rewards       float32 [N]            optional
     terminals     bool    [N]            optional; the environment ended the episode
     truncations   bool    [N]            optional; a limit of time or length cut the episode
-    objects       float32 [N, O, 2]      optional; (x, y) of the centre in pixels of the stored frame, the centre
-                                         of the top left pixel is (0, 0); NaN when absent; names in `object_names`
+    objects       float32 [N, O, 2]      optional; (x, y) of the centre in pixels of the stored frame; the top
+                                         left pixel has its centre at (0, 0); NaN when absent
     episode_ends  int64   [E]            one past the last frame of each episode, the last one is N
     attributes    format_version, environment, fps, action_meanings, object_names
 
-`actions[t]` is taken on seeing frame t and leads to frame t+1; `rewards[t]`, `terminals[t]` and `truncations[t]` are
-its result. An episode of n decisions has n+1 frames: its last frame is the final observation, on which nothing was
-decided, and its row holds action 0, reward 0 and two times false. The terminal is thus in the last row but one.
+`actions[t]` is taken on seeing frame t and leads to frame t+1; `rewards[t]`, `terminals[t]` and
+`truncations[t]` are its result. An episode of n decisions has n+1 frames: its last frame is the final
+observation, on which nothing was decided, and its row holds action 0, reward 0 and two times false. The
+terminal is thus in the last row but one.
 """
 
 import contextlib
@@ -22,7 +23,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from genie.errors import UserError
+
 FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
 CHUNK_FRAMES = 16  # about one clip: a random clip then touches two chunks
 COLUMNS = {"actions": np.int64, "rewards": np.float32, "terminals": np.bool_, "truncations": np.bool_}
 
@@ -38,8 +42,9 @@ def _sync(path: Path) -> None:
 class EpisodeWriter:
     """Context manager that writes an episode file: complete at `path`, or not there at all.
 
-    Writes to a hidden temporary name in the same folder, synchronises and renames when the block ends well; an
-    exception removes the temporary file, a killed process leaves only the temporary one behind.
+    Writes to a hidden temporary name in the same folder, synchronises and renames when the block ends well;
+    an exception removes the temporary file, a killed process leaves it to the next recording to remove.
+    UserError where nothing can be written.
     """
 
     def __init__(
@@ -64,9 +69,13 @@ class EpisodeWriter:
         self.episode_ends: list[int] = []
 
     def __enter__(self) -> "EpisodeWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.temporary = self.path.with_name(f".{self.path.name}.tmp-{os.getpid()}")
-        self.file = h5py.File(self.temporary, "w")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+            self.file = h5py.File(self.temporary, "w")
+        except OSError as error:
+            raise UserError(f"cannot write into {self.path.parent}: {error.strerror or error}") from None
         for name, value in self.attributes.items():
             self.file.attrs[name] = value
         shape = (0, *self.image_size, 3)
@@ -78,6 +87,17 @@ class EpisodeWriter:
             self._create("objects", (0, count, 2), np.float32, (4096, count, 2))
             self.file.attrs["object_names"] = self.object_names
         return self
+
+    def _remove_abandoned(self) -> None:
+        """Deletes temporary files whose process is gone: a killed recording leaves hundreds of MB."""
+        for path in self.path.parent.glob(f".{self.path.name}.tmp-*"):
+            process = path.name.rpartition("-")[2]
+            try:
+                os.kill(int(process), 0)  # signal 0 only asks whether it is there
+            except ProcessLookupError:
+                path.unlink(missing_ok=True)
+            except (PermissionError, ValueError):
+                continue  # somebody else's
 
     def _create(self, name: str, shape: tuple[int, ...], dtype, chunks: tuple[int, ...]) -> None:
         self.file.create_dataset(name, shape, dtype, maxshape=(None, *shape[1:]), chunks=chunks)

@@ -21,26 +21,25 @@ _COLUMNS = {
 class EpisodeReader:
     """Frames of one file, resized to `image_size` (H, W), and the columns that the file has.
 
-    The file is opened on the first read of a process and never travels to another one, so the reader can be given to
-    workers. With `in_memory` all frames are held instead, in their stored size.
+    The file is opened on the first read of a process and never travels to another one, so the reader can be
+    given to workers. With `in_memory` everything is held instead, frames in their stored size.
 
-    Attributes: `num_frames`, `columns` (names, without frames), `episodes` int64 [E, 2] (first, one past the last
-    frame), `fps` (None: not in the file), `action_meanings` (None), `object_names`.
-    Raises UserError for a file that is missing, damaged or not in the format.
+    Attributes: `num_frames`, `columns` (names, without frames), `episodes` int64 [E, 2] (first, one past
+    the last frame), `fps` (None: not in the file), `action_meanings` (None), `object_names`. Raises
+    UserError for a file that is missing, damaged or not in the format.
     """
 
     def __init__(self, path: str | Path, image_size: tuple[int, int], in_memory: bool = False):
         self.path, self.image_size = Path(path), tuple(image_size)
-        self._file: h5py.File | None = None
+        self._opened: dict[
+            str, h5py.Dataset
+        ] = {}  # looking a data set up takes longer than reading a clip of it
         self._process = -1
-        self._frames: np.ndarray | None = None
-        file = self._open()
-        try:
+        self._loaded: dict[str, np.ndarray] = {}
+        with self._open() as file:
             self._inspect(file)
             if in_memory:
-                self._frames = file["frames"][:]
-        finally:
-            file.close()
+                self._loaded = {name: file[name][:] for name in ("frames", *self.columns)}
 
     def _open(self) -> h5py.File:
         try:
@@ -49,14 +48,18 @@ class EpisodeReader:
             raise UserError(f"there is no file {self.path}") from None
         except OSError as error:
             reason = str(error).split("(")[-1].rstrip(")")
-            raise UserError(f"{self.path} is damaged or no HDF5 file ({reason}): record or convert it again") from None
+            raise UserError(
+                f"{self.path} is damaged or no HDF5 file ({reason}): record or convert it again"
+            ) from None
 
     def _inspect(self, file: h5py.File) -> None:
         frames = file.get("frames")
         if not isinstance(frames, h5py.Dataset):
             raise UserError(f"{self.path} has no dataset 'frames', only: {', '.join(file) or 'nothing'}")
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-            raise UserError(f"frames in {self.path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]")
+            raise UserError(
+                f"frames in {self.path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]"
+            )
         self.num_frames = frames.shape[0]
         self._resize = AreaResize(frames.shape[1:3], self.image_size)
         self.columns = [name for name in _COLUMNS if name in file]
@@ -68,10 +71,16 @@ class EpisodeReader:
                     f"{name} in {self.path} are {data.dtype} {list(data.shape)}: "
                     f"the wrong type or not one for each of the {self.num_frames} frames"
                 )
-        ends = file["episode_ends"][:].astype(np.int64) if "episode_ends" in file else np.array([self.num_frames])
+        ends = (
+            file["episode_ends"][:].astype(np.int64)
+            if "episode_ends" in file
+            else np.array([self.num_frames])
+        )
         starts = np.concatenate([[0], ends[:-1]])
         if ends.ndim != 1 or len(ends) == 0 or ends[-1] != self.num_frames or (ends <= starts).any():
-            raise UserError(f"episode_ends in {self.path} do not rise to the number of frames, {self.num_frames}")
+            raise UserError(
+                f"episode_ends in {self.path} do not rise to the number of frames, {self.num_frames}"
+            )
         self.episodes = np.stack([starts, ends], axis=1)
         self.fps = float(file.attrs["fps"]) if "fps" in file.attrs else None
         self.action_meanings = self._names(file, "action_meanings")
@@ -83,19 +92,22 @@ class EpisodeReader:
             return None
         return [name.decode() if isinstance(name, bytes) else str(name) for name in file.attrs[attribute]]
 
-    def _handle(self) -> h5py.File:
+    def _data(self, name: str) -> h5py.Dataset | np.ndarray:
+        if self._loaded:
+            return self._loaded[name]
         if self._process != os.getpid():  # a forked worker must not touch the handle of its parent
-            self._file, self._process = self._open(), os.getpid()
-        return self._file
+            file = self._open()
+            self._opened = {name: file[name] for name in ("frames", *self.columns)}
+            self._process = os.getpid()
+        return self._opened[name]
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_file": None, "_process": -1}
+        return self.__dict__ | {"_opened": {}, "_process": -1}
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop."""
-        source = self._handle()["frames"] if self._frames is None else self._frames
-        return self._resize(source[start:stop:step])
+        return self._resize(self._data("frames")[start:stop:step])
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1 of a column, in the dtype that a batch has."""
-        return self._handle()[name][start:stop].astype(_COLUMNS[name][1], copy=False)
+        return self._data(name)[start:stop].astype(_COLUMNS[name][1])

@@ -3,10 +3,11 @@
 A world model learns from what it sees: random play shows every action in every situation, following the ball
 shows rallies. Neither alone does both.
 
-Random play in Pong must leave the walls alone: the paddle has inertia and its control runs on behind the wall, so
-plain random actions press it against a wall half of the time, where they do nothing one could see or learn. Measured
-over 12,000 decisions, what a small classifier recovers of the true action from the paddle's motion (normalised mutual
-information): random 0.48, random that stops pushing 0.89; mixed with following 0.68 and 0.88.
+Random play in Pong must leave the walls alone: the paddle has inertia and its control runs on behind the
+wall, so plain random actions press it against a wall half of the time, where they do nothing one could see
+or learn. Measured over 12,000 decisions, what a small classifier recovers of the true action from the
+paddle's motion (normalised mutual information): random 0.48, random that stops pushing 0.89; mixed with
+following 0.68 and 0.88.
 """
 
 from collections.abc import Callable
@@ -48,7 +49,7 @@ class HeldRandom:
 
 
 def pushing_a_wall(up: int, down: int, top: int, bottom: int) -> Callable[[np.ndarray], set[int]]:
-    """`blocked` for Pong: moving on into the wall that the player's paddle touches, rows `top` and `bottom`."""
+    """`blocked` for Pong: moving into the wall, row `top` or `bottom`, that the paddle touches."""
 
     def blocked(boxes: np.ndarray) -> set[int]:
         player = boxes[1]
@@ -60,12 +61,21 @@ def pushing_a_wall(up: int, down: int, top: int, bottom: int) -> Callable[[np.nd
 class FollowBall:
     """Moves the player's paddle to the ball's height; with probability `noise` a random action instead.
 
-    The point of the paddle that is aimed at changes now and then: the ball leaves at the angle of where it hits.
-    While there is no ball to follow, the random policy plays.
+    The point of the paddle that is aimed at changes now and then: the ball leaves at the angle of where it
+    hits. While there is no ball to follow, the random policy plays.
     """
 
-    def __init__(self, up: int, down: int, stay: int, noise: float, fallback: HeldRandom, rng: np.random.Generator):
-        self.up, self.down, self.stay, self.noise, self.fallback, self.rng = up, down, stay, noise, fallback, rng
+    def __init__(
+        self, up: int, down: int, stay: int, noise: float, fallback: HeldRandom, rng: np.random.Generator
+    ):
+        self.up, self.down, self.stay, self.noise, self.fallback, self.rng = (
+            up,
+            down,
+            stay,
+            noise,
+            fallback,
+            rng,
+        )
         self.aim = 0.0
 
     def act(self, boxes: np.ndarray | None) -> int:
@@ -81,7 +91,7 @@ class FollowBall:
 
 
 class Mixture:
-    """Draws one of two policies for every segment of `segment` decisions: `first` with probability `share`."""
+    """Draws one of two policies every `segment` decisions: `first` with probability `share`."""
 
     def __init__(self, first: Policy, second: Policy, share: float, segment: int, rng: np.random.Generator):
         self.first, self.second, self.share, self.segment, self.rng = first, second, share, segment, rng

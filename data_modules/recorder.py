@@ -1,7 +1,7 @@
 """Records episodes of an environment into the train, validation and test files.
 
-Each episode draws its randomness from (seed, split, number of the episode), so a recording is the same bytes
-again for the same settings, and the splits share no episode.
+Each episode draws its randomness from (seed, split, number of the episode): a recording is the same frame
+by frame for the same settings, and the splits share no episode.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,23 @@ import numpy as np
 
 from data_modules.atari_objects import visible_centres
 from data_modules.environments import Box, ScreenEnvironment
-from data_modules.episode_file import EpisodeWriter
+from data_modules.episode_file import SPLITS, EpisodeWriter
 from data_modules.policies import FollowBall, HeldRandom, Mixture, Policy, pushing_a_wall
 from data_modules.resize import AreaResize
 from data_modules.seeding import mix
 from genie.errors import UserError
 
-SPLITS = ("train", "val", "test")
-BATCH_FRAMES = 64  # frames resized and written at a time: memory stays small, products are large enough to be fast
+BATCH_FRAMES = (
+    64  # frames resized and written at a time: memory stays small, products are large enough to be fast
+)
 
 
 class EpisodeRecorder:
-    """Plays one environment and writes episode files of `image_size` (H, W).
+    """Plays one environment and writes episode files with frames of `image_size` (H, W).
 
-    `crop`: (top, bottom, left, right) of the screen, None for all of it. `max_episode_steps`: a longer episode is cut.
-    `policy`: settings `hold`, `push_walls`, `follow_share`, `follow_noise`, `segment` (see `policies.py`).
+    `crop`: (top, bottom, left, right) of the screen, None for all of it. `max_episode_steps`: a longer
+    episode is cut. `policy`: `hold`, `push_walls`, `follow_share`, `follow_noise`, `segment` (see
+    `policies.py`).
     """
 
     def __init__(
@@ -38,16 +40,13 @@ class EpisodeRecorder:
         policy: dict,
         seed: int,
     ):
-        if len(image_size) != 2 or not all(isinstance(size, int) and size > 0 for size in image_size):
-            raise UserError(f"image_size={list(image_size)} must be two positive whole numbers, [height, width]")
         height, width = environment.screen_size
         top, bottom, left, right = crop = tuple(crop or (0, height, 0, width))
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise UserError(
-                f"crop={list(crop)} (top, bottom, left, right) is not inside the {height}x{width} screen of {environment.id}"
+                f"data.recorder.crop={list(crop)} (top, bottom, left, right) is not inside the "
+                f"{height}x{width} screen of {environment.id}"
             )
-        if max_episode_steps < 1:
-            raise UserError(f"max_episode_steps={max_episode_steps} must be at least 1")
         self.environment, self.image_size, self.crop = environment, tuple(image_size), crop
         self.fps = environment.frame_rate() if fps is None else float(fps)
         self.max_episode_steps, self.policy_settings, self.seed = max_episode_steps, policy, seed
@@ -57,7 +56,9 @@ class EpisodeRecorder:
         settings, environment = self.policy_settings, self.environment
         actions = environment.actions
         # Only Pong is understood: RIGHT moves its paddle up and LEFT down.
-        if environment.object_names != ["ball", "player", "enemy"] or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
+        if environment.object_names != ["ball", "player", "enemy"] or not {"NOOP", "RIGHT", "LEFT"} <= set(
+            actions
+        ):
             return HeldRandom(len(actions), settings["hold"], rng)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
         blocked = None if settings["push_walls"] else pushing_a_wall(up, down, *environment.field[:2])
@@ -72,7 +73,12 @@ class EpisodeRecorder:
         """
         environment = self.environment
         with EpisodeWriter(
-            path, self.image_size, environment.id, self.fps, environment.action_meanings, environment.object_names
+            path,
+            self.image_size,
+            environment.id,
+            self.fps,
+            environment.action_meanings,
+            environment.object_names,
         ) as writer:
             episode = 0
             while writer.num_frames < num_frames:
@@ -113,7 +119,42 @@ class EpisodeRecorder:
         }
         if writer.object_names:
             field = self.environment.field
-            columns["objects"] = np.stack([visible_centres(b, field, self.crop, self.image_size) for b in boxes])
+            columns["objects"] = np.stack(
+                [visible_centres(b, field, self.crop, self.image_size) for b in boxes]
+            )
         writer.append(**columns)
         progress(len(rows))
         rows.clear()
+
+
+def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecorder:
+    """The recorder that a `data.recorder` group describes. Raises UserError for values that cannot be."""
+    _check(settings, image_size)
+    env = settings["env"]
+    environment = ScreenEnvironment(env["id"], env["kwargs"], settings["actions"], settings["action_names"])
+    names = ("crop", "fps", "max_episode_steps", "policy", "seed")
+    return EpisodeRecorder(environment, image_size, **{name: settings[name] for name in names})
+
+
+def _check(settings: dict, image_size: tuple[int, int]) -> None:
+    if len(image_size) != 2 or not all(isinstance(size, int) and size > 0 for size in image_size):
+        raise UserError(
+            f"data.image_size={list(image_size)} must be two positive whole numbers, [height, width]"
+        )
+    crop, policy = settings["crop"], settings["policy"]
+    if crop is not None and len(crop) != 4:
+        raise UserError(
+            f"data.recorder.crop={crop} must be [top, bottom, left, right], or null for the whole screen"
+        )
+    checks = {f"recorder.num_frames.{split}": (settings["num_frames"][split], 2, None) for split in SPLITS}
+    checks |= {
+        "recorder.max_episode_steps": (settings["max_episode_steps"], 1, None),
+        "recorder.policy.hold": (policy["hold"], 1, None),
+        "recorder.policy.segment": (policy["segment"], 1, None),
+        "recorder.policy.follow_share": (policy["follow_share"], 0, 1),
+        "recorder.policy.follow_noise": (policy["follow_noise"], 0, 1),
+    }
+    for name, (value, low, high) in checks.items():
+        if not isinstance(value, int | float) or value < low or (high is not None and value > high):
+            allowed = f"at least {low}" if high is None else f"between {low} and {high}"
+            raise UserError(f"data.{name}={value} must be {allowed}")

@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from data_modules.episode_file import SPLITS
+
 
 def split_episodes(episodes: np.ndarray, holdout: float, gap: int) -> dict[str, np.ndarray]:
-    """{"train", "val", "test"}: int64 [E, 2] each; validation and test get the share `holdout` each, from the end.
+    """{"train", "val", "test"}: int64 [E, 2] each; the last two get the share `holdout` each, from the end.
 
-    By episode from three episodes on. Fewer are cut by time, and `gap` frames between the parts go unused, since
-    frames on the two sides of a cut are nearly the same.
+    By episode from three episodes on. Fewer are cut by time, and `gap` frames between the parts go unused,
+    since frames on the two sides of a cut are nearly the same.
     """
     count = len(episodes)
     if count >= 3:
@@ -20,7 +22,7 @@ def split_episodes(episodes: np.ndarray, holdout: float, gap: int) -> dict[str, 
         held = round((last - first) * holdout)
         cuts = [(first, last - 2 * held - gap), (last - 2 * held, last - held - gap), (last - held, last)]
         parts = [_within(episodes, start, end) for start, end in cuts]
-    return dict(zip(("train", "val", "test"), parts, strict=True))
+    return dict(zip(SPLITS, parts, strict=True))
 
 
 def _within(episodes: np.ndarray, start: int, end: int) -> np.ndarray:

@@ -2,55 +2,64 @@
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from data_modules.environments import ScreenEnvironment
-from data_modules.recorder import SPLITS, EpisodeRecorder
+from genie.cli import hydra_main
 from genie.errors import UserError
 
 
-def replace_environment(cfg: DictConfig) -> DictConfig:
-    """`env.id=X`: record X instead, without the settings that were made for the data group's own environment."""
-    env_id = cfg.env.id
-    if env_id is None or env_id == cfg.data.recorder.env.id:
-        return cfg
-    name = env_id.split("/")[-1].rsplit("-v", 1)[0].lower()
-    atari = env_id.startswith("ALE/")
+@hydra_main("record", resolve=False)  # the group `data` also has keys that only training can resolve
+def main(cfg: DictConfig) -> None:
+    replace_environment(cfg)
+    record(cfg.data, overwrite=cfg.overwrite)
+
+
+def replace_environment(cfg: DictConfig) -> None:
+    """`env.id=X`: record X, without the settings that were made for the environment of the data group."""
+    env_id, settings = cfg.env.id, cfg.data.recorder
+    if env_id is None or settings is None or env_id == settings.env.id:
+        return
     with open_dict(cfg):
-        cfg.data.name = name
-        cfg.data.recorder.env.id = env_id
-        cfg.data.recorder.merge_with({"actions": None, "action_names": None, "crop": None, "fps": None})
-        if not atari:
-            cfg.data.recorder.env.kwargs = {}
-    return cfg
+        cfg.data.name = env_id.split("/")[-1].rsplit("-v", 1)[0].lower()
+        settings.env.id = env_id
+        settings.merge_with({"actions": None, "action_names": None, "crop": None, "fps": None})
+        if not env_id.startswith("ALE/"):
+            settings.env.kwargs = {}  # they are the Atari emulator's
 
 
 def record(data: DictConfig, overwrite: bool = False) -> Path:
-    """Writes the three splits of a `data` group under its `root` and returns that folder. Errors are `UserError`s."""
-    root, image_size = Path(data.root), list(data.image_size)
+    """Writes train.h5, val.h5 and test.h5 as a group `data` says, shows progress, and returns the folder.
+
+    Raises UserError for files that are there already (unless `overwrite`), and for an unknown environment
+    or action or an impossible size, before any file is written.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    # A second to import: --help and a misspelt key need not wait for it.
+    from data_modules.recorder import SPLITS, build_recorder
+
+    if data.recorder is None:
+        raise UserError(
+            f"data={data.name} has no recorder settings: choose another data=, for example data=pong"
+        )
     settings = OmegaConf.to_container(data.recorder, resolve=True)
+    root, image_size, frames = Path(data.root), list(data.image_size), settings["num_frames"]
     existing = [str(root / f"{split}.h5") for split in SPLITS if (root / f"{split}.h5").exists()]
     if existing and not overwrite:
-        raise UserError(f"{', '.join(existing)} exist already; give overwrite=true or another data.root=")
-    env, frames = settings["env"], settings["num_frames"]
-    environment = ScreenEnvironment(env["id"], env["kwargs"], settings["actions"], settings["action_names"])
-    names = ("crop", "fps", "max_episode_steps", "policy", "seed")
-    recorder = EpisodeRecorder(environment, image_size, **{name: settings[name] for name in names})
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        raise UserError(f"{', '.join(existing)} exist already: give overwrite=true or another data.root=")
+    recorder = build_recorder(settings, image_size)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         for split in SPLITS:
-            task = progress.add_task(f"{env['id']} {split}", total=frames[split])
-            recorder.record(root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n))
-    environment.close()
-    print(f"recorded {sum(frames.values())} frames of {env['id']} at {image_size[0]}x{image_size[1]} in {root}")
+            task = progress.add_task(f"{recorder.environment.id} {split}", total=frames[split])
+            recorder.record(
+                root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n)
+            )
+    print(
+        f"recorded {sum(frames.values())} frames, {image_size[0]}x{image_size[1]} "
+        f"at {recorder.fps:g} fps, in {root}"
+    )
     return root
-
-
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="record")
-def main(cfg: DictConfig) -> None:
-    record(replace_environment(cfg).data, overwrite=cfg.overwrite)
 
 
 if __name__ == "__main__":
