@@ -1,1 +1,1 @@
-"""What training needs and Lightning lacks: counted randomness, safe checkpoints, stopping, loggers, progress."""
+"""What training needs and Lightning lacks: counted randomness, safe checkpoints, stopping, loggers."""

@@ -1,7 +1,7 @@
 """Checkpoints that are there whole or not at all, and go on exactly where the run was.
 
-`last.ckpt` holds a finished step: where a validation follows the step, it is written after it, so that a resumed run
-neither repeats nor loses a row of metrics.csv. `best.ckpt` is Lightning's `ModelCheckpoint`.
+`last.ckpt` holds a finished step: where a validation follows the step, it is written after it, so that a
+resumed run neither repeats nor loses a row of metrics.csv. `best.ckpt` is Lightning's `ModelCheckpoint`.
 """
 
 from pathlib import Path
@@ -18,10 +18,12 @@ from callbacks.files import replacing
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the final name, syncs, renames: `kill -9` leaves the old file or the new one.
 
-    Lightning's own goes through $TMPDIR, and over a file system boundary that is a copy which can be cut short.
+    Lightning's own goes through $TMPDIR; over a file system boundary that is a copy which can be cut short.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO writes local files and takes no storage options")
         with replacing(path) as file:
@@ -29,7 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def best_checkpoint(folder: Path, monitor: str, mode: str) -> ModelCheckpoint:
-    """Keeps `best.ckpt`: the state at the validation in which `monitor` was lowest ("min") or highest ("max")."""
+    """Keeps `best.ckpt`: the state in which validation found `monitor` lowest ("min") or highest ("max")."""
     return ModelCheckpoint(
         folder,
         "best",
@@ -88,5 +90,5 @@ def validation_follows(trainer: Trainer) -> bool:
 
 
 def accumulating(trainer: Trainer) -> bool:
-    """At the end of a batch: whether its gradients wait for more batches, so that the state is not a whole step."""
+    """At the end of a batch: whether its gradients wait for more batches, so that no step is finished."""
     return trainer.fit_loop._should_accumulate()

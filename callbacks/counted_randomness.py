@@ -1,4 +1,4 @@
-"""The global generators (python, numpy, torch) at step n are a function of (seed, n, rank), not of what ran before.
+"""The global generators (python, numpy, torch) at step n are a function of (seed, n, rank) alone.
 
 Dropout, masks and noise of a resumed run are then those of the uninterrupted one; nothing is saved for it.
 """
@@ -21,7 +21,9 @@ class CountedRandomness(Callback):
     def __init__(self, seed: int):
         self.seed = seed
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         seed_all(mix(self.seed, TRAIN, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank))
 
     def on_validation_batch_start(

@@ -11,7 +11,7 @@ TEMPORARY = ".tmp-"
 
 @contextmanager
 def replacing(path: str | Path, mode: str = "wb", **open_arguments) -> Iterator[IO]:
-    """Opens a temporary file beside `path`; on a normal exit it is synced and takes the place of `path` in one move."""
+    """Opens a temporary file beside `path`; on a normal exit it is synced and takes the place of `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")

@@ -1,10 +1,10 @@
 """Stopping a run from outside without losing work: SIGTERM, SIGUSR1 (clusters) and Ctrl-C.
 
-A handler only sets a flag. At the end of the step, on all ranks if any rank was told, `last.ckpt` is written; the run
-leaves before the next step, when the step's metrics (and validation, where one is due) are written too. A second
-signal leaves at once. Exit codes are the shell's: 143 after SIGTERM or SIGUSR1, 130 after Ctrl-C.
+A handler only sets a flag. At the end of the step, on all ranks if any rank was told, `last.ckpt` is written;
+the run leaves before the next step, when the step's metrics (and validation, where one is due) are there too.
+A second signal leaves at once. Exit codes are the shell's: 143 after SIGTERM or SIGUSR1, 130 after Ctrl-C.
 
-Lightning's own SIGTERM handler communicates between ranks inside the handler, hangs when only one of them gets the
+Lightning's own SIGTERM handler communicates between ranks inside the handler, hangs when only one gets the
 signal, and exits with 0; this one takes its place.
 """
 
@@ -38,7 +38,9 @@ class GracefulStop(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
-            for number in SIGNALS:  # Lightning has set its own just before, and puts the first ones back at the end
+            for (
+                number
+            ) in SIGNALS:  # Lightning has set its own just before, and puts the first ones back at the end
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: Any) -> None:
@@ -57,7 +59,9 @@ class GracefulStop(Checkpoint):
         if self.stopping and self.last.saved_step != trainer.global_step:
             self.last.save(trainer)
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if not self.stopping:
             return
         name = (self.received or signal.SIGTERM).name

@@ -18,7 +18,7 @@ CONNECT_SECONDS = 3.0
 
 
 class WandbRun(Callback):
-    """Keeps the id of the Weights & Biases run in the checkpoint, so that a resumed run goes on in the same one."""
+    """Keeps the id of the Weights & Biases run in the checkpoint, so that a resumed run goes on in it."""
 
     def __init__(self, run_id: str):
         self.run_id = run_id
@@ -30,8 +30,10 @@ class WandbRun(Callback):
         self.run_id = state_dict["run_id"]
 
 
-def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None) -> list[Logger]:
-    """Loggers that `settings` (the group `logger`) asks for; `checkpoint` is the one a resumed run goes on from."""
+def build_loggers(
+    settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None
+) -> list[Logger]:
+    """Loggers that `settings` (the group `logger`) asks for; `checkpoint`: what a run goes on from."""
     resume_step = checkpoint["global_step"] if checkpoint else None
     loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv", resume_step)]
     if settings["name"] == "wandb":
@@ -67,7 +69,7 @@ def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict 
 
 
 def wandb_mode(choice: str) -> str:
-    """"online", "offline" or "disabled". "auto": WANDB_MODE, else online where there is a key and the server answers."""
+    """The mode for wandb. "auto": WANDB_MODE, else online where there is a key and the server answers."""
     if choice != "auto":
         return choice
     if os.environ.get("WANDB_MODE"):

@@ -31,7 +31,7 @@ class LossPlot(Callback):
 def families(names: list[str]) -> dict[str, list[str]]:
     """Metrics by panel: `train/psnr`, `val/psnr` and `val/psnr_background` share the panel "psnr".
 
-    A metric joins the shortest one that it prolongs by `_`; so a baseline is drawn beside what it is a baseline of.
+    A metric joins the shortest one that it prolongs by `_`, so a baseline is drawn where it belongs.
     """
     bare = {name: name.split("/", 1)[-1] for name in names}
     panels: dict[str, list[str]] = {}
@@ -43,7 +43,7 @@ def families(names: list[str]) -> dict[str, list[str]]:
 
 
 def plot_metrics(metrics: Path, picture: Path) -> None:
-    """Draws `metrics` (a metrics.csv) into the PNG `picture`, which appears whole. A file without rows gives none."""
+    """Draws `metrics` (a metrics.csv) into the PNG `picture`, whole or not at all; no rows, no picture."""
     rows = read_metrics(metrics)
     names = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")))
     if not names:

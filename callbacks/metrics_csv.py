@@ -1,8 +1,8 @@
-"""metrics.csv: one row each time something was logged. Lightning's own logger deletes the file when a run goes on.
+"""metrics.csv: one row each time something was logged. Lightning's own logger deletes it when a run goes on.
 
-Columns: `step` (optimizer steps done, so the last row of a run of 300 steps says 300), `epoch`, then the metrics in
-the order in which they first came; a cell is empty where a row has no such value. Floats are written in full, so two
-runs can be compared bit for bit.
+Columns: `step` (optimizer steps done, so the last row of a run of 300 steps says 300), then the metrics in
+the order in which they first came; a cell is empty where a row has no such value. Floats are written in full,
+so two runs can be compared bit for bit.
 """
 
 import csv
@@ -23,7 +23,11 @@ class MetricsCSV(Logger):
     def __init__(self, path: Path, resume_step: int | None = None):
         super().__init__()
         self.path = Path(path)
-        rows = [] if resume_step is None else [row for row in read_metrics(self.path) if row["step"] <= resume_step]
+        rows = (
+            []
+            if resume_step is None
+            else [row for row in read_metrics(self.path) if row["step"] <= resume_step]
+        )
         self.columns = ["step", *dict.fromkeys(name for row in rows for name in row if name != "step")]
         self._rewrite(rows)
 

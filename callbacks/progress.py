@@ -1,4 +1,4 @@
-"""Progress over the steps of the whole run: a bar with speed, loss and time left; plain lines where there is no terminal.
+"""Progress over the steps of the run: a bar with speed, loss and time left; plain lines without a terminal.
 
 Lightning's bars count the batches of an epoch; here only steps count.
 """
@@ -69,7 +69,9 @@ class StepProgress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._enabled or trainer.state.fn != "fit":
             return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        values = {
+            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")
+        }
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._print(f"{self.label} step {trainer.global_step}/{trainer.max_steps}  {text}")
 

@@ -40,12 +40,14 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
         "tokens per frame": str(module.tokens_per_frame),
         "memory": f"parameters {size(weights + fixed)} + gradients {size(weights)}"
         f" + optimiser {size(ADAM_STATES * weights)} = {size(weights * (2 + ADAM_STATES) + fixed)}",
-        "device": f"{trainer.strategy.root_device}, {trainer.num_devices} of them, precision {trainer.precision}",
+        "device": f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}",
     }
     data = trainer.datamodule
     counts = [(split, getattr(data, f"{split}_dataset", None)) for split in ("train", "val")]
     if any(dataset is not None for _, dataset in counts):
-        lines["clips"] = ", ".join(f"{split} {len(dataset):,}" for split, dataset in counts if dataset is not None)
+        lines["clips"] = ", ".join(
+            f"{split} {len(dataset):,}" for split, dataset in counts if dataset is not None
+        )
     lines["steps"] = f"{trainer.max_steps:,}"
     if trainer.accumulate_grad_batches > 1:
         lines["steps"] += f", each of {trainer.accumulate_grad_batches} batches"

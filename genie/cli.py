@@ -3,9 +3,9 @@
     @hydra_main("train")
     def main(config: dict) -> float | None: ...
 
-A `UserError`, a misspelt key, an unknown choice, a wrong override: `error: <one line>` on stderr, exit code 2.
-Any other error inside the command keeps its traceback (without Hydra's frames), exit code 1. `debug=trace` or
-GENIE_TRACE=1 gives the full traceback of everything. The settings of Hydra itself are in conf/command_line.yaml.
+A `UserError`, a misspelt key, an unknown choice, a wrong override: `error: <one line>` on stderr, exit code
+2. Any other error inside the command keeps its traceback (without Hydra's frames), exit code 1. `debug=trace`
+or GENIE_TRACE=1 gives the full traceback of everything. Hydra's own settings are in conf/command_line.yaml.
 """
 
 import functools
@@ -28,10 +28,12 @@ from genie.errors import UserError
 OmegaConf.register_new_resolver("options", lambda group: " | ".join(group_options(group)), replace=True)
 
 
-def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+def hydra_main(
+    config_name: str, resolve: bool = True
+) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
-    The function gets the resolved configuration as plain containers, or the `DictConfig` with `resolve=False`.
+    The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.
     What it returns is what a sweep (`--multirun`) optimises.
     """
 

@@ -4,7 +4,7 @@ import difflib
 from importlib.resources import files
 
 import yaml
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -40,7 +40,7 @@ def explain(error: Exception, config_name: str) -> str:
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
         reason = one_line(error.message.split("See https://")[0])
-        return f"cannot read the override {error.override!r} ({reason}); an override is key=value or group=choice"
+        return f"cannot read the override {error.override!r} ({reason}); it must be key=value or group=choice"
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
     unknown = isinstance(cause, ConfigAttributeError | ConfigKeyError)
@@ -71,10 +71,11 @@ def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
 
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-    options = list(error.options or group_options("" if not group else group))
+    options = list(error.options or group_options(group))
+    hint = _did_you_mean(choice, options)
     if not group:
-        return f"there is no configuration {choice}{_did_you_mean(choice, options)} There is: {', '.join(options)}"
-    return f"there is no {group}={choice}{_did_you_mean(choice, options)} There is: {', '.join(options)}"
+        return f"there is no configuration {choice}{hint} There is: {', '.join(options)}"
+    return f"there is no {group}={choice}{hint} There is: {', '.join(options)}"
 
 
 def _unknown_key(error: OmegaConfBaseException, config_name: str) -> str:

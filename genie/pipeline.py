@@ -1,8 +1,8 @@
 """A world from nothing: `python -m genie.pipeline experiment=pong` records, trains the stages, evaluates.
 
-Each stage is the command that a user would give, in a process of its own: `python -m genie.train stage=... resume=true`
-with the overrides of the pipeline. What is complete is skipped and what was interrupted goes on, so the same command
-can be given again after any stop.
+Each stage is the command that a user would give, in a process of its own: `python -m genie.train stage=...
+resume=true` with the overrides of the pipeline. What is complete is skipped and what was interrupted goes on,
+so the same command can be given again after any stop.
 """
 
 import json
@@ -37,7 +37,9 @@ class Pipeline:
         self.overrides = [override for override in overrides if not override.startswith(OWN_KEYS)]
         unknown = [step for step in config["steps"] if step not in STEPS]
         if unknown:
-            raise UserError(f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}")
+            raise UserError(
+                f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}"
+            )
         self.world = Path(config["output_dir"]) / config["name"]
         self.results: list[tuple[str, str, str]] = []  # step, time, figures
 
@@ -95,7 +97,7 @@ class Pipeline:
 
 
 def run_module(step: str, command: list[str]) -> None:
-    """Runs `python -m <command>`, handing on the signals that ask to stop; exits with its exit code if that is not 0."""
+    """Runs `python -m <command>`, hands on the signals that ask to stop, and exits with its code if not 0."""
     child = subprocess.Popen([sys.executable, "-m", *command])
     former = {
         number: signal.signal(number, lambda received, frame: child.send_signal(received))

@@ -1,21 +1,26 @@
 """The folder of a run, outputs/<name>/<stage>/: what may start in it, and what a resumed run goes on from.
 
-    config.yaml  checkpoints/{last,best}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
+config.yaml  checkpoints/{last,best}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
 """
 
 import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from callbacks.files import remove_leftovers, replacing
+from genie.checkpoints import read_checkpoint
 from genie.errors import UserError
 
 CONTENTS = ("config.yaml", "checkpoints", "metrics.csv", "plots", "media", "wandb", "tensorboard")
 MODELS = ("tokenizer", "lam", "dynamics")
-TRAINED = {"tokenizer": ("tokenizer",), "lam": ("lam",), "dynamics": ("dynamics",), "cotrain": ("lam", "dynamics")}
+TRAINED = {
+    "tokenizer": ("tokenizer",),
+    "lam": ("lam",),
+    "dynamics": ("dynamics",),
+    "cotrain": ("lam", "dynamics"),
+}
 HOW_TO_START = "resume=true goes on, name=... takes another folder, overwrite=true deletes it"
 
 
@@ -50,20 +55,20 @@ class RunFolder:
             raise UserError(f"{self.path} holds a run already: {HOW_TO_START}")
         if not self.last.exists():
             return None
-        checkpoint = read_checkpoint(self.last)
+        checkpoint = self._read_last()
         self._check_same_model()
         return checkpoint
 
     def is_complete(self) -> bool:
-        """Whether the run has taken all of its steps. Raises `UserError` for a checkpoint that cannot be read."""
-        return self.last.exists() and read_checkpoint(self.last)["global_step"] >= self.max_steps
+        """Whether the run has taken all of its steps. Raises `UserError` for a damaged checkpoint."""
+        return self.last.exists() and self._read_last()["global_step"] >= self.max_steps
 
     @property
     def max_steps(self) -> int:
         return self.config["trainer"]["max_steps"]
 
     def open(self, resumed: bool) -> None:
-        """Makes the folder ready and writes config.yaml; what a former run left goes, unless it is `resumed`."""
+        """Makes the folder and writes config.yaml; what a former run left goes, unless it is `resumed`."""
         if not resumed:
             for name in CONTENTS:
                 entry = self.path / name
@@ -87,6 +92,14 @@ class RunFolder:
             if then.get(key) != now.get(key) and key not in ignored
         }
 
+    def _read_last(self) -> dict[str, Any]:
+        try:
+            return read_checkpoint(self.last)
+        except UserError as error:
+            raise UserError(
+                f"{error}; put a good one in its place, or start anew with overwrite=true"
+            ) from error
+
     def _stored_config(self) -> dict[str, Any]:
         path = self.path / "config.yaml"
         return yaml.safe_load(path.read_text()) if path.exists() else self.config
@@ -97,29 +110,15 @@ class RunFolder:
         differing = [
             f"{key} ({then} there, {now} now)"
             for key, (then, now) in self.changed_settings().items()
-            if key.startswith("model.") and key != "model.name" and not any(key.startswith(part) for part in parts)
+            if key.startswith("model.")
+            and key != "model.name"
+            and not any(key.startswith(part) for part in parts)
         ]
         if differing:
             raise UserError(
                 f"cannot resume {self.path} with another model: {', '.join(differing)}; "
                 "give the values it was started with, or another name="
             )
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Lightning's checkpoint as plain containers, its tensors not read before they are used.
-
-    Raises `UserError` for a file that is no checkpoint.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        checkpoint["global_step"], checkpoint["state_dict"]
-    except Exception as error:
-        raise UserError(
-            f"{path} is not a checkpoint that can be read ({type(error).__name__}); "
-            "put a good one in its place, or start anew with overwrite=true"
-        ) from error
-    return checkpoint
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -35,7 +35,7 @@ NOISE = (
 
 
 def train(config: dict[str, Any]) -> float | None:
-    """Trains the stage that a resolved configuration describes; returns the last value of `config["objective"]`."""
+    """Trains the stage of a resolved configuration; returns the last value of `config["objective"]`."""
     keep_freed_memory()
     quiet_lightning()
     folder = RunFolder(config)
@@ -49,6 +49,8 @@ def train(config: dict[str, Any]) -> float | None:
     L.seed_everything(config["seed"], verbose=False)
     stage = build_stage(config)
     stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
+    if checkpoint:
+        check_same_dependencies(getattr(stage, "fingerprints", {}), checkpoint.get("fingerprints", {}))
     if config["record_if_missing"]:
         record_missing(config["data"])
     data = ClipDataModule(**config["data"])
@@ -115,7 +117,9 @@ def build_trainer(
             LossPlot(folder.metrics, folder.loss_plot),
             # Lightning calls these last, in this order.
             ValidateLastStep(),
-            best_checkpoint(folder.checkpoints, callbacks["checkpoint"]["monitor"], callbacks["checkpoint"]["mode"]),
+            best_checkpoint(
+                folder.checkpoints, callbacks["checkpoint"]["monitor"], callbacks["checkpoint"]["mode"]
+            ),
             last,
             GracefulStop(last, resume_command()),
         ],

@@ -78,8 +78,10 @@ class Model(L.LightningModule):
         return 2_500_000
 
 
-def fit(folder: Path, model: Model, resume: bool = False, callbacks=(), max_steps=12, **settings) -> L.Trainer:
-    """Trains in `folder` with the callbacks that every run has; on a wish to resume it goes on from last.ckpt."""
+def fit(
+    folder: Path, model: Model, resume: bool = False, callbacks=(), max_steps=12, **settings
+) -> L.Trainer:
+    """Trains in `folder` with the callbacks that every run has; `resume`: goes on from last.ckpt."""
     last = LastCheckpoint(folder, settings.pop("every_n_train_steps", 3))
     former = torch.load(last.path, weights_only=True)["global_step"] if resume else None
     interval = settings.pop("val_check_interval", 4) * settings.get("accumulate_grad_batches", 1)

@@ -26,7 +26,12 @@ def test_a_resumed_run_keeps_rows_up_to_its_step_and_appends(tmp_path):
         logger.log_metrics({"train/loss": float(step)}, step=step)
     resumed = MetricsCSV(path, resume_step=3)
     resumed.log_metrics({"train/loss": 30.0}, step=3)
-    assert [(row["step"], row["train/loss"]) for row in read_metrics(path)] == [(1, 0), (2, 1), (3, 2), (4, 30)]
+    assert [(row["step"], row["train/loss"]) for row in read_metrics(path)] == [
+        (1, 0),
+        (2, 1),
+        (3, 2),
+        (4, 30),
+    ]
 
 
 def test_a_new_run_starts_with_an_empty_file(tmp_path):
