@@ -6,7 +6,7 @@ import threading
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """`worker_init_fn`: a signal to the whole group must not kill workers that the trainer still needs to save.
+    """`worker_init_fn`: a signal to the whole group must not kill workers that the trainer still needs.
 
     Ctrl-C and SIGUSR1 are ignored. SIGTERM ends the worker only if the parent itself sent it, which is how a
     parent that leaves without closing its loaders gets rid of them; ignored, it would wait for them for ever.
