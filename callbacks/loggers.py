@@ -3,6 +3,7 @@
 import importlib.util
 import netrc
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict 
     import wandb
 
     former = (checkpoint or {}).get("callbacks", {}).get(WandbRun.__qualname__)
-    run_id = former["run_id"] if former else wandb.util.generate_id()
+    run_id = former["run_id"] if former else secrets.token_hex(4)
     mode = wandb_mode(settings["mode"])
     return WandbLogger(
         name=label,

@@ -44,13 +44,12 @@ def train(config: dict[str, Any]) -> float | None:
     if checkpoint and checkpoint["global_step"] >= folder.max_steps:
         print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
         return last_values(folder.metrics).get(config["objective"])
-    announce(folder, label, checkpoint)
-
     L.seed_everything(config["seed"], verbose=False)
     stage = build_stage(config)
     stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
     if checkpoint:
         check_same_dependencies(getattr(stage, "fingerprints", {}), checkpoint.get("fingerprints", {}))
+    announce(folder, label, checkpoint)
     if config["record_if_missing"]:
         record_missing(config["data"])
     data = ClipDataModule(**config["data"])

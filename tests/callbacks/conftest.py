@@ -95,7 +95,6 @@ def fit(
         log_every_n_steps=1,
         use_distributed_sampler=False,
         enable_model_summary=False,
-        enable_progress_bar=False,
         plugins=[AtomicCheckpointIO()],
         logger=[MetricsCSV(folder / "metrics.csv", former)],
         callbacks=[
@@ -106,7 +105,7 @@ def fit(
             last,
             GracefulStop(last, "the same command with resume=true"),
         ],
-        **settings,
+        **{"enable_progress_bar": False, **settings},
     )
     trainer.fit(model, datamodule=Data(), ckpt_path=last.path if resume else None, weights_only=True)
     return trainer

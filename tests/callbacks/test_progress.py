@@ -1,0 +1,42 @@
+"""The bar counts the steps of the run, and a log file gets plain lines, few of them."""
+
+import io
+import re
+
+from rich.console import Console
+
+from callbacks.progress import StepProgress, clock
+
+
+def test_a_file_gets_a_line_in_a_while_with_step_loss_speed_and_time_left(tmp_path, training, capsys):
+    fit, model = training
+    fit(tmp_path, model(), callbacks=[StepProgress("pong lam", line_seconds=0)], enable_progress_bar=True)
+    lines = capsys.readouterr().out.splitlines()
+    steps = [line for line in lines if "clips/s" in line]
+    assert len(steps) == 12  # line_seconds=0: one for each step
+    pattern = r"pong lam step 5/12  loss \d\.\d+  [\d.]+ clips/s  ETA 0:00:0\d"
+    assert re.fullmatch(pattern, steps[4])
+    assert any(re.match(r"pong lam step 8/12  val/loss \d", line) for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_quiet_between_two_lines(tmp_path, training, capsys):
+    fit, model = training
+    progress = StepProgress("pong lam", line_seconds=1000)
+    fit(tmp_path, model(), callbacks=[progress], limit_val_batches=0, enable_progress_bar=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_resumed_run_counts_from_where_it_was(tmp_path, training):
+    fit, model = training
+    fit(tmp_path, model(), max_steps=6)
+    progress = StepProgress("pong lam", refresh_seconds=0)
+    screen = io.StringIO()
+    progress.console = Console(file=screen, force_terminal=True, width=120)
+    fit(tmp_path, model(), resume=True, callbacks=[progress], enable_progress_bar=True)
+    counts = [int(step) for step in re.findall(r"(\d+)/12", screen.getvalue())]
+    assert min(counts) == 6 and max(counts) == 12
+
+
+def test_clock():
+    assert [clock(0), clock(59.6), clock(3725), clock(360000)] == ["0:00:00", "0:01:00", "1:02:05", "100:00:00"]

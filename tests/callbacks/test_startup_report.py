@@ -1,0 +1,69 @@
+"""The figures of the start-up report are those of the module."""
+
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+from callbacks.startup_report import StartupReport, report, size
+
+
+class Stage(nn.Module):
+    tokens_per_frame = 64
+
+    def __init__(self):
+        super().__init__()
+        self.trained = nn.Linear(1000, 100, bias=False)
+        self.frozen = nn.Linear(10, 10, bias=False).requires_grad_(False)
+
+    def parts(self):
+        return {"encoder": self.trained, "tokenizer": self.frozen}
+
+    def example_flops(self):
+        return 3_210_000_000
+
+
+def trainer(**changes):
+    values = dict(
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        world_size=1,
+        precision="32-true",
+        datamodule=SimpleNamespace(train_dataset=range(24000), val_dataset=range(256)),
+        max_steps=3000,
+        accumulate_grad_batches=1,
+        is_global_zero=True,
+    )
+    return SimpleNamespace(**values | changes)
+
+
+def test_every_figure():
+    lines = report(trainer(), Stage())
+    assert lines["parameters: encoder"] == "100 k"
+    assert lines["parameters: tokenizer"] == "100 (frozen)"
+    assert lines["forward FLOPs per clip"] == "3.21 G"
+    assert lines["tokens per frame"] == "64"
+    # 100,000 floats trained: weight, gradient and two moments; 100 floats frozen: the weight alone
+    weights, fixed = 4 * 100_000, 4 * 100
+    assert lines["memory"].endswith(f"= {size(4 * weights + fixed)}")
+    assert f"optimiser {size(2 * weights)}" in lines["memory"]
+    assert lines["clips"] == "train 24,000, val 256"
+    assert lines["steps"] == "3,000"
+
+
+def test_accumulation_is_said_and_data_may_be_unknown():
+    lines = report(trainer(accumulate_grad_batches=4, datamodule=None), Stage())
+    assert lines["steps"] == "3,000, each of 4 batches"
+    assert "clips" not in lines
+
+
+def test_one_rank_prints(capsys):
+    callback = StartupReport("pong tokenizer", "outputs/pong/tokenizer")
+    callback.on_fit_start(trainer(is_global_zero=False), Stage())
+    assert capsys.readouterr().out == ""
+    callback.on_fit_start(trainer(), Stage())
+    out = capsys.readouterr().out
+    assert "outputs/pong/tokenizer" in out and "3.21 G" in out
+
+
+def test_sizes():
+    assert [size(0), size(1023), size(1536), size(10 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "10 GiB"]
