@@ -21,6 +21,4 @@ def seconds(dtype: torch.dtype) -> float:
 
 if __name__ == "__main__":
     ratio = seconds(torch.bfloat16) / seconds(torch.float32)
-    print(
-        f"bf16 takes {ratio:.2f} times as long as fp32 on this CPU; trainer.precision=auto takes {best_precision('cpu')}"
-    )
+    print(f"bf16 takes {ratio:.2f} times as long as fp32; trainer.precision=auto takes {best_precision('cpu')}")

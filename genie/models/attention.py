@@ -1,8 +1,10 @@
 """Multi-head self-attention with QK-norm and optional rotary positions.
 
-Source: Genie (arXiv 2402.15391) §2.1 and appendix C (QK-norm, explicit `k/q_size`); rotary positions from RoFormer (arXiv 2104.09864).
+Sources: Genie (arXiv 2402.15391) §2.1 and appendix C (QK-norm, explicit `k/q_size`); rotary positions from RoFormer
+(arXiv 2104.09864).
 
-Dimension letters: `B` batch (any leading axes folded together), `P` positions attended over, `D` width, `N` heads, `E` head size.
+Dimension letters: `B` batch (any leading axes folded together), `P` positions attended over, `D` width, `N` heads,
+`E` head size.
 """
 
 import torch

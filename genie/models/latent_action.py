@@ -70,7 +70,7 @@ class LatentActionModel(nn.Module):
         super().__init__()
         options = dict(transformer or {}, head_dim=head_dim)
         self.patches, self.copy_last = Patches(tuple(image_size), patch_size, channels), copy_last
-        vq_options = dict(commitment=commitment, revive_after=revive_after) if quantizer == "vq" else {}
+        vq_options = {"commitment": commitment, "revive_after": revive_after} if quantizer == "vq" else {}
         self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, **vq_options)
         self.encoder_embedding = nn.Linear(self.patches.patch_dim, width)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
@@ -89,7 +89,7 @@ class LatentActionModel(nn.Module):
         return self.quantizer.num_codes
 
     def start_from(self, frame: Tensor) -> None:
-        """Begin with predictions close to `frame` [C, H, W] in [0, 1], unless they begin as copies of the last frame."""
+        """Begin with predictions close to `frame` [C, H, W] in [0, 1], unless they begin as copies of the last one."""
         if not self.copy_last:
             self.to_pixels.start_from(frame)
 

@@ -57,7 +57,7 @@ class STBlock(nn.Module):
         modulated: bool = False,
     ) -> None:
         super().__init__()
-        options = dict(head_dim=head_dim, qk_norm=qk_norm, bias=bias)
+        options = {"head_dim": head_dim, "qk_norm": qk_norm, "bias": bias}
         self.spatial_norm = nn.LayerNorm(width)
         self.spatial = SelfAttention(width, num_heads, **options)
         self.temporal_norm = nn.LayerNorm(width)

@@ -66,7 +66,7 @@ class VideoTokenizer(nn.Module):
         options = dict(transformer or {}, head_dim=head_dim)
         decoder_width = decoder_width or width
         self.patches = Patches(tuple(image_size), patch_size, channels)
-        vq_options = dict(commitment=commitment, revive_after=revive_after) if quantizer == "vq" else {}
+        vq_options = {"commitment": commitment, "revive_after": revive_after} if quantizer == "vq" else {}
         self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, **vq_options)
         self.patch_embedding = nn.Linear(self.patches.patch_dim, width)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)

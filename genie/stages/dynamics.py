@@ -73,10 +73,11 @@ class DynamicsStage(Stage):
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
         if self.options["actions"] == "environment" and info.num_actions != self.model.num_actions:
+            remedy = f"model.dynamics.num_actions={info.num_actions}" if info.num_actions else "stage.actions=latent"
             raise UserError(
                 f"the data has {info.num_actions or 'no'} true actions and the model takes {self.model.num_actions}: "
-                + (f"give model.dynamics.num_actions={info.num_actions}" if info.num_actions else "use stage.actions=latent")
-            )  # fmt: skip
+                f"give {remedy}"
+            )
 
     # -- loss -----------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Stage 2: the latent action model (Genie §2.1): name each transition by a code that makes the next frame predictable."""
+"""Stage 2: the latent action model (Genie §2.1): name each transition by a code that tells what the past does not."""
 
 from torch import Tensor, nn
 

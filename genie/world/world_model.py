@@ -82,7 +82,7 @@ class WorldModel:
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise UserError(
-                f"{run} holds no trained world: there is no {paths[0]}; run `python -m genie.train stage=dynamics` first"
+                f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
             )
         stage = load_stage(path)
         tokenizer = load_stage(run / "tokenizer" / "checkpoints" / "last.ckpt").model
