@@ -22,9 +22,7 @@ def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
     """
     if head_dim is not None:
         if head_dim % 2:
-            raise ValueError(
-                f"head_dim={head_dim} is odd; rotary positions turn pairs, so give an even head_dim"
-            )
+            raise ValueError(f"head_dim={head_dim} is odd; rotary positions turn pairs, so give an even head_dim")
         return head_dim
     if width % num_heads or (width // num_heads) % 2:
         raise ValueError(
@@ -46,17 +44,20 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """`softmax(q kᵀ / √E) v` for [B, N, P, E] tensors, in the precision that is fast on the device at hand.
+    """`softmax(q kᵀ / √E) v` for [..., N, P, E] tensors, in the precision that is fast on the device at hand.
 
     On CPU the bf16 kernel's backward pass takes several times as long as fp32's for the short sequences of a
     clip, so the product is taken in fp32 there, whatever autocast says; on accelerators it runs as given.
     """
-    dtype = query.dtype
+    shape, dtype = query.shape, query.dtype
+    # The fused kernels take four axes; for more PyTorch falls back on one that writes out and keeps all weights.
+    query, key, value = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
     if query.device.type == "cpu" and dtype != torch.float32:
         with full_precision(query):
             out = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), is_causal=causal)
-        return out.to(dtype)
-    return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    else:
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    return out.to(dtype).view(shape)
 
 
 class SelfAttention(nn.Module):
@@ -92,9 +93,7 @@ class SelfAttention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised, not yet rotated."""
-        query, key, value = rearrange(
-            self.qkv(x), "... p (three n e) -> three ... n p e", three=3, n=self.num_heads
-        )
+        query, key, value = rearrange(self.qkv(x), "... p (three n e) -> three ... n p e", three=3, n=self.num_heads)
         return self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype), value
 
     def forward(self, x: Tensor) -> Tensor:
