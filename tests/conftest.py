@@ -1,5 +1,7 @@
-"""What all tests share: one thread, and one small recording of real Pong."""
+"""What all tests share: one thread, one small recording of real Pong, tiny configurations and clips."""
 
+import copy
+import functools
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -47,3 +49,47 @@ def load():
             return {name: file[name][:] for name in file}
 
     return read
+
+
+@functools.cache
+def _composed(stage, *overrides):
+    from genie.cli import to_plain
+
+    GlobalHydra.instance().clear()
+    tiny = ["model=debug", "data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4"]
+    with initialize_config_module("conf", version_base="1.3"):
+        return to_plain(compose("train", [f"stage={stage}", *tiny, *overrides]))
+
+
+@pytest.fixture(scope="session")
+def configure():
+    """configure(stage, *overrides): the configuration of a tiny model for 16x16 frames in patches of 4."""
+    return lambda stage, *overrides: copy.deepcopy(_composed(stage, *overrides))
+
+
+@pytest.fixture(scope="session")
+def make_clips():
+    """make_clips(batch, frames, size): a batch as the data module gives it, of a square of 4 pixels that actions move.
+
+    Action 0 leaves it, 1 moves it by its width, 2 by its height; the screen has no ends.
+    """
+
+    def make(batch=2, frames=4, size=(16, 16), seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        height, width = size
+        actions = torch.randint(3, (batch, frames), generator=generator)
+        moves = torch.tensor([[0, 0], [0, 4], [4, 0]])[actions]  # rows, columns
+        start = torch.randint(4, (batch, 1, 2), generator=generator) * 4
+        places = start + torch.cat([torch.zeros(batch, 1, 2, dtype=torch.int64), moves[:, :-1].cumsum(1)], dim=1)
+        rows = (torch.arange(height) - places[..., :1]) % height < 4  # [B, T, H]
+        columns = (torch.arange(width) - places[..., 1:]) % width < 4
+        square = rows[..., :, None] & columns[..., None, :]
+        colours = torch.tensor([[60, 220], [90, 200], [30, 40]], dtype=torch.uint8)  # background, square
+        return {
+            "frames": colours[:, square.long()].permute(1, 2, 0, 3, 4).contiguous(),
+            "actions": actions,
+            "seed": torch.arange(batch) + 1000 * seed,
+            "fps": torch.full((batch,), 10.0),
+        }
+
+    return make
