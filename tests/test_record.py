@@ -76,6 +76,11 @@ def test_a_long_episode_is_cut_and_not_called_terminal(tmp_path, record_with, lo
     assert data["truncations"][:8].tolist() == [False, False, True, False] * 2
 
 
+def test_an_episode_that_ends_at_the_limit_has_ended(tmp_path, record_with, load):
+    data = load(record_with(tmp_path, *CLOCK, *SMALL, "data.recorder.max_episode_steps=7") / "train.h5")
+    assert data["terminals"][6] and not data["truncations"][6]
+
+
 def test_attributes_describe_the_recording(pong_root):
     with h5py.File(pong_root / "train.h5") as file:
         assert file.attrs["fps"] == 15 and file.attrs["environment"] == "ALE/Pong-v5"
