@@ -26,8 +26,8 @@ class Quantized:
 
 
 def straight_through(continuous: Tensor, discrete: Tensor) -> Tensor:
-    """The value of `discrete` with the gradient of `continuous`."""
-    return continuous + (discrete - continuous).detach()
+    """The value of `discrete`, to the last bit, with the gradient of `continuous`."""
+    return discrete.detach() + (continuous - continuous.detach())
 
 
 class VectorQuantizer(nn.Module):
