@@ -70,6 +70,19 @@ class LastCheckpoint(Checkpoint):
         if trainer.global_step != self.saved_step:
             self.save(trainer)
 
+    def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Makes a state that was saved after a validation that of the end of its training batch.
+
+        Lightning skips the validation of such a state only where one would be due by the interval. After a last
+        step, or with another interval than before, it takes the batch for a new one and numbers one step twice.
+        """
+        loop = checkpoint["loops"]["fit_loop"]
+        progress = loop["epoch_loop.batch_progress"]
+        counted = loop["epoch_loop.state_dict"]["_batches_that_stepped"] == checkpoint["global_step"]
+        if not counted and progress["current"]["completed"] == progress["current"]["processed"]:
+            for part in ("total", "current"):
+                progress[part]["completed"] -= 1
+
 
 class ValidateLastStep(Checkpoint):
     """Lets a validation follow the last step, wherever it falls between two validations."""

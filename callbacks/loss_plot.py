@@ -10,6 +10,7 @@ from callbacks.files import replacing
 from callbacks.metrics_file import read_metrics
 
 NUM_COLUMNS = 3
+MANY_ROWS = 1000  # from here on, a search for the best place of a legend takes long
 LOG_SCALE_RATIO = 20  # a curve that falls by more is unreadable on a linear axis
 
 
@@ -18,14 +19,15 @@ class LossPlot(Callback):
 
     def __init__(self, metrics: Path, picture: Path):
         self.metrics, self.picture = metrics, picture
+        self.drawn = 0  # size of the file that was drawn
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.is_global_zero:
+        size = self.metrics.stat().st_size if trainer.is_global_zero else self.drawn
+        if size != self.drawn:
             plot_metrics(self.metrics, self.picture)
+            self.drawn = size
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            plot_metrics(self.metrics, self.picture)
+    on_train_end = on_validation_end
 
 
 def families(names: list[str]) -> dict[str, list[str]]:
@@ -50,10 +52,10 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
         return
     panels = families(names)
     num_rows = -(-len(panels) // NUM_COLUMNS)
-    figure = Figure(figsize=(5 * min(len(panels), NUM_COLUMNS), 3.2 * num_rows), layout="constrained")
+    figure = Figure(figsize=(5 * NUM_COLUMNS, 3.2 * num_rows))
     FigureCanvasAgg(figure)
     for index, (title, members) in enumerate(panels.items()):
-        axes = figure.add_subplot(num_rows, min(len(panels), NUM_COLUMNS), index + 1)
+        axes = figure.add_subplot(num_rows, NUM_COLUMNS, index + 1)
         values = []
         for name in members:
             points = [(row["step"], row[name]) for row in rows if name in row]
@@ -65,6 +67,9 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
             axes.set_yscale("log")
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="x-small")
+        axes.legend(fontsize="x-small", loc="best" if len(rows) < MANY_ROWS else "upper right")
+    # A layout engine would measure every text several times, which takes longer than drawing.
+    margin = 0.5 / figure.get_figheight()
+    figure.subplots_adjust(left=0.05, right=0.98, bottom=margin, top=1 - margin, hspace=0.45, wspace=0.2)
     with replacing(picture) as file:
         figure.savefig(file, format="png", dpi=110)

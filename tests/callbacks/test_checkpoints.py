@@ -69,3 +69,31 @@ def test_without_validation_the_steps_are_saved(tmp_path, training):
     fit(tmp_path, trained, max_steps=8, limit_val_batches=0)
     assert steps == [3, 6]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 8
+
+
+@pytest.mark.parametrize(
+    ("first", "settings", "later"),
+    [
+        pytest.param(6, {}, {}, id="last step between two validations"),
+        pytest.param(8, {}, {}, id="last step with a validation due"),
+        pytest.param(5, {}, {}, id="last step at the end of an epoch"),
+        pytest.param(10, {"val_check_interval": 5}, {}, id="epoch and validation end together"),
+        pytest.param(6, {"limit_val_batches": 0}, {}, id="no validation"),
+        pytest.param(8, {}, {"val_check_interval": 3}, id="another interval of validation"),
+        pytest.param(4, {"accumulate_grad_batches": 2}, {}, id="accumulating"),
+        pytest.param(5, {"accumulate_grad_batches": 2}, {}, id="accumulating, last step between"),
+    ],
+)
+def test_a_run_that_is_made_longer_is_the_longer_run(tmp_path, training, first, settings, later):
+    fit, model = training
+    whole, longer = model(), model()
+    fit(tmp_path / "whole", whole, max_steps=13, **(settings | later))
+    fit(tmp_path / "longer", model(), max_steps=first, **settings)
+    fit(tmp_path / "longer", longer, resume=True, max_steps=13, **(settings | later))
+    expected, found = (
+        [row for row in read_metrics(tmp_path / name / "metrics.csv") if "train/loss" in row]
+        for name in ("whole", "longer")
+    )
+    assert found == expected
+    for ours, theirs in zip(longer.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
