@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genie.models.patches import Patches, PixelHead
-from genie.models.quantizers import build_quantizer
+from genie.models.patches import Patches, PixelEmbedding, PixelHead
+from genie.models.quantizers import LatentHead, build_quantizer
 from genie.models.st_transformer import STTransformer
 
 
@@ -42,8 +42,7 @@ class LatentActionModel(nn.Module):
         quantizer, levels, commitment, revive_after: see `VideoTokenizer`.
         copy_last: the decoder predicts the change of the last frame's logits instead of the next frame's logits, so
             that it starts out as a copy of the last frame and its capacity goes to what moves.
-        standardize: bring the encoder's output to zero mean and unit variance over the batch before quantising.
-            What all transitions share would otherwise outweigh the small differences that tell actions apart.
+        standardize: see `LatentHead`.
         transformer: further options of both `STTransformer`s.
     """
 
@@ -72,11 +71,10 @@ class LatentActionModel(nn.Module):
         self.patches, self.copy_last = Patches(tuple(image_size), patch_size, channels), copy_last
         vq_options = {"commitment": commitment, "revive_after": revive_after} if quantizer == "vq" else {}
         self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, **vq_options)
-        self.encoder_embedding = nn.Linear(self.patches.patch_dim, width)
+        self.encoder_embedding = PixelEmbedding(width, self.patches)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
-        self.to_latent = nn.Linear(width, self.quantizer.width)
-        self.standardize = nn.BatchNorm1d(self.quantizer.width, affine=False) if standardize else None
-        self.decoder_embedding = nn.Linear(self.patches.patch_dim, width)
+        self.to_latent = LatentHead(width, self.quantizer.width, standardize)
+        self.decoder_embedding = PixelEmbedding(width, self.patches)
         self.action_embedding = nn.Linear(self.quantizer.width, width)
         self.decoder = STTransformer(
             width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options
@@ -89,24 +87,24 @@ class LatentActionModel(nn.Module):
         return self.quantizer.num_codes
 
     def start_from(self, frame: Tensor) -> None:
-        """Begin with predictions close to `frame` [C, H, W] in [0, 1], unless they begin as copies of the last one."""
+        """Take `frame` [C, H, W] in [0, 1], say the background, as the typical one: inputs are measured from it and
+        predictions begin close to it, unless they begin as copies of the last frame."""
+        self.encoder_embedding.start_from(frame)
+        self.decoder_embedding.start_from(frame)
         if not self.copy_last:
             self.to_pixels.start_from(frame)
 
     def latents(self, frames: Tensor) -> Tensor:
         """Continuous latent actions [B, T-1, L] of frames [B, T, C, H, W], before the bottleneck."""
-        hidden = self.encoder(self.encoder_embedding(self.patches.cut(frames)))[:, 1:]  # [B, T-1, S, D]
-        latents = self.to_latent(hidden.mean(dim=2)).float()
-        if self.standardize is not None:
-            latents = self.standardize(latents.flatten(0, 1)).view_as(latents)
-        return latents
+        hidden = self.encoder(self.encoder_embedding(frames))[:, 1:]  # [B, T-1, S, D]
+        return self.to_latent(hidden.mean(dim=2))
 
     def predict(self, past: Tensor, latents: Tensor | None) -> Tensor:
         """Logits of the next frames [B, T-1, C, H, W] from frames 0…T-2 and quantised latents [B, T-1, L].
 
         `latents=None` predicts without an action: what the past alone tells.
         """
-        x = self.decoder_embedding(self.patches.cut(past))
+        x = self.decoder_embedding(past)
         if latents is not None:
             x = x + self.action_embedding(latents)[:, :, None]
         logits = self.to_pixels(self.decoder(x))

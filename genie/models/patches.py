@@ -56,6 +56,27 @@ class Patches:
         return frames[..., : self.height, : self.width]
 
 
+class PixelEmbedding(nn.Module):
+    """Frames to hidden states: a linear layer from each patch, after a typical frame is taken off (`start_from`).
+
+    What never changes would otherwise be the largest part of every hidden state, and a ball in it a rounding error.
+    """
+
+    def __init__(self, width: int, patches: Patches) -> None:
+        super().__init__()
+        self.patches = patches
+        self.projection = nn.Linear(patches.patch_dim, width)
+        self.register_buffer("typical", torch.zeros(patches.num_patches, patches.patch_dim))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """frames [B, T, C, H, W] in [0, 1] → [B, T, S, D]."""
+        return self.projection(self.patches.cut(frames) - self.typical)
+
+    def start_from(self, frame: Tensor) -> None:
+        """Measure frames from `frame` [C, H, W] in [0, 1] from now on."""
+        self.typical.copy_(self.patches.cut(frame[None, None])[0, 0])
+
+
 class PixelHead(nn.Module):
     """Hidden states to the logits of frames: a linear layer to each patch, plus one learned logit per pixel.
 

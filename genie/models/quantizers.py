@@ -97,6 +97,30 @@ class VectorQuantizer(nn.Module):
             self.idle_steps.masked_fill_(dead, 0)
 
 
+class LatentHead(nn.Module):
+    """Hidden states to the latents that are quantised, at will with zero mean and unit variance over the batch.
+
+    What all latents share would otherwise outweigh the small differences that tell them apart: a quantiser then
+    puts all of them on one code, and from there no gradient leads away. The mean is taken off the hidden states,
+    before the projection: behind it, the weights would be free to drift along the mean, which has no gradient, faster
+    than the running estimates that evaluation uses can follow.
+    """
+
+    def __init__(self, width: int, latent_dim: int, standardize: bool) -> None:
+        super().__init__()
+        self.center = nn.BatchNorm1d(width, affine=False) if standardize else None
+        self.projection = nn.Linear(width, latent_dim, bias=not standardize)
+        self.scale = nn.BatchNorm1d(latent_dim, affine=False) if standardize else None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden [..., D] → latents fp32 [..., L]."""
+        if self.center is None:
+            return self.projection(hidden).float()
+        with full_precision(hidden):
+            flat = self.center(hidden.float().reshape(-1, hidden.shape[-1]))
+            return self.scale(self.projection(flat)).view(*hidden.shape[:-1], -1)
+
+
 class FiniteScalarQuantizer(nn.Module):
     """Each of L numbers is bounded and rounded to a few levels; the code is their mixed-radix number.
 
@@ -121,8 +145,10 @@ class FiniteScalarQuantizer(nn.Module):
 
     def forward(self, latents: Tensor) -> Quantized:
         with full_precision(latents):
-            # sigmoid to (0, 1), then to (-0.5, levels - 0.5): every level owns an equal share of the range
-            position = torch.sigmoid(2.0 * latents.float()) * self.levels - 0.5
+            # to (0, 1), with tails that still have a gradient where a sigmoid's would be gone, then to
+            # (-0.5, levels - 0.5): every level owns an equal share of the range
+            latents = latents.float()
+            position = (0.5 + 0.5 * latents * torch.rsqrt(1 + latents.square())) * self.levels - 0.5
             digits = torch.minimum(position.detach().round().clamp_min(0).long(), self.levels - 1)
             scale = 2.0 / (self.levels - 1)
             discrete = digits * scale - 1.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genie.models.patches import Patches, PixelHead
-from genie.models.quantizers import build_quantizer
+from genie.models.patches import Patches, PixelEmbedding, PixelHead
+from genie.models.quantizers import LatentHead, build_quantizer
 from genie.models.st_transformer import STTransformer
 
 
@@ -39,6 +39,7 @@ class VideoTokenizer(nn.Module):
         decoder_width, decoder_blocks, decoder_heads: of the decoder, the encoder's where None.
         quantizer: "vq" (`num_codes` of width `latent_dim`) or "fsq" (`levels`, whose product is `num_codes`).
         commitment, revive_after: of the vector quantiser.
+        standardize: see `LatentHead`.
         transformer: further options of both `STTransformer`s (positions, dropout, checkpointing, …).
     """
 
@@ -60,6 +61,7 @@ class VideoTokenizer(nn.Module):
         levels: list[int] | None = None,
         commitment: float = 0.25,
         revive_after: int = 50,
+        standardize: bool = False,
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
@@ -68,9 +70,9 @@ class VideoTokenizer(nn.Module):
         self.patches = Patches(tuple(image_size), patch_size, channels)
         vq_options = {"commitment": commitment, "revive_after": revive_after} if quantizer == "vq" else {}
         self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, **vq_options)
-        self.patch_embedding = nn.Linear(self.patches.patch_dim, width)
+        self.patch_embedding = PixelEmbedding(width, self.patches)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
-        self.to_latent = nn.Linear(width, self.quantizer.width)
+        self.to_latent = LatentHead(width, self.quantizer.width, standardize)
         self.from_latent = nn.Linear(self.quantizer.width, decoder_width)
         self.decoder = STTransformer(
             decoder_width,
@@ -92,11 +94,13 @@ class VideoTokenizer(nn.Module):
         return self.quantizer.num_codes
 
     def start_from(self, frame: Tensor) -> None:
-        """Begin with reconstructions close to `frame` [C, H, W] in [0, 1]: a typical frame, say the background."""
+        """Take `frame` [C, H, W] in [0, 1], say the background, as the typical one: inputs are measured from it and
+        reconstructions begin close to it."""
+        self.patch_embedding.start_from(frame)
         self.to_pixels.start_from(frame)
 
     def _latents(self, frames: Tensor) -> Tensor:
-        return self.to_latent(self.encoder(self.patch_embedding(self.patches.cut(frames))))
+        return self.to_latent(self.encoder(self.patch_embedding(frames)))
 
     def _logits(self, latents: Tensor) -> Tensor:
         return self.to_pixels(self.decoder(self.from_latent(latents)))
