@@ -39,8 +39,7 @@ def reconstruction_loss(logits: Tensor, target: Tensor, kind: str, weights: Tens
     if kind == "mse":
         return (weights * (logits.sigmoid() - target).square()).mean()
     if kind == "bce":
-        entropy = F.binary_cross_entropy(target, target, reduction="none")
-        return (
-            weights * (F.binary_cross_entropy_with_logits(logits, target, reduction="none") - entropy)
-        ).mean()
+        # not F.binary_cross_entropy, which autocast on CUDA refuses
+        entropy = torch.special.entr(target) + torch.special.entr(1 - target)
+        return (weights * (F.binary_cross_entropy_with_logits(logits, target, reduction="none") - entropy)).mean()
     raise ValueError(f"reconstruction={kind!r}: choose one of {', '.join(RECONSTRUCTIONS)}")
