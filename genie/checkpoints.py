@@ -1,7 +1,6 @@
 """Trained stages back from their checkpoints, without any configuration but their own and without unpickling code."""
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"there is no checkpoint {path}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a few flipped bytes make it raise anything: struct.error, IndexError, TypeError, …
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})"
-        ) from error
-    config = checkpoint.get("hyper_parameters", {}).get("config") if isinstance(checkpoint, dict) else None
-    if not isinstance(config, dict) or "state_dict" not in checkpoint:
-        raise UserError(
-            f"{path} is a PyTorch file but not a checkpoint of this project: it carries no configuration"
-        )
+        raise UserError(f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})") from error
+    settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    if not isinstance(settings, dict) or not isinstance(settings.get("config"), dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path} is a PyTorch file but not a checkpoint of this project: it carries no configuration")
     return checkpoint
 
 
@@ -39,11 +34,13 @@ def load_stage(path: str | Path) -> Stage:
     try:
         stage = STAGES[config["stage"]["name"]](config)
         stage.load_state_dict(checkpoint["state_dict"])
-    except (KeyError, TypeError, RuntimeError) as error:
+        stage.fingerprints = dict(checkpoint.get("fingerprints", {}))
+        stage.trained_steps = int(checkpoint.get("global_step", 0))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit this version of its model ({reason})") from error
-    stage.fingerprints = dict(checkpoint.get("fingerprints", {}))
-    stage.trained_steps = int(checkpoint.get("global_step", 0))
     return stage.eval()
 
 
