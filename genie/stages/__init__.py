@@ -25,6 +25,7 @@ def build_stage(config: dict[str, Any]) -> Stage:
     if name not in STAGES:
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
     stage = STAGES[name](config)
+    stage.learning_rate_factor()  # a schedule that does not fit is told before any work
     for part in stage.parts().values():
         initialize(part, config["seed"])
     return stage

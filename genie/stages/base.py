@@ -1,5 +1,6 @@
 """What all stages share: configuration kept in the checkpoint, the optimiser, the schedule, logging, the report."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -19,12 +20,15 @@ class Stage(L.LightningModule):
     """
 
     model: nn.Module
+    trained_steps = 0  # steps behind a loaded checkpoint
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.save_hyperparameters({"config": config})
         self.config = config
         self.options = config["stage"]
+        if config["data"]["num_frames"] < 2:
+            raise UserError(f"data.num_frames={config['data']['num_frames']}: a clip has at least 2 frames")
         channels = config["model"]["tokenizer"].get("channels", 3)
         self.register_buffer("background", torch.zeros(channels, *config["model"]["image_size"]))
         self.register_buffer("fps", torch.tensor(10.0))
@@ -50,6 +54,11 @@ class Stage(L.LightningModule):
     def load_dependencies(self) -> None:
         """Load what earlier stages trained; a UserError says which checkpoint is missing."""
 
+    @property
+    def steps_taken(self) -> int:
+        """Optimiser steps so far, also of a stage that was loaded and has no trainer."""
+        return self.trained_steps + self.global_step
+
     # -- data ---------------------------------------------------------------------------------------------------
 
     def set_data_info(self, info) -> None:
@@ -74,25 +83,22 @@ class Stage(L.LightningModule):
         loss, metrics = self.compute(batch)
         size = len(batch["frames"])
         self.log("val/loss", loss, batch_size=size, sync_dist=True)
-        self.log_dict(
-            {f"val/{name}": value for name, value in metrics.items()}, batch_size=size, sync_dist=True
-        )
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=size, sync_dist=True)
         self.validate(batch)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.config["optimizer"]
         groups = decay_groups(self.trained(), optimizer["weight_decay"])
-        adamw = torch.optim.AdamW(
-            groups, lr=optimizer["lr"], betas=tuple(optimizer["betas"]), eps=optimizer["eps"]
-        )
+        adamw = torch.optim.AdamW(groups, lr=optimizer["lr"], betas=tuple(optimizer["betas"]), eps=optimizer["eps"])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, self.learning_rate_factor())
+        return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def learning_rate_factor(self) -> Callable[[int], float]:
+        """The schedule that the configuration describes; UserError where it does not fit the run."""
         # Total steps come from the configuration: asking Lightning's estimate would drop the loader's state.
         schedule = dict(self.config["schedule"])
-        min_lr = schedule.pop("min_lr", 0.0)
-        factor = schedule_factor(
-            max_steps=self.config["trainer"]["max_steps"], min_factor=min_lr / optimizer["lr"], **schedule
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, factor)
-        return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        min_factor = schedule.pop("min_lr", 0.0) / self.config["optimizer"]["lr"]
+        return schedule_factor(max_steps=self.config["trainer"]["max_steps"], min_factor=min_factor, **schedule)
 
     def trained(self) -> nn.Module:
         """The module whose parameters the optimiser gets."""
@@ -100,7 +106,7 @@ class Stage(L.LightningModule):
 
     def compile_blocks(self) -> None:
         """`torch.compile` each ST block in place, so that the names in a checkpoint stay as they are."""
-        for module in self.model.modules():
+        for module in self.trained().modules():
             if isinstance(module, STBlock):
                 module.compile()
 

@@ -42,7 +42,7 @@ class CotrainStage(DynamicsStage):
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         frames, options = self.frames(batch), self.options["lam"]
-        output = self.lam(frames, use_actions=self.global_step >= options["action_free_steps"])
+        output = self.lam(frames, use_actions=self.steps_taken >= options["action_free_steps"])
         lam_loss, lam_metrics = latent_action_loss(output, frames, self.background, options)
         tokens = self.frozen["tokenizer"].encode(frames)
         loss, metrics = dynamics_loss(self.model, tokens, output.actions, batch["seed"], self.options)

@@ -30,7 +30,7 @@ class LatentActionStage(Stage):
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         frames = self.frames(batch)
-        output = self.model(frames, use_actions=self.global_step >= self.options["action_free_steps"])
+        output = self.model(frames, use_actions=self.steps_taken >= self.options["action_free_steps"])
         if not self.training:
             self.validation.update(output, frames, self.background, batch.get("actions"))
         return latent_action_loss(output, frames, self.background, self.options)
@@ -55,9 +55,7 @@ def latent_action_loss(
     `quantizer_weight`.
     """
     target, previous = frames[:, 1:], frames[:, :-1]
-    weights = pixel_weights(
-        target, background, options["foreground_weight"], previous, options["change_weight"]
-    )
+    weights = pixel_weights(target, background, options["foreground_weight"], previous, options["change_weight"])
     prediction = reconstruction_loss(output.logits, target, options["reconstruction"], weights)
     metrics = {"prediction_loss": prediction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
     return prediction + options["quantizer_weight"] * output.quantizer_loss, metrics
@@ -79,9 +77,7 @@ class LatentActionMetrics(nn.Module):
         """How many true actions the data records; None for data without actions."""
         self.alignment = ActionAlignment(self.num_actions, num_true) if num_true else None
 
-    def update(
-        self, output: LatentActionOutput, frames: Tensor, background: Tensor, actions: Tensor | None
-    ) -> None:
+    def update(self, output: LatentActionOutput, frames: Tensor, background: Tensor, actions: Tensor | None) -> None:
         """frames [B, T, C, H, W] in [0, 1]; actions int64 [B, T] or None."""
         update_frame_psnr(self.psnr, output.prediction, frames, background)
         self.usage.update(output.actions)

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+from genie.errors import UserError
+
 SCHEDULES = ("cosine", "wsd", "constant")
 
 
@@ -15,14 +17,18 @@ def schedule_factor(
     stable, decay; arXiv 2404.06395) stays at 1 and falls linearly over the last `decay_steps`, so that a run can be
     lengthened; "constant" stays at 1.
 
-    Raises ValueError for a name that is none of these, or a warm-up and decay longer than the run.
+    Raises UserError for a name that is none of these, a warm-up and decay longer than the run, or a smallest rate
+    above the largest.
     """
     if name not in SCHEDULES:
-        raise ValueError(f"schedule.name={name!r}: choose one of {', '.join(SCHEDULES)}")
-    decay = {"cosine": max_steps - warmup_steps, "wsd": decay_steps, "constant": 0}[name]
+        raise UserError(f"schedule.name={name!r}: choose one of {', '.join(SCHEDULES)}")
+    decay = {"cosine": max(0, max_steps - warmup_steps), "wsd": decay_steps, "constant": 0}[name]
     if warmup_steps + decay > max_steps:
-        raise ValueError(
-            f"warmup_steps={warmup_steps} and decay_steps={decay} do not fit into max_steps={max_steps}"
+        parts = f"schedule.warmup_steps={warmup_steps}" + (f" and schedule.decay_steps={decay}" if decay else "")
+        raise UserError(f"{parts} do not fit into trainer.max_steps={max_steps}: lower them, or take more steps")
+    if min_factor > 1:
+        raise UserError(
+            f"schedule.min_lr is {min_factor:.3g} times optimizer.lr: lower it, or give a larger optimizer.lr"
         )
 
     def factor(step: int) -> float:
