@@ -22,7 +22,7 @@ class FeedForward(nn.Sequential):
 
 
 class FeatureModulation(nn.Module):
-    """FiLM: scale and shift per frame from a conditioning vector (arXiv 1709.07871); the identity at the start."""
+    """FiLM: scale and shift per frame from a conditioning vector (arXiv 1709.07871)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -134,9 +134,7 @@ class WorldModel:
         if actions is None and frames.shape[1] > 1 and self.lam is not None:
             actions = self.lam.encode(frames)
         if actions is None:
-            actions = torch.zeros(
-                frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device
-            )
+            actions = torch.zeros(frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device)
         tokens = self.tokenizer.encode(frames)
         keep = self.window - 1
         return WorldState(tokens[:, -keep:], actions[:, max(0, actions.shape[1] - keep + 1) :])
@@ -161,10 +159,8 @@ class WorldModel:
         tokens = torch.cat([past, new[:, None]], dim=1)
         frame = self.tokenizer.decode(tokens)[:, -1]
         keep = self.window - 1
-        state = replace(
-            state, tokens=tokens[:, -keep:], actions=between[:, max(0, between.shape[1] - keep + 1) :]
-        )
-        return state, Step(frame, new, torch.zeros(batch), torch.zeros(batch, dtype=torch.bool))
+        state = replace(state, tokens=tokens[:, -keep:], actions=between[:, max(0, between.shape[1] - keep + 1) :])
+        return state, Step(frame, new, frame.new_zeros(batch), frame.new_zeros(batch, dtype=torch.bool))
 
     def rollout(
         self, frames: Tensor, actions: Tensor, generator: torch.Generator | None = None, prompt_actions=None
