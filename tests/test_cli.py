@@ -1,0 +1,153 @@
+"""The command line: mistakes are one line on stderr and exit code 2, help fits a screen, nothing is left behind."""
+
+import sys
+
+import pytest
+
+from genie.cli import hydra_main
+from genie.errors import UserError
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """run(*arguments): (exit code, stdout, stderr, calls) of a command with the configuration of training."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GENIE_TRACE", raising=False)
+
+    def start(*arguments, function=lambda config: None, config_name="train"):
+        configs = []
+
+        @hydra_main(config_name)
+        def main(config):
+            configs.append(config)
+            return function(config)
+
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code
+        out, err = capsys.readouterr()
+        return code, out, err, configs
+
+    return start
+
+
+MISTAKES = {
+    "key": (["trainer.max_step=3"], "trainer.max_step", "did you mean trainer.max_steps?", "accelerator, "),
+    "deep key": (["model.lam.widht=3"], "model.lam.widht", "did you mean model.lam.width?", "num_actions"),
+    "top key": (["nmae=x"], "'nmae'", "did you mean name?", "output_dir, overwrite"),
+    "group": (["experimnt=pong"], "'experimnt'", "did you mean experiment?", "logger, model"),
+    "key without its group": (["lr=1e-3"], "'lr'", "did you mean optimizer.lr?", ""),
+    "key of a value": (["optimizer.lr.x=1"], "optimizer.lr.x", "optimizer.lr is a value", ""),
+    "choice": (["stage=tokeniser"], "stage=tokeniser", "did you mean tokenizer?", "cotrain, dynamics, lam"),
+    "choice without likeness": (["stage=foo"], "stage=foo", "There is: cotrain, dynamics, lam, tokenizer", ""),
+    "choice of a sweep": (["-m", "stage=lam,foo"], "stage=foo", "cotrain, dynamics, lam, tokenizer", ""),
+    "key of a sweep": (["-m", "optimizer.lrr=1,2"], "optimizer.lrr", "mean optimizer.lr?", ""),
+    "configuration": (["--config-name=trian"], "trian", "did you mean train?", "pipeline"),
+    "no value": (["name"], "'name'", "key=value", ""),
+    "bracket": (["name=[1"], "name=[1", "key=value", ""),
+    "sweep without -m": (["stage=lam,tokenizer"], "stage=lam,tokenizer", "--multirun", ""),
+    "reference": (["name=${nowhere.at_all}"], "'name'", "nowhere.at_all", ""),
+    "missing value": (["name=???"], "'name'", "add name=...", ""),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_there_is(run, mistake, tmp_path):
+    arguments, *texts = MISTAKES[mistake]
+    code, _, err, configs = run(*arguments)
+    assert code == 2 and configs == []
+    assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith("\n")
+    for text in texts:
+        assert text in err
+    assert "hydra" not in err
+
+
+def test_a_user_error_is_one_line(run):
+    def wrong(config):
+        raise UserError("data.stride=0 must\n   be at least 1")
+
+    assert run(function=wrong)[:3] == (2, "", "error: data.stride=0 must be at least 1\n")
+
+
+def test_any_other_error_keeps_its_traceback_without_hydras_frames(run):
+    def broken(config):
+        return [][0]
+
+    code, _, err, _ = run(function=broken)
+    assert code == 1
+    assert "IndexError: list index out of range" in err and "return [][0]" in err
+    assert "hydra/" not in err and "Error executing job" not in err
+
+
+@pytest.mark.parametrize("way", ["debug=trace", "GENIE_TRACE"])
+def test_a_trace_is_given_on_request(run, monkeypatch, way):
+    arguments = [way] if "=" in way else []
+    monkeypatch.setenv("GENIE_TRACE", "0" if arguments else "1")
+
+    def wrong(config):
+        raise UserError("wrong")
+
+    with pytest.raises(UserError):
+        run(*arguments, function=wrong)
+    with pytest.raises(Exception, match="Could not override"):
+        run("nmae=x", *arguments)
+
+
+def test_ctrl_c_says_so(run):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    assert run(function=interrupted)[::2] == (130, "interrupted\n")
+
+
+def test_the_command_gets_plain_resolved_containers_and_leaves_nothing_behind(run, tmp_path):
+    code, out, err, (config,) = run("stage=lam", "model=debug", "name=x")
+    assert (code, out, err) == (0, "", "")
+    assert config["run_dir"] == "outputs/x/lam"
+    assert config["trainer"]["max_steps"] == config["recipe"]["lam"]["max_steps"]
+    assert type(config) is dict and type(config["data"]["image_size"]) is list
+    assert "hydra" not in config
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_jobs_of_a_sweep_run_one_after_the_other(run, tmp_path):
+    code, out, _, configs = run("-m", "model=debug", "stage=lam", "optimizer.lr=1e-3,3e-4")
+    assert code == 0
+    assert [config["optimizer"]["lr"] for config in configs] == [1e-3, 3e-4]
+    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
+
+
+@pytest.mark.parametrize("config_name", ["train", "pipeline"])
+def test_help_is_one_screen_and_names_every_choice(run, config_name):
+    code, out, err, configs = run("--help", config_name=config_name)
+    assert code == 0 and err == "" and configs == []
+    assert out.count("\n") <= 45
+    assert max(len(line) for line in out.splitlines()) <= 120
+    assert "$" not in out
+    if config_name == "train":
+        for word in ("cotrain | dynamics | lam | tokenizer", "pong_notes", "fast | overfit | trace", "Examples"):
+            assert word in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--cfg", "job"], "max_steps: ${recipe.${stage.name}.max_steps}"),
+        (["--cfg", "job", "--resolve"], "run_dir: outputs/pong/tokenizer"),
+        (["--info", "defaults"], "trainer/auto"),
+        (["--hydra-help"], "Hydra"),
+    ],
+)
+def test_hydras_own_questions_are_answered(run, arguments, word):
+    code, out, _, configs = run(*arguments)
+    assert code == 0 and configs == [] and word in out
+
+
+def test_shell_completion_knows_the_choices(run, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "python train.py stage=")
+    monkeypatch.setenv("COMP_POINT", "22")
+    code, out, _, _ = run("--shell-completion", "query=bash")
+    assert code == 0 and "stage=tokenizer" in out and "stage=lam" in out

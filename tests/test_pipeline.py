@@ -1,0 +1,132 @@
+"""The pipeline: order, what it skips, what it hands to its steps, how it stops."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from callbacks.metrics_csv import MetricsCSV
+from genie.cli import to_plain
+from genie.errors import UserError
+from genie.pipeline import Pipeline, numbers, run_module
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    """pipeline(*overrides): the commands that a pipeline runs; steps do nothing, unless `complete` names them."""
+    monkeypatch.chdir(tmp_path)
+    commands = []
+    monkeypatch.setattr("genie.pipeline.run_module", lambda step, command: commands.append(command))
+    monkeypatch.setattr("genie.pipeline.record_missing", lambda data: commands.append(["record", data["root"]]))
+    monkeypatch.setattr("genie.pipeline.evaluation_figures", lambda report: "")
+
+    def run(*overrides, complete=()):
+        monkeypatch.setattr("genie.run_folder.RunFolder.is_complete", lambda self: self.path.name in complete)
+        commands.clear()
+        with initialize_config_module("conf", version_base="1.3"):
+            config = to_plain(compose("pipeline", list(overrides)))
+            built = Pipeline(config, list(overrides))
+            built.run()
+        return list(commands), built
+
+    return run
+
+
+def test_each_step_is_the_command_of_a_user_with_the_same_overrides(pipeline):
+    commands, _ = pipeline("experiment=pong", "name=x", "model.lam.width=96")
+    given = ["experiment=pong", "name=x", "model.lam.width=96"]
+    assert commands == [
+        ["record", "data/pong_64x64"],
+        *[["genie.train", *given, f"stage={stage}", "resume=true"] for stage in ("tokenizer", "lam", "dynamics")],
+        ["genie.evaluate", f"run={Path('outputs/x')}"],
+    ]
+
+
+def test_what_is_complete_is_skipped(pipeline, tmp_path, capsys):
+    (tmp_path / "data" / "pong_64x64").mkdir(parents=True)
+    (tmp_path / "data" / "pong_64x64" / "train.h5").write_bytes(b"")
+    commands, built = pipeline(complete=("tokenizer", "lam"))
+    assert [command[0] for command in commands] == ["genie.train", "genie.evaluate"]
+    assert "stage=dynamics" in commands[0]
+    out = capsys.readouterr().out
+    assert "[1/5] record: done before" in out and "[3/5] lam: done before" in out
+    assert [row[1] for row in built.results] == ["before", "before", "before", "0.0", "0.0"]
+
+
+def test_an_evaluation_is_repeated_when_something_was_trained_after_it(pipeline, tmp_path):
+    report = tmp_path / "outputs" / "pong" / "evaluation" / "evaluation.json"
+    checkpoint = tmp_path / "outputs" / "pong" / "lam" / "checkpoints" / "last.ckpt"
+    for path, age in ((checkpoint, 20), (report, 10)):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+        os.utime(path, (time.time() - age, time.time() - age))
+    assert pipeline("steps=[evaluate]")[0] == []
+    os.utime(checkpoint)
+    assert pipeline("steps=[evaluate]")[0] == [["genie.evaluate", f"run={Path('outputs/pong')}"]]
+
+
+def test_overwriting_starts_every_stage_anew(pipeline):
+    commands, _ = pipeline("overwrite=true", "steps=[tokenizer]", complete=("tokenizer",))
+    assert commands == [["genie.train", "stage=tokenizer", "overwrite=true"]]
+
+
+def test_an_unknown_step_is_one_line(pipeline):
+    with pytest.raises(UserError, match=r"no step recrod; there is: record, tokenizer"):
+        pipeline("steps=[recrod]")
+
+
+def test_the_table_shows_the_newest_figures(pipeline, tmp_path):
+    logger = MetricsCSV(tmp_path / "outputs" / "pong" / "tokenizer" / "metrics.csv")
+    logger.log_metrics({"val/psnr": 30.0, "val/other": 1.0}, step=0)
+    logger.log_metrics({"val/psnr": 41.25, "val/psnr_background": 34.2}, step=1)
+    _, built = pipeline("steps=[tokenizer]")
+    assert built.results == [("tokenizer", "0.0", "psnr 41.25  psnr_background 34.2")]
+
+
+def test_numbers_of_nested_results():
+    assert numbers({"a": 1, "b": {"c": 2.5, "d": "text", "e": True}, "f": [1]}) == {"a": 1, "b.c": 2.5}
+
+
+STEP = """
+import os, signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+print(os.getpid(), flush=True)
+time.sleep(float(sys.argv[1])) if len(sys.argv) > 1 else sys.exit(int(open("code").read()))
+"""
+
+
+@pytest.mark.parametrize(("code", "lines"), [(2, 0), (7, 1), (0, 0)])
+def test_a_failing_step_ends_the_pipeline_with_its_exit_code(tmp_path, monkeypatch, capfd, code, lines):
+    (tmp_path / "some_step.py").write_text(STEP)
+    (tmp_path / "code").write_text(str(code))
+    monkeypatch.chdir(tmp_path)
+    if code == 0:
+        run_module("lam", ["some_step"])
+    else:
+        with pytest.raises(SystemExit) as leaving:
+            run_module("lam", ["some_step"])
+        assert leaving.value.code == code
+    err = capfd.readouterr().err
+    assert err.count("\n") == lines and ("step lam" in err) == bool(lines)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, 137)])
+def test_a_stop_reaches_the_step_and_its_exit_code_comes_back(tmp_path, number, code):
+    (tmp_path / "some_step.py").write_text(STEP)
+    script = "from genie.pipeline import run_module; run_module('lam', ['some_step', '60'])"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", script]
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    step = int(process.stdout.readline())
+    # SIGKILL comes to the step alone, for want of memory: the pipeline says how it ended.
+    os.kill(step if number == signal.SIGKILL else process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code and f"exit code {code}".encode() in err

@@ -1,0 +1,134 @@
+"""Training through its function: what it refuses, how it goes on, what it returns."""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+
+from callbacks.metrics_file import last_values, read_metrics
+from genie.cli import to_plain
+from genie.errors import UserError
+from genie.training import build_trainer, resume_command, train
+
+
+@pytest.fixture
+def configure(tmp_path, pong_root):
+    """configure(*overrides): the resolved configuration of a few steps of the debug model on real Pong."""
+
+    def build(*overrides):
+        defaults = ["debug=fast", f"data.root={pong_root}", f"output_dir={tmp_path / 'outputs'}", "name=run"]
+        with initialize_config_module("conf", version_base="1.3"):
+            return to_plain(compose("train", [*defaults, *overrides]))
+
+    return build
+
+
+def folder_of(config):
+    from genie.run_folder import RunFolder
+
+    return RunFolder(config)
+
+
+def test_a_run_folder_holds_what_its_readme_says_and_the_objective_is_returned(configure, tmp_path):
+    config = configure()
+    value = train(config)
+    run = tmp_path / "outputs" / "run" / "tokenizer"
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert files == {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "plots/loss.png",
+    }
+    rows = read_metrics(run / "metrics.csv")
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in rows if "val/loss" in row] == [3, 5]
+    assert value == rows[-1]["val/loss"] == last_values(run / "metrics.csv")["val/loss"]
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 5
+    assert checkpoint["hyper_parameters"]["config"] == config
+    assert "${" not in (run / "config.yaml").read_text()
+
+
+def test_a_complete_run_is_left_alone(configure, capsys):
+    value = train(configure())
+    config = configure("resume=true")
+    before = folder_of(config).last.stat().st_mtime_ns
+    assert train(config) == value
+    assert "is complete: 5 steps" in capsys.readouterr().out
+    assert folder_of(config).last.stat().st_mtime_ns == before
+
+
+def test_resuming_nothing_starts_and_says_so(configure, capsys):
+    train(configure("resume=true"))
+    out = capsys.readouterr().out
+    assert "nothing to resume" in out and "5 steps in" in out
+
+
+def test_a_longer_run_goes_on_from_the_last_step(configure, capsys):
+    train(configure())
+    longer = configure("resume=true", "trainer.max_steps=8")
+    train(longer)
+    out = capsys.readouterr().out
+    assert "going on from step 5 of 8" in out and "changed: trainer.max_steps 5 -> 8" in out
+    rows = read_metrics(folder_of(longer).metrics)
+    assert [row["step"] for row in rows if "train/loss" in row] == list(range(1, 9))
+    assert torch.load(folder_of(longer).last, weights_only=True)["global_step"] == 8
+
+
+def test_another_model_is_refused_by_its_differing_keys(configure):
+    train(configure())
+    with pytest.raises(UserError, match=r"model\.tokenizer\.width \(32 there, 64 now\)") as raised:
+        train(configure("resume=true", "trainer.max_steps=8", "model.tokenizer.width=64"))
+    assert "num_blocks" not in str(raised.value)
+    # The latent action model is no part of this stage: its options may change.
+    train(configure("resume=true", "trainer.max_steps=6", "model.lam.width=64"))
+
+
+def test_a_missing_earlier_stage_is_said_before_anything_is_made(configure, tmp_path):
+    with pytest.raises(UserError, match=r"tokenizer.*last\.ckpt"):
+        train(configure("stage=dynamics"))
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_dynamics_do_not_go_on_with_another_tokenizer(configure):
+    train(configure())
+    train(configure("stage=dynamics", "stage.actions=environment"))
+    train(configure("overwrite=true", "seed=1"))
+    with pytest.raises(UserError, match="tokenizer_ckpt holds other weights"):
+        train(configure("stage=dynamics", "stage.actions=environment", "resume=true", "trainer.max_steps=8"))
+
+
+def test_an_average_of_the_weights_is_saved_and_resumed(configure):
+    settings = ["ema=true", "callbacks.ema.decay=0.9"]
+    train(configure(*settings, "trainer.max_steps=8", "name=whole"))
+    train(configure(*settings, "trainer.max_steps=4", "name=parts", "trainer.val_check_interval=4"))
+    train(configure(*settings, "trainer.max_steps=8", "name=parts", "resume=true"))
+    whole, parts = (
+        torch.load(folder_of(configure(f"name={name}")).last, weights_only=True) for name in ("whole", "parts")
+    )
+    key = next(name for name in whole["state_dict"] if name.endswith("weight"))
+    assert not torch.equal(whole["state_dict"][key], whole["current_model_state"][key])
+    for name in ("state_dict", "current_model_state"):
+        assert whole[name].keys() == parts[name].keys()
+
+
+def test_compiling_is_done_on_request(configure, monkeypatch):
+    compiled = []
+    monkeypatch.setattr("genie.stages.base.Stage.compile_blocks", lambda stage: compiled.append(stage))
+    train(configure("name=eager"))
+    assert compiled == []
+    train(configure("compile=true"))
+    assert len(compiled) == 1
+
+
+def test_the_validation_interval_counts_steps_not_batches(configure):
+    config = configure("trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3")
+    trainer = build_trainer(config, folder_of(config), "run", None)
+    assert trainer.val_check_interval == 12
+    assert trainer.max_epochs == -1
+
+
+def test_the_command_to_go_on_repeats_the_command_line(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "stage=lam", "resume=true", "overwrite=true", "data.in_memory=true"])
+    assert resume_command() == "python -m genie.train stage=lam data.in_memory=true resume=true"
