@@ -21,9 +21,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Lightning's own goes through $TMPDIR; over a file system boundary that is a copy which can be cut short.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO writes local files and takes no storage options")
         with replacing(path) as file:

@@ -21,9 +21,7 @@ class CountedRandomness(Callback):
     def __init__(self, seed: int):
         self.seed = seed
 
-    def on_train_batch_start(
-        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         seed_all(mix(self.seed, TRAIN, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank))
 
     def on_validation_batch_start(

@@ -38,9 +38,7 @@ class GracefulStop(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
-            for (
-                number
-            ) in SIGNALS:  # Lightning has set its own just before, and puts the first ones back at the end
+            for number in SIGNALS:  # Lightning has set its own just before, and puts the first ones back at the end
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: Any) -> None:
@@ -59,9 +57,7 @@ class GracefulStop(Checkpoint):
         if self.stopping and self.last.saved_step != trainer.global_step:
             self.last.save(trainer)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self.stopping:
             return
         name = (self.received or signal.SIGTERM).name

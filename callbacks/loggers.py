@@ -31,9 +31,7 @@ class WandbRun(Callback):
         self.run_id = state_dict["run_id"]
 
 
-def build_loggers(
-    settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None
-) -> list[Logger]:
+def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None) -> list[Logger]:
     """Loggers that `settings` (the group `logger`) asks for; `checkpoint`: what a run goes on from."""
     resume_step = checkpoint["global_step"] if checkpoint else None
     loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv", resume_step)]

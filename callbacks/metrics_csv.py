@@ -23,11 +23,7 @@ class MetricsCSV(Logger):
     def __init__(self, path: Path, resume_step: int | None = None):
         super().__init__()
         self.path = Path(path)
-        rows = (
-            []
-            if resume_step is None
-            else [row for row in read_metrics(self.path) if row["step"] <= resume_step]
-        )
+        rows = [] if resume_step is None else [row for row in read_metrics(self.path) if row["step"] <= resume_step]
         self.columns = ["step", *dict.fromkeys(name for row in rows for name in row if name != "step")]
         self._rewrite(rows)
 

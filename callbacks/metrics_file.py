@@ -9,9 +9,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if not Path(path).exists():
         return []
     with open(path, newline="") as file:
-        rows = [
-            row for row in csv.DictReader(file) if None not in row.values()
-        ]  # a killed run may leave half a line
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # a killed run may leave half a line
     return [{name: _number(name, value) for name, value in row.items() if value != ""} for row in rows]
 
 

@@ -48,9 +48,7 @@ class StepProgress(ProgressBar):
                 TimeElapsedColumn(),
             )
             self.bar = Progress(*columns, console=self.console, auto_refresh=False)
-            self.task = self.bar.add_task(
-                self.label, total=trainer.max_steps, completed=trainer.global_step, state=""
-            )
+            self.task = self.bar.add_task(self.label, total=trainer.max_steps, completed=trainer.global_step, state="")
             self.bar.start()
 
     def on_train_batch_end(
@@ -69,9 +67,7 @@ class StepProgress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not self._enabled or trainer.state.fn != "fit":
             return
-        values = {
-            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")
-        }
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._print(f"{self.label} step {trainer.global_step}/{trainer.max_steps}  {text}")
 

@@ -45,9 +45,7 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
     data = trainer.datamodule
     counts = [(split, getattr(data, f"{split}_dataset", None)) for split in ("train", "val")]
     if any(dataset is not None for _, dataset in counts):
-        lines["clips"] = ", ".join(
-            f"{split} {len(dataset):,}" for split, dataset in counts if dataset is not None
-        )
+        lines["clips"] = ", ".join(f"{split} {len(dataset):,}" for split, dataset in counts if dataset is not None)
     lines["steps"] = f"{trainer.max_steps:,}"
     if trainer.accumulate_grad_batches > 1:
         lines["steps"] += f", each of {trainer.accumulate_grad_batches} batches"

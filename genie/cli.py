@@ -28,9 +28,7 @@ from genie.errors import UserError
 OmegaConf.register_new_resolver("options", lambda group: " | ".join(group_options(group)), replace=True)
 
 
-def hydra_main(
-    config_name: str, resolve: bool = True
-) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
     The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.

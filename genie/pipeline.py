@@ -37,9 +37,7 @@ class Pipeline:
         self.overrides = [override for override in overrides if not override.startswith(OWN_KEYS)]
         unknown = [step for step in config["steps"] if step not in STEPS]
         if unknown:
-            raise UserError(
-                f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}"
-            )
+            raise UserError(f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}")
         self.world = Path(config["output_dir"]) / config["name"]
         self.results: list[tuple[str, str, str]] = []  # step, time, figures
 

@@ -96,9 +96,7 @@ class RunFolder:
         try:
             return read_checkpoint(self.last)
         except UserError as error:
-            raise UserError(
-                f"{error}; put a good one in its place, or start anew with overwrite=true"
-            ) from error
+            raise UserError(f"{error}; put a good one in its place, or start anew with overwrite=true") from error
 
     def _stored_config(self) -> dict[str, Any]:
         path = self.path / "config.yaml"
@@ -110,9 +108,7 @@ class RunFolder:
         differing = [
             f"{key} ({then} there, {now} now)"
             for key, (then, now) in self.changed_settings().items()
-            if key.startswith("model.")
-            and key != "model.name"
-            and not any(key.startswith(part) for part in parts)
+            if key.startswith("model.") and key != "model.name" and not any(key.startswith(part) for part in parts)
         ]
         if differing:
             raise UserError(

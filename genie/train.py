@@ -17,9 +17,7 @@ def main(config: dict[str, Any]) -> float | None:
     swept = hydra_config.mode == RunMode.MULTIRUN
     if swept and not any(override.startswith("run_dir=") for override in hydra_config.overrides.task):
         # The jobs of a sweep share name and stage: each trains in its own folder of the sweep.
-        config["run_dir"] = str(
-            Path(hydra_config.sweep.dir) / hydra_config.sweep.subdir / config["stage"]["name"]
-        )
+        config["run_dir"] = str(Path(hydra_config.sweep.dir) / hydra_config.sweep.subdir / config["stage"]["name"])
     return train(config)
 
 

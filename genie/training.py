@@ -116,9 +116,7 @@ def build_trainer(
             LossPlot(folder.metrics, folder.loss_plot),
             # Lightning calls these last, in this order.
             ValidateLastStep(),
-            best_checkpoint(
-                folder.checkpoints, callbacks["checkpoint"]["monitor"], callbacks["checkpoint"]["mode"]
-            ),
+            best_checkpoint(folder.checkpoints, callbacks["checkpoint"]["monitor"], callbacks["checkpoint"]["mode"]),
             last,
             GracefulStop(last, resume_command()),
         ],

@@ -78,9 +78,7 @@ class Model(L.LightningModule):
         return 2_500_000
 
 
-def fit(
-    folder: Path, model: Model, resume: bool = False, callbacks=(), max_steps=12, **settings
-) -> L.Trainer:
+def fit(folder: Path, model: Model, resume: bool = False, callbacks=(), max_steps=12, **settings) -> L.Trainer:
     """Trains in `folder` with the callbacks that every run has; `resume`: goes on from last.ckpt."""
     last = LastCheckpoint(folder, settings.pop("every_n_train_steps", 3))
     former = torch.load(last.path, weights_only=True)["global_step"] if resume else None

@@ -26,9 +26,7 @@ def test_the_temporary_file_is_beside_the_checkpoint(tmp_path, monkeypatch):
     """A rename is atomic within a file system only, and $TMPDIR is often another one."""
     seen = []
     save = torch.save
-    monkeypatch.setattr(
-        torch, "save", lambda checkpoint, file: (seen.append(file.name), save(checkpoint, file))
-    )
+    monkeypatch.setattr(torch, "save", lambda checkpoint, file: (seen.append(file.name), save(checkpoint, file)))
     AtomicCheckpointIO().save_checkpoint({}, tmp_path / "deep" / "last.ckpt")
     assert [str(tmp_path / "deep") in name for name in seen] == [True]
 
@@ -38,9 +36,7 @@ def test_the_last_step_is_validated_and_saved_wherever_it_falls(tmp_path, traini
     fit(tmp_path, model(), max_steps=11, every_n_train_steps=100, val_check_interval=4)
     rows = read_metrics(tmp_path / "metrics.csv")
     assert [row["step"] for row in rows if "val/loss" in row] == [4, 8, 11]
-    checkpoint = torch.load(
-        tmp_path / "last.ckpt", weights_only=True
-    )  # nothing but plain containers and tensors
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)  # nothing but plain containers and tensors
     assert checkpoint["global_step"] == 11
 
 
@@ -50,9 +46,7 @@ def test_best_is_the_state_with_the_lowest_value(tmp_path, training):
     trained = model()
     trained.at_step = {9: lambda: [parameter.data.add_(3) for parameter in trained.parameters()]}
     fit(tmp_path, trained, max_steps=16)
-    losses = {
-        row["step"]: row["val/loss"] for row in read_metrics(tmp_path / "metrics.csv") if "val/loss" in row
-    }
+    losses = {row["step"]: row["val/loss"] for row in read_metrics(tmp_path / "metrics.csv") if "val/loss" in row}
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)
     assert best["global_step"] == min(losses, key=losses.get) == 8
 

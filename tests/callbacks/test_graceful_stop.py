@@ -59,9 +59,7 @@ def test_a_second_signal_leaves_at_once(tmp_path, training, monkeypatch):
     monkeypatch.setattr("callbacks.graceful_stop.time.monotonic", lambda: next(clock))
     stopped = model()
     reached = []
-    stopped.at_step = {
-        5: lambda: (send(signal.SIGTERM)(), send(signal.SIGTERM)(), reached.append("more work"))
-    }
+    stopped.at_step = {5: lambda: (send(signal.SIGTERM)(), send(signal.SIGTERM)(), reached.append("more work"))}
     with pytest.raises(SystemExit) as leaving:
         fit(tmp_path, stopped)
     assert leaving.value.code == 143 and not reached
