@@ -1,0 +1,93 @@
+"""The held-out clips that a run is measured on, and models run over clips longer than those they were trained on.
+
+Dimension letters: `N` clips, `B` batch, `T` frames of a clip, `C H W` channels and pixels, `O` objects.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_modules.clip_data_module import ClipDataModule
+from data_modules.data_info import DataInfo
+from genie.errors import UserError
+
+
+@dataclass
+class Clips:
+    """`frames` uint8 [N, T, C, H, W]; `actions` int64 [N, T] and `objects` float [N, T, O, 2] where the data has them;
+    `info` and `background` float [C, H, W] in [0, 1] of the data set."""
+
+    frames: Tensor
+    actions: Tensor | None
+    objects: Tensor | None
+    info: DataInfo
+    batch_size: int
+
+    @property
+    def background(self) -> Tensor:
+        """The per-pixel median of the training frames."""
+        return torch.from_numpy(self.info.background).float() / 255
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def batches(self) -> Iterator["Clips"]:
+        """The clips in batches."""
+        for start in range(0, len(self), self.batch_size):
+            yield self.select(torch.arange(start, min(start + self.batch_size, len(self))))
+
+    def select(self, index: Tensor) -> "Clips":
+        """The clips number `index` int64 [N']."""
+        parts = [None if part is None else part[index] for part in (self.frames, self.actions, self.objects)]
+        return Clips(*parts, self.info, self.batch_size)
+
+    def sample(self, count: int) -> "Clips":
+        """At most `count` clips, evenly spaced: what the videos show."""
+        count = min(count, len(self))
+        return self.select(torch.arange(count) * len(self) // count)
+
+    def floats(self) -> Tensor:
+        """The frames [N, T, C, H, W] in [0, 1]."""
+        return self.frames.float() / 255
+
+
+def load_clips(data: dict, root: str | None, split: str, num_clips: int, num_frames: int, batch_size: int) -> Clips:
+    """At most `num_clips` clips of `num_frames` frames, evenly spaced over `split` ("val" or "test").
+
+    `data` is the group of that name in the run's configuration, `root` replaces its folder where it is given.
+    Raises UserError where the data are not there or have no such clip.
+    """
+    settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": num_clips, "num_workers": 0}
+    module = ClipDataModule(**{**data, **settings, "in_memory": False, "root": root or data["root"]})
+    try:
+        module.setup()
+    except UserError as error:
+        raise UserError(
+            f"{error} (a clip is horizon + prompt_frames = {num_frames} frames; data_root= says where)"
+        ) from error
+    if split not in module.datasets:
+        raise UserError(f"split={split}: {module.root} has no {split}.h5, only {', '.join(module.datasets)}")
+    dataset = module.datasets[split]
+    samples = [dataset[index] for index in range(len(dataset))]
+    columns = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+    return Clips(columns["frames"], columns.get("actions"), columns.get("objects"), module.info, batch_size)
+
+
+def in_windows(function: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, window: int) -> tuple[Tensor, ...]:
+    """What `function` makes of clips longer than those its model knows: every frame sees at most `window`-1 before it.
+
+    function: frames [B, t, …], t ≤ window → tensors [B, s, …] of s ≤ t steps, aligned at the end. The first window
+    gives all its steps, each further frame one. Returns the tensors for all of frames [B, T, …].
+    """
+    parts = [function(frames[:, :window])]
+    for end in range(window + 1, frames.shape[1] + 1):
+        parts.append(tuple(part[:, -1:] for part in function(frames[:, end - window : end])))
+    return tuple(torch.cat(pieces, dim=1) for pieces in zip(*parts, strict=True))
+
+
+def in_segments(function: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, window: int) -> tuple[Tensor, ...]:
+    """`function` on stretches of at most `window` frames, one after the other: each forgets the one before."""
+    parts = [function(part) for part in frames.split(window, dim=1)]
+    return tuple(torch.cat(pieces, dim=1) for pieces in zip(*parts, strict=True))

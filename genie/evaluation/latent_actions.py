@@ -1,0 +1,103 @@
+"""The latent action model: does its code make the next frame predictable, and does it mean what the true action does?
+
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genie.evaluation.clips import Clips, in_windows
+from genie.evaluation.plots import plot_confusion
+from genie.evaluation.subject import Trained
+from genie.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.metrics.action_alignment import ActionAlignment
+from genie.metrics.code_usage import CodeUsage
+from genie.stages.tokenizer import frame_psnr, update_frame_psnr
+
+SHOWN = 4  # clips in the video
+PAST = 2  # past frames in the video; the model sees all of its window
+
+
+def predict(lam: Trained, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted frames 1…T-1 [B, T-1, C, H, W] in [0, 1] and actions int64 [B, T-1] of frames [B, T, …], on the CPU."""
+
+    def function(part: Tensor) -> tuple[Tensor, Tensor]:
+        output = lam.model(part)
+        return output.prediction, output.actions
+
+    device = next(lam.model.parameters()).device
+    prediction, actions = in_windows(function, frames.to(device), lam.window)
+    return prediction.cpu(), actions.cpu()
+
+
+def infer_actions(lam: Trained, frames: Tensor) -> Tensor:
+    """Latent actions int64 [B, T-1] of frames [B, T, C, H, W] in [0, 1], on the model's device."""
+    device = next(lam.model.parameters()).device
+    return in_windows(lambda part: (lam.model.encode(part),), frames.to(device), lam.window)[0]
+
+
+def evaluate_lam(lam: Trained, clips: Clips, folder: Path) -> dict:
+    """Figures of all transitions; writes lam.mp4 and, where the data has true actions, lam_confusion.png.
+
+    `psnr` of the next frame (dB, pooled) with both baselines, `codebook_usage`, `codebook_perplexity`; with true
+    actions `action_nmi`, `action_accuracy` (best one-to-one matching), `action_accuracy_majority` (of always naming
+    the most common one) and the table `confusion` (rows: latent actions).
+    """
+    psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
+    usage = CodeUsage(lam.model.num_actions)
+    alignment = None
+    if clips.actions is not None and clips.info.num_actions:
+        alignment = ActionAlignment(lam.model.num_actions, clips.info.num_actions)
+    for batch in clips.batches():
+        frames = batch.floats()
+        prediction, actions = predict(lam, frames)
+        update_frame_psnr(psnr, prediction, frames, clips.background)
+        usage.update(actions)
+        if alignment is not None:
+            alignment.update(actions, batch.actions[:, :-1])
+    _video(lam, clips.sample(SHOWN), folder)
+    figures = {name: float(value) for name, value in psnr.compute().items()}
+    figures |= {f"codebook_{name}": float(value) for name, value in usage.compute().items()}
+    if alignment is not None:
+        confusion = alignment.confusion
+        figures |= {f"action_{name}": float(value) for name, value in alignment.compute().items()}
+        figures["action_accuracy_majority"] = float(confusion.sum(0).max() / confusion.sum())
+        figures["confusion"] = confusion.long().tolist()
+        plot_confusion(confusion, true_names(clips), folder / "lam_confusion.png")
+    return figures
+
+
+def true_names(clips: Clips) -> list[str]:
+    """What the true actions are called."""
+    return list(clips.info.action_meanings or [f"true {index}" for index in range(clips.info.num_actions or 0)])
+
+
+def latent_labels(num_actions: int, confusion: list[list[int]] | None, names: list[str]) -> list[str]:
+    """A label for each latent action: with a table of counts, the true action that it most often stands for."""
+    if confusion is None:
+        return [f"action {index}" for index in range(num_actions)]
+    labels = []
+    for index, row in enumerate(torch.tensor(confusion)):
+        share = row.max() / row.sum().clamp_min(1)
+        labels.append(f"{index}: {names[row.argmax()]} {share:.0%}" if row.sum() else f"{index}: never used")
+    return labels
+
+
+def _video(lam: Trained, clips: Clips, folder: Path) -> None:
+    frames = clips.floats()
+    prediction, _ = predict(lam, frames)
+    scale = scale_to(frames.shape[-2], 128)
+    past = min(PAST, frames.shape[1] - 1)
+    rows = []
+    for truth, made in zip(to_bytes(frames), to_bytes(prediction), strict=True):
+        # the columns at one moment: frames t-1, t (given), t+1 (true) and t+1 (predicted)
+        count = len(truth) - past
+        given = [truth[offset : offset + count] for offset in range(past)]
+        cells = [border(enlarge(video, scale), CONTEXT_COLOR, 3) for video in given]
+        cells += [border(enlarge(truth[past:], scale), (200, 200, 200), 3)]
+        cells += [border(enlarge(made[past - 1 :], scale), PREDICTED_COLOR, 3)]
+        rows.append(cells)
+    labels = [f"past {offset - past + 1:+d}" if offset < past - 1 else "past 0" for offset in range(past)]
+    write_mp4(folder / "lam.mp4", grid(rows, column_labels=[*labels, "target", "prediction"]), clips.info.fps)

@@ -1,0 +1,93 @@
+"""The tokenizer: how good are frames that went through tokens, and do the small things in them survive?"""
+
+from pathlib import Path
+
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.image import StructuralSimilarityIndexMeasure
+
+from genie.evaluation.clips import Clips, in_segments
+from genie.evaluation.subject import LeftOut, Trained
+from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.metrics.code_usage import CodeUsage
+from genie.metrics.objects import ObjectSurvival
+from genie.models import VideoTokenizer
+from genie.stages.tokenizer import frame_psnr, update_frame_psnr
+
+SHOWN = 4  # clips in the video
+
+
+def reconstruct(tokenizer: VideoTokenizer, frames: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Frames [B, T, C, H, W] in [0, 1] that went through the tokens int64 [B, T, S], and these; on the CPU.
+
+    The tokenizer sees stretches of `window` frames, the length it was trained on.
+    """
+
+    def function(part: Tensor) -> tuple[Tensor, Tensor]:
+        output = tokenizer(part)
+        return output.reconstruction, output.tokens
+
+    device = next(tokenizer.parameters()).device
+    rebuilt, tokens = in_segments(function, frames.to(device), window)
+    return rebuilt.cpu(), tokens.cpu()
+
+
+def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path) -> dict:
+    """Figures of frames 1…T-1 of every clip, beside copying the previous frame and the constant background.
+
+    Writes tokenizer.mp4. The figures: `psnr` (dB, pooled), `ssim`, each with its baselines, `codebook_usage` and
+    `codebook_perplexity`.
+    """
+    names = ("psnr", "psnr_copy_last", "psnr_background")
+    psnr, background = frame_psnr(*names), clips.background
+    ssim = MetricCollection(
+        {name.replace("psnr", "ssim"): StructuralSimilarityIndexMeasure(data_range=1.0) for name in names},
+        compute_groups=False,
+    )
+    usage = CodeUsage(tokenizer.model.num_codes)
+    for batch in clips.batches():
+        frames = batch.floats()
+        rebuilt, tokens = reconstruct(tokenizer.model, frames, tokenizer.window)
+        update_frame_psnr(psnr, rebuilt[:, 1:], frames, background)
+        target = frames[:, 1:].flatten(0, 1)
+        for name, picture in zip(
+            ssim, (rebuilt[:, 1:], frames[:, :-1], background.expand_as(frames[:, 1:])), strict=True
+        ):
+            ssim[name].update(picture.flatten(0, 1), target)
+        usage.update(tokens)
+    _video(tokenizer, clips.sample(SHOWN), folder)
+    codes = {f"codebook_{name}": value for name, value in usage.compute().items()}
+    return {name: float(value) for name, value in {**psnr.compute(), **ssim.compute(), **codes}.items()}
+
+
+def evaluate_objects(tokenizer: Trained, clips: Clips) -> dict:
+    """By object name: `survival` and `false_alarms` in [0, 1] and the counts `seen` and `controls` behind them."""
+    if clips.objects is None or not clips.objects.isfinite().any():
+        raise LeftOut("the data record no object positions")
+    survival = ObjectSurvival(clips.objects.shape[2])
+    for batch in clips.batches():
+        frames = batch.floats()
+        rebuilt, _ = reconstruct(tokenizer.model, frames, tokenizer.window)
+        survival.update(rebuilt, frames, batch.objects, clips.background)
+    values = survival.compute()
+    names = clips.info.object_names or [f"object_{index}" for index in range(clips.objects.shape[2])]
+    figures = {}
+    for index, name in enumerate(names):
+        if values["seen"][index]:
+            figures[name] = {
+                "survival": float(values["survival"][index]),
+                # without a position for the control there is no share
+                **({"false_alarms": float(values["false_alarms"][index])} if values["controls"][index] else {}),
+                "seen": int(values["seen"][index]),
+                "controls": int(values["controls"][index]),
+            }
+    return figures
+
+
+def _video(tokenizer: Trained, clips: Clips, folder: Path) -> None:
+    frames = clips.floats()
+    scale = scale_to(frames.shape[-2], 128)
+    rebuilt, _ = reconstruct(tokenizer.model, frames, tokenizer.window)
+    pairs = zip(to_bytes(frames), to_bytes(rebuilt), strict=True)
+    rows = [[enlarge(video, scale) for video in pair] for pair in pairs]
+    write_mp4(folder / "tokenizer.mp4", grid(rows, column_labels=["original", "reconstruction"]), clips.info.fps)

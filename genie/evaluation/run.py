@@ -1,0 +1,145 @@
+"""One evaluation: from a resolved configuration to outputs/<name>/evaluation/. The command is `genie/evaluate.py`."""
+
+import json
+import math
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from callbacks.files import replacing
+from genie.errors import UserError
+from genie.evaluation.action_grid import draw_action_grid
+from genie.evaluation.clips import Clips, load_clips
+from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
+from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
+from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
+from genie.evaluation.subject import LeftOut, Subject
+from genie.inference import choose_device, inference
+
+PARTS = ("tokenizer", "objects", "lam", "rollout", "action_grid")
+
+
+def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
+    """Measures a run as the configuration `evaluate` says; returns what evaluation.json holds, and its folder.
+
+    Raises UserError for a value that cannot be, before any work.
+    """
+    check(config)
+    device = choose_device(config["device"])
+    subject = Subject(config["run"], device, config)
+    length = config["prompt_frames"] + config["horizon"]
+    clips = load_clips(
+        subject.data_config, config["data_root"], config["split"], config["num_clips"], length, config["batch_size"]
+    )
+    folder = Path(config["output"] or subject.run / "evaluation")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into output={folder} ({error.strerror})") from error
+    with inference(device) as precision:
+        figures = measure(config, subject, clips, folder)
+    report = plain(
+        {
+            "run": str(subject.run),
+            "checkpoints": {stage: found["steps"] for stage, found in subject.contents.items()},
+            "split": config["split"],
+            "clips": len(clips),
+            "frames": len(clips) * length,
+            "prompt_frames": config["prompt_frames"],
+            "horizon": config["horizon"],
+            "sampler": subject.sampler,
+            "seed": config["seed"],
+            "device": str(device),
+            "precision": precision,
+            **figures,
+        }
+    )
+    with replacing(folder / "evaluation.json", "w") as file:
+        file.write(to_json(report))
+    return report, folder
+
+
+def plain(value: Any) -> Any:
+    """Numbers with four decimals, and None for those that are infinite or not numbers, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """Indented, with every list of plain values on one line."""
+    text = json.dumps(report, indent=2)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text) + "\n"
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raises UserError for the first value that cannot be."""
+    for name in ("num_clips", "horizon", "prompt_frames", "batch_size"):
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise UserError(f"{name}={config[name]} must be a whole number of at least 1")
+    if config["split"] not in ("val", "test"):
+        raise UserError(f"split={config['split']}: choose val or test, which no stage was trained on")
+    for part in config["parts"]:
+        if part not in PARTS:
+            raise UserError(f"parts={config['parts']}: there is no part {part}; there is: {', '.join(PARTS)}")
+    for group, name in (("delta_psnr", "seeds"), ("grid", "frames"), ("grid", "prompts")):
+        if not isinstance(config[group][name], int) or config[group][name] < 1:
+            raise UserError(f"{group}.{name}={config[group][name]} must be a whole number of at least 1")
+    for t in config["delta_psnr"]["t"]:
+        if not isinstance(t, int) or not 1 <= t <= config["horizon"]:
+            raise UserError(f"delta_psnr.t={config['delta_psnr']['t']}: {t} is not in 1 … horizon={config['horizon']}")
+
+
+def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path) -> dict[str, Any]:
+    """The figures of the parts asked for, by name, and under `left_out` why others are not there."""
+    figures: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    parts = {
+        "tokenizer": lambda: {"tokenizer": evaluate_tokenizer(subject.tokenizer, clips, folder)},
+        "objects": lambda: {"objects": evaluate_objects(subject.tokenizer, clips)},
+        "lam": lambda: {"lam": evaluate_lam(subject.lam, clips, folder)},
+        "rollout": lambda: evaluate_rollout(subject, clips, rollout_settings(config), folder),
+        "action_grid": lambda: draw_grid(config, subject, clips, figures, folder),
+    }
+    chosen = [part for part in PARTS if part in config["parts"]]
+    for number, part in enumerate(chosen, 1):
+        started = time.monotonic()
+        try:
+            figures |= parts[part]()
+            result = f"{time.monotonic() - started:.0f} s"
+        except LeftOut as reason:
+            left_out[part] = str(reason)
+            result = f"left out: {reason}"
+        print(f"[{number}/{len(chosen)}] {part}: {result}", flush=True)
+    if "lam" in figures and "confusion" not in figures["lam"]:
+        left_out["lam.action_nmi"] = "the data record no true actions"
+    return {**figures, "left_out": left_out}
+
+
+def rollout_settings(config: dict[str, Any]) -> RolloutSettings:
+    """The part of the configuration that rollouts need."""
+    delta = config["delta_psnr"]
+    return RolloutSettings(
+        config["prompt_frames"], config["horizon"], tuple(delta["t"]), delta["seeds"], config["seed"]
+    )
+
+
+def draw_grid(
+    config: dict[str, Any], subject: Subject, clips: Clips, figures: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """The grid of actions, their rows named after the true actions where these are known; no figures."""
+    num_actions, names = subject.world.num_actions, true_names(clips)
+    if subject.takes_environment_actions and len(names) == num_actions:
+        labels = names
+    else:
+        labels = latent_labels(num_actions, figures.get("lam", {}).get("confusion"), names)
+    grid = config["grid"]
+    draw_action_grid(
+        subject, clips.sample(grid["prompts"]), labels, config["prompt_frames"], grid["frames"], config["seed"], folder
+    )
+    return {}

@@ -1,0 +1,105 @@
+"""What is evaluated: the trained stages of a run folder."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genie.checkpoints import load_stage, read_checkpoint
+from genie.errors import UserError
+from genie.generation import with_overrides
+from genie.models import LatentActionModel, VideoTokenizer
+from genie.stages import STAGES, Stage
+from genie.world.world_model import WorldModel
+
+
+class LeftOut(Exception):
+    """A part that cannot be measured on this run; the message says why."""
+
+
+@dataclass
+class Trained:
+    """A trained model and `window`, the frames of a clip it was trained on."""
+
+    model: VideoTokenizer | LatentActionModel
+    window: int
+
+
+class Subject:
+    """The stages of `outputs/<name>`, loaded when they are asked for; a missing one raises `LeftOut`.
+
+    Args:
+        run: the folder. UserError where it holds no checkpoint at all.
+        device: where the models are put.
+        sampler: settings of the world's sampler that replace its own (`with_overrides`).
+
+    `checkpoints`: the paths of those that are there, by stage.
+    """
+
+    def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any]) -> None:
+        self.run, self.device, self.overrides = Path(run), device, sampler
+        paths = {stage: self.run / stage / "checkpoints" / "last.ckpt" for stage in STAGES}
+        self.checkpoints = {stage: path for stage, path in paths.items() if path.is_file()}
+        if not self.checkpoints:
+            raise UserError(f"run={run} holds no trained stage (no {paths['tokenizer']}): {self._hint()}")
+
+    def _hint(self) -> str:
+        if (self.run / "checkpoints").is_dir():
+            return f"it is the folder of one stage, give run={self.run.parent}"
+        return "train one with `python -m genie.train`, or give another run=outputs/<name>"
+
+    @cached_property
+    def tokenizer(self) -> Trained:
+        """The tokenizer."""
+        return self._trained(load_stage(self._path("tokenizer")))
+
+    @cached_property
+    def lam(self) -> Trained:
+        """The latent action model: that of co-training, where the world is a co-trained one."""
+        if "cotrain" in self.checkpoints and "dynamics" not in self.checkpoints:
+            return self._trained(load_stage(self.checkpoints["cotrain"]), "lam")
+        return self._trained(load_stage(self._path("lam")))
+
+    @cached_property
+    def world(self) -> WorldModel:
+        """Tokenizer and dynamics as one world."""
+        if not {"dynamics", "cotrain"} & self.checkpoints.keys():
+            self._path("dynamics")
+        self._path("tokenizer")
+        world = WorldModel.load(self.run).to(self.device)
+        world.sampler = with_overrides(world.sampler, self.overrides)
+        return world
+
+    @property
+    def sampler(self) -> dict[str, Any] | None:
+        """How the world's tokens were drawn; None where no world was used."""
+        return asdict(self.world.sampler) if "world" in self.__dict__ else None
+
+    @property
+    def takes_environment_actions(self) -> bool:
+        """Whether the world was trained on the true actions instead of latent ones."""
+        return self.world.config["stage"].get("actions") == "environment"
+
+    @cached_property
+    def contents(self) -> dict[str, dict]:
+        """By stage: `steps` that it was trained for and its `config`."""
+        found = {stage: read_checkpoint(path) for stage, path in self.checkpoints.items()}
+        return {
+            stage: {"steps": int(checkpoint["global_step"]), "config": checkpoint["hyper_parameters"]["config"]}
+            for stage, checkpoint in found.items()
+        }
+
+    @property
+    def data_config(self) -> dict:
+        """The group `data` of the newest stage (the order of `STAGES`)."""
+        return list(self.contents.values())[-1]["config"]["data"]
+
+    def _trained(self, stage: Stage, attribute: str = "model") -> Trained:
+        return Trained(getattr(stage, attribute).to(self.device), stage.config["data"]["num_frames"])
+
+    def _path(self, stage: str) -> Path:
+        if stage not in self.checkpoints:
+            raise LeftOut(f"{self.run} holds no trained {stage}")
+        return self.checkpoints[stage]

@@ -1,0 +1,132 @@
+"""A video from a prompt and a sequence of actions. The command is `genie/generate.py`."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from genie.errors import UserError
+from genie.inference import choose_device, inference
+from genie.media import enlarge, scale_to, to_bytes, write_frames, write_mp4
+from genie.prompts import data_prompt, read_prompt
+from genie.world.sampler import MaskGITSampler
+from genie.world.world_model import WorldModel
+
+VIDEO_HEIGHT = 256  # pixels that a video has at least, unless `scale` says otherwise
+
+
+def generate(config: dict[str, Any]) -> Path:
+    """Writes the video (or the folder of frames) that the configuration `generate` describes; returns its path.
+
+    Raises UserError for a value that cannot be, before anything is generated.
+    """
+    _check(config)
+    device = choose_device(config["device"])
+    world = WorldModel.load(config["run"]).to(device)
+    world.sampler = with_overrides(world.sampler, config)
+    actions = action_sequence(config["actions"], config["num_frames"], world.num_actions, config["seed"])
+    frames, prompt_actions = _prompt(config, world)
+    scale = config["scale"] or scale_to(world.image_size[0], VIDEO_HEIGHT)
+    output = _output(config)
+
+    def pictures() -> Iterator[np.ndarray]:
+        for frame in itertools.chain(frames, _rollout(world, frames, prompt_actions, actions, config["seed"])):
+            yield enlarge(to_bytes(frame), scale)
+
+    try:
+        if config["save_frames"]:
+            return write_frames(output, pictures())
+        return write_mp4(output, pictures(), config["fps"] or world.fps)
+    except OSError as error:
+        raise UserError(f"cannot write output={output} ({error.strerror or error})") from error
+
+
+def with_overrides(sampler: MaskGITSampler, config: dict[str, Any]) -> MaskGITSampler:
+    """The sampler with those of `steps`, `temperature` and `order` that `config` gives (not None)."""
+    given = {name: config[name] for name in ("steps", "temperature", "order") if config[name] is not None}
+    try:
+        return replace(sampler, **given)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> list[int]:
+    """`count` actions: a whole number, or a list repeated until there are enough of them, or "random" ones.
+
+    A text "0,1,2" counts as a list. Raises UserError for anything else and for actions that the world does not have.
+    """
+    if actions == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(num_actions, (count,), generator=generator).tolist()
+    given = actions.split(",") if isinstance(actions, str) else actions
+    given = given if isinstance(given, list) else [given]
+    try:
+        numbers = [int(action) for action in given]
+    except (TypeError, ValueError):
+        numbers = []
+    if not numbers or any(isinstance(a, bool | float) for a in given):
+        raise UserError(
+            f"actions={actions}: give a whole number, a list of them such as [0,1,2], or random; this world has the "
+            f"actions 0 … {num_actions - 1}"
+        )
+    for action in numbers:
+        if not 0 <= action < num_actions:
+            raise UserError(f"actions={actions}: there is no action {action}; this world has 0 … {num_actions - 1}")
+    return list(itertools.islice(itertools.cycle(numbers), count))
+
+
+def _check(config: dict[str, Any]) -> None:
+    for name in ("num_frames", "prompt_frames"):
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise UserError(f"{name}={config[name]} must be a whole number of at least 1")
+    if config["scale"] is not None and (not isinstance(config["scale"], int) or config["scale"] < 1):
+        raise UserError(f"scale={config['scale']} must be a whole number of at least 1, or null")
+    if config["fps"] is not None and not 0 < config["fps"] <= 1000:
+        raise UserError(f"fps={config['fps']} must be more than 0 and at most 1000")
+
+
+def _output(config: dict[str, Any]) -> Path:
+    if config["output"] is None:
+        return Path(config["run"]) / ("generated" if config["save_frames"] else "generated.mp4")
+    output = Path(config["output"])
+    if config["save_frames"]:
+        if output.is_file() or output.suffix == ".mp4":
+            raise UserError(f"output={output}: with save_frames=true it is a folder, not a file")
+    elif output.suffix != ".mp4":
+        raise UserError(f"output={output}: give a name that ends in .mp4, or save_frames=true for a folder of pictures")
+    elif output.is_dir():
+        raise UserError(f"output={output} is a folder; give another name")
+    return output
+
+
+def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor | None]:
+    """Frames [T, 3, H, W] in [0, 1] and the actions int64 [T-1] between, where the world takes them."""
+    if config["prompt"] is not None:
+        return read_prompt(config["prompt"], world.image_size, config["prompt_frames"], world.fps), None
+    data, length = world.config["data"], config["prompt_frames"]
+    frames, actions = data_prompt(data, world.image_size, length, config["prompt_clip"])
+    takes_them = world.config["stage"].get("actions") == "environment" and actions is not None
+    return frames, actions[:-1] if takes_them else None
+
+
+def _rollout(
+    world: WorldModel, prompt: Tensor, prompt_actions: Tensor | None, actions: list[int], seed: int
+) -> Iterator[Tensor]:
+    """One frame [3, H, W] in [0, 1] for each action, with progress on a terminal."""
+    device = world.device
+    generator = torch.Generator(device).manual_seed(seed)
+    console = Console(stderr=True, quiet=not sys.stderr.isatty())
+    with inference(device):
+        known = None if prompt_actions is None else prompt_actions[None].to(device)
+        state = world.reset(prompt[None].to(device), known)
+        for action in track(actions, "generating", console=console, transient=True):
+            state, step = world.step(state, torch.tensor([action], device=device), generator)
+            yield step.frame[0]
