@@ -1,0 +1,126 @@
+import pytest
+import torch
+
+from genie.models import LatentActionModel
+from genie.models.initialization import initialize
+from genie.models.quantizers import Quantized, straight_through
+
+FRAMES = 6
+
+
+def latent_action_model(**options):
+    options = {"num_actions": 4, "latent_dim": 3, "width": 16, "num_blocks": 1, "num_heads": 2} | options
+    model = LatentActionModel((8, 8), 4, **options)
+    initialize(model, 0)
+    with torch.no_grad():  # a trained decoder moves things: without this its output hardly depends on its input
+        model.to_pixels.projection.weight *= 10
+    return model.eval()  # in training the standardisation mixes all transitions of a batch
+
+
+class Fixed(torch.nn.Module):
+    """A quantiser that gives always the same latents, with the gradient of the real ones where `through`."""
+
+    def __init__(self, latents, through):
+        super().__init__()
+        self.latents, self.through = latents, through
+
+    def forward(self, latents):
+        out = straight_through(latents, self.latents) if self.through else self.latents
+        return Quantized(out, torch.zeros(latents.shape[:-1], dtype=torch.int64), latents.sum() * 0)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_an_action_sees_its_two_frames_and_the_past_only(standardize):
+    model, frames = latent_action_model(standardize=standardize), torch.rand(2, FRAMES, 3, 8, 8)
+    for t in range(1, FRAMES):
+        changed = frames.clone()
+        changed[:, t] = 1 - changed[:, t]
+        difference = (model.latents(changed) - model.latents(frames)).abs().amax(dim=2)  # [B, T-1]
+        assert (difference[:, : t - 1] == 0).all()
+        assert (difference[:, t - 1 :] > 0).all()  # action t-1 is the transition into frame t
+
+
+@pytest.mark.parametrize("copy_last", [True, False])
+def test_a_prediction_knows_its_frame_through_the_action_only(copy_last):
+    model = latent_action_model(copy_last=copy_last)
+    frames = (torch.rand(2, FRAMES, 3, 8, 8) * 0.8 + 0.1).requires_grad_()
+    for through in (False, True):
+        model.quantizer = Fixed(torch.randn(2, FRAMES - 1, 3), through)
+        prediction = model(frames).prediction
+        for t in range(1, FRAMES):  # prediction t-1 is of frame t
+            (gradient,) = torch.autograd.grad(prediction[:, t - 1].sum(), frames, retain_graph=True)
+            reached = gradient.abs().amax(dim=(0, 2, 3, 4)) > 0
+            assert reached[:t].all()
+            assert not reached[t + 1 :].any()
+            assert bool(reached[t]) == through
+
+
+def test_with_the_same_action_another_next_frame_changes_nothing():
+    model, frames = latent_action_model(), torch.rand(3, FRAMES, 3, 8, 8)
+    before, found = model(frames), 0
+    for amount in (1e-4, 1e-3, 1e-2, 0.1):
+        changed = frames.clone()
+        changed[:, -1] = (changed[:, -1] + amount * torch.randn(3, 3, 8, 8)).clamp(0, 1)
+        after = model(changed)
+        same = after.actions[:, -1] == before.actions[:, -1]
+        assert torch.equal(after.prediction[same], before.prediction[same])
+        found += int(same.sum())
+    assert found > 0
+
+
+def test_an_action_acts_on_its_own_and_later_frames():
+    model, past = latent_action_model(), torch.rand(2, FRAMES - 1, 3, 8, 8)
+    latents = torch.randn(2, FRAMES - 1, 3)
+    changed = latents.clone()
+    changed[:, 2] += 1
+    difference = (model.predict(past, changed) - model.predict(past, latents)).abs().amax(dim=(0, 2, 3, 4))
+    assert (difference[:2] == 0).all()
+    assert (difference[2:] > 0).all()
+
+
+def test_all_actions_of_a_clip_in_one_pass():
+    model, frames = latent_action_model(), torch.rand(2, FRAMES, 3, 8, 8)
+    out = model(frames)
+    assert torch.equal(model.encode(frames), out.actions)
+    assert torch.equal(model.encode(frames[:, :4]), out.actions[:, :3])
+    torch.testing.assert_close(model(frames[:, :4]).prediction, out.prediction[:, :3])
+
+
+def test_without_actions_it_predicts_from_the_past_alone():
+    model, frames = latent_action_model(), torch.rand(2, FRAMES, 3, 8, 8)
+    out = model(frames, use_actions=False)
+    assert (out.actions == 0).all() and out.quantizer_loss == 0
+    torch.testing.assert_close(out.logits, model.predict(frames[:, :-1], None))
+    assert (out.logits - model(frames).logits).abs().max() > 1e-3
+    before = {name: value.clone() for name, value in model.quantizer.state_dict().items()}
+    model.train()(frames, use_actions=False)
+    assert all(torch.equal(value, before[name]) for name, value in model.quantizer.state_dict().items())
+
+
+def test_copy_last_begins_as_a_copy():
+    model = latent_action_model(copy_last=True)
+    torch.nn.init.zeros_(model.to_pixels.projection.weight)
+    frames = torch.rand(1, FRAMES, 3, 8, 8) * 0.9 + 0.05
+    torch.testing.assert_close(model(frames).prediction, frames[:, :-1])
+    model.start_from(frames[0, 0])
+    torch.testing.assert_close(model(frames).prediction, frames[:, :-1])  # and stays one
+
+
+def test_standardised_latents_spread_over_the_codes():
+    """What all transitions share does not decide: latents that differ by a thousandth still differ."""
+    model = latent_action_model().train()
+    frames = 0.5 + 1e-3 * torch.rand(8, FRAMES, 3, 8, 8)
+    latents = model.latents(frames).flatten(0, 1)
+    torch.testing.assert_close(latents.mean(0), torch.zeros(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latents.var(0, unbiased=False), torch.ones(3), atol=0.1, rtol=0)
+    assert len(model(frames).actions.unique()) == 4
+
+
+def test_fsq_and_autocast():
+    model = latent_action_model(quantizer="fsq", num_actions=3, levels=[3])
+    frames = torch.rand(2, FRAMES, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model.train()(frames)
+    assert model.num_actions == 3 and out.actions.max() < 3
+    assert out.logits.dtype == torch.float32 and out.logits.isfinite().all()
+    assert model.latents(frames).dtype == torch.float32
