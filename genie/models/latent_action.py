@@ -19,11 +19,13 @@ from genie.models.st_transformer import STTransformer
 
 @dataclass
 class LatentActionOutput:
-    """`logits` [B, T-1, C, H, W] of frames 1…T-1, `actions` int64 [B, T-1], `quantizer_loss` a scalar."""
+    """`logits` [B, T-1, C, H, W] of frames 1…T-1, `actions` int64 [B, T-1], `quantizer_loss` a scalar, and
+    `latents` [B, T-1, L] before the bottleneck (None where no action was used)."""
 
     logits: Tensor
     actions: Tensor
     quantizer_loss: Tensor
+    latents: Tensor | None = None
 
     @property
     def prediction(self) -> Tensor:
@@ -120,10 +122,10 @@ class LatentActionModel(nn.Module):
                 frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device
             )
             return LatentActionOutput(self.predict(frames[:, :-1], None), actions, frames.new_zeros(()))
-        quantized = self.quantizer(self.latents(frames))
-        return LatentActionOutput(
-            self.predict(frames[:, :-1], quantized.latents), quantized.codes, quantized.loss
-        )
+        latents = self.latents(frames)
+        quantized = self.quantizer(latents)
+        logits = self.predict(frames[:, :-1], quantized.latents)
+        return LatentActionOutput(logits, quantized.codes, quantized.loss, latents)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:

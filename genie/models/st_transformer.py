@@ -113,7 +113,7 @@ class STTransformer(nn.Module):
         super().__init__()
         if temporal_positions not in ("rotary", "learned"):
             raise ValueError(f"temporal_positions={temporal_positions!r}: choose rotary or learned")
-        self.activation_checkpointing = activation_checkpointing
+        self.grid, self.activation_checkpointing = tuple(grid), activation_checkpointing
         self.spatial_positions = nn.Parameter(torch.zeros(grid[0] * grid[1] + extra_tokens, width))
         learned = temporal_positions == "learned"
         self.temporal_positions = nn.Parameter(torch.zeros(max_frames, width)) if learned else None
