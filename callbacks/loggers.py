@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from callbacks.metrics_csv import MetricsCSV
 from genie.errors import UserError
 
+MODES = ("auto", "online", "offline", "disabled")
 CONNECT_SECONDS = 3.0
 
 
@@ -69,6 +70,8 @@ def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict 
 
 def wandb_mode(choice: str) -> str:
     """The mode for wandb. "auto": WANDB_MODE, else online where there is a key and the server answers."""
+    if choice not in MODES:
+        raise UserError(f"logger.mode={choice} must be one of: {', '.join(MODES)}")
     if choice != "auto":
         return choice
     if os.environ.get("WANDB_MODE"):

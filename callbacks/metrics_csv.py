@@ -22,10 +22,18 @@ class MetricsCSV(Logger):
 
     def __init__(self, path: Path, resume_step: int | None = None):
         super().__init__()
-        self.path = Path(path)
-        rows = [] if resume_step is None else [row for row in read_metrics(self.path) if row["step"] <= resume_step]
-        self.columns = ["step", *dict.fromkeys(name for row in rows for name in row if name != "step")]
-        self._rewrite(rows)
+        self.path, self.resume_step = Path(path), resume_step
+        self.columns: list[str] = []
+
+    @property
+    def experiment(self) -> Path:
+        """The file, begun at the first use: Lightning asks for it when a run starts."""
+        if not self.columns:
+            rows = [] if self.resume_step is None else read_metrics(self.path)
+            rows = [row for row in rows if row["step"] <= self.resume_step]
+            self.columns = ["step", *dict.fromkeys(name for row in rows for name in row if name != "step")]
+            self._rewrite(rows)
+        return self.path
 
     @property
     def name(self) -> str:
@@ -44,14 +52,14 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        row = {"step": step + 1, **metrics}  # Lightning counts from 0
+        path, row = self.experiment, {"step": step + 1, **metrics}  # Lightning counts from 0
         new = [name for name in row if name not in self.columns]
         if new:
-            rows = read_metrics(self.path)
+            rows = read_metrics(path)
             self.columns += new
             self._rewrite([*rows, row])
             return
-        with open(self.path, "a", newline="") as file:
+        with open(path, "a", newline="") as file:
             file.write(self._lines([row]))
 
     @rank_zero_only

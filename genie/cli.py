@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genie.config_errors import explain, explain_value, group_options, one_line
+from genie.config_types import check_overrides
 from genie.errors import UserError
 
 # Choices of a group, for the help texts.
@@ -39,6 +40,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         @functools.wraps(function)
         def task(cfg: DictConfig) -> Any:
             try:
+                check_overrides(cfg)
                 return function(to_plain(cfg) if resolve else cfg)
             except (UserError, OmegaConfBaseException) as error:
                 if wants_trace():

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep, best_checkpoint
@@ -55,10 +56,10 @@ def train(config: dict[str, Any]) -> float | None:
     data = ClipDataModule(**config["data"])
     data.setup("fit")
     stage.set_data_info(data.info)
+    trainer = build_trainer(config, folder, label, checkpoint)
     folder.open(resumed=checkpoint is not None)
     if config["compile"]:
         stage.compile_blocks()
-    trainer = build_trainer(config, folder, label, checkpoint)
     trainer.fit(stage, datamodule=data, ckpt_path=folder.last if checkpoint else None, weights_only=True)
     value = last_values(folder.metrics).get(config["objective"])
     print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
@@ -89,38 +90,47 @@ def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -
 def build_trainer(
     config: dict[str, Any], folder: RunFolder, label: str, checkpoint: dict[str, Any] | None
 ) -> L.Trainer:
-    """Lightning's trainer with our callbacks and loggers. Steps count, epochs do not."""
-    settings, callbacks = dict(config["trainer"]), config["callbacks"]
+    """Lightning's trainer with our callbacks and loggers; nothing is written yet. Steps count, epochs do not."""
+    settings = dict(config["trainer"])
     if settings["precision"] == "auto":
         settings["precision"] = best_precision(settings["accelerator"])
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
-    last = LastCheckpoint(folder.checkpoints, callbacks["checkpoint"]["every_n_train_steps"])
     loggers = build_loggers(config["logger"], folder.path, label, checkpoint)
-    return L.Trainer(
-        **settings,
-        max_epochs=-1,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        default_root_dir=folder.path,
-        plugins=[AtomicCheckpointIO()],
-        logger=loggers,
-        callbacks=[
-            CountedRandomness(config["seed"]),
-            StartupReport(label, str(folder.path)),
-            StepProgress(label, **callbacks["progress"]),
-            *([EMAWeightAveraging(decay=callbacks["ema"]["decay"])] if config["ema"] else []),
-            *logger_callbacks(loggers),
-            LossPlot(folder.metrics, folder.loss_plot),
-            # Lightning calls these last, in this order.
-            ValidateLastStep(),
-            best_checkpoint(folder.checkpoints, callbacks["checkpoint"]["monitor"], callbacks["checkpoint"]["mode"]),
-            last,
-            GracefulStop(last, resume_command()),
-        ],
-    )
+    try:
+        return L.Trainer(
+            **settings,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            default_root_dir=folder.path,
+            plugins=[AtomicCheckpointIO()],
+            logger=loggers,
+            callbacks=[*build_callbacks(config, folder, label), *logger_callbacks(loggers)],
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {error}") from error
+
+
+def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> list[L.Callback]:
+    """What happens beside the steps, in the order in which it happens."""
+    settings = config["callbacks"]
+    saving = settings["checkpoint"]
+    last = LastCheckpoint(folder.checkpoints, saving["every_n_train_steps"])
+    return [
+        CountedRandomness(config["seed"]),
+        StartupReport(label, str(folder.path)),
+        StepProgress(label, **settings["progress"]),
+        *([EMAWeightAveraging(decay=settings["ema"]["decay"])] if config["ema"] else []),
+        LossPlot(folder.metrics, folder.loss_plot),
+        # Lightning calls these last, in this order.
+        ValidateLastStep(),
+        best_checkpoint(folder.checkpoints, saving["monitor"], saving["mode"]),
+        last,
+        GracefulStop(last, resume_command()),
+    ]
 
 
 def resume_command() -> str:

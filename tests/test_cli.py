@@ -51,6 +51,10 @@ MISTAKES = {
     "sweep without -m": (["stage=lam,tokenizer"], "stage=lam,tokenizer", "--multirun", ""),
     "reference": (["name=${nowhere.at_all}"], "'name'", "nowhere.at_all", ""),
     "missing value": (["name=???"], "'name'", "add name=...", ""),
+    "no number": (["optimizer.lr=fast"], "optimizer.lr takes a number", "optimizer.lr=0.001", ""),
+    "no truth": (["resume=yes"], "resume takes true or false", "resume=false", ""),
+    "no list": (["data.image_size=64"], "data.image_size takes a list", "data.image_size=[64,64]", ""),
+    "no keys": (["optimizer=adam2"], "optimizer=adam2", "There is: adamw", ""),
 }
 
 
@@ -104,7 +108,7 @@ def test_ctrl_c_says_so(run):
 
 
 def test_the_command_gets_plain_resolved_containers_and_leaves_nothing_behind(run, tmp_path):
-    code, out, err, (config,) = run("stage=lam", "model=debug", "name=x")
+    code, out, err, (config,) = run("stage=lam", "model=debug", "name=x", "trainer.devices=auto", "seed=3")
     assert (code, out, err) == (0, "", "")
     assert config["run_dir"] == "outputs/x/lam"
     assert config["trainer"]["max_steps"] == config["recipe"]["lam"]["max_steps"]

@@ -132,3 +132,18 @@ def test_the_validation_interval_counts_steps_not_batches(configure):
 def test_the_command_to_go_on_repeats_the_command_line(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "stage=lam", "resume=true", "overwrite=true", "data.in_memory=true"])
     assert resume_command() == "python -m genie.train stage=lam data.in_memory=true resume=true"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainer.precision=17", "precision"),
+        ("trainer.accelerator=abacus", "abacus"),
+        ("logger=wandb logger.mode=sometimes", "auto, online, offline, disabled"),
+        ("+trainer.max_stepps=3", "max_stepps"),
+    ],
+)
+def test_what_lightning_refuses_is_the_users_error_and_leaves_no_run(configure, tmp_path, override, words):
+    with pytest.raises(UserError, match=words):
+        train(configure(*override.split()))
+    assert not (tmp_path / "outputs").exists()

@@ -37,8 +37,9 @@ def test_a_resumed_run_keeps_rows_up_to_its_step_and_appends(tmp_path):
 def test_a_new_run_starts_with_an_empty_file(tmp_path):
     path = tmp_path / "metrics.csv"
     MetricsCSV(path).log_metrics({"train/loss": 1.0}, step=0)
-    MetricsCSV(path)
-    assert read_metrics(path) == []
+    new = MetricsCSV(path)
+    assert len(read_metrics(path)) == 1  # not before it starts
+    assert new.experiment == path and read_metrics(path) == []
 
 
 def test_half_a_line_of_a_killed_run_is_no_row(tmp_path):

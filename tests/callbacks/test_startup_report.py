@@ -24,15 +24,15 @@ class Stage(nn.Module):
 
 
 def trainer(**changes):
-    values = dict(
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-        world_size=1,
-        precision="32-true",
-        datamodule=SimpleNamespace(train_dataset=range(24000), val_dataset=range(256)),
-        max_steps=3000,
-        accumulate_grad_batches=1,
-        is_global_zero=True,
-    )
+    values = {
+        "strategy": SimpleNamespace(root_device=torch.device("cpu")),
+        "world_size": 1,
+        "precision": "32-true",
+        "datamodule": SimpleNamespace(train_dataset=range(24000), val_dataset=range(256)),
+        "max_steps": 3000,
+        "accumulate_grad_batches": 1,
+        "is_global_zero": True,
+    }
     return SimpleNamespace(**values | changes)
 
 

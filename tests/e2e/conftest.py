@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TIMEOUT = 800  # seconds, of a process: all take a minute at most on a machine that does nothing else
 
 
 def start(folder: Path, *arguments: str, packages: Path = ROOT, **options) -> subprocess.Popen:
@@ -21,7 +22,7 @@ def start(folder: Path, *arguments: str, packages: Path = ROOT, **options) -> su
 def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
     """Waits for a process; a hanging one is killed."""
     try:
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

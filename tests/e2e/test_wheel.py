@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = (".git", ".venv", "data", "outputs", "build", "*.egg-info", "__pycache__", "tests")
+PACKAGES = ("genie", "data_modules", "callbacks", "conf")
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder into which the package was installed from a copy of the checkout, without its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
+        shutil.copy(ROOT / name, folder / "source")
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--target", str(folder / "installed")]
     command = [sys.executable, "-m", "pip", "install", *options, str(folder / "source")]
     process = subprocess.run(command, capture_output=True, text=True)

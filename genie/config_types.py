@@ -1,0 +1,60 @@
+"""Overrides of the wrong kind (`optimizer.lr=fast`, `resume=yes`, `data.image_size=64`), found before any work."""
+
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genie.errors import UserError
+
+
+def check_overrides(cfg: DictConfig) -> None:
+    """Raises `UserError` for the first override of this command whose kind is not that of the value it replaces.
+
+    Numbers may be "auto" (Lightning's word for the best choice), and anything may be null.
+    """
+    hydra_config = HydraConfig.get()
+    overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
+    choices = [override for override in overrides if override.key_or_group in hydra_config.runtime.choices]
+    values = [override for override in overrides if override not in choices and override.type.name == "CHANGE"]
+    if not values:
+        return
+    defaults = compose(hydra_config.job.config_name, [override.input_line for override in choices])
+    for override in values:
+        key = override.key_or_group
+        expected = wrong_kind(_select(defaults, key), _select(cfg, key))
+        if expected:
+            raise UserError(f"{override.input_line}: {key} takes {expected}, as in {key}={_shown(defaults, key)}")
+
+
+def wrong_kind(default: Any, value: Any) -> str | None:
+    """What is expected where `value` cannot stand for `default`, None where it can."""
+    if default is None or value is None:
+        return None
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, int | float):
+        wrong = isinstance(value, bool | DictConfig) or (isinstance(value, str) and value != "auto")
+        return "a number" if wrong else None
+    if isinstance(default, ListConfig):
+        return None if isinstance(value, ListConfig) else "a list"
+    if isinstance(default, DictConfig):
+        return None if isinstance(value, DictConfig) else "keys and values"
+    return None
+
+
+def _select(cfg: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:  # a reference that only another command can resolve
+        return None
+
+
+def _shown(cfg: DictConfig, key: str) -> str:
+    value = _select(cfg, key)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value).replace(" ", "")
