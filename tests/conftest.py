@@ -7,10 +7,12 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import h5py
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 torch.set_num_threads(1)
 
@@ -93,3 +95,61 @@ def make_clips():
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def build(configure, make_clips):
+    """build(stage, *overrides): a tiny stage as training gets it: initialised, and with what it needs of earlier ones.
+
+    Those are not trained, but the tokenizer's codes come from clips, so that different frames have different tokens.
+    """
+    from data_modules.data_info import DataInfo
+    from genie.stages import build_stage
+
+    background = make_clips()["frames"][0].median(dim=0).values.numpy()
+    info = DataInfo(3, ["stay", "right", "down"], [], 10.0, (16, 16), background)
+
+    def built(name, *overrides):
+        stage = build_stage(configure(name, *overrides))
+        stage.set_data_info(info)
+        return stage
+
+    def build(name, *overrides):
+        stage = built(name, *overrides)
+        if hasattr(stage, "frozen"):
+            torch.manual_seed(0)
+            for part in {"tokenizer", "lam"} if name == "dynamics" else {"tokenizer"}:
+                model = built(part, *[text for text in overrides if "stage." not in text]).model
+                model.train()(make_clips(8)["frames"] / 255)
+                stage.frozen[part] = model.eval().requires_grad_(False)
+        return stage
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def world_run(tmp_path_factory, pong_root):
+    """outputs/<name> of a world of the debug model: tokenizer, lam and dynamics, five steps each, on real Pong."""
+    from genie.training import train
+
+    outputs = tmp_path_factory.mktemp("world")
+    for stage in ("tokenizer", "lam", "dynamics"):
+        overrides = [f"stage={stage}", "debug=fast", f"data.root={pong_root}", f"output_dir={outputs}", "name=world"]
+        GlobalHydra.instance().clear()
+        with initialize_config_module("conf", version_base="1.3"):
+            config = compose("train", overrides)
+        train(OmegaConf.to_container(config, resolve=True))
+    return outputs / "world"
+
+
+@pytest.fixture(scope="session")
+def read_video():
+    """read_video(path): frames uint8 [T, H, W, 3] of a video file, and its frames per second."""
+    import av
+
+    def read(path):
+        with av.open(str(path)) as container:
+            rate = float(container.streams.video[0].average_rate)
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]), rate
+
+    return read

@@ -1,0 +1,81 @@
+import pytest
+import torch
+
+from genie.stages.masking import mask_tokens
+
+CODES = 50
+
+
+def tokens(batch=64, frames=6, size=40):
+    return torch.randint(CODES, (batch, frames, size))
+
+
+def seeds(batch=64, first=0):
+    return torch.arange(first, first + batch)
+
+
+def test_the_first_frame_is_never_masked_and_every_sample_has_something_to_guess():
+    for rate in [(0.5, 1.0), (1e-6, 1e-6), (1.0, 1.0)]:
+        mask = mask_tokens(tokens(), seeds(), CODES, rate, clean_prefix=0.5).mask
+        assert not mask[:, 0].any()
+        assert mask.flatten(1).any(1).all()
+    assert mask[:, -1].all()  # a rate of 1
+
+
+def test_the_rate_is_uniform_between_its_bounds():
+    share = mask_tokens(tokens(400), seeds(400), CODES, (0.5, 1.0)).mask[:, 1:].float().mean((1, 2))
+    noise = 0.15  # of 200 Bernoulli draws
+    assert 0.5 - noise < share.min() < 0.55 and share.max() > 0.97
+    assert 0.72 < share.mean() < 0.78 and 0.12 < share.std() < 0.17  # uniform: 0.75 and 0.144
+    share = mask_tokens(tokens(100), seeds(100), CODES, (0.2, 0.3)).mask[:, 1:].float().mean((1, 2))
+    assert 0.2 - noise < share.min() and share.max() < 0.3 + noise
+
+
+def test_masks_are_a_function_of_the_seed_alone():
+    options = {"mask_rate": (0.5, 1.0), "clean_prefix": 0.5, "corruption": 0.3}
+    data = tokens(8)
+    together = mask_tokens(data, seeds(8, 100), CODES, **options)
+    torch.manual_seed(123)  # whatever ran before
+    order = torch.tensor([5, 2, 7])
+    apart = mask_tokens(data[order], seeds(8, 100)[order], CODES, **options)
+    assert torch.equal(apart.mask, together.mask[order])
+    assert torch.equal(apart.inputs, together.inputs[order])
+    others = mask_tokens(tokens(8), seeds(8, 100), CODES, **options)
+    assert torch.equal(others.mask, together.mask)  # nor of what the tokens are
+
+    elsewhere = mask_tokens(data, seeds(8, 200), CODES, **options).mask
+    assert not any(torch.equal(a, b) for a in together.mask for b in elsewhere)
+    assert len({mask.numpy().tobytes() for mask in together.mask}) == 8
+
+
+def test_context_is_corrupted_at_the_asked_rate_and_nothing_else_is():
+    data = tokens(200)
+    clean = mask_tokens(data, seeds(200), CODES)
+    assert torch.equal(clean.inputs, data)
+    corrupt = mask_tokens(data, seeds(200), CODES, corruption=0.4)
+    assert torch.equal(corrupt.mask, clean.mask)  # the mask does not depend on it
+    wrong = corrupt.inputs != data
+    assert not (wrong & corrupt.mask).any()
+    share = (wrong & ~corrupt.mask).flatten(1).sum(1) / (~corrupt.mask).flatten(1).sum(1)
+    assert 0.15 < share.mean() < 0.25  # U(0, 0.4), a 50th of which hits the same token again
+    assert share.min() < 0.05 and 0.3 < share.max() < 0.55
+    assert wrong[:, 0].any()  # the prompt too
+    assert 0 <= corrupt.inputs.min() and corrupt.inputs.max() < CODES
+
+
+def test_clean_prefix_leaves_whole_frames():
+    def first_masked(clean_prefix):
+        mask = mask_tokens(tokens(300), seeds(300), CODES, clean_prefix=clean_prefix).mask
+        return mask.any(2).int().argmax(1)
+
+    assert (first_masked(0) == 1).all()
+    always = first_masked(1)
+    assert set(always.tolist()) == {1, 2, 3, 4, 5}
+    assert always.bincount().max() < 100  # evenly
+    assert 0.3 < (first_masked(0.5) > 1).float().mean() < 0.5  # 0.5 · 4/5
+
+
+def test_wrong_rates():
+    for rate in [(0, 1), (0.6, 0.5), (0.5, 1.1)]:
+        with pytest.raises(ValueError, match="mask_rate="):
+            mask_tokens(tokens(1), seeds(1), CODES, rate)
