@@ -46,9 +46,7 @@ class ClipDataModule(L.LightningDataModule):
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
-            raise UserError(
-                f"data.image_size={list(image_size)} must be two positive numbers, [height, width]"
-            )
+            raise UserError(f"data.image_size={list(image_size)} must be two positive numbers, [height, width]")
         for key, value in {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}.items():
             if value < 1:
                 raise UserError(f"data.{key}={value} must be at least 1")
@@ -82,9 +80,7 @@ class ClipDataModule(L.LightningDataModule):
             self.datasets[split] = dataset
         clips = len(self.train_dataset)
         if clips < self.batch_size:
-            raise UserError(
-                f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}"
-            )
+            raise UserError(f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}")
         self.info = describe(self.train_dataset)
 
     def _sources(self) -> dict[str, tuple[EpisodeReader, np.ndarray]]:
@@ -103,9 +99,7 @@ class ClipDataModule(L.LightningDataModule):
         readers = {split: self._reader(path) for split, path in paths.items() if path.exists()}
         for split, reader in readers.items():
             if reader.columns != readers["train"].columns:
-                raise UserError(
-                    f"{paths['train']} has {readers['train'].columns}, {paths[split]} has {reader.columns}"
-                )
+                raise UserError(f"{paths['train']} has {readers['train'].columns}, {paths[split]} has {reader.columns}")
         return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
     def _reader(self, path: Path) -> EpisodeReader:
@@ -134,9 +128,7 @@ class ClipDataModule(L.LightningDataModule):
         def position() -> int:
             return 0 if trainer is None else trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
-        sampler = StepBatchSampler(
-            len(self.train_dataset), self.batch_size, rank, world_size, position, self.seed
-        )
+        sampler = StepBatchSampler(len(self.train_dataset), self.batch_size, rank, world_size, position, self.seed)
         return self._loader(self.train_dataset, batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader:

@@ -43,9 +43,7 @@ class ScreenEnvironment:
             self.env.close()
             self.env = _make(env_id, kwargs | {"render_mode": "rgb_array"})
         if not isinstance(self.env.action_space, gym.spaces.Discrete):
-            raise UserError(
-                f"environment '{env_id}' has actions {self.env.action_space}, only Discrete is recorded"
-            )
+            raise UserError(f"environment '{env_id}' has actions {self.env.action_space}, only Discrete is recorded")
         self._choose_actions(actions, action_names)
         names, self.field, self._boxes = OBJECTS.get(env_id, ([], None, None))
         self.object_names = list(names)
@@ -64,9 +62,7 @@ class ScreenEnvironment:
             if name not in meanings:
                 raise UserError(f"no action '{name}' in {self.id}; it has {', '.join(meanings)}")
         if action_names is not None and len(action_names) != len(chosen):
-            raise UserError(
-                f"{len(chosen)} actions {chosen} but {len(action_names)} action names {action_names}"
-            )
+            raise UserError(f"{len(chosen)} actions {chosen} but {len(action_names)} action names {action_names}")
         start = int(self.env.action_space.start)
         self.actions = chosen
         self.action_meanings = list(action_names or [name.lower() for name in chosen])
@@ -92,9 +88,7 @@ class ScreenEnvironment:
         """Frames per second of the recording when none is configured."""
         if hasattr(self.env.unwrapped, "ale"):
             skip = self.env.unwrapped._frameskip  # a number, or the ends of a range
-            return 60.0 / (
-                skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2
-            )  # the console draws 60
+            return 60.0 / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)  # the console draws 60
         return float(self.env.metadata.get("render_fps", 30))
 
     def close(self) -> None:

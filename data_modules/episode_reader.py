@@ -31,9 +31,7 @@ class EpisodeReader:
 
     def __init__(self, path: str | Path, image_size: tuple[int, int], in_memory: bool = False):
         self.path, self.image_size = Path(path), tuple(image_size)
-        self._opened: dict[
-            str, h5py.Dataset
-        ] = {}  # looking a data set up takes longer than reading a clip of it
+        self._opened: dict[str, h5py.Dataset] = {}  # looking a data set up takes longer than reading a clip of it
         self._process = -1
         self._loaded: dict[str, np.ndarray] = {}
         with self._open() as file:
@@ -48,18 +46,14 @@ class EpisodeReader:
             raise UserError(f"there is no file {self.path}") from None
         except OSError as error:
             reason = str(error).split("(")[-1].rstrip(")")
-            raise UserError(
-                f"{self.path} is damaged or no HDF5 file ({reason}): record or convert it again"
-            ) from None
+            raise UserError(f"{self.path} is damaged or no HDF5 file ({reason}): record or convert it again") from None
 
     def _inspect(self, file: h5py.File) -> None:
         frames = file.get("frames")
         if not isinstance(frames, h5py.Dataset):
             raise UserError(f"{self.path} has no dataset 'frames', only: {', '.join(file) or 'nothing'}")
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-            raise UserError(
-                f"frames in {self.path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]"
-            )
+            raise UserError(f"frames in {self.path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]")
         self.num_frames = frames.shape[0]
         self._resize = AreaResize(frames.shape[1:3], self.image_size)
         self.columns = [name for name in _COLUMNS if name in file]
@@ -71,16 +65,10 @@ class EpisodeReader:
                     f"{name} in {self.path} are {data.dtype} {list(data.shape)}: "
                     f"the wrong type or not one for each of the {self.num_frames} frames"
                 )
-        ends = (
-            file["episode_ends"][:].astype(np.int64)
-            if "episode_ends" in file
-            else np.array([self.num_frames])
-        )
+        ends = file["episode_ends"][:].astype(np.int64) if "episode_ends" in file else np.array([self.num_frames])
         starts = np.concatenate([[0], ends[:-1]])
         if ends.ndim != 1 or len(ends) == 0 or ends[-1] != self.num_frames or (ends <= starts).any():
-            raise UserError(
-                f"episode_ends in {self.path} do not rise to the number of frames, {self.num_frames}"
-            )
+            raise UserError(f"episode_ends in {self.path} do not rise to the number of frames, {self.num_frames}")
         self.episodes = np.stack([starts, ends], axis=1)
         self.fps = float(file.attrs["fps"]) if "fps" in file.attrs else None
         self.action_meanings = self._names(file, "action_meanings")

@@ -65,9 +65,7 @@ class FollowBall:
     hits. While there is no ball to follow, the random policy plays.
     """
 
-    def __init__(
-        self, up: int, down: int, stay: int, noise: float, fallback: HeldRandom, rng: np.random.Generator
-    ):
+    def __init__(self, up: int, down: int, stay: int, noise: float, fallback: HeldRandom, rng: np.random.Generator):
         self.up, self.down, self.stay, self.noise, self.fallback, self.rng = (
             up,
             down,

@@ -17,9 +17,7 @@ from data_modules.resize import AreaResize
 from data_modules.seeding import mix
 from genie.errors import UserError
 
-BATCH_FRAMES = (
-    64  # frames resized and written at a time: memory stays small, products are large enough to be fast
-)
+BATCH_FRAMES = 64  # frames resized and written at a time: memory stays small, products are large enough to be fast
 
 
 class EpisodeRecorder:
@@ -56,9 +54,7 @@ class EpisodeRecorder:
         settings, environment = self.policy_settings, self.environment
         actions = environment.actions
         # Only Pong is understood: RIGHT moves its paddle up and LEFT down.
-        if environment.object_names != ["ball", "player", "enemy"] or not {"NOOP", "RIGHT", "LEFT"} <= set(
-            actions
-        ):
+        if environment.object_names != ["ball", "player", "enemy"] or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
             return HeldRandom(len(actions), settings["hold"], rng)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
         blocked = None if settings["push_walls"] else pushing_a_wall(up, down, *environment.field[:2])
@@ -119,9 +115,7 @@ class EpisodeRecorder:
         }
         if writer.object_names:
             field = self.environment.field
-            columns["objects"] = np.stack(
-                [visible_centres(b, field, self.crop, self.image_size) for b in boxes]
-            )
+            columns["objects"] = np.stack([visible_centres(b, field, self.crop, self.image_size) for b in boxes])
         writer.append(**columns)
         progress(len(rows))
         rows.clear()
@@ -138,14 +132,10 @@ def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecord
 
 def _check(settings: dict, image_size: tuple[int, int]) -> None:
     if len(image_size) != 2 or not all(isinstance(size, int) and size > 0 for size in image_size):
-        raise UserError(
-            f"data.image_size={list(image_size)} must be two positive whole numbers, [height, width]"
-        )
+        raise UserError(f"data.image_size={list(image_size)} must be two positive whole numbers, [height, width]")
     crop, policy = settings["crop"], settings["policy"]
     if crop is not None and len(crop) != 4:
-        raise UserError(
-            f"data.recorder.crop={crop} must be [top, bottom, left, right], or null for the whole screen"
-        )
+        raise UserError(f"data.recorder.crop={crop} must be [top, bottom, left, right], or null for the whole screen")
     checks = {f"recorder.num_frames.{split}": (settings["num_frames"][split], 2, None) for split in SPLITS}
     checks |= {
         "recorder.max_episode_steps": (settings["max_episode_steps"], 1, None),

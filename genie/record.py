@@ -39,9 +39,7 @@ def record(data: DictConfig, overwrite: bool = False) -> Path:
     from data_modules.recorder import SPLITS, build_recorder
 
     if data.recorder is None:
-        raise UserError(
-            f"data={data.name} has no recorder settings: choose another data=, for example data=pong"
-        )
+        raise UserError(f"data={data.name} has no recorder settings: choose another data=, for example data=pong")
     settings = OmegaConf.to_container(data.recorder, resolve=True)
     root, image_size, frames = Path(data.root), list(data.image_size), settings["num_frames"]
     existing = [str(root / f"{split}.h5") for split in SPLITS if (root / f"{split}.h5").exists()]
@@ -52,13 +50,8 @@ def record(data: DictConfig, overwrite: bool = False) -> Path:
     with Progress(*columns) as progress:
         for split in SPLITS:
             task = progress.add_task(f"{recorder.environment.id} {split}", total=frames[split])
-            recorder.record(
-                root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n)
-            )
-    print(
-        f"recorded {sum(frames.values())} frames, {image_size[0]}x{image_size[1]} "
-        f"at {recorder.fps:g} fps, in {root}"
-    )
+            recorder.record(root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n))
+    print(f"recorded {sum(frames.values())} frames, {image_size[0]}x{image_size[1]} at {recorder.fps:g} fps, in {root}")
     return root
 
 

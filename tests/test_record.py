@@ -60,9 +60,7 @@ def test_row_t_is_what_was_done_on_frame_t_and_came_of_it(tmp_path, record_with,
     assert data["episode_ends"].tolist() == [8, 16, 20]  # 7 steps have 8 frames; the last episode is cut
     first = slice(0, 8)
     assert data["frames"][first, 1, 1, 0].tolist() == [0, 10, 20, 30, 40, 50, 60, 70]
-    assert (
-        data["frames"][1:8, 0, 0, 0].tolist() == data["actions"][:7].tolist()
-    )  # the action shows in frame t+1
+    assert data["frames"][1:8, 0, 0, 0].tolist() == data["actions"][:7].tolist()  # the action shows in frame t+1
     assert data["rewards"][first].tolist() == [1, 2, 3, 4, 5, 6, 7, 0]
     assert np.flatnonzero(data["terminals"]).tolist() == [6, 14]  # on the last frame nothing is decided
     assert data["actions"][7] == 0
@@ -107,9 +105,7 @@ def test_same_seed_same_recording_and_no_split_like_another(tmp_path, pong_root,
 
 def paddle_rows(frames):
     """Height of the player's paddle read from the pixels alone: the green ones. float [N]"""
-    green = np.clip(
-        frames[..., 1].astype(float) - frames[..., 0] - 20, 0, None
-    )  # field and others have R > G
+    green = np.clip(frames[..., 1].astype(float) - frames[..., 0] - 20, 0, None)  # field and others have R > G
     return (green * np.arange(frames.shape[1])[:, None]).sum((1, 2)) / green.sum((1, 2))
 
 
@@ -133,11 +129,7 @@ def test_up_held_moves_the_paddle_up_in_the_next_frames(random_play):
     rows, actions = paddle_rows(random_play["frames"]), random_play["actions"]
     inside = (rows > 8) & (rows < 55)
     for action, direction in ((1, -1), (2, 1)):
-        held = [
-            t
-            for t in range(2, 1490)
-            if (actions[t - 2 : t + 1] == action).all() and inside[t - 1 : t + 2].all()
-        ]
+        held = [t for t in range(2, 1490) if (actions[t - 2 : t + 1] == action).all() and inside[t - 1 : t + 2].all()]
         moves = np.array([rows[t + 1] - rows[t] for t in held]) * direction
         assert len(moves) > 20 and (moves > 1).mean() > 0.95
 
@@ -172,9 +164,7 @@ def test_objects_lie_on_the_bright_pixels(random_play):
     near = (np.abs(yy - (peak // 64)[:, None, None]) <= 1) & (np.abs(xx - (peak % 64)[:, None, None]) <= 1)
     weight = blue * near
     shown = blue.max((1, 2)) > 40
-    centre = np.stack([(weight * xx).sum((1, 2)), (weight * yy).sum((1, 2))], 1) / (
-        weight.sum((1, 2))[:, None] + 1e-9
-    )
+    centre = np.stack([(weight * xx).sum((1, 2)), (weight * yy).sum((1, 2))], 1) / (weight.sum((1, 2))[:, None] + 1e-9)
     ball = objects[:, 0]
     absent = np.isnan(ball).any(1)
     assert shown.sum() > 700 and absent.sum() > 100
@@ -200,9 +190,7 @@ def test_a_point_comes_when_the_ball_leaves(random_play):
 
 
 def test_the_paddle_that_follows_the_ball_meets_it(tmp_path, record_with, load):
-    frames = [
-        f"data.recorder.num_frames.{split}={n}" for split, n in {"train": 1000, "val": 2, "test": 2}.items()
-    ]
+    frames = [f"data.recorder.num_frames.{split}={n}" for split, n in {"train": 1000, "val": 2, "test": 2}.items()]
     data = load(record_with(tmp_path, *frames, "data.recorder.policy.follow_share=1") / "train.h5")
     x = data["objects"][:, 0, 0]
     motion = np.diff(x)

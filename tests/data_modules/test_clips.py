@@ -123,6 +123,15 @@ def test_an_open_reader_travels_without_its_handle(path):
     assert torch.equal(before["frames"], after["frames"])
 
 
+def test_a_forked_worker_opens_the_file_itself(path, monkeypatch):
+    reader = clips(path).reader
+    reader.frames(0, 1)
+    parents = reader._opened["frames"]
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    reader.frames(0, 1)
+    assert reader._opened["frames"] is not parents
+
+
 def test_damaged_and_foreign_files_are_named(tmp_path, path, write_episodes):
     import h5py
 

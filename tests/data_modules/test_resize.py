@@ -37,9 +37,10 @@ def test_every_pixel_is_the_rounded_mean_of_its_area(source, target):
             np.testing.assert_array_equal(resized[n, :, :, c], by_definition(frames[n, :, :, c], target))
 
 
-def test_white_stays_white_where_single_precision_would_not_do():
-    frames = np.full((1, 211, 163, 3), 255, np.uint8)  # primes: sums beyond 2^24
-    assert (AreaResize((211, 163), (64, 72))(frames) == 255).all()
+def test_large_frames_are_exact_where_single_precision_would_not_do():
+    frames = np.full((1, 100001, 2, 3), 100, np.uint8)
+    frames[:, :, 1] = 101  # the mean is 100.5; the sums are beyond 2^24
+    assert (AreaResize((100001, 2), (1, 1))(frames) == 101).all()
 
 
 def test_one_by_one_and_in_a_batch_are_the_same():
