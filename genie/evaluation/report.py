@@ -1,17 +1,19 @@
 """The figures of an evaluation as a table: each beside what two trivial predictions reach on the same frames."""
 
 from rich.table import Table
+from rich.text import Text
 
 
 def report_table(report: dict) -> Table:
     """The table of `evaluation.json`'s contents; rows of parts that were left out are not there."""
-    table = Table(title=f"{report['run']}: {report['clips']} clips of {report['split']}", title_justify="left")
+    title = f"{report['run']}: {report['clips']} clips of {report['split']}"
+    table = Table(title=Text(title), title_justify="left")
     table.add_column("figure")
     for name in ("value", "copy last", "background"):
         table.add_column(name, justify="right")
     table.add_column("note", overflow="fold")
     for row in _rows(report):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as text: [dB] is no markup
     return table
 
 

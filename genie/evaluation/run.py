@@ -15,7 +15,9 @@ from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_na
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.subject import LeftOut, Subject
+from genie.generation import with_overrides
 from genie.inference import choose_device, inference
+from genie.world.sampler import MaskGITSampler
 
 PARTS = ("tokenizer", "objects", "lam", "rollout", "action_grid")
 
@@ -87,6 +89,7 @@ def check(config: dict[str, Any]) -> None:
     for part in config["parts"]:
         if part not in PARTS:
             raise UserError(f"parts={config['parts']}: there is no part {part}; there is: {', '.join(PARTS)}")
+    with_overrides(MaskGITSampler(), config)
     for group, name in (("delta_psnr", "seeds"), ("grid", "frames"), ("grid", "prompts")):
         if not isinstance(config[group][name], int) or config[group][name] < 1:
             raise UserError(f"{group}.{name}={config[group][name]} must be a whole number of at least 1")

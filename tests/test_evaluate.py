@@ -1,0 +1,251 @@
+"""The evaluation, on an untrained world for what it writes, and on worlds that are known for what it measures."""
+
+import io
+import json
+import shutil
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from rich.console import Console
+
+from data_modules.data_info import DataInfo
+from genie.cli import to_plain
+from genie.errors import UserError
+from genie.evaluation.clips import Clips, in_segments, in_windows, load_clips
+from genie.evaluation.latent_actions import latent_labels
+from genie.evaluation.report import report_table
+from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
+from genie.evaluation.run import evaluate
+from genie.metrics.psnr import psnr
+from genie.pipeline import numbers
+
+FILES = [
+    "action_grid.mp4",
+    "action_grid.png",
+    "evaluation.json",
+    "lam.mp4",
+    "lam_confusion.png",
+    "rollout.mp4",
+    "rollout_psnr.png",
+    "tokenizer.mp4",
+]
+
+
+def composed(*overrides):
+    few = ["num_clips=5", "prompt_frames=3", "horizon=4", "grid.frames=3", "grid.prompts=2"]
+    with initialize_config_module("conf", version_base="1.3"):
+        return to_plain(compose("evaluate", [*few, *overrides]))
+
+
+@pytest.fixture(scope="module")
+def report(world_run):
+    """(report, folder) of the tiny world."""
+    return evaluate(composed(f"run={world_run}", "batch_size=2"))
+
+
+@pytest.fixture(scope="module")
+def clips(world_run):
+    from genie.checkpoints import read_checkpoint
+
+    config = read_checkpoint(world_run / "dynamics" / "checkpoints" / "last.ckpt")["hyper_parameters"]["config"]
+    return load_clips(config["data"], None, "test", 5, 7, 2)
+
+
+# ------------------------------------------------------------------ what is written
+
+
+def test_everything_is_written_and_the_file_holds_what_is_returned(report):
+    values, folder = report
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert json.loads((folder / "evaluation.json").read_text()) == values
+    assert values["clips"] == 5 and values["frames"] == 5 * 7 and values["split"] == "test"
+    assert values["checkpoints"] == {"tokenizer": 5, "lam": 5, "dynamics": 5}
+    assert values["sampler"] == {"steps": 2, "temperature": 1.0, "order": "confidence"}
+    assert values["left_out"] == {}
+    assert set(values["objects"]) == {"ball", "player", "enemy"}
+    assert len(values["rollout"]["psnr_by_horizon"]) == 4
+    assert set(values["delta_psnr"]) == {f"t{t}{end}" for t in (1, 2, 4) for end in ("", "_spread", "_pooled")}
+    assert len(numbers(values)) < 80  # what the pipeline prints
+
+
+def test_videos_have_a_frame_for_each_moment(report, read_video):
+    folder = report[1]
+    counts = {name: len(read_video(folder / name)[0]) for name in FILES if name.endswith(".mp4")}
+    assert counts == {"tokenizer.mp4": 7, "lam.mp4": 5, "rollout.mp4": 7, "action_grid.mp4": 3 + 3}
+
+
+def test_baselines_are_those_of_the_same_frames(report, clips):
+    values, _ = report
+    frames, background = clips.floats(), clips.background
+    error = (frames[:, 1:] - frames[:, :-1]).square().mean()
+    assert values["tokenizer"]["psnr_copy_last"] == values["lam"]["psnr_copy_last"]
+    assert values["lam"]["psnr_copy_last"] == pytest.approx(psnr(error).item(), abs=1e-3)
+    for t in range(4):
+        copied = (frames[:, 3 + t] - frames[:, 2]).square().mean()  # the last given frame, whatever the horizon
+        still = (frames[:, 3 + t] - background).square().mean()
+        assert values["rollout"]["psnr_copy_last_by_horizon"][t] == pytest.approx(psnr(copied).item(), abs=1e-3)
+        assert values["rollout"]["psnr_background_by_horizon"][t] == pytest.approx(psnr(still).item(), abs=1e-3)
+    mean = np.mean(values["rollout"]["psnr_by_horizon"])
+    assert values["rollout"]["psnr_mean"] == pytest.approx(mean, abs=1e-3)
+
+
+def test_the_table_has_a_row_for_every_figure_and_any_part_may_be_missing(report):
+    values, _ = report
+
+    def text(report):
+        console = Console(file=io.StringIO(), width=200)
+        console.print(report_table(report))
+        return console.file.getvalue()
+
+    whole = text(values)
+    for label in ("tokenizer PSNR", "ball survives", "LAM NMI", "rollout PSNR [dB], frame 4", "ΔPSNR [dB], t = 4"):
+        assert label in whole
+    for part in ("tokenizer", "objects", "lam", "rollout", "delta_psnr"):
+        text({name: value for name, value in values.items() if name != part})
+
+
+def test_the_same_seed_gives_the_same_figures(world_run, report, tmp_path):
+    again, _ = evaluate(composed(f"run={world_run}", "batch_size=2", f"output={tmp_path}", "parts=[rollout]"))
+    assert again["rollout"] == report[0]["rollout"] and again["delta_psnr"] == report[0]["delta_psnr"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "rollout.mp4", "rollout_psnr.png"]
+
+
+# ------------------------------------------------------------------ what cannot be measured
+
+
+def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
+    run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "dynamics", "evaluation"))
+    values, _ = evaluate(composed(f"run={run}"))
+    assert "psnr" in values["tokenizer"] and values["sampler"] is None
+    assert set(values["left_out"]) == {"lam", "rollout", "action_grid"}
+    assert "no trained dynamics" in values["left_out"]["rollout"]
+
+
+def test_a_world_without_its_latent_action_model_still_shows_its_actions(world_run, tmp_path):
+    run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "evaluation"))
+    values, folder = evaluate(composed(f"run={run}", "parts=[lam,rollout,action_grid]"))
+    assert set(values["left_out"]) == {"lam", "rollout"} and (folder / "action_grid.mp4").is_file()
+
+
+def test_data_with_frames_alone(world_run, pong_root, tmp_path):
+    for split in ("train", "val", "test"):
+        with h5py.File(pong_root / f"{split}.h5") as source, h5py.File(tmp_path / f"{split}.h5", "w") as target:
+            target["frames"] = source["frames"][:60]
+            target.attrs["fps"] = 15.0
+    values, folder = evaluate(
+        composed(f"run={world_run}", f"data_root={tmp_path}", "parts=[objects,lam]", f"output={tmp_path / 'out'}")
+    )
+    assert set(values["left_out"]) == {"objects", "lam.action_nmi"} and "action_nmi" not in values["lam"]
+    assert "psnr_background" in values["lam"] and not (folder / "lam_confusion.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split=train", "choose val or test"),
+        ("parts=[tokens]", "there is no part tokens; there is: tokenizer, objects"),
+        ("horizon=0", "horizon=0"),
+        ("horizon=500", "horizon"),
+        ("delta_psnr.t=[9]", "delta_psnr.t"),
+        ("delta_psnr.seeds=0", "delta_psnr.seeds=0"),
+        ("steps=0", "steps=0"),
+        ("data_root=nowhere", "nowhere"),
+    ],
+)
+def test_wrong_values_are_one_line(world_run, override, message):
+    with pytest.raises(UserError, match=message) as error:
+        evaluate(composed(f"run={world_run}", override))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_a_world_is_explained(world_run, tmp_path):
+    with pytest.raises(UserError, match="holds no trained stage"):
+        evaluate(composed(f"run={tmp_path}"))
+    with pytest.raises(UserError, match=f"folder of one stage, give run={world_run}$"):
+        evaluate(composed(f"run={world_run / 'dynamics'}"))
+
+
+# ------------------------------------------------------------------ what is measured
+
+
+class Simulator:
+    """A perfect world for `make_clips`: action 1 moves the square by its width, 2 by its height."""
+
+    device, num_actions, sampler, lam, window = torch.device("cpu"), 3, None, None, 4
+    config = {"stage": {"actions": "environment"}}
+
+    def __init__(self, delay=0):
+        self.delay = delay
+
+    def tokenizer(self, frames):
+        return SimpleNamespace(reconstruction=frames, tokens=torch.zeros(*frames.shape[:2], 1, dtype=torch.int64))
+
+    tokenizer.parameters = lambda: iter([torch.zeros(1)])
+
+    def rollout(self, frames, actions, generator, prompt_actions):
+        assert prompt_actions.shape[1] == frames.shape[1] - 1
+        known = torch.cat([prompt_actions, actions], dim=1)
+        first = prompt_actions.shape[1] - self.delay
+        current, made = frames[:, -1], []
+        for t in range(actions.shape[1]):
+            moves = {0: (0, 0), 1: (0, 4), 2: (4, 0)}
+            current = torch.stack(
+                [
+                    picture.roll(moves[int(a)], dims=(-2, -1))
+                    for picture, a in zip(current, known[:, first + t], strict=True)
+                ]
+            )
+            made.append(current)
+        return torch.stack(made, dim=1)
+
+
+def simulate(make_clips, tmp_path, delay=0):
+    batch = make_clips(batch=6, frames=8)
+    background = batch["frames"][0, 0, :, :1, :1].expand(3, 16, 16).numpy()
+    info = DataInfo(3, ["stay", "right", "down"], [], 10.0, (16, 16), background)
+    clips = Clips(batch["frames"], batch["actions"], None, info, batch_size=4)
+    world = Simulator(delay)
+    subject = SimpleNamespace(world=world, takes_environment_actions=True)
+    return evaluate_rollout(subject, clips, RolloutSettings(3, 5, (1, 4), 2, 0), tmp_path)
+
+
+def test_a_perfect_world_is_perfect_at_every_horizon_and_its_actions_matter(make_clips, tmp_path):
+    figures = simulate(make_clips, tmp_path)
+    assert figures["rollout"]["psnr_by_horizon"] == pytest.approx([58.92] * 5, abs=0.01)
+    assert figures["rollout"]["psnr_reconstruction_mean"] == pytest.approx(58.92, abs=0.01)
+    assert figures["rollout"]["horizons_above_copy_last"] == 5
+    assert figures["delta_psnr"]["t4"] > figures["delta_psnr"]["t1"] > 5
+
+
+def test_actions_given_a_frame_too_late_are_noticed(make_clips, tmp_path):
+    figures = simulate(make_clips, tmp_path, delay=1)
+    assert max(figures["rollout"]["psnr_by_horizon"]) < 30
+
+
+def test_models_see_at_most_the_frames_they_were_trained_on():
+    def seen(frames):
+        return (torch.arange(1, frames.shape[1] + 1).expand(len(frames), -1), frames.clone())
+
+    frames = torch.arange(9.0).expand(2, -1)
+    counts, same = in_windows(seen, frames, window=4)
+    assert counts[0].tolist() == [1, 2, 3, 4, 4, 4, 4, 4, 4] and torch.equal(same, frames)
+    counts, same = in_segments(seen, frames, window=4)
+    assert counts[0].tolist() == [1, 2, 3, 4, 1, 2, 3, 4, 1] and torch.equal(same, frames)
+    assert in_windows(seen, frames, window=20)[0][0].tolist() == list(range(1, 10))
+
+
+def test_transitions_stay_aligned_in_windows():
+    def differences(frames):
+        return (frames[:, 1:] - frames[:, :-1],)
+
+    frames = torch.rand(2, 9)
+    assert torch.equal(in_windows(differences, frames, window=4)[0], frames[:, 1:] - frames[:, :-1])
+
+
+def test_latent_actions_are_labelled_by_what_they_mostly_stand_for():
+    assert latent_labels(2, None, []) == ["action 0", "action 1"]
+    assert latent_labels(3, [[9, 1], [0, 0], [1, 3]], ["up", "down"]) == ["0: up 90%", "1: never used", "2: down 75%"]

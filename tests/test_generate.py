@@ -1,0 +1,154 @@
+"""Videos from a prompt and actions: what is written, what reaches the model, what is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from PIL import Image
+
+from genie.cli import to_plain
+from genie.errors import UserError
+from genie.generation import action_sequence, generate
+from genie.world.world_model import WorldModel
+
+
+@pytest.fixture
+def configure(world_run, tmp_path):
+    """configure(*overrides): the configuration `generate` for the tiny world."""
+
+    def build(*overrides):
+        defaults = [f"run={world_run}", f"output={tmp_path / 'video.mp4'}", "num_frames=3"]
+        with initialize_config_module("conf", version_base="1.3"):
+            return to_plain(compose("generate", [*defaults, *overrides]))
+
+    return build
+
+
+@pytest.fixture
+def prompt(tmp_path):
+    """A picture of another size and shape than the model's."""
+    picture = np.zeros((50, 90, 3), dtype=np.uint8)
+    picture[:, 45:] = (180, 90, 60)
+    Image.fromarray(picture).save(tmp_path / "prompt.png")
+    return tmp_path / "prompt.png"
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Records (action, sampler) of every step of any world."""
+    taken, original = [], WorldModel.step
+
+    def step(self, state, actions, generator=None):
+        taken.append((actions.tolist(), self.sampler))
+        return original(self, state, actions, generator)
+
+    monkeypatch.setattr(WorldModel, "step", step)
+    return taken
+
+
+def frames_of(folder):
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))])
+
+
+def test_the_video_begins_with_the_prompt(configure, prompt, read_video):
+    path = generate(configure(f"prompt={prompt}", "fps=5"))
+    frames, rate = read_video(path)
+    assert frames.shape == (1 + 3, 256, 256, 3) and rate == 5  # 64x64, four times enlarged
+    assert np.abs(frames[0, :, 136:].astype(int) - (180, 90, 60)).max() < 12 and frames[0, :, :120].max() < 12
+
+
+def test_frames_in_the_models_own_size(configure, prompt, tmp_path):
+    folder = generate(configure(f"prompt={prompt}", "save_frames=true", f"output={tmp_path / 'frames'}", "scale=1"))
+    assert [path.name for path in sorted(folder.iterdir())] == [f"frame_{n:04d}.png" for n in range(4)]
+    assert frames_of(folder).shape == (4, 64, 64, 3)
+
+
+def test_a_seed_decides_the_video(configure, tmp_path):
+    def frames(name, *overrides):
+        return frames_of(
+            generate(configure("save_frames=true", f"output={tmp_path / name}", "scale=1", "temperature=5", *overrides))
+        )
+
+    first = frames("a", "actions=1")
+    assert np.array_equal(first, frames("b", "actions=1"))
+    other = frames("c", "actions=1", "seed=1")
+    assert np.array_equal(first[0], other[0]) and not np.array_equal(first, other)
+
+
+def test_actions_and_sampler_reach_the_world(configure, steps):
+    generate(configure("actions=[2,0]", "num_frames=5", "steps=3", "temperature=0.5", "order=random"))
+    assert [action for action, _ in steps] == [[2], [0], [2], [0], [2]]
+    assert {(s.steps, s.temperature, s.order) for _, s in steps} == {(3, 0.5, "random")}
+
+
+def test_no_latent_action_model_is_needed(configure, world_run, tmp_path, read_video):
+    run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "best.ckpt"))
+    assert not (run / "lam").exists()
+    path = generate(configure(f"run={run}", "output=null", "prompt_frames=3"))
+    assert path == run / "generated.mp4" and len(read_video(path)[0]) == 3 + 3
+
+
+def test_sequences_of_actions():
+    assert action_sequence([0, 1, 2], 7, 3, seed=0) == [0, 1, 2, 0, 1, 2, 0]
+    assert action_sequence([0, 1, 2, 1], 2, 3, seed=0) == [0, 1]
+    assert action_sequence(2, 3, 3, seed=0) == [2, 2, 2]
+    assert action_sequence("0, 2", 3, 3, seed=0) == [0, 2, 0]
+    drawn = action_sequence("random", 200, 3, seed=0)
+    assert set(drawn) == {0, 1, 2} and drawn == action_sequence("random", 200, 3, seed=0)
+    assert drawn != action_sequence("random", 200, 3, seed=1)
+
+
+@pytest.mark.parametrize("actions", [[0, 3], -1, "up", [], None, 0.5, [True], [[0]], {"a": 1}])
+def test_what_is_no_sequence_of_actions_is_refused(actions):
+    with pytest.raises(UserError, match="this world has") as error:
+        action_sequence(actions, 4, 3, seed=0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("num_frames=0", "num_frames=0"),
+        ("scale=0", "scale=0"),
+        ("fps=0", "fps=0"),
+        ("steps=0", "steps=0"),
+        ("temperature=-1", "temperature=-1"),
+        ("order=best", "confidence, random"),
+        ("output=video.avi", "ends in .mp4"),
+        ("save_frames=true", "it is a folder"),
+        ("prompt=nowhere.png", "is not there"),
+        ("run=nowhere", "nowhere"),
+        ("device=abacus", "device=auto"),
+    ],
+)
+def test_wrong_values_are_one_line(configure, override, message):
+    with pytest.raises(UserError, match=message) as error:
+        generate(configure(override))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(configure, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        generate(configure(f"output={tmp_path / 'file' / 'video.mp4'}"))
+
+
+def test_a_world_on_true_actions_gets_those_of_the_prompt(configure, world_run, monkeypatch):
+    """Without them it would be told that nothing was done between the given frames."""
+    given, original_reset, original_load = [], WorldModel.reset, WorldModel.load
+
+    def load(run):
+        world = original_load(run)
+        world.config = {**world.config, "stage": {**world.config["stage"], "actions": "environment"}}
+        return world
+
+    def reset(self, frames, actions=None):
+        given.append(actions)
+        return original_reset(self, frames, actions)
+
+    monkeypatch.setattr(WorldModel, "load", staticmethod(load))
+    monkeypatch.setattr(WorldModel, "reset", reset)
+    generate(configure("prompt_frames=3"))
+    assert isinstance(given[0], torch.Tensor) and given[0].shape == (1, 2)
