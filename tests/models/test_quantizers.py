@@ -141,7 +141,8 @@ def test_fsq_codes_and_latents_are_the_same_thing(levels):
     assert latents.min() == -1 and latents.max() == 1
     places = {level: torch.stack([latents_of(quantizer, level, digit) for digit in range(level)]) for level in levels}
     inputs = torch.stack(
-        [places[level][((latents[:, i] + 1) / 2 * (level - 1)).round().long()] for i, level in enumerate(levels)], dim=-1
+        [places[level][((latents[:, i] + 1) / 2 * (level - 1)).round().long()] for i, level in enumerate(levels)],
+        dim=-1,
     )
     out = quantizer(inputs)
     assert torch.equal(out.codes, codes)

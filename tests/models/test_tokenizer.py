@@ -43,7 +43,7 @@ def test_decoding_the_tokens_is_the_reconstruction(options):
     out = model.eval()(frames)
     assert torch.equal(model.encode(frames), out.tokens)
     torch.testing.assert_close(model.decode(out.tokens), out.reconstruction)
-    assert 0 <= out.reconstruction.min() and out.reconstruction.max() <= 1
+    assert out.reconstruction.min() >= 0 and out.reconstruction.max() <= 1
     assert len(out.tokens.unique()) > 1
 
 

@@ -60,7 +60,7 @@ def test_context_is_corrupted_at_the_asked_rate_and_nothing_else_is():
     assert 0.15 < share.mean() < 0.25  # U(0, 0.4), a 50th of which hits the same token again
     assert share.min() < 0.05 and 0.3 < share.max() < 0.55
     assert wrong[:, 0].any()  # the prompt too
-    assert 0 <= corrupt.inputs.min() and corrupt.inputs.max() < CODES
+    assert corrupt.inputs.min() >= 0 and corrupt.inputs.max() < CODES
 
 
 def test_clean_prefix_leaves_whole_frames():

@@ -1,0 +1,129 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from genie.checkpoints import fingerprint
+from genie.errors import UserError
+from genie.models import DynamicsModel
+from genie.stages import build_stage
+from genie.stages.dynamics import dynamics_loss, teacher_forced_accuracy
+
+
+class Colours:
+    """A tokenizer of plain frames: all tokens of a frame are its colour."""
+
+    @staticmethod
+    def encode(frames):
+        return (frames[:, :, 0, 0, :1] * 255).round().long().expand(-1, -1, 16)
+
+
+def test_actions_of_the_environment_are_learned_and_aligned(build):
+    """Action t gives frame t+1 its colour, and nothing else tells it: shifted by one, nothing could be learned."""
+
+    def clips(seed):
+        generator = torch.Generator().manual_seed(seed)
+        colours = torch.randint(3, (16, 4), generator=generator)
+        frames = colours[:, :, None, None, None].expand(-1, -1, 3, 16, 16).to(torch.uint8)
+        last = torch.randint(3, (16, 1), generator=generator)  # its frame is not in the clip
+        return {"frames": frames, "actions": torch.cat([colours[:, 1:], last], 1), "seed": torch.arange(16) + seed * 16}
+
+    stage = build("dynamics", "stage.actions=environment", "model.tokenizer.num_codes=3")
+    stage.frozen["tokenizer"] = Colours
+    optimizer = torch.optim.AdamW(stage.trained().parameters(), lr=1e-2)
+    for step in range(40):
+        loss, _ = stage.train().compute(clips(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    tokens, actions = stage.targets(clips(1000))
+    assert teacher_forced_accuracy(stage.eval().model, tokens, actions) > 0.99
+    assert teacher_forced_accuracy(stage.model, tokens, (actions + 1) % 3) < 0.01
+
+
+class Echo(DynamicsModel):
+    """Sees what is hidden from it if anything shows: answers with its own inputs."""
+
+    def hidden(self, tokens, actions):
+        self.seen = tokens
+        return F.one_hot(tokens, self.num_codes + 1).float()
+
+
+def test_the_loss_counts_masked_tokens_only_and_shows_none_of_them():
+    model = Echo(7, (2, 3), 3, width=8, num_blocks=1, num_heads=2)
+    model.to_logits = torch.nn.Linear(8, 7, bias=False)
+    with torch.no_grad():
+        model.to_logits.weight.copy_(F.pad(20 * torch.eye(7), (0, 1)))  # says what it sees; nothing for the mask
+    tokens, actions = torch.randint(7, (4, 5, 6)), torch.zeros(4, 4, dtype=torch.int64)
+    options = {"mask_rate": [0.5, 1.0], "clean_prefix": 0, "corruption": 0}
+    loss, metrics = dynamics_loss(model, tokens, actions, torch.arange(4), options)
+    assert loss.item() == pytest.approx(math.log(7))  # evenly between all codes: it knew none
+    assert metrics["masked_accuracy"] < 0.5
+    masked = model.seen == 7
+    assert masked[:, 1:].float().mean() > 0.4 and not masked[:, 0].any()
+    assert torch.equal(model.seen[~masked], tokens[~masked])
+
+
+def test_temporally_teacher_forced_accuracy_asks_for_the_last_frame_alone():
+    model = Echo(7, (2, 3), 3, width=8, num_blocks=1, num_heads=2)
+    tokens, actions = torch.randint(7, (4, 5, 6)), torch.zeros(4, 4, dtype=torch.int64)
+    teacher_forced_accuracy(model, tokens, actions)
+    assert (model.seen[:, -1] == 7).all()
+    assert torch.equal(model.seen[:, :-1], tokens[:, :-1])
+
+
+def save(stage, path):
+    torch.save({"state_dict": stage.state_dict(), "hyper_parameters": {"config": stage.config}, "global_step": 1}, path)
+
+
+@pytest.fixture
+def parts(build, tmp_path):
+    """Checkpoints of a tokenizer and a latent action model, and the overrides that name them."""
+    for name in ("tokenizer", "lam"):
+        save(build(name), tmp_path / f"{name}.ckpt")
+    return tmp_path, [f"{name}_ckpt={tmp_path}/{name}.ckpt" for name in ("tokenizer", "lam")]
+
+
+def test_earlier_stages_are_loaded_frozen_and_stay_outside(configure, make_clips, parts):
+    stage = build_stage(configure("dynamics", *parts[1]))
+    stage.load_dependencies()
+    assert stage.fingerprints == {part: fingerprint(module) for part, module in stage.frozen.items()}
+    assert set(stage.fingerprints) == {"tokenizer", "lam"}
+    checkpoint = {}
+    stage.on_save_checkpoint(checkpoint)
+    assert checkpoint["fingerprints"] == stage.fingerprints
+    assert not any("frozen" in name for name in stage.state_dict())
+    stage.train()
+    loss, _ = stage.compute(make_clips())
+    loss.backward()
+    for module in stage.frozen.values():
+        assert not module.training
+        assert all(not value.requires_grad and value.grad is None for value in module.parameters())
+
+    alone = build_stage(configure("dynamics", *parts[1], "stage.actions=environment", "lam_ckpt=nowhere.ckpt"))
+    alone.load_dependencies()
+    assert set(alone.frozen) == {"tokenizer"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["lam_ckpt=no/such.ckpt"], "needs a trained lam.*no/such.ckpt.*stage=lam name=pong"),
+        (["tokenizer_ckpt={folder}/lam.ckpt"], "holds a LatentActionModel, not a VideoTokenizer"),
+        (["data.image_size=[16,20]"], r"frames of \[16, 16\].*data.image_size=\[16, 20\]"),
+        (["model.tokenizer.patch_size=8"], "64 codes and 16 tokens.*64 and 4"),
+        (["model.dynamics.num_actions=5"], "3 actions and the dynamics 5.*model.dynamics.num_actions=3"),
+    ],
+)
+def test_earlier_stages_that_do_not_fit_are_one_line(configure, parts, overrides, words):
+    overrides = [text.format(folder=parts[0]) for text in overrides]
+    stage = build_stage(configure("dynamics", *parts[1], *overrides))
+    with pytest.raises(UserError, match=words) as error:
+        stage.load_dependencies()
+    assert "\n" not in str(error.value)
+
+
+def test_data_without_the_actions_that_are_asked_for(build):
+    with pytest.raises(UserError, match="3 true actions and the model takes 5: give model.dynamics.num_actions=3"):
+        build("dynamics", "stage.actions=environment", "model.dynamics.num_actions=5")
