@@ -288,7 +288,7 @@ def test_a_killed_recording_leaves_no_file_under_its_name(tmp_path, record_with)
         ("data.image_size=[0,64]", "[height, width]"),
         ("data.recorder.crop=[0,500,0,160]", "210x160"),
         ("data.recorder.policy.hold=0", "at least 1"),
-        ("data.recorder.num_frames.train=many", "at least 2"),
+        ("data.recorder.num_frames.train=1", "at least 2"),
         ("env.id=Pendulum-v1", "Discrete"),
         ("data=episodes", "data=pong"),
         ("data.root=/proc/nowhere", "cannot write into /proc/nowhere"),
