@@ -1,0 +1,34 @@
+"""Agreement of latent with true actions: values worked out by hand."""
+
+import pytest
+import torch
+
+from genie.metrics.action_alignment import ActionAlignment, matched_accuracy, normalized_mutual_information
+
+
+def test_mutual_information_over_the_mean_entropy():
+    # two actions share a code: I = ln 2, H(latent) = ln 2, H(true) = 1.5 ln 2
+    table = torch.tensor([[1, 1, 0], [0, 0, 2]])
+    assert normalized_mutual_information(table).item() == pytest.approx(1 / 1.25)
+    assert normalized_mutual_information(table * 1000).item() == pytest.approx(1 / 1.25)
+    assert normalized_mutual_information(table.T).item() == pytest.approx(1 / 1.25)
+
+
+def test_the_best_matching_is_found_where_the_greedy_one_is_not():
+    assert matched_accuracy(torch.tensor([[10.0, 9], [9, 0]])).item() == pytest.approx(18 / 28)
+    wide = torch.tensor([[5.0, 0, 1], [0, 4, 0]])  # fewer codes than actions, and more
+    assert matched_accuracy(wide).item() == matched_accuracy(wide.T).item() == pytest.approx(0.9)
+
+
+def test_nothing_counted_is_nothing_shared():
+    assert normalized_mutual_information(torch.zeros(2, 3)) == 0
+    assert matched_accuracy(torch.zeros(2, 3)) == 0
+
+
+def test_batches_add_up_and_a_reset_forgets():
+    metric = ActionAlignment(2, 3)
+    metric.update(torch.tensor([[0, 1], [1, 1]]), torch.tensor([[2, 0], [0, 1]]))
+    metric.update(torch.tensor([1]), torch.tensor([1]))
+    assert metric.confusion.tolist() == [[0, 0, 1], [2, 2, 0]]
+    metric.reset()
+    assert metric.confusion.sum() == 0

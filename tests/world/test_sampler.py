@@ -1,0 +1,127 @@
+import math
+
+import pytest
+import torch
+
+from genie.world.sampler import MaskGITSampler
+
+MASK = 8  # K: codes 0 … 7
+CPU = torch.device("cpu")
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Spy:
+    """Fixed logits [S, K], and what was asked about them."""
+
+    def __init__(self, logits):
+        self.logits, self.seen = logits, []
+
+    def __call__(self, tokens):
+        self.seen.append(tokens.clone())
+        return self.logits.expand(len(tokens), *self.logits.shape)
+
+    def sample(self, batch=1, generator=None, **settings):
+        sampler = MaskGITSampler(**settings)
+        return sampler.sample(self, batch, len(self.logits), self.logits.shape[1], CPU, generator or seeded())
+
+
+@pytest.mark.parametrize(("size", "steps"), [(64, 8), (64, 25), (7, 3), (16, 25), (5, 1), (1, 4)])
+@pytest.mark.parametrize("order", ["confidence", "random"])
+def test_every_token_is_revealed_once_on_a_cosine_schedule(size, steps, order):
+    spy = Spy(torch.randn(size, 8))
+    tokens = spy.sample(batch=3, steps=steps, order=order)
+    unknown = [(seen == MASK).sum(1).tolist() for seen in spy.seen]
+    assert unknown == [[math.floor(size * math.cos(math.pi / 2 * i / steps))] * 3 for i in range(steps)]
+    assert tokens.min() >= 0 and tokens.max() < MASK
+    for earlier, later in zip(spy.seen, [*spy.seen[1:], tokens], strict=True):
+        known = earlier != MASK
+        assert torch.equal(earlier[known], later[known])
+
+
+def reveal_order(spy, final):
+    """For each token of the first sample the pass that revealed it."""
+    return sum((seen[0] == MASK).int() for seen in [*spy.seen, final])
+
+
+def test_the_surest_tokens_come_first_wherever_they_are():
+    confidence = (1 + torch.randperm(32, generator=seeded())).float() / 8
+    logits = torch.zeros(32, 8)
+    logits[:, 3] = confidence
+    spy = Spy(logits)
+    tokens = spy.sample(steps=8, temperature=0.0)
+    assert (tokens == 3).all()
+    order = reveal_order(spy, tokens)
+    by_confidence = order[confidence.argsort(descending=True)]
+    assert (by_confidence.diff() >= 0).all() and len(order.unique()) == 8
+    assert (order.diff() < 0).any()  # not from top left to bottom right
+
+
+def test_confidence_is_read_from_the_undivided_logits():
+    # The likeliest tokens have probabilities 0.5 and 0.79; divided by 10 they would have 0.47 and 0.38.
+    torn, sure = torch.tensor([1.0, 1, -20]), torch.tensor([2.0, 0, 0])
+    spy = Spy(torch.stack([torn, sure]))
+    spy.sample(batch=1000, steps=2, temperature=10.0)
+    sure_first = (spy.seen[1][:, 1] < 3).float().mean()
+    # it comes first where its likeliest token was drawn (0.38) or the other place's least likely one (0.06)
+    assert 0.36 < sure_first < 0.47
+
+
+def test_random_order_does_not_look_at_the_logits_and_ignores_the_temperature():
+    confident = torch.zeros(40, 8)
+    confident[:, 1] = torch.linspace(0, 20, 40)
+    orders = {}
+    for name, logits, temperature in [("sure", confident, 0.0), ("flat", torch.zeros(40, 8), 0.0)]:
+        spy = Spy(logits)
+        orders[name] = reveal_order(spy, spy.sample(steps=6, order="random", temperature=temperature))
+    assert torch.equal(orders["sure"], orders["flat"])
+    halves = orders["sure"][:20].float().mean(), orders["sure"][20:].float().mean()
+    assert abs(halves[0] - halves[1]) < 2  # by confidence all of the second half comes first
+
+
+def test_the_temperature_is_that_of_the_distribution_drawn_from():
+    logits = torch.tensor([3.0, 2, 1, 0, 0, 0, -1, -9]).expand(20_000, 8)
+    entropies = []
+    for temperature in (0.5, 1.0, 2.0, 50.0):
+        drawn = Spy(logits).sample(steps=1, temperature=temperature).flatten()
+        shares = drawn.bincount(minlength=8) / len(drawn)
+        torch.testing.assert_close(shares, (logits[0] / temperature).softmax(-1), atol=0.012, rtol=0)
+        entropies.append(-(shares * shares.clamp_min(1e-9).log()).sum())
+    assert entropies == sorted(entropies) and entropies[-1] > 2.05 > 1.0 > entropies[0]
+    assert (Spy(logits).sample(steps=1, temperature=0.0) == 0).all()
+
+
+@pytest.mark.parametrize("order", ["confidence", "random"])
+def test_all_randomness_comes_from_the_generator(order):
+    logits = torch.randn(30, 8)
+    before = torch.get_rng_state()
+    first, again, other = (Spy(logits).sample(batch=2, steps=4, order=order, generator=seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])  # samples of a batch differ
+
+
+def test_what_is_revealed_is_told_to_the_model():
+    """The second half of the tokens repeats what the model sees of the first half: only feedback can do that."""
+
+    def logits_of(tokens):
+        logits = torch.zeros(1, 16, 8)
+        logits[:, :8] += 5 * torch.eye(8)[torch.arange(8)]  # the first half: 0 … 7, sure
+        known = torch.where(tokens[:, :8] < MASK, 7 - tokens[:, :8].clamp(max=7), 0)
+        logits[:, 8:] += 3 * torch.nn.functional.one_hot(known, 8)
+        return logits
+
+    tokens = MaskGITSampler(steps=3, temperature=0.0).sample(logits_of, 1, 16, MASK, CPU)
+    assert tokens[0, :8].tolist() == list(range(8)) and tokens[0, 8:].tolist() == list(range(7, -1, -1))
+
+
+def test_settings_that_make_no_sense():
+    for settings, words in [
+        ({"steps": 0}, "steps=0"),
+        ({"temperature": -1}, "temperature=-1"),
+        ({"order": "x"}, "'x'"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            MaskGITSampler(**settings)
