@@ -55,7 +55,8 @@ def explain_value(error: OmegaConfBaseException) -> str:
         return f"'{error.full_key}' is not given: add {error.full_key}=..."
     if isinstance(error, InterpolationKeyError):
         reason = str(error).splitlines()[0]
-        return f"'{error.full_key}' takes its value from a key that is not there: {reason}"
+        what = f"'{error.full_key}'" if error.full_key else "a value"  # unknown below another reference
+        return f"{what} is taken from a key that is not there: {reason}"
     return one_line(error)
 
 

@@ -49,7 +49,7 @@ MISTAKES = {
     "no value": (["name"], "'name'", "key=value", ""),
     "bracket": (["name=[1"], "name=[1", "key=value", ""),
     "sweep without -m": (["stage=lam,tokenizer"], "stage=lam,tokenizer", "--multirun", ""),
-    "reference": (["name=${nowhere.at_all}"], "'name'", "nowhere.at_all", ""),
+    "reference": (["name=${nowhere.at_all}"], "'nowhere.at_all' not found", "taken from a key that is not there", ""),
     "missing value": (["name=???"], "'name'", "add name=...", ""),
     "no number": (["optimizer.lr=fast"], "optimizer.lr takes a number", "optimizer.lr=0.001", ""),
     "no truth": (["resume=yes"], "resume takes true or false", "resume=false", ""),

@@ -12,9 +12,9 @@ SETTINGS = [
     "genie.train",
     "stage=tokenizer",
     "debug=fast",
-    "trainer.max_steps=120",
-    "trainer.val_check_interval=50",
-    "callbacks.checkpoint.every_n_train_steps=10",
+    "trainer.max_steps=60",
+    "trainer.val_check_interval=25",
+    "callbacks.checkpoint.every_n_train_steps=7",
 ]
 
 
@@ -26,16 +26,16 @@ def test_kill_minus_nine_leaves_no_trace_in_the_run(tmp_path, pong_root, run, ba
 
     killed = start(tmp_path, *SETTINGS, data, "name=killed")
     metrics = tmp_path / "outputs" / "killed" / "tokenizer" / "metrics.csv"
-    while killed.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < 35):
+    while killed.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < 25):
         time.sleep(0.002)
     killed.send_signal(signal.SIGKILL)
     assert finish(killed).returncode == -signal.SIGKILL, "it was not killed in the middle"
     step = torch.load(metrics.parent / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert 30 <= step < 120 and read_metrics(metrics)[-1]["step"] >= step
+    assert 20 <= step < 60 and read_metrics(metrics)[-1]["step"] >= step
 
     resumed = run(tmp_path, *SETTINGS, data, "name=killed", "resume=true")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"going on from step {step} of 120" in resumed.stdout
+    assert f"going on from step {step} of 60" in resumed.stdout
     assert metrics.read_text() == (tmp_path / "outputs" / "whole" / "tokenizer" / "metrics.csv").read_text()
     states = [
         torch.load(tmp_path / "outputs" / name / "tokenizer" / "checkpoints" / "last.ckpt", weights_only=True)
