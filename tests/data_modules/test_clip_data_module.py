@@ -148,7 +148,7 @@ def test_ranks_share_validation(pong_root, monkeypatch):
 def test_a_signal_to_the_workers_does_not_stop_the_reading(pong_root):
     loader = module(pong_root, image_size=(64, 64), num_workers=2).train_dataloader()
     iterator = iter(loader)
-    next(iterator)
+    next(iterator), next(iterator)  # one batch of each worker: both have started
     command = "import os, signal, sys\n[os.kill(int(p), s) for p in sys.argv[1:] for s in (2, 10, 15)]"
     pids = [str(worker.pid) for worker in iterator._workers]
     subprocess.run([sys.executable, "-c", command, *pids], check=True)  # not from the parent
