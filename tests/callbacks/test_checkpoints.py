@@ -91,3 +91,20 @@ def test_a_run_that_is_made_longer_is_the_longer_run(tmp_path, training, first, 
     assert found == expected
     for ours, theirs in zip(longer.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_crash_in_a_validation_loses_no_row_of_it(tmp_path, training):
+    """A state from before the validation would go on behind it."""
+    fit, model = training
+
+    def crash():
+        raise RuntimeError("power cut")
+
+    fit(tmp_path / "whole", model(), every_n_train_steps=4)
+    crashing = model()
+    crashing.at_validation = {8: crash}
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(tmp_path / "crashed", crashing, every_n_train_steps=4)
+    fit(tmp_path / "crashed", model(), resume=True, every_n_train_steps=4)
+    whole, crashed = ((tmp_path / name / "metrics.csv").read_text() for name in ("whole", "crashed"))
+    assert crashed == whole
