@@ -18,9 +18,7 @@ class ActionAlignment(Metric):
 
     def __init__(self, num_latent: int, num_true: int) -> None:
         super().__init__()
-        self.add_state(
-            "confusion", torch.zeros(num_latent, num_true, dtype=torch.float64), dist_reduce_fx="sum"
-        )
+        self.add_state("confusion", torch.zeros(num_latent, num_true, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, latent: Tensor, true: Tensor) -> None:
         """latent and true int64 [...], the same shape: the actions of the same transitions."""

@@ -19,13 +19,11 @@ from genie.models.st_transformer import STTransformer
 
 @dataclass
 class LatentActionOutput:
-    """`logits` [B, T-1, C, H, W] of frames 1…T-1, `actions` int64 [B, T-1], `quantizer_loss` a scalar, and
-    `latents` [B, T-1, L] before the bottleneck (None where no action was used)."""
+    """`logits` [B, T-1, C, H, W] of frames 1…T-1, `actions` int64 [B, T-1], `quantizer_loss` a scalar."""
 
     logits: Tensor
     actions: Tensor
     quantizer_loss: Tensor
-    latents: Tensor | None = None
 
     @property
     def prediction(self) -> Tensor:
@@ -78,9 +76,7 @@ class LatentActionModel(nn.Module):
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)
         self.decoder_embedding = PixelEmbedding(width, self.patches)
         self.action_embedding = nn.Linear(self.quantizer.width, width)
-        self.decoder = STTransformer(
-            width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options
-        )
+        self.decoder = STTransformer(width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options)
         self.to_pixels = PixelHead(width, self.patches)
 
     @property
@@ -118,14 +114,11 @@ class LatentActionModel(nn.Module):
         `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss).
         """
         if not use_actions:
-            actions = torch.zeros(
-                frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device
-            )
+            actions = torch.zeros(frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device)
             return LatentActionOutput(self.predict(frames[:, :-1], None), actions, frames.new_zeros(()))
-        latents = self.latents(frames)
-        quantized = self.quantizer(latents)
+        quantized = self.quantizer(self.latents(frames))
         logits = self.predict(frames[:, :-1], quantized.latents)
-        return LatentActionOutput(logits, quantized.codes, quantized.loss, latents)
+        return LatentActionOutput(logits, quantized.codes, quantized.loss)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:

@@ -40,9 +40,7 @@ class Patches:
         right = self.grid[1] * self.patch_size - self.width
         if bottom or right:
             batch = frames.shape[0]
-            frames = F.pad(
-                rearrange(frames, "b t c h w -> (b t) c h w"), (0, right, 0, bottom), mode="replicate"
-            )
+            frames = F.pad(rearrange(frames, "b t c h w -> (b t) c h w"), (0, right, 0, bottom), mode="replicate")
             frames = rearrange(frames, "(b t) c h w -> b t c h w", b=batch)
         size = self.patch_size
         return rearrange(frames, "b t c (h p) (w q) -> b t (h w) (p q c)", p=size, q=size)
@@ -50,9 +48,7 @@ class Patches:
     def join(self, patches: Tensor) -> Tensor:
         """patches [B, T, S, patch_size² · C] → frames [B, T, C, H, W], the padding cropped away."""
         size, (rows, columns) = self.patch_size, self.grid
-        frames = rearrange(
-            patches, "b t (h w) (p q c) -> b t c (h p) (w q)", h=rows, w=columns, p=size, q=size
-        )
+        frames = rearrange(patches, "b t (h w) (p q c) -> b t c (h p) (w q)", h=rows, w=columns, p=size, q=size)
         return frames[..., : self.height, : self.width]
 
 

@@ -44,9 +44,7 @@ class VectorQuantizer(nn.Module):
         revive_after: idle training steps after which a code is replaced; 0 switches the revival off.
     """
 
-    def __init__(
-        self, num_codes: int, width: int = 32, commitment: float = 0.25, revive_after: int = 50
-    ) -> None:
+    def __init__(self, num_codes: int, width: int = 32, commitment: float = 0.25, revive_after: int = 50) -> None:
         super().__init__()
         if num_codes < 2:
             raise ValueError(f"num_codes={num_codes}: a codebook needs at least 2 codes")
@@ -75,9 +73,7 @@ class VectorQuantizer(nn.Module):
             codes = codes.view(latents.shape[:-1])
             chosen = self.lookup(codes)
             loss = F.mse_loss(chosen, latents.detach(), reduction="none").sum(-1).mean()
-            loss = (
-                loss + self.commitment * F.mse_loss(latents, chosen.detach(), reduction="none").sum(-1).mean()
-            )
+            loss = loss + self.commitment * F.mse_loss(latents, chosen.detach(), reduction="none").sum(-1).mean()
             return Quantized(straight_through(latents, chosen), codes, loss)
 
     @torch.no_grad()
@@ -153,9 +149,7 @@ class FiniteScalarQuantizer(nn.Module):
             scale = 2.0 / (self.levels - 1)
             discrete = digits * scale - 1.0
             quantized = straight_through(position * scale - 1.0, discrete)
-            return Quantized(
-                quantized, (digits * self.bases).sum(-1), latents.new_zeros((), dtype=torch.float32)
-            )
+            return Quantized(quantized, (digits * self.bases).sum(-1), latents.new_zeros((), dtype=torch.float32))
 
 
 def build_quantizer(

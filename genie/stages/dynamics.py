@@ -25,9 +25,7 @@ class DynamicsStage(Stage):
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         if self.options["actions"] not in ACTION_SOURCES:
-            raise UserError(
-                f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}"
-            )
+            raise UserError(f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}")
         self.model = build_dynamics(config)
         self.frozen: dict[str, nn.Module] = {}
         self.fingerprints: dict[str, str] = {}
@@ -105,23 +103,17 @@ def build_dynamics(config: dict) -> DynamicsModel:
     model = config["model"]
     patches = Patches(tuple(model["image_size"]), model["tokenizer"]["patch_size"])
     options = dict(model["dynamics"])
-    return build_part(
-        DynamicsModel, "dynamics", options, grid=patches.grid, num_codes=model["tokenizer"]["num_codes"]
-    )
+    return build_part(DynamicsModel, "dynamics", options, grid=patches.grid, num_codes=model["tokenizer"]["num_codes"])
 
 
-def check_fits(
-    module: nn.Module, part: str, dynamics: DynamicsModel, image_size: list[int], path: Path
-) -> None:
+def check_fits(module: nn.Module, part: str, dynamics: DynamicsModel, image_size: list[int], path: Path) -> None:
     """Raise UserError where a loaded tokenizer or LAM is not what the configuration of the dynamics expects."""
     kind = {"tokenizer": VideoTokenizer, "lam": LatentActionModel}[part]
     if not isinstance(module, kind):
         raise UserError(f"{part}_ckpt={path} holds a {type(module).__name__}, not a {kind.__name__}")
     size = [module.patches.height, module.patches.width]
     if size != list(image_size):
-        raise UserError(
-            f"{part}_ckpt={path} was trained on frames of {size} and data.image_size={list(image_size)}"
-        )
+        raise UserError(f"{part}_ckpt={path} was trained on frames of {size} and data.image_size={list(image_size)}")
     if part == "tokenizer" and (module.num_codes, module.num_tokens) != (
         dynamics.num_codes,
         dynamics.num_tokens,

@@ -51,21 +51,14 @@ def latent_action_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Prediction loss on frames 1…T-1 plus the quantiser's.
 
-    Options: `reconstruction` mse | bce, `foreground_weight`, `change_weight` ≥ 0 (see `pixel_weights`),
-    `quantizer_weight`, and `persistence_weight` ≥ 0 of the mean squared change of a clip's latents from step to step,
-    in units of the prediction loss. Actions are held for a while; a code that means one thing in one place of the
-    picture and its opposite in another predicts as well, but has to change on the way.
+    Options: `reconstruction` mse | bce, `foreground_weight`, `change_weight` ≥ 0 (see `pixel_weights`) and
+    `quantizer_weight`.
     """
     target, previous = frames[:, 1:], frames[:, :-1]
     weights = pixel_weights(target, background, options["foreground_weight"], previous, options["change_weight"])
     prediction = reconstruction_loss(output.logits, target, options["reconstruction"], weights)
     metrics = {"prediction_loss": prediction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
-    loss = prediction + options["quantizer_weight"] * output.quantizer_loss
-    if options["persistence_weight"] and output.latents is not None:
-        change = output.latents.diff(dim=1).square().mean()
-        metrics["latent_change"] = change.detach()
-        loss = loss + options["persistence_weight"] * prediction.detach() * change
-    return loss, metrics
+    return prediction + options["quantizer_weight"] * output.quantizer_loss, metrics
 
 
 class LatentActionMetrics(nn.Module):

@@ -16,9 +16,7 @@ class TokenizerStage(Stage):
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         model = config["model"]
-        self.model = build_part(
-            VideoTokenizer, "tokenizer", model["tokenizer"], image_size=model["image_size"]
-        )
+        self.model = build_part(VideoTokenizer, "tokenizer", model["tokenizer"], image_size=model["image_size"])
         self.usage = CodeUsage(self.model.num_codes)
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
         self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
@@ -61,9 +59,7 @@ class TokenizerStage(Stage):
 
 def frame_psnr(*names: str) -> MetricCollection:
     """One PSNR (dB, from the mean squared error over all frames seen) under each name."""
-    return MetricCollection(
-        {name: PeakSignalNoiseRatio(data_range=1.0) for name in names}, compute_groups=False
-    )
+    return MetricCollection({name: PeakSignalNoiseRatio(data_range=1.0) for name in names}, compute_groups=False)
 
 
 def update_frame_psnr(psnr: MetricCollection, predicted: Tensor, frames: Tensor, background: Tensor) -> None:

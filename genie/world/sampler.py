@@ -55,9 +55,7 @@ class MaskGITSampler:
         tokens = torch.full((batch_size, num_tokens), mask_token, dtype=torch.int64, device=device)
         for step in range(1, self.steps + 1):
             unknown = tokens == mask_token
-            remaining = (
-                math.floor(num_tokens * math.cos(math.pi / 2 * step / self.steps)) if step < self.steps else 0
-            )
+            remaining = math.floor(num_tokens * math.cos(math.pi / 2 * step / self.steps)) if step < self.steps else 0
             known = num_tokens - remaining
             logits = logits_of(tokens).float()
             drawn = self._draw(logits, generator)
