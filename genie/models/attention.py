@@ -94,7 +94,8 @@ class SelfAttention(nn.Module):
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised, not yet rotated."""
         query, key, value = rearrange(self.qkv(x), "... p (three n e) -> three ... n p e", three=3, n=self.num_heads)
-        return self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype), value
+        # in fp32, for which the norm has a fused kernel whatever its weights are
+        return self.query_norm(query.float()).to(value.dtype), self.key_norm(key.float()).to(value.dtype), value
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.project(x)

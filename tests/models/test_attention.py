@@ -72,6 +72,7 @@ def test_heads_that_do_not_fit():
     assert layer(torch.randn(1, 2, 20)).shape == (1, 2, 20)
 
 
+@pytest.mark.filterwarnings("error")
 def test_attention_is_fp32_on_cpu_under_autocast(monkeypatch):
     seen = []
     real = F.scaled_dot_product_attention
