@@ -129,15 +129,17 @@ class WorldModel:
         """Begin from prompt frames [B, T0, C, H, W] in [0, 1], T0 ≥ 1.
 
         `actions` int64 [B, T0-1] between the prompt's frames are inferred by the latent action model where they are
-        not given; without one they are 0.
+        not given; without one they are 0. Of a prompt longer than the window only the end counts.
         """
+        keep = self.window - 1
+        if actions is not None:
+            actions = actions[:, max(0, actions.shape[1] - keep + 1) :]
+        frames = frames[:, -keep:]  # no more than what the models were trained on
         if actions is None and frames.shape[1] > 1 and self.lam is not None:
             actions = self.lam.encode(frames)
         if actions is None:
             actions = torch.zeros(frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device)
-        tokens = self.tokenizer.encode(frames)
-        keep = self.window - 1
-        return WorldState(tokens[:, -keep:], actions[:, max(0, actions.shape[1] - keep + 1) :])
+        return WorldState(self.tokenizer.encode(frames), actions)
 
     @torch.no_grad()
     def step(
