@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from genie.checks import require_number, require_whole
 from genie.errors import UserError
 from genie.inference import choose_device, inference
 from genie.media import enlarge, scale_to, to_bytes, write_frames, write_mp4
@@ -29,13 +30,13 @@ def generate(config: dict[str, Any]) -> Path:
     Raises UserError for a value that cannot be, before anything is generated.
     """
     _check(config)
+    output = _output(config)
     device = choose_device(config["device"])
     world = WorldModel.load(config["run"]).to(device)
     world.sampler = with_overrides(world.sampler, config)
     actions = action_sequence(config["actions"], config["num_frames"], world.num_actions, config["seed"])
     frames, prompt_actions = _prompt(config, world)
     scale = config["scale"] or scale_to(world.image_size[0], VIDEO_HEIGHT)
-    output = _output(config)
 
     def pictures() -> Iterator[np.ndarray]:
         for frame in itertools.chain(frames, _rollout(world, frames, prompt_actions, actions, config["seed"])):
@@ -51,10 +52,12 @@ def generate(config: dict[str, Any]) -> Path:
 
 def with_overrides(sampler: MaskGITSampler, config: dict[str, Any]) -> MaskGITSampler:
     """The sampler with those of `steps`, `temperature` and `order` that `config` gives (not None)."""
+    require_whole(config, "steps")
+    require_number(config, "temperature")
     given = {name: config[name] for name in ("steps", "temperature", "order") if config[name] is not None}
     try:
         return replace(sampler, **given)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise UserError(str(error)) from error
 
 
@@ -84,13 +87,10 @@ def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> li
 
 
 def _check(config: dict[str, Any]) -> None:
-    for name in ("num_frames", "prompt_frames"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise UserError(f"{name}={config[name]} must be a whole number of at least 1")
-    if config["scale"] is not None and (not isinstance(config["scale"], int) or config["scale"] < 1):
-        raise UserError(f"scale={config['scale']} must be a whole number of at least 1, or null")
-    if config["fps"] is not None and not 0 < config["fps"] <= 1000:
-        raise UserError(f"fps={config['fps']} must be more than 0 and at most 1000")
+    require_whole(config, "num_frames", "prompt_frames", "scale")
+    require_whole(config, "prompt_clip", "seed", least=0)
+    require_number(config, "fps", above=0, most=1000)
+    with_overrides(MaskGITSampler(), config)
 
 
 def _output(config: dict[str, Any]) -> Path:

@@ -102,7 +102,7 @@ def test_the_table_has_a_row_for_every_figure_and_any_part_may_be_missing(report
         return console.file.getvalue()
 
     whole = text(values)
-    for label in ("tokenizer PSNR", "ball survives", "LAM NMI", "rollout PSNR [dB], frame 4", "ΔPSNR [dB], t = 4"):
+    for label in ("tokenizer PSNR", "ball survives", "LAM NMI", "rollout PSNR, frame 4", "ΔPSNR, t = 4"):
         assert label in whole
     for part in ("tokenizer", "objects", "lam", "rollout", "delta_psnr"):
         text({name: value for name, value in values.items() if name != part})
@@ -152,6 +152,7 @@ def test_data_with_frames_alone(world_run, pong_root, tmp_path):
         ("horizon=500", "horizon"),
         ("delta_psnr.t=[9]", "delta_psnr.t"),
         ("delta_psnr.seeds=0", "delta_psnr.seeds=0"),
+        ("fps=0", "fps=0"),
         ("steps=0", "steps=0"),
         ("data_root=nowhere", "nowhere"),
     ],
@@ -210,7 +211,7 @@ def simulate(make_clips, tmp_path, delay=0):
     clips = Clips(batch["frames"], batch["actions"], None, info, batch_size=4)
     world = Simulator(delay)
     subject = SimpleNamespace(world=world, takes_environment_actions=True)
-    return evaluate_rollout(subject, clips, RolloutSettings(3, 5, (1, 4), 2, 0), tmp_path)
+    return evaluate_rollout(subject, clips, RolloutSettings(3, 5, (1, 4), 2, 0, 5), tmp_path)
 
 
 def test_a_perfect_world_is_perfect_at_every_horizon_and_its_actions_matter(make_clips, tmp_path):

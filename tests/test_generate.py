@@ -111,7 +111,11 @@ def test_what_is_no_sequence_of_actions_is_refused(actions):
     ("override", "message"),
     [
         ("num_frames=0", "num_frames=0"),
+        ("num_frames=true", "num_frames=True"),
         ("scale=0", "scale=0"),
+        ("fps=fast", "fps=fast must be a number"),
+        ("steps=2.5", "steps=2.5 must be a whole number"),
+        ("temperature=hot", "temperature=hot must be a number"),
         ("fps=0", "fps=0"),
         ("steps=0", "steps=0"),
         ("temperature=-1", "temperature=-1"),

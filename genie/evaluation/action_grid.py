@@ -1,5 +1,6 @@
 """What does each action do? The same prompt, continued once with every action held."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,38 @@ from genie.media import border_by_origin, enlarge, grid, scale_to, to_bytes, wri
 STRIP_COLUMNS = 8  # moments in the film strip
 
 
-def draw_action_grid(
-    subject: Subject, clips: Clips, labels: list[str], prompt: int, count: int, seed: int, folder: Path
-) -> None:
+@dataclass(frozen=True)
+class GridSettings:
+    """`prompt_frames` given and `frames` generated ones, `seed` of the sampler, `fps` of the video."""
+
+    prompt_frames: int
+    frames: int
+    seed: int
+    fps: float
+
+
+def draw_action_grid(subject: Subject, clips: Clips, labels: list[str], settings: GridSettings, folder: Path) -> None:
     """Writes action_grid.mp4 (a row for each action, a column for each of the prompts in `clips`) and the film strip
     action_grid.png (the first prompt, a column for each of some moments).
 
-    `prompt`: given frames; `count`: generated ones; `labels`: of the actions. All rows draw the same noise.
+    `labels`: of the actions. All rows draw the same noise.
     """
+    prompt, count = settings.prompt_frames, settings.frames
     world, num_clips = subject.world, len(clips)
     frames = clips.floats()
     try:
-        before = true_actions(subject, clips.select(torch.arange(num_clips)))[:, : prompt - 1]
+        before = true_actions(subject, clips)[:, : prompt - 1]
     except LeftOut:  # the actions between given frames matter little beside the frames themselves
         before = torch.zeros(num_clips, prompt - 1, dtype=torch.int64, device=world.device)
     scale = scale_to(frames.shape[-2], 128)
     rows = []
     for action in range(world.num_actions):
         held = torch.full((num_clips, count), action, device=world.device)
-        made = generate(world, frames, torch.cat([before, held], dim=1), prompt, count, seed)
+        made = generate(world, frames, torch.cat([before, held], dim=1), prompt, count, settings.seed)
         videos = to_bytes(torch.cat([frames[:, :prompt], made], dim=1))  # [N, T, H, W, 3]
         rows.append([border_by_origin(enlarge(video, scale), prompt, 3) for video in videos])
     columns = [f"prompt {index + 1}" for index in range(num_clips)]
-    write_mp4(folder / "action_grid.mp4", grid(rows, labels, columns), clips.info.fps)
+    write_mp4(folder / "action_grid.mp4", grid(rows, labels, columns), settings.fps)
     moments = np.linspace(prompt - 1, prompt + count - 1, min(STRIP_COLUMNS, count + 1)).round().astype(int)
     strip = [[row[0][moment] for moment in moments] for row in rows]
     times = [f"{moment - prompt + 1:+d}" if moment >= prompt else "prompt" for moment in moments]

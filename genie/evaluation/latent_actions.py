@@ -38,8 +38,8 @@ def infer_actions(lam: Trained, frames: Tensor) -> Tensor:
     return in_windows(lambda part: (lam.model.encode(part),), frames.to(device), lam.window)[0]
 
 
-def evaluate_lam(lam: Trained, clips: Clips, folder: Path) -> dict:
-    """Figures of all transitions; writes lam.mp4 and, where the data has true actions, lam_confusion.png.
+def evaluate_lam(lam: Trained, clips: Clips, folder: Path, fps: float) -> dict:
+    """Figures of all transitions; writes lam.mp4 (at `fps`) and, where the data has true actions, lam_confusion.png.
 
     `psnr` of the next frame (dB, pooled) with both baselines, `codebook_usage`, `codebook_perplexity`; with true
     actions `action_nmi`, `action_accuracy` (best one-to-one matching), `action_accuracy_majority` (of always naming
@@ -57,7 +57,7 @@ def evaluate_lam(lam: Trained, clips: Clips, folder: Path) -> dict:
         usage.update(actions)
         if alignment is not None:
             alignment.update(actions, batch.actions[:, :-1])
-    _video(lam, clips.sample(SHOWN), folder)
+    _video(lam, clips.sample(SHOWN), folder, fps)
     figures = {name: float(value) for name, value in psnr.compute().items()}
     figures |= {f"codebook_{name}": float(value) for name, value in usage.compute().items()}
     if alignment is not None:
@@ -85,7 +85,7 @@ def latent_labels(num_actions: int, confusion: list[list[int]] | None, names: li
     return labels
 
 
-def _video(lam: Trained, clips: Clips, folder: Path) -> None:
+def _video(lam: Trained, clips: Clips, folder: Path, fps: float) -> None:
     frames = clips.floats()
     prediction, _ = predict(lam, frames)
     scale = scale_to(frames.shape[-2], 128)
@@ -99,5 +99,5 @@ def _video(lam: Trained, clips: Clips, folder: Path) -> None:
         cells += [border(enlarge(truth[past:], scale), (200, 200, 200), 3)]
         cells += [border(enlarge(made[past - 1 :], scale), PREDICTED_COLOR, 3)]
         rows.append(cells)
-    labels = [f"past {offset - past + 1:+d}" if offset < past - 1 else "past 0" for offset in range(past)]
-    write_mp4(folder / "lam.mp4", grid(rows, column_labels=[*labels, "target", "prediction"]), clips.info.fps)
+    labels = [f"t - {past - 1 - offset}" if offset < past - 1 else "t" for offset in range(past)]
+    write_mp4(folder / "lam.mp4", grid(rows, column_labels=[*labels, "t + 1, true", "t + 1, predicted"]), fps)

@@ -32,11 +32,11 @@ def reconstruct(tokenizer: VideoTokenizer, frames: Tensor, window: int) -> tuple
     return rebuilt.cpu(), tokens.cpu()
 
 
-def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path) -> dict:
+def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path, fps: float) -> dict:
     """Figures of frames 1…T-1 of every clip, beside copying the previous frame and the constant background.
 
-    Writes tokenizer.mp4. The figures: `psnr` (dB, pooled), `ssim`, each with its baselines, `codebook_usage` and
-    `codebook_perplexity`.
+    Writes tokenizer.mp4, at `fps`. The figures: `psnr` (dB, pooled) and `ssim`, each with its baselines,
+    `codebook_usage` and `codebook_perplexity`.
     """
     names = ("psnr", "psnr_copy_last", "psnr_background")
     psnr, background = frame_psnr(*names), clips.background
@@ -55,7 +55,7 @@ def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path) -> dict:
         ):
             ssim[name].update(picture.flatten(0, 1), target)
         usage.update(tokens)
-    _video(tokenizer, clips.sample(SHOWN), folder)
+    _video(tokenizer, clips.sample(SHOWN), folder, fps)
     codes = {f"codebook_{name}": value for name, value in usage.compute().items()}
     return {name: float(value) for name, value in {**psnr.compute(), **ssim.compute(), **codes}.items()}
 
@@ -84,10 +84,10 @@ def evaluate_objects(tokenizer: Trained, clips: Clips) -> dict:
     return figures
 
 
-def _video(tokenizer: Trained, clips: Clips, folder: Path) -> None:
+def _video(tokenizer: Trained, clips: Clips, folder: Path, fps: float) -> None:
     frames = clips.floats()
     scale = scale_to(frames.shape[-2], 128)
     rebuilt, _ = reconstruct(tokenizer.model, frames, tokenizer.window)
     pairs = zip(to_bytes(frames), to_bytes(rebuilt), strict=True)
     rows = [[enlarge(video, scale) for video in pair] for pair in pairs]
-    write_mp4(folder / "tokenizer.mp4", grid(rows, column_labels=["original", "reconstruction"]), clips.info.fps)
+    write_mp4(folder / "tokenizer.mp4", grid(rows, column_labels=["original", "reconstruction"]), fps)

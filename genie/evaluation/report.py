@@ -1,55 +1,65 @@
 """The figures of an evaluation as a table: each beside what two trivial predictions reach on the same frames."""
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 
 def report_table(report: dict) -> Table:
     """The table of `evaluation.json`'s contents; rows of parts that were left out are not there."""
-    title = f"{report['run']}: {report['clips']} clips of {report['split']}"
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("figure")
+    title = f"{report['run']}: {report['clips']} clips of {report['split']}, PSNR in dB"
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("figure", no_wrap=True)
     for name in ("value", "copy last", "background"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("note", overflow="fold")
-    for row in _rows(report):
-        table.add_row(*map(Text, row))  # as text: [dB] is no markup
+    for row in (*_tokenizer(report), *_objects(report), *_lam(report), *_world(report)):
+        table.add_row(*map(Text, row))
     return table
 
 
-def _rows(report: dict) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    tokenizer, lam = report.get("tokenizer"), report.get("lam")
-    if tokenizer:
-        rows.append(_compared("tokenizer PSNR [dB]", tokenizer, "psnr"))
+def _tokenizer(report: dict) -> list[tuple[str, ...]]:
+    rows = []
+    if tokenizer := report.get("tokenizer"):
+        rows.append(_compared("tokenizer PSNR", tokenizer, "psnr"))
         rows.append(_compared("tokenizer SSIM", tokenizer, "ssim", digits=3))
-        usage = f"perplexity {tokenizer['codebook_perplexity']:.0f}"
-        rows.append(("tokenizer codes used", _percent(tokenizer["codebook_usage"]), "", "", usage))
+        rows.append(_usage("tokenizer codes used", tokenizer))
+    return rows
+
+
+def _objects(report: dict) -> list[tuple[str, ...]]:
+    rows = []
     for name, figures in report.get("objects", {}).items():
-        alarms = f"control: {_percent(figures['false_alarms'])}" if "false_alarms" in figures else "no control"
-        rows.append((f"{name} survives", _percent(figures["survival"]), "", "", f"{alarms}, {figures['seen']} seen"))
-    if lam:
-        rows.append(_compared("LAM next frame PSNR [dB]", lam, "psnr"))
-        usage = f"perplexity {lam['codebook_perplexity']:.1f}"
-        rows.append(("LAM codes used", _percent(lam["codebook_usage"]), "", "", usage))
+        control = _percent(figures["false_alarms"]) if "false_alarms" in figures else "none"
+        rows.append((f"{name} survives", _percent(figures["survival"]), "", "", f"control {control}"))
+    return rows
+
+
+def _lam(report: dict) -> list[tuple[str, ...]]:
+    rows = []
+    if lam := report.get("lam"):
+        rows.append(_compared("LAM next-frame PSNR", lam, "psnr"))
+        rows.append(_usage("LAM codes used", lam))
         if "action_nmi" in lam:
-            rows.append(
-                ("LAM NMI with the true action", f"{lam['action_nmi']:.2f}", "", "", "0: unrelated, 1: the same")
-            )
-            note = f"always the most common: {_percent(lam['action_accuracy_majority'])}"
-            rows.append(("LAM accuracy, best matching", _percent(lam["action_accuracy"]), "", "", note))
+            rows.append(("LAM NMI, true action", _number(lam["action_nmi"]), "", "", "1: the same"))
+            note = f"majority {_percent(lam['action_accuracy_majority'])}"
+            rows.append(("LAM best-match accuracy", _percent(lam["action_accuracy"]), "", "", note))
+    return rows
+
+
+def _world(report: dict) -> list[tuple[str, ...]]:
+    rows = []
     if rollout := report.get("rollout"):
         horizon = report["horizon"]
-        for end, number in (("first", 1), ("last", horizon), ("mean", None)):
-            label = f"frame {number}" if number else f"mean of {horizon} frames"
-            note = f"tokenizer alone {rollout[f'psnr_reconstruction_{end}']:.2f}"
-            rows.append(_compared(f"rollout PSNR [dB], {label}", rollout, "psnr", f"_{end}", note=note))
-        won = f"{rollout['horizons_above_copy_last']} of {horizon}"
+        for end, label in (("first", "frame 1"), ("last", f"frame {horizon}"), ("mean", "mean")):
+            note = f"tokenizer alone {_number(rollout[f'psnr_reconstruction_{end}'])}"
+            rows.append(_compared(f"rollout PSNR, {label}", rollout, "psnr", f"_{end}", note=note))
+        won = f"{rollout['horizons_above_copy_last']}/{horizon}"
         rows.append(("rollout above copy last", won, "", "", "horizons"))
     delta = report.get("delta_psnr", {})
     for name in [name for name in delta if name[1:].isdigit()]:
-        note = f"± {delta[f'{name}_spread']:.2f} over seeds, pooled {delta[f'{name}_pooled']:.2f}"
-        rows.append((f"ΔPSNR [dB], t = {name[1:]}", f"{delta[name]:.2f}", "", "", note))
+        note = f"± {_number(delta[f'{name}_spread'])}, pooled {_number(delta[f'{name}_pooled'])}"
+        rows.append((f"ΔPSNR, t = {name[1:]}", _number(delta[name]), "", "", note))
     return rows
 
 
@@ -58,9 +68,13 @@ def _compared(label: str, figures: dict, name: str, end: str = "", digits: int =
     return (label, *(_number(value, digits) for value in values), note)
 
 
+def _usage(label: str, figures: dict) -> tuple[str, ...]:
+    return label, _percent(figures["codebook_usage"]), "", "", f"perplexity {figures['codebook_perplexity']:.1f}"
+
+
 def _number(value: float | None, digits: int = 2) -> str:
     """None stands for a figure that is not finite: the PSNR of two equal videos."""
-    return "∞" if value is None else f"{value:.{digits}f}"
+    return "∞" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.00"
 
 
 def _percent(share: float) -> str:

@@ -29,13 +29,15 @@ RANDOM_STREAM = 1  # keeps the draws of random actions apart from those of the s
 
 @dataclass(frozen=True)
 class RolloutSettings:
-    """`prompt_frames` P, `horizon` n; ΔPSNR at the frames `times`, from `num_seeds` draws; `seed` of all draws."""
+    """`prompt_frames` P, `horizon` n; ΔPSNR at the frames `times`, from `num_seeds` draws; `seed` of all draws;
+    `fps` of the video."""
 
     prompt_frames: int
     horizon: int
     times: tuple[int, ...]
     num_seeds: int
     seed: int
+    fps: float
 
 
 def true_actions(subject: Subject, clips: Clips) -> Tensor:
@@ -93,7 +95,7 @@ def evaluate_rollout(subject: Subject, clips: Clips, settings: RolloutSettings, 
         _update_deltas(deltas, world, frames, actions, generated, settings, number)
     values = {name: curve.compute().tolist() for name, curve in curves.items()}
     plot_horizon(values, folder / "rollout_psnr.png")
-    _video(clips, torch.cat(made), prompt, folder)
+    _video(clips, torch.cat(made), settings, folder)
     return {"rollout": _summary(values), **({"delta_psnr": _spread(deltas)} if deltas and settings.times else {})}
 
 
@@ -135,9 +137,9 @@ def _spread(deltas: list[dict]) -> dict:
     return figures
 
 
-def _video(clips: Clips, generated: Tensor, prompt: int, folder: Path) -> None:
+def _video(clips: Clips, generated: Tensor, settings: RolloutSettings, folder: Path) -> None:
     """Three rows: the truth, the generated video and their difference; one column for each of some clips."""
-    count = min(SHOWN, len(clips))
+    prompt, count = settings.prompt_frames, min(SHOWN, len(clips))
     chosen = torch.arange(count) * len(clips) // count
     scale = scale_to(clips.frames.shape[-2], 128)
     truth = clips.frames[chosen]
@@ -147,4 +149,4 @@ def _video(clips: Clips, generated: Tensor, prompt: int, folder: Path) -> None:
         [border_by_origin(enlarge(to_bytes(clip), scale), prompt, 3) for clip in part] for part in (truth, video, error)
     ]
     labels = ["truth", "generated", "error"]
-    write_mp4(folder / "rollout.mp4", grid(rows, row_labels=labels), clips.info.fps)
+    write_mp4(folder / "rollout.mp4", grid(rows, row_labels=labels), settings.fps)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.files import replacing
+from genie.checks import require_number, require_whole
 from genie.errors import UserError
-from genie.evaluation.action_grid import draw_action_grid
+from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
@@ -81,18 +82,17 @@ def to_json(report: dict[str, Any]) -> str:
 
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for the first value that cannot be."""
-    for name in ("num_clips", "horizon", "prompt_frames", "batch_size"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise UserError(f"{name}={config[name]} must be a whole number of at least 1")
+    require_whole(config, "num_clips", "horizon", "prompt_frames", "batch_size")
+    require_whole(config, "seed", least=0)
+    require_whole(config["delta_psnr"], "seeds", prefix="delta_psnr.")
+    require_whole(config["grid"], "frames", "prompts", prefix="grid.")
+    require_number(config, "fps", above=0, most=1000)
+    with_overrides(MaskGITSampler(), config)
     if config["split"] not in ("val", "test"):
         raise UserError(f"split={config['split']}: choose val or test, which no stage was trained on")
     for part in config["parts"]:
         if part not in PARTS:
             raise UserError(f"parts={config['parts']}: there is no part {part}; there is: {', '.join(PARTS)}")
-    with_overrides(MaskGITSampler(), config)
-    for group, name in (("delta_psnr", "seeds"), ("grid", "frames"), ("grid", "prompts")):
-        if not isinstance(config[group][name], int) or config[group][name] < 1:
-            raise UserError(f"{group}.{name}={config[group][name]} must be a whole number of at least 1")
     for t in config["delta_psnr"]["t"]:
         if not isinstance(t, int) or not 1 <= t <= config["horizon"]:
             raise UserError(f"delta_psnr.t={config['delta_psnr']['t']}: {t} is not in 1 … horizon={config['horizon']}")
@@ -103,22 +103,22 @@ def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path
     figures: dict[str, Any] = {}
     left_out: dict[str, str] = {}
     parts = {
-        "tokenizer": lambda: {"tokenizer": evaluate_tokenizer(subject.tokenizer, clips, folder)},
+        "tokenizer": lambda: {"tokenizer": evaluate_tokenizer(subject.tokenizer, clips, folder, config["fps"])},
         "objects": lambda: {"objects": evaluate_objects(subject.tokenizer, clips)},
-        "lam": lambda: {"lam": evaluate_lam(subject.lam, clips, folder)},
+        "lam": lambda: {"lam": evaluate_lam(subject.lam, clips, folder, config["fps"])},
         "rollout": lambda: evaluate_rollout(subject, clips, rollout_settings(config), folder),
         "action_grid": lambda: draw_grid(config, subject, clips, figures, folder),
     }
     chosen = [part for part in PARTS if part in config["parts"]]
     for number, part in enumerate(chosen, 1):
+        print(f"[{number}/{len(chosen)}] {part}: ", end="", flush=True)
         started = time.monotonic()
         try:
             figures |= parts[part]()
-            result = f"{time.monotonic() - started:.0f} s"
+            print(f"{time.monotonic() - started:.0f} s", flush=True)
         except LeftOut as reason:
             left_out[part] = str(reason)
-            result = f"left out: {reason}"
-        print(f"[{number}/{len(chosen)}] {part}: {result}", flush=True)
+            print(f"left out: {reason}", flush=True)
     if "lam" in figures and "confusion" not in figures["lam"]:
         left_out["lam.action_nmi"] = "the data record no true actions"
     return {**figures, "left_out": left_out}
@@ -128,7 +128,12 @@ def rollout_settings(config: dict[str, Any]) -> RolloutSettings:
     """The part of the configuration that rollouts need."""
     delta = config["delta_psnr"]
     return RolloutSettings(
-        config["prompt_frames"], config["horizon"], tuple(delta["t"]), delta["seeds"], config["seed"]
+        config["prompt_frames"],
+        config["horizon"],
+        tuple(delta["t"]),
+        delta["seeds"],
+        config["seed"],
+        config["fps"],
     )
 
 
@@ -142,7 +147,6 @@ def draw_grid(
     else:
         labels = latent_labels(num_actions, figures.get("lam", {}).get("confusion"), names)
     grid = config["grid"]
-    draw_action_grid(
-        subject, clips.sample(grid["prompts"]), labels, config["prompt_frames"], grid["frames"], config["seed"], folder
-    )
+    settings = GridSettings(config["prompt_frames"], grid["frames"], config["seed"], config["fps"])
+    draw_action_grid(subject, clips.sample(grid["prompts"]), labels, settings, folder)
     return {}
