@@ -97,5 +97,10 @@ class EpisodeReader:
         return self._resize(self._data("frames")[start:stop:step])
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop-1 of a column, in the dtype that a batch has."""
-        return self._data(name)[start:stop].astype(_COLUMNS[name][1])
+        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the resized frames."""
+        rows = self._data(name)[start:stop].astype(_COLUMNS[name][1])
+        if name == "objects" and self._resize.source != self.image_size:
+            (height, width), (new_height, new_width) = self._resize.source, self.image_size
+            scale = np.array([new_width / width, new_height / height], dtype=np.float32)
+            rows = (rows + 0.5) * scale - 0.5  # the edge of a picture is half a pixel outside its first centre
+        return rows

@@ -3,6 +3,7 @@
 import pickle
 import tracemalloc
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -167,3 +168,15 @@ def test_damaged_and_foreign_files_are_named(tmp_path, path, write_episodes):
     (tmp_path / "half.h5").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match="damaged or no HDF5"):
         clips(tmp_path / "half.h5")
+
+
+def test_objects_stay_on_their_pixels_when_frames_are_resized(tmp_path, write_episodes):
+    path = write_episodes(tmp_path / "a.h5", [4], image_size=(6, 8))
+    with h5py.File(path, "a") as file:
+        file["frames"][:] = 0
+        file["frames"][:, 2:4, 4:8] = 200  # rows 2-3, columns 4-7
+        file["objects"][:] = [[5.5, 2.5]]
+    reader = EpisodeReader(path, (3, 2))
+    assert reader.frames(0, 1)[0, ..., 0].tolist() == [[0, 0], [0, 200], [0, 0]]
+    assert reader.column("objects", 0, 1).tolist() == [[[1, 1]]]  # x, y
+    assert EpisodeReader(path, (6, 8)).column("objects", 0, 1).tolist() == [[[5.5, 2.5]]]
