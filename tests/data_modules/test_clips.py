@@ -171,7 +171,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path, path, write_episodes):
 
 
 def test_objects_stay_on_their_pixels_when_frames_are_resized(tmp_path, write_episodes):
-    path = write_episodes(tmp_path / "a.h5", [4], image_size=(6, 8))
+    path = write_episodes(tmp_path / "a.h5", [16], image_size=(6, 8))
     with h5py.File(path, "a") as file:
         file["frames"][:] = 0
         file["frames"][:, 2:4, 4:8] = 200  # rows 2-3, columns 4-7
