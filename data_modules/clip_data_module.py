@@ -13,7 +13,7 @@ from data_modules.episode_file import SPLITS
 from data_modules.episode_reader import EpisodeReader
 from data_modules.seeding import StepBatchSampler
 from data_modules.splits import split_episodes
-from data_modules.workers import leave_signals_to_parent
+from data_modules.workers import SteadyDataLoader
 from genie.errors import UserError
 
 
@@ -150,11 +150,10 @@ class ClipDataModule(L.LightningDataModule):
         return kwargs["rank"], kwargs["num_replicas"]
 
     def _loader(self, dataset: ClipDataset, **kwargs) -> DataLoader:
-        return DataLoader(
+        return SteadyDataLoader(
             dataset,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=leave_signals_to_parent,
             **kwargs,
         )

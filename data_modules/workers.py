@@ -1,20 +1,38 @@
-"""What a reading process does with signals."""
+"""What a reading process does with signals: one to a whole group must not kill workers that the trainer needs."""
 
 import os
 import signal
 import threading
 
+from torch.utils.data import DataLoader
+
+
+class SteadyDataLoader(DataLoader):
+    """A `DataLoader` whose workers ignore Ctrl-C and SIGUSR1, and end on SIGTERM only if the parent itself sent it.
+
+    The parent sends it when it leaves without closing its loaders; ignored, it would wait for them for ever.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, worker_init_fn=leave_signals_to_parent, **kwargs)
+
+    def __iter__(self):
+        if not self.num_workers or not hasattr(signal, "sigwaitinfo"):  # macOS has none
+            return super().__iter__()
+        # Workers inherit what is blocked here. Later would be too late: a library's thread that came up in the worker
+        # before would still take the signal.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
 
 def leave_signals_to_parent(worker: int) -> None:
-    """`worker_init_fn`: a signal to the whole group must not kill workers that the trainer still needs.
-
-    Ctrl-C and SIGUSR1 are ignored. SIGTERM ends the worker only if the parent itself sent it, which is how a
-    parent that leaves without closing its loaders gets rid of them; ignored, it would wait for them for ever.
-    """
+    """`worker_init_fn` of `SteadyDataLoader`."""
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -164,10 +164,8 @@ def test_a_signal_to_the_workers_does_not_stop_the_reading(pong_root):
 
 def test_leaving_with_open_workers_does_not_hang():
     code = (
-        "from torch.utils.data import DataLoader\n"
-        "from data_modules.workers import leave_signals_to_parent\n"
-        "settings = dict(num_workers=2, persistent_workers=True, worker_init_fn=leave_signals_to_parent)\n"
-        "batches = iter(DataLoader(range(1000), 2, **settings))\n"
+        "from data_modules.workers import SteadyDataLoader\n"
+        "batches = iter(SteadyDataLoader(range(1000), 2, num_workers=2, persistent_workers=True))\n"
         "print(next(batches))"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=200, capture_output=True, text=True)
