@@ -74,6 +74,8 @@ class LatentActionModel(nn.Module):
         self.encoder_embedding = PixelEmbedding(width, self.patches)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)
+        if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
+            self.encoder.norm.requires_grad_(False)
         self.decoder_embedding = PixelEmbedding(width, self.patches)
         self.action_embedding = nn.Linear(self.quantizer.width, width)
         self.decoder = STTransformer(width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options)

@@ -73,6 +73,8 @@ class VideoTokenizer(nn.Module):
         self.patch_embedding = PixelEmbedding(width, self.patches)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)
+        if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
+            self.encoder.norm.requires_grad_(False)
         self.from_latent = nn.Linear(self.quantizer.width, decoder_width)
         self.decoder = STTransformer(
             decoder_width,
