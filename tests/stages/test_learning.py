@@ -17,6 +17,7 @@ STAGES = {
     "dynamics film": ["dynamics", "+model.dynamics.conditioning=film", "stage.actions=environment"],
     "cotrain": ["cotrain", "stage.clean_prefix=0.5", "stage.corruption=0.2"],
 }  # fmt: skip
+NOISE = 1e-6  # rounding in a parameter that has no influence, such as a bias before a batch norm
 stages = pytest.mark.parametrize("choice", STAGES.values(), ids=STAGES)
 
 
@@ -31,8 +32,12 @@ def test_every_parameter_gets_a_gradient(build, make_clips, choice):
         loss, metrics = stage.compute(make_clips(8, seed=seed))
         loss.backward()
         assert all(value.isfinite() and not value.requires_grad for value in metrics.values())
-        learned |= {name for name, value in stage.named_parameters() if value.grad is not None and value.grad.any()}
-    assert learned == {name for name, _ in stage.named_parameters()}
+        learned |= {
+            name
+            for name, value in stage.named_parameters()
+            if value.grad is not None and value.grad.abs().max() > NOISE
+        }
+    assert learned == {name for name, value in stage.named_parameters() if value.requires_grad}
 
 
 @stages
@@ -40,7 +45,10 @@ def test_the_optimizer_has_every_parameter_once(build, choice):
     stage = build(*choice)
     optimizer = stage.configure_optimizers()["optimizer"]
     theirs = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    assert sorted(theirs) == sorted(id(parameter) for parameter in stage.parameters())
+    assert len(theirs) == len(set(theirs))
+    assert set(theirs) >= {id(parameter) for parameter in stage.parameters() if parameter.requires_grad}
+    frozen = [name for name, parameter in stage.named_parameters() if not parameter.requires_grad]
+    assert all(name.endswith(("encoder.norm.weight", "encoder.norm.bias")) for name in frozen)
 
 
 @pytest.mark.parametrize(
