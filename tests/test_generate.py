@@ -1,6 +1,8 @@
 """Videos from a prompt and actions: what is written, what reaches the model, what is refused."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -156,3 +158,10 @@ def test_a_world_on_true_actions_gets_those_of_the_prompt(configure, world_run, 
     monkeypatch.setattr(WorldModel, "reset", reset)
     generate(configure("prompt_frames=3"))
     assert isinstance(given[0], torch.Tensor) and given[0].shape == (1, 2)
+
+
+def test_the_command_prints_where_the_video_is(world_run, tmp_path):
+    arguments = [f"run={world_run}", "actions=[0,1]", "num_frames=2", f"output={tmp_path / 'video.mp4'}"]
+    run = subprocess.run([sys.executable, "-m", "genie.generate", *arguments], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(tmp_path / "video.mp4") and (tmp_path / "video.mp4").is_file()
