@@ -75,14 +75,16 @@ class Pipeline:
         start = "overwrite=true" if self.config["overwrite"] else "resume=true"
         done = not self.config["overwrite"] and folder.is_complete()
         action = None if done else lambda: run_module(stage, ["genie.train", *overrides, start])
-        return action, lambda: stage_figures(folder.metrics, self.config["figures"])
+        return action, lambda: shown(last_values(folder.metrics), self.config["figures"])
 
     def _plan_evaluation(self) -> tuple[Callable[[], None] | None, Callable[[], str]]:
         report = self.world / "evaluation" / "evaluation.json"
         trained = [path.stat().st_mtime for path in self.world.glob("*/checkpoints/last.ckpt")]
         done = report.exists() and report.stat().st_mtime >= max(trained, default=0)
         command = ["genie.evaluate", f"run={self.world}", *self.config["evaluate"]]
-        return None if done else lambda: run_module("evaluate", command), lambda: evaluation_figures(report)
+        return None if done else lambda: run_module("evaluate", command), lambda: shown(
+            evaluated(report), self.config["figures"]
+        )
 
     def summary(self) -> Table:
         """Time and figures of every step."""
@@ -114,15 +116,14 @@ def run_module(step: str, command: list[str]) -> None:
         sys.exit(code)
 
 
-def stage_figures(metrics: Path, names: list[str]) -> str:
-    """The newest values of a metrics.csv whose names are asked for."""
-    values = last_values(metrics)
+def shown(values: dict[str, float], names: list[str]) -> str:
+    """The values whose names are asked for, in that order."""
     return "  ".join(f"{name.removeprefix('val/')} {values[name]:.4g}" for name in names if name in values)
 
 
-def evaluation_figures(report: Path) -> str:
-    """The single numbers of evaluation.json."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in numbers(json.loads(report.read_text())).items())
+def evaluated(report: Path) -> dict[str, float]:
+    """Every number of an evaluation.json by its path."""
+    return numbers(json.loads(report.read_text()))
 
 
 def numbers(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -25,7 +25,7 @@ def pipeline(tmp_path, monkeypatch):
     commands = []
     monkeypatch.setattr("genie.pipeline.run_module", lambda step, command: commands.append(command))
     monkeypatch.setattr("genie.pipeline.record_missing", lambda data: commands.append(["record", data["root"]]))
-    monkeypatch.setattr("genie.pipeline.evaluation_figures", lambda report: "")
+    monkeypatch.setattr("genie.pipeline.evaluated", lambda report: {"lam.action_nmi": 0.456})
 
     def run(*overrides, complete=()):
         monkeypatch.setattr("genie.run_folder.RunFolder.is_complete", lambda self: self.path.name in complete)
@@ -86,8 +86,11 @@ def test_the_table_shows_the_newest_figures(pipeline, tmp_path):
     logger = MetricsCSV(tmp_path / "outputs" / "pong" / "tokenizer" / "metrics.csv")
     logger.log_metrics({"val/psnr": 30.0, "val/other": 1.0}, step=0)
     logger.log_metrics({"val/psnr": 41.25, "val/psnr_background": 34.2}, step=1)
-    _, built = pipeline("steps=[tokenizer]")
-    assert built.results == [("tokenizer", "0.0", "psnr 41.25  psnr_background 34.2")]
+    _, built = pipeline("steps=[tokenizer,evaluate]")
+    assert built.results == [
+        ("tokenizer", "0.0", "psnr 41.25  psnr_background 34.2"),
+        ("evaluate", "0.0", "lam.action_nmi 0.456"),
+    ]
 
 
 def test_numbers_of_nested_results():
