@@ -17,6 +17,12 @@ from omegaconf import OmegaConf
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Tests that draw data draw the same in every run."""
+    torch.manual_seed(0)
+
+
 def _record(root, *overrides):
     from genie.record import record, replace_environment
 
