@@ -101,7 +101,7 @@ class StepProgress(ProgressBar):
 
     def _close(self) -> None:
         if self.bar:
-            self.bar.update(self.task, completed=self.trainer.global_step)
+            self.bar.update(self.task, completed=self.trainer.global_step, state="")
             self.bar.stop()
             self.bar = None
 
