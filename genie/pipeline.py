@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra import compose
@@ -98,12 +99,18 @@ class Pipeline:
 
 def run_module(step: str, command: list[str]) -> None:
     """Runs `python -m <command>`, hands on the signals that ask to stop, and exits with its code if not 0."""
-    child = subprocess.Popen([sys.executable, "-m", *command])
-    former = {
-        number: signal.signal(number, lambda received, frame: child.send_signal(received))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    }
+    child, early = None, []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        early.append(number) if child is None else child.send_signal(number)
+
+    # Before the step starts: a signal that came in between would end the pipeline and leave the step behind.
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    former = {number: signal.signal(number, hand_on) for number in stops}
     try:
+        child = subprocess.Popen([sys.executable, "-m", *command])
+        for number in early:
+            child.send_signal(number)
         code = child.wait()
     finally:
         for number, handler in former.items():
