@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from callbacks.files import replacing
+from genie.files import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

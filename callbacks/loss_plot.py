@@ -6,8 +6,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from callbacks.files import replacing
 from callbacks.metrics_file import read_metrics
+from genie.files import replacing
 
 NUM_COLUMNS = 3
 MANY_ROWS = 1000  # from here on, a search for the best place of a legend takes long

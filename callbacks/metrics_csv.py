@@ -13,8 +13,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.files import replacing
 from callbacks.metrics_file import read_metrics
+from genie.files import replacing
 
 
 class MetricsCSV(Logger):

@@ -24,19 +24,12 @@ import h5py
 import numpy as np
 
 from genie.errors import UserError
+from genie.files import sync
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
 CHUNK_FRAMES = 16  # about one clip: a random clip then touches two chunks
 COLUMNS = {"actions": np.int64, "rewards": np.float32, "terminals": np.bool_, "truncations": np.bool_}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class EpisodeWriter:
@@ -120,9 +113,9 @@ class EpisodeWriter:
                 self.file["episode_ends"] = np.asarray(self.episode_ends, dtype=np.int64)
             self.file.close()
             if kind is None:
-                _sync(self.temporary)
+                sync(self.temporary)
                 os.replace(self.temporary, self.path)
-                _sync(self.path.parent)
+                sync(self.path.parent)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 self.temporary.unlink()

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from callbacks.files import replacing
+from genie.files import replacing
 
 CONTEXT_COLOR = (70, 130, 230)  # border of frames that were given
 PREDICTED_COLOR = (245, 140, 30)  # border of frames that were generated

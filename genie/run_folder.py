@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from callbacks.files import remove_leftovers, replacing
 from genie.checkpoints import read_checkpoint
 from genie.errors import UserError
+from genie.files import remove_leftovers, replacing
 
 CONTENTS = ("config.yaml", "checkpoints", "metrics.csv", "plots", "media", "wandb", "tensorboard")
 MODELS = ("tokenizer", "lam", "dynamics")

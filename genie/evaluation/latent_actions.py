@@ -14,7 +14,7 @@ from genie.evaluation.subject import Trained
 from genie.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.code_usage import CodeUsage
-from genie.stages.tokenizer import frame_psnr, update_frame_psnr
+from genie.metrics.psnr import frame_psnr, update_frame_psnr
 
 SHOWN = 4  # clips in the video
 PAST = 2  # past frames in the video; the model sees all of its window

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from callbacks.files import replacing
+from genie.files import replacing
 
 # name of a curve -> its style; the baselines are grey, so that the eye goes to what is measured
 STYLES = {

@@ -11,8 +11,8 @@ from genie.evaluation.subject import LeftOut, Trained
 from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.objects import ObjectSurvival
+from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
-from genie.stages.tokenizer import frame_psnr, update_frame_psnr
 
 SHOWN = 4  # clips in the video
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from callbacks.files import replacing
 from genie.checks import require_number, require_whole
 from genie.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
@@ -16,6 +15,7 @@ from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_na
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.subject import LeftOut, Subject
+from genie.files import replacing
 from genie.generation import with_overrides
 from genie.inference import choose_device, inference
 from genie.world.sampler import MaskGITSampler

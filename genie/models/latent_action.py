@@ -69,8 +69,7 @@ class LatentActionModel(nn.Module):
         super().__init__()
         options = dict(transformer or {}, head_dim=head_dim)
         self.patches, self.copy_last = Patches(tuple(image_size), patch_size, channels), copy_last
-        vq_options = {"commitment": commitment, "revive_after": revive_after} if quantizer == "vq" else {}
-        self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, **vq_options)
+        self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, commitment, revive_after)
         self.encoder_embedding = PixelEmbedding(width, self.patches)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)

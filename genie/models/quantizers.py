@@ -153,11 +153,19 @@ class FiniteScalarQuantizer(nn.Module):
 
 
 def build_quantizer(
-    quantizer: str, num_codes: int, latent_dim: int, levels: list[int] | None = None, **options
+    quantizer: str,
+    num_codes: int,
+    latent_dim: int,
+    levels: list[int] | None = None,
+    commitment: float = 0.25,
+    revive_after: int = 50,
 ) -> nn.Module:
-    """The quantiser by name: "vq" (`num_codes` codes of width `latent_dim`) or "fsq" (`levels`)."""
+    """The quantiser by name; what belongs to the other one is not looked at.
+
+    "vq" takes `num_codes` of width `latent_dim`, `commitment` and `revive_after`; "fsq" takes `levels`.
+    """
     if quantizer == "vq":
-        return VectorQuantizer(num_codes, latent_dim, **options)
+        return VectorQuantizer(num_codes, latent_dim, commitment, revive_after)
     if quantizer == "fsq":
         if not levels or math.prod(levels) != num_codes:
             raise ValueError(f"quantizer=fsq: the product of levels={levels} must be num_codes={num_codes}")

@@ -68,8 +68,7 @@ class VideoTokenizer(nn.Module):
         options = dict(transformer or {}, head_dim=head_dim)
         decoder_width = decoder_width or width
         self.patches = Patches(tuple(image_size), patch_size, channels)
-        vq_options = {"commitment": commitment, "revive_after": revive_after} if quantizer == "vq" else {}
-        self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, **vq_options)
+        self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, commitment, revive_after)
         self.patch_embedding = PixelEmbedding(width, self.patches)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)

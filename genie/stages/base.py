@@ -114,9 +114,8 @@ class Stage(L.LightningModule):
 
     def example_flops(self) -> int:
         """Floating-point operations of one forward pass on one clip, counted on the meta device."""
-        config = {**self.config, "trainer": dict(self.config["trainer"])}
         with torch.device("meta"):
-            twin = type(self)(config)
+            twin = type(self)(self.config)
             frames = torch.empty(1, self.config["data"]["num_frames"], *twin.background.shape)
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 twin.example_forward(frames)

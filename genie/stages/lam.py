@@ -4,10 +4,10 @@ from torch import Tensor, nn
 
 from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.code_usage import CodeUsage
+from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
 from genie.stages.base import Stage, build_part
 from genie.stages.losses import pixel_weights, reconstruction_loss
-from genie.stages.tokenizer import frame_psnr, update_frame_psnr
 
 
 class LatentActionStage(Stage):

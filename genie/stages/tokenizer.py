@@ -1,10 +1,10 @@
 """Stage 1: the video tokenizer (Genie §2.1): reconstruct clips through discrete tokens."""
 
 from torch import Tensor
-from torchmetrics import MetricCollection
-from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from genie.metrics.code_usage import CodeUsage
+from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
 from genie.stages.base import Stage, build_part
 from genie.stages.losses import pixel_weights, reconstruction_loss
@@ -55,19 +55,3 @@ class TokenizerStage(Stage):
         self.log_dict({f"val/{name}": value for name, value in values.items()})
         for metric in (self.usage, self.psnr, self.ssim):
             metric.reset()
-
-
-def frame_psnr(*names: str) -> MetricCollection:
-    """One PSNR (dB, from the mean squared error over all frames seen) under each name."""
-    return MetricCollection({name: PeakSignalNoiseRatio(data_range=1.0) for name in names}, compute_groups=False)
-
-
-def update_frame_psnr(psnr: MetricCollection, predicted: Tensor, frames: Tensor, background: Tensor) -> None:
-    """Update `psnr` and its two trivial baselines on frames 1…T-1, the same frames for all three.
-
-    predicted [B, T-1, C, H, W]; frames [B, T, C, H, W]; background [C, H, W]; all in [0, 1].
-    """
-    target = frames[:, 1:]
-    psnr["psnr"].update(predicted.float(), target)
-    psnr["psnr_copy_last"].update(frames[:, :-1], target)
-    psnr["psnr_background"].update(background.expand_as(target), target)
