@@ -5,6 +5,7 @@ Sources: MaskGIT (arXiv 2202.04200) §3.2; Genie (arXiv 2402.15391) §2.1: 25 st
 Dimension letters: `B` batch, `S` tokens of one frame, `K` codes.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ class MaskGITSampler:
     """How a frame's tokens are drawn.
 
     Attributes:
-        steps: forward passes for one frame; after pass i of n, ⌊S · cos(π/2 · i/n)⌋ tokens are still unknown.
+        steps: forward passes for one frame; after pass i of n, ⌊S · cos(π/2 · i/n)⌋ tokens are still unknown. A
+            pass after which no fewer would be is left out: `passes` has those that are made.
         temperature: the logits are divided by it before drawing; 0 takes the likeliest token.
         order: which of the drawn tokens stay: those whose own probability is highest ("confidence", read from the
             undivided logits, so that temperature and order are separate choices), or "random" ones.
@@ -38,6 +40,12 @@ class MaskGITSampler:
         if self.order not in ORDERS:
             raise ValueError(f"order={self.order!r}: choose one of {', '.join(ORDERS)}")
 
+    def passes(self, num_tokens: int) -> list[int]:
+        """How many of a frame's S tokens are known after each pass: increasing, ending with S."""
+        counts = [math.floor(num_tokens * math.cos(math.pi / 2 * i / self.steps)) for i in range(1, self.steps)]
+        known = [0, *(num_tokens - count for count in counts), num_tokens]
+        return [count for before, count in itertools.pairwise(known) if count > before]
+
     @torch.no_grad()
     def sample(
         self,
@@ -53,10 +61,8 @@ class MaskGITSampler:
         A token once kept never changes. All randomness comes from `generator` (on `device`).
         """
         tokens = torch.full((batch_size, num_tokens), mask_token, dtype=torch.int64, device=device)
-        for step in range(1, self.steps + 1):
+        for known in self.passes(num_tokens):
             unknown = tokens == mask_token
-            remaining = math.floor(num_tokens * math.cos(math.pi / 2 * step / self.steps)) if step < self.steps else 0
-            known = num_tokens - remaining
             logits = logits_of(tokens).float()
             drawn = self._draw(logits, generator)
             # what is known already ranks first, so the first `known` are it and the surest of the new

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genie.checkpoints import fingerprint, load_stage
 from genie.errors import UserError
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
+from genie.stages import Stage
 from genie.world.sampler import MaskGITSampler
 
 
@@ -73,8 +74,10 @@ class WorldModel:
             run: folder that holds `tokenizer/` and `dynamics/` (or `cotrain/`).
             dynamics: which of the two to take where there are both; `dynamics` by default.
 
-        Raises UserError where a checkpoint is missing, damaged, or the tokenizer is not the one that the dynamics
-        was trained on.
+        The tokenizer and the latent action model are those that the dynamics was trained on: the last or the best
+        state in the run folder, or the file that `tokenizer_ckpt` or `lam_ckpt` named then.
+
+        Raises UserError where the dynamics or its tokenizer is missing or damaged, or was trained again since.
         """
         run = Path(run)
         stages = [dynamics] if dynamics else ["dynamics", "cotrain"]
@@ -85,17 +88,13 @@ class WorldModel:
                 f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
             )
         stage = load_stage(path)
-        tokenizer = load_stage(run / "tokenizer" / "checkpoints" / "last.ckpt").model
-        if stage.fingerprints.get("tokenizer") != fingerprint(tokenizer):
-            raise UserError(
-                f"{run / 'tokenizer'} was trained again after {path}: its tokens mean something else now; train the "
-                f"dynamics again (overwrite=true)"
-            )
-        lam_path = run / "lam" / "checkpoints" / "last.ckpt"
+        tokenizer = _trained_with(stage, run, "tokenizer")
         lam = getattr(stage, "lam", None)
-        if lam is None and stage.options["actions"] == "latent" and lam_path.is_file():
-            lam = load_stage(lam_path).model
-            lam = lam if stage.fingerprints.get("lam") == fingerprint(lam) else None
+        if lam is None and stage.options["actions"] == "latent":
+            try:
+                lam = _trained_with(stage, run, "lam")
+            except UserError:  # it names actions of given videos; the world plays without
+                lam = None
         config = stage.config
         return cls(
             tokenizer, stage.model, lam, window=config["data"]["num_frames"], fps=float(stage.fps),
@@ -177,3 +176,28 @@ class WorldModel:
             state, step = self.step(state, action, generator)
             made.append(step.frame)
         return torch.stack(made, dim=1)
+
+
+def _trained_with(stage: Stage, run: Path, part: str) -> nn.Module:
+    """The tokenizer or latent action model (`part`) that a loaded dynamics `stage` was trained on, by fingerprint."""
+    folder = run / part / "checkpoints"
+    paths = [folder / "last.ckpt", folder / "best.ckpt", Path(stage.config[f"{part}_ckpt"])]
+    found = [path for path in dict.fromkeys(paths) if path.is_file()]
+    errors = []
+    for path in found:
+        try:
+            model = load_stage(path).model
+        except UserError as error:
+            errors.append(error)
+            continue
+        if fingerprint(model) == stage.fingerprints.get(part):
+            return model
+    if errors:
+        raise errors[0]
+    if not found:
+        raise UserError(f"there is no checkpoint {paths[0]}")
+    raise UserError(
+        f"the {part} was trained again after the dynamics of {run}: no state of it in {', '.join(map(str, found))} is "
+        f"the one that its {'tokens' if part == 'tokenizer' else 'actions'} come from; train the dynamics again "
+        "(overwrite=true)"
+    )

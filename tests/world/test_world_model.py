@@ -159,8 +159,9 @@ def save(stage, path, **extra):
 
 
 @pytest.fixture
-def run(build, tmp_path):
+def run(build, tmp_path, monkeypatch):
     """A run folder, and its stages before they were saved."""
+    monkeypatch.chdir(tmp_path)  # away from any outputs/
     stages = {name: build(name, "data.num_frames=6") for name in ("dynamics", "cotrain")}
     frozen = stages["dynamics"].frozen
     stages["cotrain"].frozen = frozen
@@ -206,6 +207,23 @@ def test_a_tokenizer_that_was_trained_again_is_refused(run, build):
     with pytest.raises(UserError, match="tokenizer was trained again after .*dynamics.*overwrite=true") as error:
         WorldModel.load(folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["tokenizer/checkpoints/best.ckpt", "elsewhere.ckpt"])
+def test_the_tokenizer_it_was_trained_on_is_found_elsewhere_too(run, build, place):
+    folder, stages = run
+    stages["dynamics"].config["tokenizer_ckpt"] = str(folder / "elsewhere.ckpt")
+    save(stages["dynamics"], folder / "dynamics" / "checkpoints" / "last.ckpt",
+         fingerprints={"tokenizer": fingerprint(stages["tokenizer"].model)})  # fmt: skip
+    (folder / "tokenizer" / "checkpoints" / "last.ckpt").rename(folder / place)
+    save(build("tokenizer", "seed=1"), folder / "tokenizer" / "checkpoints" / "last.ckpt")
+    assert fingerprint(WorldModel.load(folder).tokenizer) == fingerprint(stages["tokenizer"].model)
+
+
+def test_a_damaged_latent_action_model_does_not_keep_from_playing(run):
+    folder, _ = run
+    (folder / "lam" / "checkpoints" / "last.ckpt").write_bytes(b"not a checkpoint")
+    assert WorldModel.load(folder).lam is None
 
 
 def test_a_latent_action_model_that_was_trained_again_is_not_used(run, build):
