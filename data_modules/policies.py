@@ -3,11 +3,11 @@
 A world model learns from what it sees: random play shows every action in every situation, following the ball
 shows rallies. Neither alone does both.
 
-Random play in Pong must leave the walls alone: the paddle has inertia and its control runs on behind the
-wall, so plain random actions press it against a wall half of the time, where they do nothing one could see
-or learn. Measured over 12,000 decisions, what a small classifier recovers of the true action from the
-paddle's motion (normalised mutual information): random 0.48, random that stops pushing 0.89; mixed with
-following 0.68 and 0.88.
+Random play in Pong must turn before it comes to a wall: the paddle has inertia and its control runs on behind
+the wall, so plain random actions press it against a wall most of the time, where they do nothing one could
+see or learn, and a paddle that is half behind a wall looks and moves like nothing else. At ten decisions a
+second the paddle crosses 13 of the 64 rows in one. What the sign of its motion tells of the true action
+(normalised mutual information) was 0.3 at fifteen decisions a second, where it coasts through the next one.
 """
 
 from collections.abc import Callable
@@ -48,12 +48,12 @@ class HeldRandom:
         return self.action
 
 
-def pushing_a_wall(up: int, down: int, top: int, bottom: int) -> Callable[[np.ndarray], set[int]]:
-    """`blocked` for Pong: moving into the wall, row `top` or `bottom`, that the paddle touches."""
+def moving_on_to_a_wall(up: int, down: int, top: int, bottom: int, margin: int) -> Callable[[np.ndarray], set[int]]:
+    """`blocked` for Pong: towards the wall, row `top` or `bottom`, that the paddle is nearer than `margin` pixels."""
 
     def blocked(boxes: np.ndarray) -> set[int]:
         player = boxes[1]
-        return {up} if player[0] <= top + 2 else {down} if player[1] >= bottom - 2 else set()
+        return {up} if player[0] <= top + margin else {down} if player[1] >= bottom - margin else set()
 
     return blocked
 

@@ -12,7 +12,7 @@ import numpy as np
 from data_modules.atari_objects import visible_centres
 from data_modules.environments import Box, ScreenEnvironment
 from data_modules.episode_file import SPLITS, EpisodeWriter
-from data_modules.policies import FollowBall, HeldRandom, Mixture, Policy, pushing_a_wall
+from data_modules.policies import FollowBall, HeldRandom, Mixture, Policy, moving_on_to_a_wall
 from data_modules.resize import AreaResize
 from data_modules.seeding import mix
 from genie.errors import UserError
@@ -24,7 +24,7 @@ class EpisodeRecorder:
     """Plays one environment and writes episode files with frames of `image_size` (H, W).
 
     `crop`: (top, bottom, left, right) of the screen, None for all of it. `max_episode_steps`: a longer
-    episode is cut. `policy`: `hold`, `push_walls`, `follow_share`, `follow_noise`, `segment` (see
+    episode is cut. `policy`: `hold`, `wall_margin`, `follow_share`, `follow_noise`, `segment` (see
     `policies.py`).
     """
 
@@ -57,7 +57,8 @@ class EpisodeRecorder:
         if environment.object_names != ["ball", "player", "enemy"] or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
             return HeldRandom(len(actions), settings["hold"], rng)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
-        blocked = None if settings["push_walls"] else pushing_a_wall(up, down, *environment.field[:2])
+        margin, walls = settings["wall_margin"], environment.field[:2]
+        blocked = None if margin is None else moving_on_to_a_wall(up, down, *walls, margin)
         random = HeldRandom(len(actions), settings["hold"], rng, blocked)
         follow = FollowBall(up, down, stay, settings["follow_noise"], random, rng)
         return Mixture(follow, random, settings["follow_share"], settings["segment"], rng)
@@ -144,6 +145,8 @@ def _check(settings: dict, image_size: tuple[int, int]) -> None:
         "recorder.policy.follow_share": (policy["follow_share"], 0, 1),
         "recorder.policy.follow_noise": (policy["follow_noise"], 0, 1),
     }
+    if policy["wall_margin"] is not None:
+        checks["recorder.policy.wall_margin"] = (policy["wall_margin"], 0, None)
     for name, (value, low, high) in checks.items():
         if not isinstance(value, int | float) or value < low or (high is not None and value > high):
             allowed = f"at least {low}" if high is None else f"between {low} and {high}"

@@ -81,7 +81,7 @@ def test_an_episode_that_ends_at_the_limit_has_ended(tmp_path, record_with, load
 
 def test_attributes_describe_the_recording(pong_root):
     with h5py.File(pong_root / "train.h5") as file:
-        assert file.attrs["fps"] == 15 and file.attrs["environment"] == "ALE/Pong-v5"
+        assert file.attrs["fps"] == 10 and file.attrs["environment"] == "ALE/Pong-v5"
         assert list(file.attrs["action_meanings"]) == ["noop", "up", "down"]
         assert list(file.attrs["object_names"]) == ["ball", "player", "enemy"]
         assert file["frames"].shape == (600, 64, 64, 3) and file["frames"].chunks[0] == 16
@@ -198,10 +198,16 @@ def test_the_paddle_that_follows_the_ball_meets_it(tmp_path, record_with, load):
     assert turns.sum() > (data["rewards"] < 0).sum() / 2
 
 
-def test_random_play_leaves_the_walls(random_play):
-    top = random_play["objects"][:, 1, 1] < 3
-    pushing = top[:-1] & (random_play["actions"][:-1] == 1)
-    assert pushing.mean() < 0.01
+def test_random_play_turns_before_the_walls(random_play, record_with, tmp_path, load):
+    def towards(data):
+        """Shares of decisions that go on up or down within the margin of 36 screen pixels, 14.4 of the picture."""
+        centre, action = data["objects"][:-1, 1, 1], data["actions"][:-1]
+        return ((centre < 14) & (action == 1)).mean(), ((centre > 50) & (action == 2)).mean()
+
+    assert max(towards(random_play)) == 0
+    frames = [f"data.recorder.num_frames.{split}={n}" for split, n in {"train": 400, "val": 2, "test": 2}.items()]
+    options = ["data.recorder.policy.wall_margin=null", "data.recorder.policy.follow_share=0"]
+    assert min(towards(load(record_with(tmp_path, *frames, *options) / "train.h5"))) > 0.05
 
 
 def test_notes_setting_shows_the_score(tmp_path, record_with, load):
@@ -225,7 +231,7 @@ def test_another_environment_keeps_nothing_of_pong(tmp_path, monkeypatch, record
     record(cfg.data)
     with h5py.File(tmp_path / "data/breakout_64x64/val.h5") as file:
         assert list(file.attrs["action_meanings"]) == ["noop", "fire", "right", "left"]
-        assert file.attrs["fps"] == 15 and "objects" not in file
+        assert file.attrs["fps"] == 10 and "objects" not in file
         assert set(file["actions"][:]) == {0, 1, 2, 3}
 
 

@@ -109,16 +109,18 @@ class LatentActionModel(nn.Module):
         logits = self.to_pixels(self.decoder(x))
         return logits + torch.logit(past, eps=1 / 64) if self.copy_last else logits
 
-    def forward(self, frames: Tensor, use_actions: bool = True) -> LatentActionOutput:
+    def forward(self, frames: Tensor, use_actions: bool = True, shown: Tensor | None = None) -> LatentActionOutput:
         """frames [B, T, C, H, W] in [0, 1] → predictions of frames 1…T-1, actions and the quantiser's loss.
 
-        `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss).
+        `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss). `shown`: other
+        frames of that shape, with the same actions, from which the decoder predicts while the encoder sees `frames`.
         """
+        past = (frames if shown is None else shown)[:, :-1]
         if not use_actions:
-            actions = torch.zeros(frames.shape[0], frames.shape[1] - 1, dtype=torch.int64, device=frames.device)
-            return LatentActionOutput(self.predict(frames[:, :-1], None), actions, frames.new_zeros(()))
+            actions = torch.zeros(past.shape[:2], dtype=torch.int64, device=past.device)
+            return LatentActionOutput(self.predict(past, None), actions, past.new_zeros(()))
         quantized = self.quantizer(self.latents(frames))
-        logits = self.predict(frames[:, :-1], quantized.latents)
+        logits = self.predict(past, quantized.latents)
         return LatentActionOutput(logits, quantized.codes, quantized.loss)
 
     @torch.no_grad()

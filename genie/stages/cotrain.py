@@ -7,7 +7,7 @@ flows, so the actions stay what makes frames predictable and never what makes to
 from torch import Tensor, nn
 
 from genie.stages.dynamics import DynamicsStage, dynamics_loss
-from genie.stages.lam import LatentActionMetrics, build_lam, latent_action_loss
+from genie.stages.lam import LatentActionMetrics, build_lam, latent_action_loss, predict_next
 
 
 class CotrainStage(DynamicsStage):
@@ -15,7 +15,7 @@ class CotrainStage(DynamicsStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        self.lam = build_lam(config)
+        self.lam = build_lam(config, self.options["lam"])
         self.validation = LatentActionMetrics(self.lam.num_actions)
 
     def parts(self) -> dict[str, nn.Module]:
@@ -42,8 +42,8 @@ class CotrainStage(DynamicsStage):
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         frames, options = self.frames(batch), self.options["lam"]
-        output = self.lam(frames, use_actions=self.steps_taken >= options["action_free_steps"])
-        lam_loss, lam_metrics = latent_action_loss(output, frames, self.background, options)
+        output, shown = predict_next(self, self.lam, frames, batch["seed"], options)
+        lam_loss, lam_metrics = latent_action_loss(output, shown, self.background, options)
         tokens = self.frozen["tokenizer"].encode(frames)
         loss, metrics = dynamics_loss(self.model, tokens, output.actions, batch["seed"], self.options)
         if not self.training:

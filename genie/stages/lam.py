@@ -2,21 +2,22 @@
 
 from torch import Tensor, nn
 
+from genie.errors import UserError
 from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
 from genie.stages.base import Stage, build_part
 from genie.stages.losses import pixel_weights, reconstruction_loss
+from genie.stages.moving import move_scene
 
 
 class LatentActionStage(Stage):
-    """Options: those of `latent_action_loss`, and `action_free_steps`: steps at the start in which the decoder
-    learns what the past alone tells, so that the code is left with what it does not."""
+    """Options: those of `predict_next` and of `latent_action_loss`."""
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        self.model = build_lam(config)
+        self.model = build_lam(config, self.options)
         self.validation = LatentActionMetrics(self.model.num_actions)
 
     @property
@@ -30,20 +31,39 @@ class LatentActionStage(Stage):
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         frames = self.frames(batch)
-        output = self.model(frames, use_actions=self.steps_taken >= self.options["action_free_steps"])
+        output, shown = predict_next(self, self.model, frames, batch["seed"], self.options)
         if not self.training:
             self.validation.update(output, frames, self.background, batch.get("actions"))
-        return latent_action_loss(output, frames, self.background, self.options)
+        return latent_action_loss(output, shown, self.background, self.options)
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.validation.compute().items()})
         self.validation.reset()
 
 
-def build_lam(config: dict) -> LatentActionModel:
-    """The latent action model of a configuration."""
+def build_lam(config: dict, options: dict) -> LatentActionModel:
+    """The latent action model of a configuration; UserError for options of `predict_next` that cannot be."""
+    for name in ("action_free_steps", "move_rows", "move_columns"):
+        if not isinstance(options[name], int) or options[name] < 0:
+            raise UserError(f"{name}={options[name]} of the latent action model must be a whole number, 0 or more")
     model = config["model"]
     return build_part(LatentActionModel, "lam", model["lam"], image_size=model["image_size"])
+
+
+def predict_next(
+    stage: Stage, model: LatentActionModel, frames: Tensor, seeds: Tensor, options: dict
+) -> tuple[LatentActionOutput, Tensor]:
+    """The model's output on frames [B, T, C, H, W] in [0, 1], and the frames that it predicted.
+
+    Options: `action_free_steps`: steps at the start in which the decoder learns what the past alone tells, so that the
+    code is left with what it does not. `move_rows`, `move_columns`: while training, the decoder predicts clips that are
+    moved by up to so many pixels (`move_scene`). The encoder cannot know by how much, so what a code means cannot
+    depend on where on the screen something happens.
+    """
+    shown = frames
+    if stage.training and (options["move_rows"] or options["move_columns"]):
+        shown = move_scene(frames, stage.background, seeds, options["move_rows"], options["move_columns"])
+    return model(frames, stage.steps_taken >= options["action_free_steps"], shown), shown
 
 
 def latent_action_loss(

@@ -48,14 +48,14 @@ def test_facts_about_pong(pong_root):
     data = module(pong_root, image_size=(64, 64))
     info = data.info
     assert (info.num_actions, info.action_meanings) == (3, ["noop", "up", "down"])
-    assert info.object_names == ["ball", "player", "enemy"] and info.image_size == (64, 64) and info.fps == 15
+    assert info.object_names == ["ball", "player", "enemy"] and info.image_size == (64, 64) and info.fps == 10
     assert info.background.shape == (3, 64, 64) and info.background.dtype == np.uint8
     # Nothing but the field: what moves is gone, paddles included where they do not rest.
     assert (info.background[:, :, 10:50] == np.array([144, 72, 17])[:, None, None]).all()
     frames = torch.cat([clip["frames"] for clip in data.val_dataset]).float()
     error = (frames - torch.from_numpy(info.background)).square().mean() / 255**2
     assert -10 * torch.log10(error) > 30  # dB
-    assert module(pong_root, image_size=(64, 64), stride=3).info.fps == 5
+    assert module(pong_root, image_size=(64, 64), stride=3).info.fps == pytest.approx(10 / 3)
 
 
 def test_info_without_actions_and_without_names(tmp_path, write_episodes):
