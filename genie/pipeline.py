@@ -23,7 +23,7 @@ from rich.table import Table
 from callbacks.metrics_file import last_values
 from genie.cli import hydra_main, to_plain
 from genie.errors import UserError
-from genie.recording import has_data, record_missing
+from genie.recording import missing_splits, record_missing
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
 STEPS = ("record", *STAGES, "evaluate")
@@ -66,7 +66,7 @@ class Pipeline:
 
     def _plan_recording(self) -> tuple[Callable[[], None] | None, Callable[[], str]]:
         data = self.config["data"]
-        return None if has_data(data) else lambda: record_missing(data), lambda: data["root"]
+        return (lambda: record_missing(data)) if missing_splits(data) else None, lambda: data["root"]
 
     def _plan_stage(self, stage: str) -> tuple[Callable[[], None] | None, Callable[[], str]]:
         from genie.run_folder import RunFolder

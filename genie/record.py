@@ -1,9 +1,11 @@
 """Records an environment into episode files: `python -m genie.record data=pong`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from data_modules.episode_file import SPLITS
 from genie.cli import hydra_main
 from genie.errors import UserError
 
@@ -27,8 +29,8 @@ def replace_environment(cfg: DictConfig) -> None:
             settings.env.kwargs = {}  # they are the Atari emulator's
 
 
-def record(data: DictConfig, overwrite: bool = False) -> Path:
-    """Writes train.h5, val.h5 and test.h5 as a group `data` says, shows progress, and returns the folder.
+def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SPLITS) -> Path:
+    """Writes train.h5, val.h5 and test.h5 (or some of `splits`) as a group `data` says, and returns the folder.
 
     Raises UserError for files that are there already (unless `overwrite`), and for an unknown environment
     or action or an impossible size, before any file is written.
@@ -36,22 +38,23 @@ def record(data: DictConfig, overwrite: bool = False) -> Path:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     # A second to import: --help and a misspelt key need not wait for it.
-    from data_modules.recorder import SPLITS, build_recorder
+    from data_modules.recorder import build_recorder
 
     if data.recorder is None:
         raise UserError(f"data={data.name} has no recorder settings: choose another data=, for example data=pong")
     settings = OmegaConf.to_container(data.recorder, resolve=True)
     root, image_size, frames = Path(data.root), list(data.image_size), settings["num_frames"]
-    existing = [str(root / f"{split}.h5") for split in SPLITS if (root / f"{split}.h5").exists()]
+    existing = [str(root / f"{split}.h5") for split in splits if (root / f"{split}.h5").exists()]
     if existing and not overwrite:
         raise UserError(f"{', '.join(existing)} exist already: give overwrite=true or another data.root=")
     recorder = build_recorder(settings, image_size)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        for split in SPLITS:
+        for split in splits:
             task = progress.add_task(f"{recorder.environment.id} {split}", total=frames[split])
             recorder.record(root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n))
-    print(f"recorded {sum(frames.values())} frames, {image_size[0]}x{image_size[1]} at {recorder.fps:g} fps, in {root}")
+    count = sum(frames[split] for split in splits)
+    print(f"recorded {count} frames, {image_size[0]}x{image_size[1]} at {recorder.fps:g} fps, in {root}")
     return root
 
 

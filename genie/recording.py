@@ -5,19 +5,25 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from data_modules.recorder import SPLITS
+from data_modules.episode_file import SPLITS
 
 
-def has_data(data: dict[str, Any]) -> bool:
-    """Whether `root` of the group `data` is a file, or a folder with some split in it."""
+def missing_splits(data: dict[str, Any]) -> list[str]:
+    """The splits that a group `data` says how to record and that its `root` does not hold.
+
+    A file, and a folder of data that is not recorded here, lack nothing as long as there is some split.
+    """
     root = Path(data["root"])
-    return root.is_file() or any((root / f"{split}.h5").exists() for split in SPLITS)
+    missing = [split for split in SPLITS if not (root / f"{split}.h5").exists()]
+    recorded_here = data["recorder"] is not None and not root.is_file()
+    return missing if recorded_here or (len(missing) == len(SPLITS) and not root.is_file()) else []
 
 
 def record_missing(data: dict[str, Any]) -> None:
-    """Records the data set of a resolved group `data` where there is none, and says so."""
-    if not has_data(data):
+    """Records the splits of a resolved group `data` that are not there, and says so."""
+    splits = missing_splits(data)
+    if splits:
         from genie.record import record
 
-        print(f"there is no data in {data['root']}: recording it", flush=True)
-        record(OmegaConf.create(data))
+        print(f"there is no {', '.join(splits)} data in {data['root']}: recording it", flush=True)
+        record(OmegaConf.create(data), splits=splits)

@@ -51,13 +51,38 @@ def test_each_step_is_the_command_of_a_user_with_the_same_overrides(pipeline):
 
 def test_what_is_complete_is_skipped(pipeline, tmp_path, capsys):
     (tmp_path / "data" / "pong_64x64").mkdir(parents=True)
-    (tmp_path / "data" / "pong_64x64" / "train.h5").write_bytes(b"")
+    for split in ("train", "val", "test"):
+        (tmp_path / "data" / "pong_64x64" / f"{split}.h5").write_bytes(b"")
     commands, built = pipeline(complete=("tokenizer", "lam"))
     assert [command[0] for command in commands] == ["genie.train", "genie.evaluate"]
     assert "stage=dynamics" in commands[0]
     out = capsys.readouterr().out
     assert "[1/5] record: done before" in out and "[3/5] lam: done before" in out
     assert [row[1] for row in built.results] == ["before", "before", "before", "0.0", "0.0"]
+
+
+def test_an_interrupted_recording_is_completed(pipeline, tmp_path):
+    (tmp_path / "data" / "pong_64x64").mkdir(parents=True)
+    (tmp_path / "data" / "pong_64x64" / "train.h5").write_bytes(b"")
+    assert pipeline("steps=[record]")[0] == [["record", "data/pong_64x64"]]
+
+
+def test_only_missing_splits_are_recorded(tmp_path):
+    from genie.recording import missing_splits, record_missing
+
+    options = ["data=pong", f"data.root={tmp_path}", "data.recorder.num_frames={train: 30, val: 20, test: 20}"]
+    with initialize_config_module("conf", version_base="1.3"):
+        data = to_plain(compose("train", options))["data"]
+    record_missing(data)
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "train.h5").write_bytes(b"mine")
+    (tmp_path / "val.h5").unlink()
+    assert missing_splits(data) == ["val"]
+    record_missing(data)
+    assert (tmp_path / "train.h5").read_bytes() == b"mine"
+    assert (tmp_path / "val.h5").read_bytes() == whole["val.h5"]
+    assert missing_splits(data) == []
+    assert missing_splits(data | {"recorder": None, "root": str(tmp_path / "test.h5")}) == []
 
 
 def test_an_evaluation_is_repeated_when_something_was_trained_after_it(pipeline, tmp_path):

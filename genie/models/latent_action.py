@@ -43,6 +43,10 @@ class LatentActionModel(nn.Module):
         copy_last: the decoder predicts the change of the last frame's logits instead of the next frame's logits, so
             that it starts out as a copy of the last frame and its capacity goes to what moves.
         standardize: see `LatentHead`.
+        antisymmetric: the encoder sees frames t and t+1 alone, and its latent turns its sign when they are swapped, so
+            that no change is 0 and opposite movements are opposite numbers. For data whose actions can be undone; the
+            paper's encoder (False) sees all frames ≤ t+1. It may name a movement by its size or as "as before" or
+            "not as before", of which the past then tells the rest.
         transformer: further options of both `STTransformer`s.
     """
 
@@ -64,15 +68,17 @@ class LatentActionModel(nn.Module):
         revive_after: int = 50,
         copy_last: bool = False,
         standardize: bool = True,
+        antisymmetric: bool = False,
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
         options = dict(transformer or {}, head_dim=head_dim)
-        self.patches, self.copy_last = Patches(tuple(image_size), patch_size, channels), copy_last
+        self.patches = Patches(tuple(image_size), patch_size, channels)
+        self.copy_last, self.antisymmetric = copy_last, antisymmetric
         self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, commitment, revive_after)
         self.encoder_embedding = PixelEmbedding(width, self.patches)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
-        self.to_latent = LatentHead(width, self.quantizer.width, standardize)
+        self.to_latent = LatentHead(width, self.quantizer.width, standardize, bias=not antisymmetric)
         if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
         self.decoder_embedding = PixelEmbedding(width, self.patches)
@@ -95,8 +101,13 @@ class LatentActionModel(nn.Module):
 
     def latents(self, frames: Tensor) -> Tensor:
         """Continuous latent actions [B, T-1, L] of frames [B, T, C, H, W], before the bottleneck."""
-        hidden = self.encoder(self.encoder_embedding(frames))[:, 1:]  # [B, T-1, S, D]
-        return self.to_latent(hidden.mean(dim=2))
+        x = self.encoder_embedding(frames)  # [B, T, S, D]
+        if not self.antisymmetric:
+            return self.to_latent(self.encoder(x)[:, 1:].mean(dim=2))
+        pairs = torch.stack([x[:, :-1], x[:, 1:]], dim=2)  # [B, T-1, 2, S, D]
+        hidden = self.encoder(torch.stack([pairs, pairs.flip(2)]).flatten(0, 2))[:, 1].mean(dim=1)
+        forward, backward = hidden.view(2, *pairs.shape[:2], -1)
+        return self.to_latent(forward - backward)
 
     def predict(self, past: Tensor, latents: Tensor | None) -> Tensor:
         """Logits of the next frames [B, T-1, C, H, W] from frames 0…T-2 and quantised latents [B, T-1, L].

@@ -102,10 +102,10 @@ class LatentHead(nn.Module):
     than the running estimates that evaluation uses can follow.
     """
 
-    def __init__(self, width: int, latent_dim: int, standardize: bool) -> None:
+    def __init__(self, width: int, latent_dim: int, standardize: bool, bias: bool = True) -> None:
         super().__init__()
         self.center = nn.BatchNorm1d(width, affine=False) if standardize else None
-        self.projection = nn.Linear(width, latent_dim, bias=not standardize)
+        self.projection = nn.Linear(width, latent_dim, bias=bias and not standardize)
         self.scale = nn.BatchNorm1d(latent_dim, affine=False) if standardize else None
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from genie.stages.schedules import schedule_factor
 
 
 class Stage(L.LightningModule):
-    """One training stage. A subclass builds `self.model` and defines `compute` and `validate`.
+    """One training stage. A subclass builds `self.model` and defines `compute`.
 
     The resolved configuration travels as plain containers in every checkpoint, and a stage is rebuilt from it alone.
     """
@@ -36,11 +36,8 @@ class Stage(L.LightningModule):
     # -- what a subclass gives ---------------------------------------------------------------------------------
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and metrics of a batch: the one path that training and validation share."""
+        """Loss and metrics of a batch: the one path that training and validation share, with more in the latter."""
         raise NotImplementedError
-
-    def validate(self, batch: dict[str, Tensor]) -> None:
-        """Update and log the metrics that only validation has."""
 
     def parts(self) -> dict[str, nn.Module]:
         """The trained parts by name, for the start-up report."""
@@ -84,7 +81,6 @@ class Stage(L.LightningModule):
         size = len(batch["frames"])
         self.log("val/loss", loss, batch_size=size, sync_dist=True)
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=size, sync_dist=True)
-        self.validate(batch)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.config["optimizer"]

@@ -6,7 +6,7 @@ flows, so the actions stay what makes frames predictable and never what makes to
 
 from torch import Tensor, nn
 
-from genie.stages.dynamics import DynamicsStage, dynamics_loss
+from genie.stages.dynamics import DynamicsStage
 from genie.stages.lam import LatentActionMetrics, build_lam, latent_action_loss, predict_next
 
 
@@ -45,7 +45,7 @@ class CotrainStage(DynamicsStage):
         output, shown = predict_next(self, self.lam, frames, batch["seed"], options)
         lam_loss, lam_metrics = latent_action_loss(output, shown, self.background, options)
         tokens = self.frozen["tokenizer"].encode(frames)
-        loss, metrics = dynamics_loss(self.model, tokens, output.actions, batch["seed"], self.options)
+        loss, metrics = self.dynamics_loss(tokens, output.actions, batch["seed"])
         if not self.training:
             self.validation.update(output, frames, self.background, batch.get("actions"))
         metrics |= {"dynamics_loss": loss.detach(), "lam_loss": lam_loss.detach(), **lam_metrics}

@@ -124,3 +124,21 @@ def test_fsq_and_autocast():
     assert model.num_actions == 3 and out.actions.max() < 3
     assert out.logits.dtype == torch.float32 and out.logits.isfinite().all()
     assert model.latents(frames).dtype == torch.float32
+
+
+def test_antisymmetric_latents_turn_their_sign_with_time_and_see_two_frames_alone():
+    model = latent_action_model(antisymmetric=True, standardize=False)
+    frames = torch.rand(2, FRAMES, 3, 8, 8)
+    latents = model.latents(frames)
+    assert latents.abs().min() > 1e-4
+    torch.testing.assert_close(model.latents(frames.flip(1)).flip(1), -latents)
+    still = frames[:, :1].expand(-1, 3, -1, -1, -1)
+    assert (model.latents(still) == 0).all()
+    for t in range(FRAMES - 1):
+        torch.testing.assert_close(model.latents(frames[:, t : t + 2])[:, 0], latents[:, t])
+
+
+def test_antisymmetric_latents_are_spread_over_the_codes_too():
+    model = latent_action_model(antisymmetric=True, quantizer="fsq", levels=[3], num_actions=3).train()
+    counts = torch.bincount(model(torch.rand(16, FRAMES, 3, 8, 8)).actions.flatten(), minlength=3)
+    assert counts.min() > 0.1 * counts.sum()
