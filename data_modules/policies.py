@@ -4,10 +4,11 @@ A world model learns from what it sees: random play shows every action in every 
 shows rallies. Neither alone does both.
 
 Random play in Pong must turn before it comes to a wall: the paddle has inertia and its control runs on behind
-the wall, so plain random actions press it against a wall most of the time, where they do nothing one could
-see or learn, and a paddle that is half behind a wall looks and moves like nothing else. At ten decisions a
-second the paddle crosses 13 of the 64 rows in one. What the sign of its motion tells of the true action
-(normalised mutual information) was 0.3 at fifteen decisions a second, where it coasts through the next one.
+the wall, where actions do nothing one could see or learn, and a paddle that is half behind a wall looks and
+moves like nothing else. Measured over 4,000 decisions: the paddle is at a wall in 44% of them if random play
+only stops to push, in 24% if it turns 36 screen pixels before. At ten decisions a second the paddle crosses
+13 of the 64 rows in one; the sign of its motion (still: less than a row) then tells of the true action 0.67
+(normalised mutual information), at fifteen a second, where it coasts through the next decision, 0.52.
 """
 
 from collections.abc import Callable

@@ -113,6 +113,19 @@ def test_an_average_of_the_weights_is_saved_and_resumed(configure):
         assert whole[name].keys() == parts[name].keys()
 
 
+def test_a_resumed_run_takes_the_options_of_the_optimizer_that_it_is_given(configure):
+    train(configure("schedule=constant", "schedule.warmup_steps=0"))
+    changed = ["optimizer.lr=0.002", "optimizer.weight_decay=0.3", "optimizer.betas=[0.8,0.7]", "trainer.max_steps=6"]
+    train(configure("schedule=constant", "schedule.warmup_steps=0", *changed, "resume=true"))
+    saved = torch.load(folder_of(configure()).last, weights_only=True)
+    groups = saved["optimizer_states"][0]["param_groups"]
+    assert [(group["lr"], group["weight_decay"], tuple(group["betas"])) for group in groups] == [
+        (0.002, 0.3, (0.8, 0.7)),
+        (0.002, 0.0, (0.8, 0.7)),
+    ]
+    assert saved["lr_schedulers"][0]["base_lrs"] == [0.002, 0.002]
+
+
 def test_compiling_is_done_on_request(configure, monkeypatch):
     compiled = []
     monkeypatch.setattr("genie.stages.base.Stage.compile_blocks", lambda stage: compiled.append(stage))

@@ -89,6 +89,17 @@ class Stage(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, self.learning_rate_factor())
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """The optimiser's options are the configuration's, not those that a resumed checkpoint was written with."""
+        fresh = self.configure_optimizers()["optimizer"]
+        scheduler = self.trainer.lr_scheduler_configs[0].scheduler
+        factor = self.learning_rate_factor()(scheduler.last_epoch)
+        for group, wanted in zip(self.trainer.optimizers[0].param_groups, fresh.param_groups, strict=True):
+            group |= {name: wanted[name] for name in ("betas", "eps", "weight_decay")}
+            group["initial_lr"] = self.config["optimizer"]["lr"]
+            group["lr"] = group["initial_lr"] * factor
+        scheduler.base_lrs = [group["initial_lr"] for group in self.trainer.optimizers[0].param_groups]
+
     def learning_rate_factor(self) -> Callable[[int], float]:
         """The schedule that the configuration describes; UserError where it does not fit the run."""
         # Total steps come from the configuration: asking Lightning's estimate would drop the loader's state.
