@@ -127,7 +127,11 @@ def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
 
 def test_a_world_without_its_latent_action_model_still_shows_its_actions(world_run, tmp_path):
     run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "evaluation"))
-    values, folder = evaluate(composed(f"run={run}", "parts=[lam,rollout,action_grid]"))
+    shutil.move(world_run / "lam", tmp_path / "lam")  # where the dynamics had it from
+    try:
+        values, folder = evaluate(composed(f"run={run}", "parts=[lam,rollout,action_grid]"))
+    finally:
+        shutil.move(tmp_path / "lam", world_run / "lam")
     assert set(values["left_out"]) == {"lam", "rollout"} and (folder / "action_grid.mp4").is_file()
 
 

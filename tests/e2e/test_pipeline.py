@@ -15,7 +15,7 @@ def test_it_ends_well_and_in_a_table(world):
     table = process.stdout[process.stdout.index("minutes") :]
     for word in ("record", *STAGES, "evaluate", "psnr_background"):
         assert word in table
-    assert "there is no data in" in process.stdout
+    assert "there is no train, val, test data in" in process.stdout
     assert process.stderr == ""
 
 
