@@ -14,9 +14,10 @@ def missing_splits(data: dict[str, Any]) -> list[str]:
     A file, and a folder of data that is not recorded here, lack nothing as long as there is some split.
     """
     root = Path(data["root"])
+    if root.is_file():
+        return []
     missing = [split for split in SPLITS if not (root / f"{split}.h5").exists()]
-    recorded_here = data["recorder"] is not None and not root.is_file()
-    return missing if recorded_here or (len(missing) == len(SPLITS) and not root.is_file()) else []
+    return missing if data["recorder"] is not None or len(missing) == len(SPLITS) else []
 
 
 def record_missing(data: dict[str, Any]) -> None:
