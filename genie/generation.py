@@ -3,7 +3,6 @@
 import itertools
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from genie.errors import UserError
 from genie.inference import choose_device, inference
 from genie.media import enlarge, scale_to, to_bytes, write_frames, write_mp4
 from genie.prompts import data_prompt, read_prompt
-from genie.world.sampler import MaskGITSampler
+from genie.sampling import with_overrides
+from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
 
 VIDEO_HEIGHT = 256  # pixels that a video has at least, unless `scale` says otherwise
@@ -50,17 +50,6 @@ def generate(config: dict[str, Any]) -> Path:
         raise UserError(f"cannot write output={output} ({error.strerror or error})") from error
 
 
-def with_overrides(sampler: MaskGITSampler, config: dict[str, Any]) -> MaskGITSampler:
-    """The sampler with those of `steps`, `temperature` and `order` that `config` gives (not None)."""
-    require_whole(config, "steps")
-    require_number(config, "temperature")
-    given = {name: config[name] for name in ("steps", "temperature", "order") if config[name] is not None}
-    try:
-        return replace(sampler, **given)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
 def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> list[int]:
     """`count` actions: a whole number, or a list repeated until there are enough of them, or "random" ones.
 
@@ -90,7 +79,7 @@ def _check(config: dict[str, Any]) -> None:
     require_whole(config, "num_frames", "prompt_frames", "scale")
     require_whole(config, "prompt_clip", "seed", least=0)
     require_number(config, "fps", above=0, most=1000)
-    with_overrides(MaskGITSampler(), config)
+    with_overrides(Sampler(), config)
 
 
 def _output(config: dict[str, Any]) -> Path:
@@ -122,11 +111,10 @@ def _rollout(
 ) -> Iterator[Tensor]:
     """One frame [3, H, W] in [0, 1] for each action, with progress on a terminal."""
     device = world.device
-    generator = torch.Generator(device).manual_seed(seed)
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with inference(device):
         known = None if prompt_actions is None else prompt_actions[None].to(device)
-        state = world.reset(prompt[None].to(device), known)
+        state = world.reset(prompt[None].to(device), known, seed)
         for action in track(actions, "generating", console=console, transient=True):
-            state, step = world.step(state, torch.tensor([action], device=device), generator)
+            state, step = world.step(state, torch.tensor([action], device=device))
             yield step.frame[0]

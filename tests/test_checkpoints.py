@@ -31,7 +31,7 @@ def outputs(stage, batch):
     if stage.options["name"] == "lam":
         return stage.model(frames).logits
     tokens = torch.arange(2 * 4 * 16).view(2, 4, 16) % 64
-    logits = stage.model.frame_logits(tokens, batch["actions"][:, :-1])
+    logits = stage.model.logits(stage.model.hidden(tokens, batch["actions"][:, :-1]))
     return logits if stage.options["name"] == "dynamics" else (logits, stage.lam(frames).logits)
 
 

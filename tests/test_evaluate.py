@@ -64,7 +64,9 @@ def test_everything_is_written_and_the_file_holds_what_is_returned(report):
     assert json.loads((folder / "evaluation.json").read_text()) == values
     assert values["clips"] == 5 and values["frames"] == 5 * 7 and values["split"] == "test"
     assert values["checkpoints"] == {"tokenizer": 5, "lam": 5, "dynamics": 5}
-    assert values["sampler"] == {"steps": 2, "temperature": 1.0, "order": "confidence"}
+    assert values["sampler"] == {
+        "steps": 2, "temperature": 1.0, "order": "confidence", "entropy_bound": None,
+    }  # fmt: skip
     assert values["left_out"] == {}
     assert set(values["objects"]) == {"ball", "player", "enemy"}
     assert len(values["rollout"]["psnr_by_horizon"]) == 4
@@ -191,7 +193,7 @@ class Simulator:
 
     tokenizer.parameters = lambda: iter([torch.zeros(1)])
 
-    def rollout(self, frames, actions, generator, prompt_actions):
+    def rollout(self, frames, actions, seed, prompt_actions):
         assert prompt_actions.shape[1] == frames.shape[1] - 1
         known = torch.cat([prompt_actions, actions], dim=1)
         first = prompt_actions.shape[1] - self.delay

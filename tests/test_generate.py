@@ -42,9 +42,9 @@ def steps(monkeypatch):
     """Records (action, sampler) of every step of any world."""
     taken, original = [], WorldModel.step
 
-    def step(self, state, actions, generator=None):
+    def step(self, state, actions):
         taken.append((actions.tolist(), self.sampler))
-        return original(self, state, actions, generator)
+        return original(self, state, actions)
 
     monkeypatch.setattr(WorldModel, "step", step)
     return taken
@@ -150,9 +150,9 @@ def test_a_world_on_true_actions_gets_those_of_the_prompt(configure, world_run, 
         world.config = {**world.config, "stage": {**world.config["stage"], "actions": "environment"}}
         return world
 
-    def reset(self, frames, actions=None):
+    def reset(self, frames, actions=None, seed=0):
         given.append(actions)
-        return original_reset(self, frames, actions)
+        return original_reset(self, frames, actions, seed)
 
     monkeypatch.setattr(WorldModel, "load", staticmethod(load))
     monkeypatch.setattr(WorldModel, "reset", reset)

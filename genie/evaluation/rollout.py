@@ -52,16 +52,20 @@ def true_actions(subject: Subject, clips: Clips) -> Tensor:
     return infer_actions(Trained(world.lam, world.window), clips.floats())
 
 
-def generate(world: WorldModel, frames: Tensor, actions: Tensor, prompt: int, count: int, seed: int) -> Tensor:
+def clip_seeds(seed: int, clips: range, *more: int) -> Tensor:
+    """A seed for each of the clips of these numbers, int64: what a clip draws does not depend on its batch."""
+    return torch.tensor([mix(seed, clip, *more) for clip in clips])
+
+
+def generate(world: WorldModel, frames: Tensor, actions: Tensor, prompt: int, count: int, seed: int | Tensor) -> Tensor:
     """`count` frames [B, count, C, H, W] in [0, 1] after the first `prompt` ones, on the CPU.
 
     frames [B, T, C, H, W] in [0, 1]; actions int64 [B, ≥ prompt - 1 + count], of which the first prompt - 1 lie
-    between the frames of the prompt. The same seed draws the same noise, whatever the actions.
+    between the frames of the prompt. The same seed (one, or int64 [B]) draws the same noise, whatever the actions.
     """
-    generator = torch.Generator(world.device).manual_seed(seed)
     coming = actions[:, prompt - 1 : prompt - 1 + count]
     given = frames[:, :prompt].to(world.device)
-    return world.rollout(given, coming, generator, prompt_actions=actions[:, : prompt - 1]).cpu()
+    return world.rollout(given, coming, seed, prompt_actions=actions[:, : prompt - 1]).cpu()
 
 
 def evaluate_rollout(subject: Subject, clips: Clips, settings: RolloutSettings, folder: Path) -> dict[str, dict]:
@@ -82,17 +86,18 @@ def evaluate_rollout(subject: Subject, clips: Clips, settings: RolloutSettings, 
         for _ in range(settings.num_seeds)
     ]
     made, world = [], subject.world
-    for number, batch in enumerate(clips.batches()):
+    for first, batch in zip(range(0, len(clips), clips.batch_size), clips.batches(), strict=True):
+        numbers = range(first, first + len(batch))
         frames, actions = batch.floats(), true_actions(subject, batch)
         target = frames[:, prompt:]
-        generated = generate(world, frames, actions, prompt, horizon, mix(settings.seed, number, 0))
+        generated = generate(world, frames, actions, prompt, horizon, clip_seeds(settings.seed, numbers, 0))
         made.append((generated * 255).round().byte())
         curves["psnr"].update(generated, target)
         curves["psnr_copy_last"].update(frames[:, prompt - 1 : prompt], target)
         curves["psnr_background"].update(clips.background.expand_as(target), target)
         rebuilt, _ = reconstruct(world.tokenizer, frames, world.window)
         curves["psnr_reconstruction"].update(rebuilt[:, prompt:], target)
-        _update_deltas(deltas, world, frames, actions, generated, settings, number)
+        _update_deltas(deltas, world, frames, actions, generated, settings, numbers)
     values = {name: curve.compute().tolist() for name, curve in curves.items()}
     plot_horizon(values, folder / "rollout_psnr.png")
     _video(clips, torch.cat(made), settings, folder)
@@ -101,20 +106,24 @@ def evaluate_rollout(subject: Subject, clips: Clips, settings: RolloutSettings, 
 
 def _update_deltas(
     deltas: list[dict], world: WorldModel, frames: Tensor, actions: Tensor, generated: Tensor,
-    settings: RolloutSettings, batch: int,
+    settings: RolloutSettings, clips: range,
 ) -> None:  # fmt: skip
     """Each seed draws its own random actions and its own sampling noise, the same for both videos."""
     prompt = settings.prompt_frames
     for number, metrics in enumerate(deltas):
         count = max(settings.times, default=0)
-        seed = mix(settings.seed, batch, number)
-        generator = torch.Generator().manual_seed(mix(seed, RANDOM_STREAM))
-        drawn = torch.randint(world.num_actions, (len(frames), count), generator=generator).to(actions.device)
+        seeds = clip_seeds(settings.seed, clips, number)
+        drawn = torch.stack([_random_actions(world, count, seed) for seed in seeds.tolist()]).to(actions.device)
         random_actions = torch.cat([actions[:, : prompt - 1], drawn], dim=1)
-        inferred = generated if number == 0 else generate(world, frames, actions, prompt, count, seed)
-        random = generate(world, frames, random_actions, prompt, count, seed)
+        inferred = generated if number == 0 else generate(world, frames, actions, prompt, count, seeds)
+        random = generate(world, frames, random_actions, prompt, count, seeds)
         for metric in metrics.values():
             metric.update(frames[:, prompt:], inferred, random)
+
+
+def _random_actions(world: WorldModel, count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(mix(seed, RANDOM_STREAM))
+    return torch.randint(world.num_actions, (count,), generator=generator)
 
 
 def _summary(values: dict[str, list[float]]) -> dict:

@@ -16,9 +16,9 @@ from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.subject import LeftOut, Subject
 from genie.files import replacing
-from genie.generation import with_overrides
 from genie.inference import choose_device, inference
-from genie.world.sampler import MaskGITSampler
+from genie.sampling import with_overrides
+from genie.world.sampler import Sampler
 
 PARTS = ("tokenizer", "objects", "lam", "rollout", "action_grid")
 
@@ -87,7 +87,7 @@ def check(config: dict[str, Any]) -> None:
     require_whole(config["delta_psnr"], "seeds", prefix="delta_psnr.")
     require_whole(config["grid"], "frames", "prompts", prefix="grid.")
     require_number(config, "fps", above=0, most=1000)
-    with_overrides(MaskGITSampler(), config)
+    with_overrides(Sampler(), config)
     if config["split"] not in ("val", "test"):
         raise UserError(f"split={config['split']}: choose val or test, which no stage was trained on")
     for part in config["parts"]:

@@ -9,8 +9,8 @@ import torch
 
 from genie.checkpoints import load_stage, read_checkpoint
 from genie.errors import UserError
-from genie.generation import with_overrides
 from genie.models import LatentActionModel, VideoTokenizer
+from genie.sampling import with_overrides
 from genie.stages import STAGES, Stage
 from genie.world.world_model import WorldModel
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from genie.models.cache import Layer, Span
 from genie.models.precision import full_precision
 
 
@@ -32,31 +33,43 @@ def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
     return width // num_heads
 
 
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary position embedding of `x` [..., P, E] at `positions` [P] (frame indices; only differences matter)."""
-    half = x.shape[-1] // 2
+def rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [..., P, E/2] of the angles by which rotary positions turn heads of `size` E at `positions`
+    [..., P] (frame indices; only differences matter)."""
+    half = size // 2
     # Clips have tens of frames, not thousands of words: base 1000 keeps the slowest pair from standing still.
-    frequencies = 1000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = positions.to(torch.float32)[:, None] * frequencies  # [P, E/2]
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    left, right = x[..., :half], x[..., half:]
+    frequencies = 1000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
+    angles = positions.to(torch.float32)[..., None] * frequencies
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position embedding of `x` [..., P, E] by a `rotation`."""
+    cos, sin = (part.to(x.dtype) for part in turn)
+    left, right = x.chunk(2, dim=-1)
     return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, mask: Tensor | None = None) -> Tensor:
     """`softmax(q kᵀ / √E) v` for [..., N, P, E] tensors, in the precision that is fast on the device at hand.
+
+    `mask` (bool, of as many axes, true where a query sees a key) has one row, or one for each of the first axis.
 
     On CPU the bf16 kernel's backward pass takes several times as long as fp32's for the short sequences of a
     clip, so the product is taken in fp32 there, whatever autocast says; on accelerators it runs as given.
     """
     shape, dtype = query.shape, query.dtype
     # The fused kernels take four axes; for more PyTorch falls back on one that writes out and keeps all weights.
+    if mask is not None:
+        mask = mask.expand(-1, *shape[1:-3], -1, -1, -1) if len(mask) > 1 else mask
+        mask = mask.reshape(-1, *mask.shape[-3:])
     query, key, value = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
+    options = {"attn_mask": mask, "is_causal": causal}
     if query.device.type == "cpu" and dtype != torch.float32:
         with full_precision(query):
-            out = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), is_causal=causal)
+            out = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), **options)
     else:
-        out = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        out = F.scaled_dot_product_attention(query, key, value, **options)
     return out.to(dtype).view(shape)
 
 
@@ -85,7 +98,7 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         size = head_size(width, num_heads, head_dim)
-        self.num_heads, self.causal, self.rotary = num_heads, causal, rotary
+        self.num_heads, self.size, self.causal, self.rotary = num_heads, size, causal, rotary
         self.qkv = nn.Linear(width, 3 * num_heads * size, bias=bias)
         self.out = nn.Linear(num_heads * size, width, bias=bias)
         self.query_norm = nn.RMSNorm(size, eps=1e-6) if qk_norm else nn.Identity()
@@ -97,20 +110,33 @@ class SelfAttention(nn.Module):
         # in fp32, for which the norm has a fused kernel whatever its weights are
         return self.query_norm(query.float()).to(value.dtype), self.key_norm(key.float()).to(value.dtype), value
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, layer: Layer | None = None) -> Tensor:
+        """`layer`: x are new frames [R, S, t, D] of a cache, and attend to those before them too."""
         query, key, value = self.project(x)
         if self.rotary:
-            positions = torch.arange(x.shape[-2], device=x.device)
-            query, key = rotate(query, positions), rotate(key, positions)
-        out = attend(query, key, value, self.causal)
+            turn = self._rotation(x) if layer is None else self._rotation_in(layer.span)
+            query, key = rotate(query, turn), rotate(key, turn)
+        if layer is None:
+            out = attend(query, key, value, self.causal)
+        else:
+            key, value = layer.span.update(layer.block, key, value)
+            out = attend(query.to(key.dtype), key, value, layer.span.causal, layer.span.mask).to(query.dtype)
         return self.out(rearrange(out, "... n p e -> ... p (n e)"))
+
+    def _rotation(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return rotation(torch.arange(x.shape[-2], device=x.device), self.size)
+
+    def _rotation_in(self, span: Span) -> tuple[Tensor, Tensor]:
+        if self.size not in span.turns:  # the same in all blocks and passes
+            span.turns[self.size] = tuple(part[:, None, None] for part in rotation(span.slots, self.size))
+        return span.turns[self.size]  # [R or 1, 1, 1, t, E/2]
 
     def attention_map(self, x: Tensor) -> Tensor:
         """The attention weights [..., N, P, P] for pictures: written out in full, so never used in training."""
         query, key, _ = self.project(x)
         if self.rotary:
-            positions = torch.arange(x.shape[-2], device=x.device)
-            query, key = rotate(query, positions), rotate(key, positions)
+            turn = self._rotation(x)
+            query, key = rotate(query, turn), rotate(key, turn)
         scores = query.float() @ key.float().transpose(-1, -2) / query.shape[-1] ** 0.5
         if self.causal:
             hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)

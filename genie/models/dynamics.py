@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genie.models.cache import Span
 from genie.models.st_transformer import STTransformer
 
 CONDITIONINGS = ("additive", "prepend", "film")
@@ -61,13 +62,24 @@ class DynamicsModel(nn.Module):
 
     def hidden(self, tokens: Tensor, actions: Tensor) -> Tensor:
         """tokens int64 [B, T, S] (with mask tokens), actions int64 [B, T-1] → [B, T, S, D]."""
-        x = self.token_embedding(tokens)
         condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]: action t at frame t+1
+        return self._run(tokens, condition)
+
+    def extend(self, tokens: Tensor, incoming: Tensor, span: Span) -> Tensor:
+        """`hidden` of new frames behind those of a cache: tokens int64 [R, t, S] → [R, t, S, D].
+
+        `incoming` int64 [R, t] are the actions that lead to these frames; that of a window's first frame is not read.
+        """
+        known = (span.slots > 0)[..., None]  # [R or 1, t, 1]
+        return self._run(tokens, self.action_embedding(incoming) * known, span)
+
+    def _run(self, tokens: Tensor, condition: Tensor, span: Span | None = None) -> Tensor:
+        x = self.token_embedding(tokens)
         if self.conditioning == "film":
-            return self.transformer(x, condition)
+            return self.transformer(x, condition, span)
         if self.conditioning == "prepend":
-            return self.transformer(torch.cat([condition[:, :, None], x], dim=2))[:, :, 1:]
-        return self.transformer(x + condition[:, :, None])
+            return self.transformer(torch.cat([condition[:, :, None], x], dim=2), span=span)[:, :, 1:]
+        return self.transformer(x + condition[:, :, None], span=span)
 
     def forward(self, tokens: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
         """Logits fp32 [M, K] at the positions of `mask` (bool [B, T, S]), which are hidden from the model.
@@ -76,8 +88,8 @@ class DynamicsModel(nn.Module):
         actions < t. Only masked positions go through the output layer.
         """
         hidden = self.hidden(tokens.masked_fill(mask, self.mask_token), actions)
-        return self.to_logits(hidden[mask]).float()
+        return self.logits(hidden[mask])
 
-    def frame_logits(self, tokens: Tensor, actions: Tensor) -> Tensor:
-        """Logits fp32 [B, S, K] of the last frame of tokens [B, T, S] in [0, K], K where not known yet."""
-        return self.to_logits(self.hidden(tokens, actions)[:, -1]).float()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """fp32 [..., K] of hidden states [..., D]."""
+        return self.to_logits(hidden).float()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from genie.models.attention import SelfAttention
+from genie.models.cache import Layer, Span
 
 
 class FeedForward(nn.Sequential):
@@ -70,11 +71,13 @@ class STBlock(nn.Module):
     def _modulate(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
         return x if self.modulations is None else self.modulations[index](x, condition)
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """x [B, T, S, D], condition [B, T, D] → [B, T, S, D]. Frame t of the result depends on frames ≤ t."""
+    def forward(self, x: Tensor, condition: Tensor | None = None, layer: Layer | None = None) -> Tensor:
+        """x [B, T, S, D], condition [B, T, D] → [B, T, S, D]. Frame t of the result depends on frames ≤ t.
+
+        `layer`: x are new frames of a cache."""
         x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition)))
         in_time = rearrange(self._modulate(1, self.temporal_norm(x), condition), "b t s d -> b s t d")
-        x = x + self.dropout(rearrange(self.temporal(in_time), "b s t d -> b t s d"))
+        x = x + self.dropout(rearrange(self.temporal(in_time, layer), "b s t d -> b t s d"))
         return x + self.dropout(self.feed_forward(self._modulate(2, self.feed_forward_norm(x), condition)))
 
 
@@ -126,24 +129,30 @@ class STTransformer(nn.Module):
         )  # fmt: skip
         self.norm = nn.LayerNorm(width)
 
-    def add_positions(self, x: Tensor) -> Tensor:
+    def add_positions(self, x: Tensor, span: Span | None = None) -> Tensor:
         """x [B, T, S, D] plus the learned positions."""
         x = x + self.spatial_positions
         if self.temporal_positions is not None:
-            if x.shape[1] > len(self.temporal_positions):
+            end = x.shape[1] if span is None else span.end
+            if end > len(self.temporal_positions):
                 raise ValueError(
-                    f"a clip of {x.shape[1]} frames is longer than the learned table of "
+                    f"a clip of {end} frames is longer than the learned table of "
                     f"{len(self.temporal_positions)}; use temporal_positions=rotary or a larger max_frames"
                 )
-            x = x + self.temporal_positions[: x.shape[1], None]
+            table = self.temporal_positions[:end] if span is None else self.temporal_positions[span.slots]
+            x = x + table[..., None, :]
         return x
 
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        """x [B, T, S, D], condition [B, T, D] or None → [B, T, S, D]."""
-        x = self.add_positions(x)
-        for block in self.blocks:
+    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
+        """x [B, T, S, D], condition [B, T, D] or None → [B, T, S, D].
+
+        `span`: x are the frames of that span of a cache [R, t, S, D], and see those before them there.
+        """
+        x = self.add_positions(x, span)
+        for number, block in enumerate(self.blocks):
+            layer = None if span is None else span.layer(number)
             if self.activation_checkpointing and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, condition, use_reentrant=False)
+                x = checkpoint(block, x, condition, layer, use_reentrant=False)
             else:
-                x = block(x, condition)
+                x = block(x, condition, layer)
         return self.norm(x)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from genie.models.cache import Span
 from genie.models.patches import Patches, PixelEmbedding, PixelHead
 from genie.models.quantizers import LatentHead, build_quantizer
 from genie.models.st_transformer import STTransformer
@@ -100,11 +101,11 @@ class VideoTokenizer(nn.Module):
         self.patch_embedding.start_from(frame)
         self.to_pixels.start_from(frame)
 
-    def _latents(self, frames: Tensor) -> Tensor:
-        return self.to_latent(self.encoder(self.patch_embedding(frames)))
+    def _latents(self, frames: Tensor, span: Span | None = None) -> Tensor:
+        return self.to_latent(self.encoder(self.patch_embedding(frames), span=span))
 
-    def _logits(self, latents: Tensor) -> Tensor:
-        return self.to_pixels(self.decoder(self.from_latent(latents)))
+    def _logits(self, latents: Tensor, span: Span | None = None) -> Tensor:
+        return self.to_pixels(self.decoder(self.from_latent(latents), span=span))
 
     def forward(self, frames: Tensor) -> TokenizerOutput:
         """frames [B, T, C, H, W] in [0, 1] → reconstruction, tokens and the quantiser's loss."""
@@ -112,11 +113,11 @@ class VideoTokenizer(nn.Module):
         return TokenizerOutput(self._logits(quantized.latents), quantized.codes, quantized.loss)
 
     @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """frames [B, T, C, H, W] in [0, 1] → tokens int64 [B, T, S]."""
-        return self.quantizer(self._latents(frames)).codes
+    def encode(self, frames: Tensor, span: Span | None = None) -> Tensor:
+        """frames [B, T, C, H, W] in [0, 1] → tokens int64 [B, T, S]; with a `span` of new frames behind a cache's."""
+        return self.quantizer(self._latents(frames, span)).codes
 
     @torch.no_grad()
-    def decode(self, tokens: Tensor) -> Tensor:
-        """tokens int64 [B, T, S] in [0, K) → frames [B, T, C, H, W] in [0, 1]."""
-        return self._logits(self.quantizer.lookup(tokens)).sigmoid()
+    def decode(self, tokens: Tensor, span: Span | None = None) -> Tensor:
+        """tokens int64 [B, T, S] in [0, K) → frames [B, T, C, H, W] in [0, 1]; `span` as in `encode`."""
+        return self._logits(self.quantizer.lookup(tokens), span).sigmoid()

@@ -1,8 +1,9 @@
-"""MaskGIT sampling of one frame's tokens: all at once, the surest kept, the rest asked again.
+"""Sampling one frame's tokens: all are guessed at once, the surest kept, the rest asked again.
 
-Sources: MaskGIT (arXiv 2202.04200) §3.2; Genie (arXiv 2402.15391) §2.1: 25 steps, temperature 2.
+Sources: MaskGIT (arXiv 2202.04200) §3.2; Genie (arXiv 2402.15391) §2.1: 25 steps, temperature 2. Keeping all tokens
+below a bound of entropy: EB-Sampler (arXiv 2505.24857), here with the bound on each token instead of on their sum.
 
-Dimension letters: `B` batch, `S` tokens of one frame, `K` codes.
+Dimension letters: `B` batch, `S` tokens of one frame, `U` tokens that are asked for in a pass, `K` codes.
 """
 
 import itertools
@@ -13,24 +14,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genie.world.noise import FrameNoise
+
 ORDERS = ("confidence", "random")
+SURE = 1e6  # added to the score of what stays in any case
+
+# tokens int64 [B, S] with mask tokens, positions int64 [B, U] (None: all in order) → logits float [B, U, K] there
+Predict = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
-class MaskGITSampler:
+class Sampler:
     """How a frame's tokens are drawn.
 
     Attributes:
-        steps: forward passes for one frame; after pass i of n, ⌊S · cos(π/2 · i/n)⌋ tokens are still unknown. A
-            pass after which no fewer would be is left out: `passes` has those that are made.
+        steps: passes of the model for one frame; after pass i of n at most ⌊S · cos(π/2 · i/n)⌋ tokens are still
+            unknown. A pass after which no fewer would be is left out: `passes` has those that are made.
         temperature: the logits are divided by it before drawing; 0 takes the likeliest token.
         order: which of the drawn tokens stay: those whose own probability is highest ("confidence", read from the
             undivided logits, so that temperature and order are separate choices), or "random" ones.
+        entropy_bound: nats. Every token whose distribution (of the undivided logits) has no more entropy stays in
+            the same pass, however many they are, and the surest one where none fits: a quiet frame takes few passes
+            (adaptive sampling), and no more than `steps`. None: the schedule alone decides (MaskGIT).
     """
 
     steps: int = 25
     temperature: float = 2.0
     order: str = "confidence"
+    entropy_bound: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -39,47 +50,69 @@ class MaskGITSampler:
             raise ValueError(f"temperature={self.temperature} must not be negative")
         if self.order not in ORDERS:
             raise ValueError(f"order={self.order!r}: choose one of {', '.join(ORDERS)}")
+        if self.entropy_bound is not None and self.entropy_bound < 0:
+            raise ValueError(f"entropy_bound={self.entropy_bound} must not be negative (nats; null: no bound)")
 
     def passes(self, num_tokens: int) -> list[int]:
-        """How many of a frame's S tokens are known after each pass: increasing, ending with S."""
+        """How many of a frame's S tokens are known after each pass, at least: increasing, ending with S."""
         counts = [math.floor(num_tokens * math.cos(math.pi / 2 * i / self.steps)) for i in range(1, self.steps)]
         known = [0, *(num_tokens - count for count in counts), num_tokens]
         return [count for before, count in itertools.pairwise(known) if count > before]
 
     @torch.no_grad()
-    def sample(
-        self,
-        logits_of: Callable[[Tensor], Tensor],
-        batch_size: int,
-        num_tokens: int,
-        mask_token: int,
-        device: torch.device,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """tokens int64 [B, S], from `logits_of(tokens [B, S] with mask tokens) -> logits [B, S, K]`.
+    def sample(self, predict: Predict, noise: FrameNoise, num_tokens: int, mask_token: int) -> tuple[Tensor, Tensor]:
+        """tokens int64 [B, S], and the passes int64 [B] that each row took.
 
-        A token once kept never changes. All randomness comes from `generator` (on `device`).
+        A token once kept never changes. Without a bound of entropy nothing waits for the device; with one, each pass
+        waits for the number of tokens that are left.
         """
-        tokens = torch.full((batch_size, num_tokens), mask_token, dtype=torch.int64, device=device)
-        for known in self.passes(num_tokens):
-            unknown = tokens == mask_token
-            logits = logits_of(tokens).float()
-            drawn = self._draw(logits, generator)
-            # what is known already ranks first, so the first `known` are it and the surest of the new
-            score = self._score(logits, drawn, generator).masked_fill(~unknown, float("inf"))
-            keep = torch.zeros_like(unknown).scatter(1, score.topk(known, dim=1).indices, True)
-            tokens = torch.where(unknown & keep, drawn, tokens)
-        return tokens
+        batch, device = len(noise.seeds), noise.seeds.device
+        tokens = torch.full((batch, num_tokens), mask_token, dtype=torch.int64, device=device)
+        passes = torch.zeros(batch, dtype=torch.int64, device=device)
+        left = torch.full((batch, 1), num_tokens, device=device)  # unknown tokens of each row, …
+        asked = torch.arange(num_tokens, device=device).expand(batch, -1)  # … which are the last ones of [B, U]
+        for number, known in enumerate(self.passes(num_tokens)):
+            logits = predict(tokens, asked if number else None).float()  # [B, U, K]
+            log_probabilities = logits.log_softmax(-1)
+            drawn = self._draw(logits, log_probabilities, noise, number, asked, num_tokens)
+            score = self._score(log_probabilities, drawn, noise, number, asked, num_tokens)
+            first = asked.shape[1] - left  # rows that are ahead of others ask again for some that they know
+            place = torch.arange(asked.shape[1], device=device)
+            score = score.masked_fill(place < first, float("inf"))
+            count = (left - (num_tokens - known)).clamp_min(0)  # how many have to stay
+            if self.entropy_bound is not None:
+                entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
+                fits = (entropy <= self.entropy_bound) & (place >= first)
+                score = torch.where(fits, score + SURE, score)
+                count = torch.maximum(count, fits.sum(1, keepdim=True).clamp_min(1)).minimum(left)
+            order = score.argsort(dim=1, descending=True)  # known already, then those that stay, then the others
+            asked, drawn = asked.gather(1, order), drawn.gather(1, order)
+            stays = (place >= first) & (place < first + count)
+            tokens = tokens.scatter(1, asked, torch.where(stays, drawn, tokens.gather(1, asked)))
+            passes += (left > 0)[:, 0]
+            left = left - count
+            most = num_tokens - known if self.entropy_bound is None else int(left.max())
+            if most == 0:
+                break
+            asked = asked[:, -most:]
+        return tokens, passes
 
-    def _draw(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _draw(
+        self, logits: Tensor, log_probabilities: Tensor, noise: FrameNoise, number: int, asked: Tensor, count: int
+    ) -> Tensor:
+        """One token int64 [B, U] for each position, by the inverse of the cumulative distribution."""
         if self.temperature == 0:
             return logits.argmax(-1)
-        # the Gumbel trick: the arg max of logits plus Gumbel noise is a draw from their softmax
-        uniform = torch.rand(logits.shape, generator=generator, device=logits.device)
-        noise = -torch.log((-torch.log(uniform.clamp_min(1e-20))).clamp_min(1e-20))
-        return (logits / self.temperature + noise).argmax(-1)
+        at_one = self.temperature == 1
+        shares = log_probabilities.exp() if at_one else (logits / self.temperature).softmax(-1)
+        below = shares.cumsum(-1)
+        uniform = noise.uniform(number, count).gather(1, asked)[..., None]
+        drawn = torch.searchsorted(below, uniform * below[..., -1:], right=True)[..., 0]
+        return drawn.clamp_max(logits.shape[-1] - 1)  # where rounding made the product the sum itself
 
-    def _score(self, logits: Tensor, drawn: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _score(
+        self, log_probabilities: Tensor, drawn: Tensor, noise: FrameNoise, number: int, asked: Tensor, count: int
+    ) -> Tensor:
         if self.order == "random":
-            return torch.rand(drawn.shape, generator=generator, device=logits.device)
-        return logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+            return noise.uniform(number, count, "order").gather(1, asked)
+        return log_probabilities.gather(-1, drawn[..., None])[..., 0]

@@ -4,23 +4,23 @@ import torch.nn.functional as F
 from einops import rearrange
 
 from genie.models import attention
-from genie.models.attention import SelfAttention, head_size, rotate
+from genie.models.attention import SelfAttention, head_size, rotate, rotation
 
 
 def test_rotary_positions_are_relative():
     query, key = torch.randn(2, 3, 6, 8).unbind(0)
     at = torch.arange(6)
-    scores = rotate(query, at) @ rotate(key, at).mT
-    shifted = rotate(query, at + 37) @ rotate(key, at + 37).mT
+    scores = rotate(query, rotation(at, query.shape[-1])) @ rotate(key, rotation(at, key.shape[-1])).mT
+    shifted = rotate(query, rotation(at + 37, query.shape[-1])) @ rotate(key, rotation(at + 37, key.shape[-1])).mT
     torch.testing.assert_close(scores, shifted, atol=1e-4, rtol=1e-4)
-    stretched = rotate(query, at * 2) @ rotate(key, at * 2).mT
+    stretched = rotate(query, rotation(at * 2, query.shape[-1])) @ rotate(key, rotation(at * 2, key.shape[-1])).mT
     assert (scores - stretched).abs().max() > 0.1  # distances do count
-    torch.testing.assert_close(rotate(query, at).norm(dim=-1), query.norm(dim=-1))  # and nothing is scaled
+    torch.testing.assert_close(rotate(query, rotation(at, query.shape[-1])).norm(dim=-1), query.norm(dim=-1))  # and nothing is scaled
 
 
 def test_every_pair_turns_at_its_own_speed():
     x = torch.ones(1, 50, 8)
-    turned = rotate(x, torch.arange(50))
+    turned = rotate(x, rotation(torch.arange(50), x.shape[-1]))
     angles = torch.atan2(turned[0, 1, 4:] - 0, turned[0, 1, :4]) - torch.pi / 4
     assert len(set(angles.mul(1e4).round().tolist())) == 4
     # no two of 50 frames look alike to the attention

@@ -79,15 +79,16 @@ def test_logits_of_the_last_frame(conditioning):
     mask = torch.zeros(tokens.shape, dtype=torch.bool)
     mask[:, -1] = True
     expected = model(tokens, actions, mask).view(2, 6, CODES)
-    torch.testing.assert_close(model.frame_logits(tokens.masked_fill(mask, model.mask_token), actions), expected)
+    hidden = model.hidden(tokens.masked_fill(mask, model.mask_token), actions)
+    torch.testing.assert_close(model.logits(hidden[:, -1]), expected)
     with torch.autocast("cpu", torch.bfloat16):
-        assert model.frame_logits(tokens, actions).dtype == torch.float32
+        assert model.logits(model.hidden(tokens, actions)).dtype == torch.float32
 
 
 def test_one_frame_and_no_action():
     model = dynamics("film")
-    out = model.frame_logits(torch.randint(CODES, (2, 1, 6)), torch.zeros(2, 0, dtype=torch.int64))
-    assert out.shape == (2, 6, CODES)
+    out = model.logits(model.hidden(torch.randint(CODES, (2, 1, 6)), torch.zeros(2, 0, dtype=torch.int64)))
+    assert out.shape == (2, 1, 6, CODES) and out.isfinite().all()
 
 
 def test_unknown_conditioning():

@@ -3,29 +3,34 @@ import math
 import pytest
 import torch
 
-from genie.world.sampler import MaskGITSampler
+from genie.world.noise import FrameNoise
+from genie.world.sampler import Sampler
 
 MASK = 8  # K: codes 0 … 7
-CPU = torch.device("cpu")
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+def noise(batch=1, seed=0, age=0):
+    return FrameNoise(seed * 1000 + torch.arange(batch), torch.full((batch,), age))
 
 
 class Spy:
-    """Fixed logits [S, K], and what was asked about them."""
+    """Fixed logits [S, K] (or one per row: [B, S, K]), and what was asked about them."""
 
     def __init__(self, logits):
-        self.logits, self.seen = logits, []
+        self.logits, self.seen, self.asked = logits, [], []
 
-    def __call__(self, tokens):
+    def __call__(self, tokens, asked):
         self.seen.append(tokens.clone())
-        return self.logits.expand(len(tokens), *self.logits.shape)
+        self.asked.append(asked)
+        logits = self.logits.expand(len(tokens), *self.logits.shape[-2:])
+        return logits if asked is None else logits.gather(1, asked[..., None].expand(-1, -1, logits.shape[-1]))
 
-    def sample(self, batch=1, generator=None, **settings):
-        sampler = MaskGITSampler(**settings)
-        return sampler.sample(self, batch, len(self.logits), self.logits.shape[1], CPU, generator or seeded())
+    def run(self, batch=1, seed=0, **settings):
+        """(tokens, passes)"""
+        return Sampler(**settings).sample(self, noise(batch, seed), self.logits.shape[-2], self.logits.shape[-1])
+
+    def sample(self, **settings):
+        return self.run(**settings)[0]
 
 
 @pytest.mark.parametrize(("size", "steps"), [(64, 8), (64, 25), (7, 3), (16, 25), (5, 1), (1, 4)])
@@ -48,7 +53,7 @@ def reveal_order(spy, final):
 
 
 def test_the_surest_tokens_come_first_wherever_they_are():
-    confidence = (1 + torch.randperm(32, generator=seeded())).float() / 8
+    confidence = (1 + torch.randperm(32)).float() / 8
     logits = torch.zeros(32, 8)
     logits[:, 3] = confidence
     spy = Spy(logits)
@@ -95,10 +100,10 @@ def test_the_temperature_is_that_of_the_distribution_drawn_from():
 
 
 @pytest.mark.parametrize("order", ["confidence", "random"])
-def test_all_randomness_comes_from_the_generator(order):
+def test_all_randomness_comes_from_the_seeds(order):
     logits = torch.randn(30, 8)
     before = torch.get_rng_state()
-    first, again, other = (Spy(logits).sample(batch=2, steps=4, order=order, generator=seeded(s)) for s in (1, 1, 2))
+    first, again, other = (Spy(logits).sample(batch=2, steps=4, order=order, seed=s) for s in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])  # samples of a batch differ
@@ -107,14 +112,14 @@ def test_all_randomness_comes_from_the_generator(order):
 def test_what_is_revealed_is_told_to_the_model():
     """The second half of the tokens repeats what the model sees of the first half: only feedback can do that."""
 
-    def logits_of(tokens):
+    def predict(tokens, asked):
         logits = torch.zeros(1, 16, 8)
         logits[:, :8] += 5 * torch.eye(8)[torch.arange(8)]  # the first half: 0 … 7, sure
         known = torch.where(tokens[:, :8] < MASK, 7 - tokens[:, :8].clamp(max=7), 0)
         logits[:, 8:] += 3 * torch.nn.functional.one_hot(known, 8)
-        return logits
+        return logits if asked is None else logits.gather(1, asked[..., None].expand(-1, -1, 8))
 
-    tokens = MaskGITSampler(steps=3, temperature=0.0).sample(logits_of, 1, 16, MASK, CPU)
+    tokens = Sampler(steps=3, temperature=0.0).sample(predict, noise(), 16, MASK)[0]
     assert tokens[0, :8].tolist() == list(range(8)) and tokens[0, 8:].tolist() == list(range(7, -1, -1))
 
 
@@ -123,6 +128,82 @@ def test_settings_that_make_no_sense():
         ({"steps": 0}, "steps=0"),
         ({"temperature": -1}, "temperature=-1"),
         ({"order": "x"}, "'x'"),
+        ({"entropy_bound": -0.1}, "entropy_bound=-0.1"),
     ]:
         with pytest.raises(ValueError, match=words):
-            MaskGITSampler(**settings)
+            Sampler(**settings)
+
+
+def test_only_unknown_tokens_are_asked_for():
+    spy = Spy(torch.randn(64, 8))
+    _, passes = spy.run(batch=3, steps=6)
+    assert passes.tolist() == [len(spy.seen)] * 3 == [6] * 3
+    assert spy.asked[0] is None
+    for seen, asked in zip(spy.seen[1:], spy.asked[1:], strict=True):
+        for row in range(3):
+            assert sorted(asked[row].tolist()) == (seen[row] == MASK).nonzero()[:, 0].tolist()
+
+
+def test_a_row_draws_the_same_alone_and_in_a_batch():
+    logits = torch.randn(5, 64, 8)
+    for settings in ({"steps": 4}, {"steps": 9, "entropy_bound": 1.2}, {"steps": 4, "order": "random"}):
+        together = Spy(logits).sample(batch=5, **settings)
+        alone = Sampler(**settings).sample(Spy(logits[3:4]), FrameNoise(torch.tensor([3]), torch.tensor([0])), 64, 8)[0]
+        assert torch.equal(together[3:4], alone)
+
+
+# -- adaptive --------------------------------------------------------------------------------------------------------
+
+
+def quiet(sure, size=64):
+    """Logits of which the first `sure` places are nearly certain and the others flat."""
+    logits = torch.zeros(size, 8)
+    logits[:sure, 5] = 12.0
+    return logits
+
+
+def test_what_fits_the_bound_stays_at_once():
+    spy = Spy(quiet(60))
+    tokens, passes = spy.run(steps=32, entropy_bound=0.1, temperature=1.0)
+    after_first = spy.seen[1] != MASK
+    assert after_first[0, :60].all() and after_first.sum() == 60  # the flat ones wait, whatever they drew
+    assert (tokens[0, :60] == 5).all()
+    everything, one = Spy(quiet(64)).run(steps=32, entropy_bound=0.1)
+    assert one.tolist() == [1] and (everything < MASK).all()
+    assert passes > 1
+
+
+def test_without_a_fit_the_schedule_decides():
+    spy, plain = Spy(quiet(0)), Spy(quiet(0))
+    tokens, passes = spy.run(steps=8, entropy_bound=1.0)
+    assert torch.equal(tokens, plain.sample(steps=8)) and passes.tolist() == [8]
+    assert all(torch.equal(*pair) for pair in zip(spy.seen, plain.seen, strict=True))
+
+
+def test_a_larger_bound_takes_fewer_passes():
+    logits = torch.randn(64, 8) * torch.linspace(0, 8, 64)[:, None]
+    passes = [int(Spy(logits).run(steps=64, entropy_bound=bound)[1]) for bound in (0.01, 0.5, 1.5, 3.0)]
+    assert passes == sorted(passes, reverse=True) and passes[0] > passes[1] > passes[2] > passes[3] == 1
+
+
+def test_some_progress_is_made_in_every_pass():
+    """The schedule asks for few tokens at first: what does not fit must not wait for it."""
+    _, passes = Spy(quiet(60)).run(steps=25, entropy_bound=0.1)
+    assert passes.tolist() == [5]  # 60 at once, then the other four one by one
+
+
+def test_rows_take_the_passes_that_they_need():
+    spy = Spy(torch.stack([quiet(64), quiet(30), quiet(0)]))
+    tokens, passes = spy.run(batch=3, steps=6, entropy_bound=0.1, temperature=1.0)
+    assert passes[0] == 1 and passes[2] == 6 and 1 < passes[1] <= 6
+    assert (tokens < MASK).all()
+    for earlier, later in zip(spy.seen, [*spy.seen[1:], tokens], strict=True):
+        known = earlier != MASK
+        assert torch.equal(earlier[known], later[known])
+
+
+def test_entropy_is_that_of_the_undivided_logits():
+    logits = torch.zeros(8, 8)
+    logits[:, 2] = 4.0  # 0.58 nats; 2.0 of the logits divided by 4
+    assert Spy(logits).run(steps=5, entropy_bound=0.6, temperature=4.0)[1].tolist() == [1]
+    assert Spy(logits).run(steps=5, entropy_bound=0.5, temperature=0.1)[1].tolist() == [5]
