@@ -1,9 +1,11 @@
-"""What a generated frame costs: `python benchmarks/generation.py` prints milliseconds and their ratios.
+"""What a generated frame costs: `python -m benchmarks.generation` prints milliseconds and their ratios.
 
-The preset `pong` with clips of 16 frames, untrained (`run=outputs/pong`: a trained world, with its own window, which the
-adaptive sampler needs: how many passes it takes depends on how sure the model is). Every figure is the median over
-repeats of a number of frames in a row that is a multiple of the window, so that each has its share of windows begun
-anew; what is compared takes turns, so that another program's load hits both.
+    model=pong window=16 passes=25     an untrained world of that preset
+    run=outputs/pong                   a trained one with its own window, from prompts of its test data: the passes of
+                                       the adaptive sampler depend on how sure the model is
+
+Every figure is the median over repeats of a number of frames that is a multiple of the window, so that each has
+its share of windows begun anew. What is compared takes turns, so that another program's load hits both.
 """
 
 import statistics
@@ -14,22 +16,25 @@ from functools import partial
 
 import torch
 from hydra import compose, initialize_config_module
+from torch import Tensor
 
 from genie.cli import to_plain
+from genie.evaluation.clips import load_clips
 from genie.hardware import keep_freed_memory
 from genie.models.initialization import initialize
 from genie.stages import STAGES
 from genie.world.sampler import Sampler
+from genie.world.state import WorldState
 from genie.world.world_model import WorldModel
 
-REPEATS = 3
+REPEATS, PLAYERS = 3, 8
 
 
-def untrained_world(window: int) -> WorldModel:
-    """The models of the preset `pong` as they are before training."""
+def untrained_world(model: str, window: int) -> WorldModel:
+    """The models of a preset as they are before training."""
     with initialize_config_module("conf", version_base="1.3"):
         stages = [
-            STAGES[name](to_plain(compose("train", [f"stage={name}", "experiment=pong"])))
+            STAGES[name](to_plain(compose("train", [f"stage={name}", f"model={model}"])))
             for name in ("tokenizer", "dynamics")
         ]
     for stage in stages:
@@ -37,31 +42,46 @@ def untrained_world(window: int) -> WorldModel:
     return WorldModel(stages[0].model.eval(), stages[1].model.eval(), window=window)
 
 
-def milliseconds(world: WorldModel, frames: int, batch: int, sampler: Sampler, cached: bool = True) -> float:
-    """Per frame, `frames` in a row of `batch` worlds, after a window of them."""
-    world.sampler, world.cached = sampler, cached
-    actions = torch.zeros(batch, dtype=torch.int64)
-    state = world.reset(torch.rand(batch, 1, 3, *world.image_size))
-    for _ in range(world.window if cached else 1):
-        state, _ = world.step(state, actions)
-    while state.lengths[0] < world.window - 1:
-        state = state.appended(state.tokens[:, -1], actions)  # a full window, without the time to make it
-    started = time.perf_counter()
-    for _ in range(frames):
-        state, _ = world.step(state, actions)
-    return 1000 * (time.perf_counter() - started) / frames
+class Bench:
+    """A world, prompt frames [8, T0, C, H, W] for it, and random actions."""
 
+    def __init__(self, world: WorldModel, prompts: Tensor) -> None:
+        self.world, self.prompts = world, prompts
+        self.generator = torch.Generator().manual_seed(0)
 
-def at_frames(world: WorldModel, sampler: Sampler, around: list[int]) -> list[float]:
-    """Milliseconds per frame of one long video: over two windows that begin at each of the frames `around`."""
-    world.sampler, world.cached = sampler, True
-    state, actions = world.reset(torch.rand(1, 1, 3, *world.image_size)), torch.zeros(1, dtype=torch.int64)
-    times = []
-    for _ in range(max(around) + 2 * world.window):
+    def step(self, state: WorldState) -> WorldState:
+        actions = torch.randint(self.world.num_actions, (len(state),), generator=self.generator)
+        return self.world.step(state, actions)[0]
+
+    def milliseconds(self, sampler: Sampler, players: int = 1) -> float:
+        """Per frame of each of so many worlds in one batch, over two windows."""
+        self.world.sampler, self.world.cached = sampler, True
+        state = self.step(self.world.reset(self.prompts[:players]))
+        frames = 2 * self.world.window
         started = time.perf_counter()
-        state, _ = world.step(state, actions)
-        times.append(1000 * (time.perf_counter() - started))
-    return [statistics.mean(times[first : first + 2 * world.window]) for first in around]
+        for _ in range(frames):
+            state = self.step(state)
+        return 1000 * (time.perf_counter() - started) / frames
+
+    def uncached(self, sampler: Sampler) -> float:
+        """Of one frame whose window is full."""
+        self.world.sampler, self.world.cached = sampler, False
+        state = self.world.reset(self.prompts[:1])
+        while state.lengths[0] < self.world.window - 1:  # a full window, without the time to make it
+            state = state.appended(state.tokens[:, -1], torch.zeros(1, dtype=torch.int64))
+        started = time.perf_counter()
+        self.step(state)
+        return 1000 * (time.perf_counter() - started)
+
+    def late(self, sampler: Sampler, around: tuple[int, ...]) -> list[float]:
+        """Per frame of one long video, over two windows that begin at each of these frames."""
+        self.world.sampler, self.world.cached = sampler, True
+        state, times = self.world.reset(self.prompts[:1]), []
+        for _ in range(max(around) + 2 * self.world.window):
+            started = time.perf_counter()
+            state = self.step(state)
+            times.append(1000 * (time.perf_counter() - started))
+        return [statistics.mean(times[first : first + 2 * self.world.window]) for first in around]
 
 
 def medians(*measures: Callable[[], float]) -> list[float]:
@@ -73,25 +93,33 @@ def medians(*measures: Callable[[], float]) -> list[float]:
 @torch.no_grad()
 def main() -> None:
     keep_freed_memory()
-    run = next((argument[4:] for argument in sys.argv[1:] if argument.startswith("run=")), None)
-    world = untrained_world(16) if run is None else WorldModel.load(run)
-    window, paper = world.window, Sampler(25, 1.0)
-    print(f"{'untrained' if run is None else run}, window {window}, {torch.get_num_threads()} threads")
-    cached, uncached = medians(
-        partial(milliseconds, world, 2 * window, 1, paper), partial(milliseconds, world, 1, 1, paper, False)
-    )
-    print(f"25 passes: cached {cached:.1f} ms, uncached {uncached:.1f} ms a frame: ratio {uncached / cached:.1f}")
-    settings = {"8 passes": Sampler(8, 1.0), "1 pass": Sampler(1, 1.0)}
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    run, passes = given.get("run"), int(given.get("passes", 25))
+    if run is None:
+        world = untrained_world(given.get("model", "pong"), int(given.get("window", 16)))
+        bench = Bench(world, torch.rand(PLAYERS, 1, 3, *world.image_size))
+    else:
+        world = WorldModel.load(run)
+        bench = Bench(world, load_clips(world.config["data"], None, "test", PLAYERS, 4, PLAYERS).floats())
+    print(f"{run or given.get('model', 'pong')}, window {world.window}, {torch.get_num_threads()} threads")
+    plain = Sampler(passes, 1.0)
+    cached, uncached = medians(partial(bench.milliseconds, plain), partial(bench.uncached, plain))
+    print(f"{passes} passes: cached {cached:.1f} ms, uncached {uncached:.1f} ms a frame: ratio {uncached / cached:.1f}")
+    if given.get("only") == "cache":
+        return
+    samplers = {f"{count} passes": Sampler(count, 0.5) for count in (8, 2)}
     if run is not None:
-        settings |= {f"adaptive {bound}": Sampler(25, 1.0, entropy_bound=bound) for bound in (0.1, 0.5, 1.0)}
-    alone = medians(*(partial(milliseconds, world, 2 * window, 1, sampler) for sampler in settings.values()))
-    eight = medians(*(partial(milliseconds, world, 2 * window, 8, sampler) for sampler in settings.values()))
-    for name, one, many in zip(settings, alone, eight, strict=True):
+        samplers |= {f"adaptive {bound} nats": Sampler(25, 0.5, entropy_bound=bound) for bound in (1.0, 1.5, 2.0)}
+    measures = [
+        partial(bench.milliseconds, sampler, players) for sampler in samplers.values() for players in (1, PLAYERS)
+    ]
+    times = medians(*measures)
+    for name, one, many in zip(samplers, times[::2], times[1::2], strict=True):
         print(
-            f"{name}: {one:.1f} ms = {1000 / one:.1f} frames/s, {cached / one:.1f} times cheaper than 25 passes; "
-            f"8 worlds {many:.1f} ms = {1000 / many:.1f} frames/s each"
+            f"{name}: {one:.1f} ms a frame = {1000 / one:.1f} frames/s, {cached / one:.1f} times cheaper than "
+            f"{passes} passes; {PLAYERS} worlds at {1000 / many:.1f} frames/s each"
         )
-    early, late = at_frames(world, Sampler(2, 1.0), [20, 1000])
+    early, late = bench.late(Sampler(2, 0.5), (20, 1000))
     print(f"frame 20: {early:.1f} ms, frame 1,000: {late:.1f} ms: ratio {late / early:.2f}")
 
 

@@ -9,7 +9,6 @@ Dimension letters: `B` batch (any leading axes folded together), `P` positions a
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from genie.models.cache import Layer, Span
@@ -44,7 +43,7 @@ def rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary position embedding of `x` [..., P, E] by a `rotation`."""
+    """Rotary position embedding of `x` [..., E] by a `rotation` that broadcasts to it."""
     cos, sin = (part.to(x.dtype) for part in turn)
     left, right = x.chunk(2, dim=-1)
     return torch.cat([left * cos - right * sin, left * sin + right * cos], dim=-1)
@@ -101,42 +100,47 @@ class SelfAttention(nn.Module):
         self.num_heads, self.size, self.causal, self.rotary = num_heads, size, causal, rotary
         self.qkv = nn.Linear(width, 3 * num_heads * size, bias=bias)
         self.out = nn.Linear(num_heads * size, width, bias=bias)
-        self.query_norm = nn.RMSNorm(size, eps=1e-6) if qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(size, eps=1e-6) if qk_norm else nn.Identity()
+        self.qk_norm = qk_norm
+        if qk_norm:
+            self.query_norm, self.key_norm = (nn.RMSNorm(size, eps=1e-6) for _ in range(2))
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised, not yet rotated."""
-        query, key, value = rearrange(self.qkv(x), "... p (three n e) -> three ... n p e", three=3, n=self.num_heads)
-        # in fp32, for which the norm has a fused kernel whatever its weights are
-        return self.query_norm(query.float()).to(value.dtype), self.key_norm(key.float()).to(value.dtype), value
+    def project(self, x: Tensor, span: Span | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised and turned to their positions."""
+        parts = self.qkv(x).unflatten(-1, (3, self.num_heads, self.size))
+        pair, value = parts[..., :2, :, :], parts[..., 2, :, :]  # [..., P, 2, N, E]: what is done to both is done once
+        if self.qk_norm:
+            # in fp32, for which the norm has a fused kernel whatever its weights are
+            scale = torch.stack([self.query_norm.weight, self.key_norm.weight])[:, None]
+            pair = (F.rms_norm(pair.float(), (self.size,), eps=1e-6) * scale).to(value.dtype)
+        if self.rotary:
+            pair = rotate(pair, self._rotation(x) if span is None else self._rotation_in(span))
+        return *(part.transpose(-2, -3) for part in pair.unbind(-3)), value.transpose(-2, -3)
 
     def forward(self, x: Tensor, layer: Layer | None = None) -> Tensor:
         """`layer`: x are new frames [R, S, t, D] of a cache, and attend to those before them too."""
-        query, key, value = self.project(x)
-        if self.rotary:
-            turn = self._rotation(x) if layer is None else self._rotation_in(layer.span)
-            query, key = rotate(query, turn), rotate(key, turn)
         if layer is None:
-            out = attend(query, key, value, self.causal)
+            out = attend(*self.project(x), self.causal)
         else:
+            query, key, value = self.project(x, layer.span)
             key, value = layer.span.update(layer.block, key, value)
             out = attend(query.to(key.dtype), key, value, layer.span.causal, layer.span.mask).to(query.dtype)
-        return self.out(rearrange(out, "... n p e -> ... p (n e)"))
+        return self.out(out.transpose(-2, -3).flatten(-2))
 
     def _rotation(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return rotation(torch.arange(x.shape[-2], device=x.device), self.size)
+        """[P, 1, 1, E/2]"""
+        positions = torch.arange(x.shape[-2], device=x.device)
+        return tuple(part[:, None, None] for part in rotation(positions, self.size))
 
     def _rotation_in(self, span: Span) -> tuple[Tensor, Tensor]:
+        """[R or 1, 1, t, 1, 1, E/2]"""
         if self.size not in span.turns:  # the same in all blocks and passes
-            span.turns[self.size] = tuple(part[:, None, None] for part in rotation(span.slots, self.size))
-        return span.turns[self.size]  # [R or 1, 1, 1, t, E/2]
+            turn = rotation(span.slots, self.size)
+            span.turns[self.size] = tuple(part[:, None, :, None, None] for part in turn)
+        return span.turns[self.size]
 
     def attention_map(self, x: Tensor) -> Tensor:
         """The attention weights [..., N, P, P] for pictures: written out in full, so never used in training."""
         query, key, _ = self.project(x)
-        if self.rotary:
-            turn = self._rotation(x)
-            query, key = rotate(query, turn), rotate(key, turn)
         scores = query.float() @ key.float().transpose(-1, -2) / query.shape[-1] ** 0.5
         if self.causal:
             hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)

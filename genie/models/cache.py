@@ -12,6 +12,7 @@ Dimension letters: `B` batch, `R` rows of the batch that a pass runs, `S` tokens
 size, `F` frames that there is room for, `P` frames in sight, `t` new frames of a pass.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -101,6 +102,22 @@ class Past:
             lengths[row] += count
             self.cache.written[row] = lengths[row]
         return replace(self, lengths=tuple(lengths))
+
+    def caught_up(
+        self, lengths: Sequence[int], run: Callable[[list[int] | slice, int, int, "Span"], object], device: torch.device
+    ) -> "Past":
+        """With the first `lengths[b]` frames of each row b, those that it does not know run by
+        `run(rows, start, stop, span)`: together, where rows lack the same ones."""
+        past = self.writable()
+        lacking: dict[tuple[int, int], list[int]] = {}
+        for row, reach in enumerate(zip(past.lengths, lengths, strict=True)):
+            lacking.setdefault(reach, []).append(row)
+        for (start, stop), rows in lacking.items():
+            if start < stop:
+                some = rows if len(lacking) > 1 else None
+                run(slice(None) if some is None else some, start, stop, past.span(stop - start, device, some))
+                past = past.appended(stop - start, some)
+        return past
 
     @staticmethod
     def joined(pasts: list["Past"]) -> "Past":

@@ -6,7 +6,6 @@ Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width.
 """
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -66,7 +65,7 @@ class STBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, mlp_ratio, bias)
         self.modulations = nn.ModuleList(FeatureModulation(width) for _ in range(3)) if modulated else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def _modulate(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
         return x if self.modulations is None else self.modulations[index](x, condition)
@@ -76,8 +75,8 @@ class STBlock(nn.Module):
 
         `layer`: x are new frames of a cache."""
         x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition)))
-        in_time = rearrange(self._modulate(1, self.temporal_norm(x), condition), "b t s d -> b s t d")
-        x = x + self.dropout(rearrange(self.temporal(in_time, layer), "b s t d -> b t s d"))
+        in_time = self._modulate(1, self.temporal_norm(x), condition).transpose(1, 2)  # [B, S, T, D]
+        x = x + self.dropout(self.temporal(in_time, layer).transpose(1, 2))
         return x + self.dropout(self.feed_forward(self._modulate(2, self.feed_forward_norm(x), condition)))
 
 

@@ -3,20 +3,18 @@
 Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `A` actions.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from genie.checkpoints import fingerprint, load_stage
 from genie.errors import UserError
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
 from genie.models.cache import Past, Span
 from genie.models.st_transformer import STTransformer
-from genie.stages import Stage
+from genie.world.loading import load_parts
 from genie.world.noise import FrameNoise, row_seeds
 from genie.world.sampler import Predict, Sampler
 from genie.world.state import Observed, WorldState
@@ -84,27 +82,7 @@ class WorldModel:
 
         Raises UserError where the dynamics or its tokenizer is missing or damaged, or was trained again since.
         """
-        run = Path(run)
-        stages = [dynamics] if dynamics else ["dynamics", "cotrain"]
-        paths = [run / stage / "checkpoints" / "last.ckpt" for stage in stages]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            raise UserError(
-                f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
-            )
-        stage = load_stage(path)
-        tokenizer = _trained_with(stage, run, "tokenizer")
-        lam = getattr(stage, "lam", None)
-        if lam is None and stage.options["actions"] == "latent":
-            try:
-                lam = _trained_with(stage, run, "lam")
-            except UserError:  # it names actions of given videos; the world plays without
-                lam = None
-        config = stage.config
-        return cls(
-            tokenizer, stage.model, lam, window=config["data"]["num_frames"], fps=float(stage.fps),
-            sampler=Sampler(**config.get("sampler", {})), config=config,
-        )  # fmt: skip
+        return cls(**load_parts(Path(run), dynamics))
 
     @property
     def num_actions(self) -> int:
@@ -174,7 +152,7 @@ class WorldModel:
         def encode(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
             self.tokenizer.encode(seen.frames[rows, start:stop], span)
 
-        past = _caught_up(seen.past, state.lengths, encode, device)
+        past = seen.past.caught_up(state.lengths, encode, device)
         tokens = self.tokenizer.encode(frames[:, None], past.span(1, device))[:, 0]
         rows, ends = torch.arange(len(state), device=device), torch.tensor(state.lengths, device=device)
         more = torch.cat([seen.frames, torch.zeros_like(frames[:, None])], dim=1)
@@ -205,7 +183,7 @@ class WorldModel:
             self.dynamics.extend(state.tokens[rows, start:stop], incoming[rows, start:stop], span)
 
         # All frames but the last one, which is run together with the first guess at the new one.
-        past = _caught_up(state.dynamics, [length - 1 for length in state.lengths], extend, device)
+        past = state.dynamics.caught_up([length - 1 for length in state.lengths], extend, device)
         rows, last = torch.arange(len(state), device=device), torch.tensor(state.lengths, device=device) - 1
         before, led = state.tokens[rows, last], incoming[rows, last]
         span = None
@@ -229,7 +207,7 @@ class WorldModel:
         def decode(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
             self.tokenizer.decode(state.tokens[rows, start:stop], span)
 
-        past = _caught_up(state.decoder, state.lengths, decode, tokens.device)
+        past = state.decoder.caught_up(state.lengths, decode, tokens.device)
         frame = self.tokenizer.decode(tokens[:, None], past.span(1, tokens.device))[:, 0]
         return frame, past.appended(1)
 
@@ -278,43 +256,3 @@ class WorldModel:
             state, step = self.step(state, action)
             made.append(step.frame)
         return torch.stack(made, dim=1)
-
-
-def _caught_up(past: Past, lengths: Sequence[int], run: Callable, device: torch.device) -> Past:
-    """The past with the first `lengths[b]` frames of each row b, those that it does not know run by
-    `run(rows, start, stop, span)`: together, where rows lack the same ones."""
-    past = past.writable()
-    lacking: dict[tuple[int, int], list[int]] = {}
-    for row, reach in enumerate(zip(past.lengths, lengths, strict=True)):
-        lacking.setdefault(reach, []).append(row)
-    for (start, stop), rows in lacking.items():
-        if start < stop:
-            some = rows if len(lacking) > 1 else None
-            run(slice(None) if some is None else some, start, stop, past.span(stop - start, device, some))
-            past = past.appended(stop - start, some)
-    return past
-
-
-def _trained_with(stage: Stage, run: Path, part: str) -> nn.Module:
-    """The tokenizer or latent action model (`part`) that a loaded dynamics `stage` was trained on, by fingerprint."""
-    folder = run / part / "checkpoints"
-    paths = [folder / "last.ckpt", folder / "best.ckpt", Path(stage.config[f"{part}_ckpt"])]
-    found = [path for path in dict.fromkeys(paths) if path.is_file()]
-    errors = []
-    for path in found:
-        try:
-            model = load_stage(path).model
-        except UserError as error:
-            errors.append(error)
-            continue
-        if fingerprint(model) == stage.fingerprints.get(part):
-            return model
-    if errors:
-        raise errors[0]
-    if not found:
-        raise UserError(f"there is no checkpoint {paths[0]}")
-    raise UserError(
-        f"the {part} was trained again after the dynamics of {run}: no state of it in {', '.join(map(str, found))} is "
-        f"the one that its {'tokens' if part == 'tokenizer' else 'actions'} come from; train the dynamics again "
-        "(overwrite=true)"
-    )

@@ -3,31 +3,14 @@ import torch
 
 from genie.checkpoints import fingerprint
 from genie.errors import UserError
-from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
+from genie.models import DynamicsModel
 from genie.models.dynamics import CONDITIONINGS
 from genie.models.initialization import initialize
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel
 
-WINDOW, ACTIONS = 5, 3
-
-
-@pytest.fixture
-def world():
-    tokenizer = VideoTokenizer((8, 12), 4, width=16, num_blocks=1, num_heads=2, num_codes=16, latent_dim=4)
-    dynamics = DynamicsModel(16, (2, 3), ACTIONS, width=16, num_blocks=2, num_heads=2)
-    lam = LatentActionModel((8, 12), 4, ACTIONS, width=16, num_blocks=1, num_heads=2, latent_dim=4)
-    for model in (tokenizer, dynamics, lam):
-        initialize(model, 0)
-    torch.manual_seed(0)
-    with torch.no_grad():  # an untrained model hardly cares for its inputs
-        dynamics.action_embedding.weight *= 30
-        tokenizer.to_pixels.projection.weight *= 10
-    for model in (tokenizer, lam):  # codes from data
-        model.train()(prompt(8, 4))
-        model.eval()
-    return WorldModel(tokenizer, dynamics.eval(), lam, WINDOW, 10.0, Sampler(steps=3, temperature=1.0))
+WINDOW, ACTIONS = 5, 3  # of the fixture `world`
 
 
 def prompt(batch=2, frames=2, seed=1):

@@ -1,0 +1,65 @@
+"""The parts of a trained world, from the checkpoints of a run folder alone."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from genie.checkpoints import fingerprint, load_stage
+from genie.errors import UserError
+from genie.stages import Stage
+from genie.world.sampler import Sampler
+
+
+def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
+    """The arguments of a `WorldModel` (its `load` says which checkpoints are taken, and what is raised)."""
+    stages = [dynamics] if dynamics else ["dynamics", "cotrain"]
+    paths = [run / stage / "checkpoints" / "last.ckpt" for stage in stages]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise UserError(
+            f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
+        )
+    stage = load_stage(path)
+    tokenizer = _trained_with(stage, run, "tokenizer")
+    lam = getattr(stage, "lam", None)
+    if lam is None and stage.options["actions"] == "latent":
+        try:
+            lam = _trained_with(stage, run, "lam")
+        except UserError:  # it names actions of given videos; the world plays without
+            lam = None
+    config = stage.config
+    return {
+        "tokenizer": tokenizer,
+        "dynamics": stage.model,
+        "lam": lam,
+        "window": config["data"]["num_frames"],
+        "fps": float(stage.fps),
+        "sampler": Sampler(**config.get("sampler", {})),
+        "config": config,
+    }
+
+
+def _trained_with(stage: Stage, run: Path, part: str) -> nn.Module:
+    """The tokenizer or latent action model (`part`) that a loaded dynamics `stage` was trained on, by fingerprint."""
+    folder = run / part / "checkpoints"
+    paths = [folder / "last.ckpt", folder / "best.ckpt", Path(stage.config[f"{part}_ckpt"])]
+    found = [path for path in dict.fromkeys(paths) if path.is_file()]
+    errors = []
+    for path in found:
+        try:
+            model = load_stage(path).model
+        except UserError as error:
+            errors.append(error)
+            continue
+        if fingerprint(model) == stage.fingerprints.get(part):
+            return model
+    if errors:
+        raise errors[0]
+    if not found:
+        raise UserError(f"there is no checkpoint {paths[0]}")
+    raise UserError(
+        f"the {part} was trained again after the dynamics of {run}: no state of it in {', '.join(map(str, found))} is "
+        f"the one that its {'tokens' if part == 'tokenizer' else 'actions'} come from; train the dynamics again "
+        "(overwrite=true)"
+    )

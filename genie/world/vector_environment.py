@@ -1,0 +1,197 @@
+"""Many episodes in one world, as a Gymnasium vector environment: one batched step of the world for all of them.
+
+    envs = gymnasium.make_vec("genie.world.environment:genie/World-v0", num_envs=16, run="outputs/pong")
+
+Dimension letters: `B` environments, `T` frames, `H W` pixels.
+"""
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from genie.checks import require_whole
+from genie.errors import UserError
+from genie.world.environment import RENDER_MODES, check_render_mode, require_open
+from genie.world.episodes import OPTIONS, Episodes, Prompt, check_options, woven
+from genie.world.state import WorldState
+
+
+class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """`num_envs` episodes that are stepped together; each gives what a `GenieEnv` of its seed gives.
+
+    Args:
+        num_envs: B.
+        render_mode: "rgb_array": `render` returns a tuple of B frames; None: nothing is rendered.
+        autoreset_mode: what happens to environments whose episode ended; the others go on in any case.
+            NEXT_STEP: the next `step` resets them, whatever their action (reward 0, not ended).
+            SAME_STEP: the same `step` does; their last frame and info are `info["final_obs"]` and `["final_info"]`.
+            DISABLED: `reset(options={"reset_mask": bool [B]})` has to be called before the next `step`.
+        settings: those of `Episodes`: run or world, prompt, prompt_frames, horizon, device, sampler.
+
+    Raises what `GenieEnv` raises.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **settings: Any,
+    ) -> None:
+        require_whole({"num_envs": num_envs}, "num_envs")
+        self.num_envs, self.render_mode = num_envs, check_render_mode(render_mode)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.episodes: Episodes | None = Episodes(**settings)
+        self.single_observation_space = self.episodes.observation_space
+        self.single_action_space = self.episodes.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.metadata = {
+            "render_modes": RENDER_MODES,
+            "render_fps": self.episodes.world.fps,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        self._generators, self._seeds = map(list, zip(*(seeding.np_random() for _ in range(num_envs)), strict=True))
+        self._state: WorldState | None = None
+        self._frames = np.zeros(self.observation_space.shape, np.uint8)
+        self._steps = np.zeros(num_envs, np.int64)
+        self._over = np.zeros(num_envs, bool)  # whose episode ended in the last step
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:
+        """The generators of the environments."""
+        return tuple(self._generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:
+        """The seeds that these began with."""
+        return tuple(self._seeds)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode in every environment, or in those of the bool [B] `options["reset_mask"]`.
+
+        Args:
+            seed: one number for all (environment b gets `seed + b`), or one for each; None goes on drawing.
+            options: `prompt` is that of all environments, of the kinds that `Episodes` takes; a list of B prompts or an
+                array uint8 [B, T, H, W, 3] has one for each.
+        """
+        require_open(self.episodes)
+        options = check_options(options, (*OPTIONS, "reset_mask"))
+        seeds, prompts = self._per_environment(seed), self._prompts(options.get("prompt"))
+        rows = self._masked(options.get("reset_mask"))
+        for row in rows:
+            if seeds[row] is not None:
+                self._generators[row], self._seeds[row] = seeding.np_random(int(seeds[row]))
+        infos: dict[str, Any] = {}
+        self._replace(rows, self._begin(rows, prompts, infos))
+        return self._frames.copy(), infos
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Frames [B, H, W, 3], rewards float64 [B], terminated and truncated bool [B] after `actions` int64 [B]."""
+        episodes = require_open(self.episodes)
+        if self._state is None:
+            raise ResetNeeded("there are no episodes: call reset() before step()")
+        actions = self._checked(actions)
+        going, over = np.flatnonzero(~self._over), np.flatnonzero(self._over)
+        if len(over) and self.autoreset_mode == AutoresetMode.DISABLED:
+            raise ResetNeeded(f'episodes {over.tolist()} are over: reset them with options={{"reset_mask": bool [B]}}')
+        rewards, infos = np.zeros(self.num_envs), {}
+        terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
+        parts = []
+        if len(going):
+            state = self._state.select(going.tolist()) if len(over) else self._state
+            state, outcome = episodes.step(state, actions[going])
+            parts.append((going, state))
+            self._frames[going], rewards[going], terminated[going] = outcome.frames, outcome.rewards, outcome.terminated
+            self._steps[going] += 1
+            truncated[going] = self._steps[going] == episodes.horizon
+            for row, passes in zip(going, outcome.passes, strict=True):
+                self._add_info(infos, episodes.info(passes), row)
+        if len(over):
+            parts.append((over, self._begin(over, self._prompts(None), infos)))
+        self._state, self._over = woven(parts), terminated | truncated
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and self._over.any():
+            over = np.flatnonzero(self._over)
+            for row in over:
+                final = {"final_obs": self._frames[row].copy(), "final_info": episodes.info(infos["passes"][row])}
+                self._add_info(infos, final, row)
+            self._replace(over, self._begin(over, self._prompts(None), infos))
+        return self._frames.copy(), rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """The frames uint8 [H, W, 3] of all environments, which are the last observations."""
+        require_open(self.episodes)
+        if self.render_mode is None:
+            gymnasium.logger.warn('nothing is rendered: make the environment with render_mode="rgb_array"')
+            return None
+        if self._state is None:
+            raise ResetNeeded("there is nothing to render yet: call reset() first")
+        return tuple(self._frames.copy())
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Lets go of the world, its state and its data."""
+        self.episodes = self._state = None
+
+    def _begin(self, rows: np.ndarray, prompts: list[Prompt], infos: dict[str, Any]) -> WorldState:
+        """The state of new episodes in the environments `rows`; notes their frames, and what is to say in `infos`."""
+        generators = [self._generators[row] for row in rows]
+        state, self._frames[rows] = self.episodes.begin(generators, [prompts[row] for row in rows])
+        self._steps[rows], self._over[rows] = 0, False
+        for row in rows:
+            self._add_info(infos, self.episodes.info(passes=0), row)
+        return state
+
+    def _replace(self, rows: np.ndarray, state: WorldState) -> None:
+        """Gives the environments `rows` another state; the others keep theirs."""
+        others = np.setdiff1d(np.arange(self.num_envs), rows)
+        kept = [(others, self._state.select(others.tolist()))] if len(others) else []
+        self._state = woven([*kept, (rows, state)])
+
+    def _per_environment(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        if isinstance(seed, Integral):
+            return [int(seed) + row for row in range(self.num_envs)]
+        seeds = [None] * self.num_envs if seed is None else list(seed)
+        if len(seeds) != self.num_envs:
+            raise UserError(f"seed has {len(seeds)} numbers: give one for each of the {self.num_envs} environments")
+        return seeds
+
+    def _prompts(self, prompt: Prompt | Sequence[Prompt]) -> list[Prompt]:
+        if not isinstance(prompt, list | tuple) and np.ndim(prompt) != 5:
+            return [prompt] * self.num_envs
+        if len(prompt) != self.num_envs:
+            raise UserError(f"{len(prompt)} prompts: give one, or one for each of the {self.num_envs} environments")
+        return list(prompt)
+
+    def _masked(self, mask: np.ndarray | None) -> np.ndarray:
+        """The environments of a mask, all of them without one."""
+        if mask is None:
+            return np.arange(self.num_envs)
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.shape != (self.num_envs,) or not mask.any():
+            raise UserError(
+                f"reset_mask is {mask.dtype} {list(mask.shape)}: give bool [{self.num_envs}] that is not all False"
+            )
+        if self._state is None:
+            raise ResetNeeded("the first reset() is one of all environments: call it without reset_mask")
+        return np.flatnonzero(mask)
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        """int64 [B], or an error."""
+        given, most = np.asarray(actions), self.single_action_space.n - 1
+        whole = given.shape == (self.num_envs,) and given.dtype.kind in "iu"
+        if not whole or given.min() < 0 or given.max() > most:
+            raise UserError(
+                f"actions={given.tolist()}: give a whole number in 0 … {most} for each of the {self.num_envs} "
+                "environments"
+            )
+        return given.astype(np.int64)
