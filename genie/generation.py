@@ -1,4 +1,4 @@
-"""A video from a prompt and a sequence of actions. The command is `genie/generate.py`."""
+"""A video from a prompt and actions, or of a session that was played. The command is `genie/generate.py`."""
 
 import itertools
 import sys
@@ -16,6 +16,8 @@ from genie.checks import require_number, require_whole
 from genie.errors import UserError
 from genie.inference import choose_device, inference
 from genie.media import enlarge, scale_to, to_bytes, write_frames, write_mp4
+from genie.playing.prompting import prompt_from, takes_true_actions
+from genie.playing.recording import Recording, read_session
 from genie.prompts import data_prompt, read_prompt
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
@@ -30,22 +32,34 @@ def generate(config: dict[str, Any]) -> Path:
     Raises UserError for a value that cannot be, before anything is generated.
     """
     _check(config)
+    recording = None
+    if config["replay"] is not None:
+        recording = read_session(config["replay"])
+        config = {**config, "run": config["run"] or recording.run, "seed": recording.seed}
     output = _output(config)
     device = choose_device(config["device"])
     world = WorldModel.load(config["run"]).to(device)
-    world.sampler = with_overrides(world.sampler, config)
-    actions = action_sequence(config["actions"], config["num_frames"], world.num_actions, config["seed"])
-    frames, prompt_actions = _prompt(config, world)
+    if recording is None:
+        sampler = with_overrides(world.sampler, config)
+        actions = action_sequence(config["actions"], config["num_frames"], world.num_actions, config["seed"])
+        samplers, fps = [sampler] * len(actions), world.fps
+        frames, prompt_actions = _prompt(config, world)
+    else:
+        actions, samplers, fps = recording.actions, recording.samplers, recording.fps
+        frames, prompt_actions = _replayed(recording, world, config["replay"])
+        if device.type == "cpu" and recording.threads is not None:
+            torch.set_num_threads(recording.threads)
     scale = config["scale"] or scale_to(world.image_size[0], VIDEO_HEIGHT)
+    moves = list(zip(actions, samplers, strict=True))
 
     def pictures() -> Iterator[np.ndarray]:
-        for frame in itertools.chain(frames, _rollout(world, frames, prompt_actions, actions, config["seed"])):
+        for frame in itertools.chain(frames, _rollout(world, frames, prompt_actions, moves, config["seed"])):
             yield enlarge(to_bytes(frame), scale)
 
     try:
         if config["save_frames"]:
             return write_frames(output, pictures())
-        return write_mp4(output, pictures(), config["fps"] or world.fps)
+        return write_mp4(output, pictures(), config["fps"] or fps)
     except OSError as error:
         raise UserError(f"cannot write output={output} ({error.strerror or error})") from error
 
@@ -76,6 +90,8 @@ def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> li
 
 
 def _check(config: dict[str, Any]) -> None:
+    if config["run"] is None and config["replay"] is None:
+        raise UserError("'run' is not given: add run=outputs/<name>")
     require_whole(config, "num_frames", "prompt_frames", "scale")
     require_whole(config, "prompt_clip", "seed", least=0)
     require_number(config, "fps", above=0, most=1000)
@@ -102,19 +118,30 @@ def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor |
         return read_prompt(config["prompt"], world.image_size, config["prompt_frames"], world.fps), None
     data, length = world.config["data"], config["prompt_frames"]
     frames, actions = data_prompt(data, world.image_size, length, config["prompt_clip"])
-    takes_them = world.config["stage"].get("actions") == "environment" and actions is not None
-    return frames, actions[:-1] if takes_them else None
+    return frames, actions[:-1] if takes_true_actions(world) and actions is not None else None
+
+
+def _replayed(recording: Recording, world: WorldModel, path: str) -> tuple[Tensor, Tensor | None]:
+    """The prompt of a played session, as `_prompt` gives one; its actions are checked too."""
+    unknown = [action for action in recording.actions if not 0 <= action < world.num_actions]
+    if unknown:
+        raise UserError(f"replay={path}: there is no action {unknown[0]}; this world has 0 … {world.num_actions - 1}")
+    try:
+        prompt = prompt_from(recording.prompt, world)
+    except UserError as error:
+        raise UserError(f"replay={path}: {error}") from error
+    return prompt.frames, prompt.actions
 
 
 def _rollout(
-    world: WorldModel, prompt: Tensor, prompt_actions: Tensor | None, actions: list[int], seed: int
+    world: WorldModel, prompt: Tensor, prompt_actions: Tensor | None, moves: list[tuple[int, Sampler]], seed: int
 ) -> Iterator[Tensor]:
-    """One frame [3, H, W] in [0, 1] for each action, with progress on a terminal."""
+    """One frame [3, H, W] in [0, 1] for each (action, sampler), with progress on a terminal."""
     device = world.device
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with inference(device):
         known = None if prompt_actions is None else prompt_actions[None].to(device)
         state = world.reset(prompt[None].to(device), known, seed)
-        for action in track(actions, "generating", console=console, transient=True):
+        for action, world.sampler in track(moves, "generating", console=console, transient=True):
             state, step = world.step(state, torch.tensor([action], device=device))
             yield step.frame[0]

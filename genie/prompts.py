@@ -98,7 +98,7 @@ def decode_picture(content: bytes, image_size: tuple[int, int]) -> Tensor:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise UserError(
-                    f"the picture has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million: make it smaller"
+                    f"the picture has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million: shrink it"
                 )
             image.draft("RGB", (LARGE, LARGE))  # a JPEG is decoded at a fraction of its size where that is enough
             array = _to_rgb(ImageOps.exif_transpose(image))

@@ -1,9 +1,13 @@
 """The sampler that a command asks for: the group `sampler` and its keys."""
 
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
+import yaml
+
 from genie.checks import require_number, require_whole
+from genie.config_errors import group_options
 from genie.errors import UserError
 from genie.world.sampler import Sampler
 
@@ -23,3 +27,25 @@ def with_overrides(sampler: Sampler, config: dict[str, Any]) -> Sampler:
         return replace(Sampler() if config["new_sampler"] else sampler, **given)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+class Samplers:
+    """The choices of the group `sampler`, for one who chooses while a world runs; "run" is the one it began with."""
+
+    def __init__(self, own: Sampler) -> None:
+        self.own = own
+        self.names = sorted(group_options("sampler"), key=lambda name: name != "run")
+
+    def named(self, name: Any) -> Sampler:
+        """The choice of that name. Raises UserError where there is none."""
+        if name not in self.names:
+            raise UserError(f"there is no sampler {name!r}: choose one of {', '.join(self.names)}")
+        return with_overrides(self.own, yaml.safe_load(files("conf").joinpath(f"sampler/{name}.yaml").read_text()))
+
+    @staticmethod
+    def changed(sampler: Sampler, **given: Any) -> Sampler:
+        """`sampler` with other `steps` or `temperature`. Raises UserError for a value that cannot be."""
+        try:
+            return replace(sampler, **given)
+        except ValueError as error:
+            raise UserError(str(error)) from error

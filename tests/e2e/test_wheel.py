@@ -32,6 +32,12 @@ def test_every_configuration_is_in_it(installed):
     assert expected and {path.relative_to(installed) for path in (installed / "conf").rglob("*.yaml")} == expected
 
 
+def test_the_page_is_in_it(installed):
+    page = "genie/playing/page"
+    names = {path.name for path in (ROOT / page).iterdir()}
+    assert "index.html" in names and {path.name for path in (installed / page).iterdir()} == names
+
+
 def test_training_runs_in_an_empty_folder(installed, tmp_path, run):
     where = run(tmp_path, "-c", "import genie; print(genie.__file__)", packages=installed)
     assert where.stdout.startswith(str(installed))

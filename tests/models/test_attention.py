@@ -15,7 +15,8 @@ def test_rotary_positions_are_relative():
     torch.testing.assert_close(scores, shifted, atol=1e-4, rtol=1e-4)
     stretched = rotate(query, rotation(at * 2, query.shape[-1])) @ rotate(key, rotation(at * 2, key.shape[-1])).mT
     assert (scores - stretched).abs().max() > 0.1  # distances do count
-    torch.testing.assert_close(rotate(query, rotation(at, query.shape[-1])).norm(dim=-1), query.norm(dim=-1))  # and nothing is scaled
+    turned = rotate(query, rotation(at, query.shape[-1]))
+    torch.testing.assert_close(turned.norm(dim=-1), query.norm(dim=-1))  # and nothing is scaled
 
 
 def test_every_pair_turns_at_its_own_speed():

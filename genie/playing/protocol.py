@@ -1,0 +1,116 @@
+"""What the page and the server say to each other, over one WebSocket: /ws.
+
+From the page, as JSON text:
+
+    {"type": "hold", "action": 2, "press": 17}   hold an action until the next such message; null lets go
+    {"type": "pause", "paused": true}
+    {"type": "step"}                             pause, and make one frame
+    {"type": "reset", "seed": 3, "clip": 12}     begin again; without "seed" or "clip" with the same one
+    {"type": "settings", "fps": 10, "sampler": "maskgit", "steps": 12, "temperature": 1}
+                                                 any of these; a sampler's name sets all its settings
+or as binary: a picture (PNG, JPEG, WEBP, GIF, BMP), to begin again from.
+
+From the server, as JSON text:
+
+    {"type": "welcome", "session": id, "run", "width", "height", "actions": [{"index", "label", "keys"}, …], "idle",
+     "clips": 2987 | null, "samplers": [names], "max_frames", "max_upload"}      once, at first
+    {"type": "state", "paused", "fps", "seed", "clip": 12 | null, "sampler": {"name", "steps", "temperature", …}}
+                                                 after every change
+    {"type": "notice", "message"}                something could not be done; the session goes on
+    {"type": "end", "message"}                   the session is over; the connection closes
+
+or as binary, one frame: the length of a header (4 bytes, the highest first), the header as JSON, a PNG. The header:
+
+    {"rollout", "number", "press", "action", "passes", "seconds", "together"}
+
+`rollout` counts resets, `number` the frames of one; the prompt's have null from "action" on. `press` is that of the
+last "hold" that the frame can know of, so the page can tell how long a key took to show. Frames that a connection is
+too slow for are left out: there are gaps in `number`, and the download has them all.
+"""
+
+import json
+import struct
+from dataclasses import asdict
+from typing import Any
+
+from genie.errors import UserError
+from genie.playing.session import Frame, Session
+from genie.sampling import Samplers
+
+MOST_TEXT = 4096  # characters of a message: the largest that the page sends has some 100
+FPS = (0.2, 120.0)
+STEPS = (1, 100)
+TEMPERATURE = (0.0, 20.0)
+LARGEST_SEED = 2**53 - 1  # whole numbers in JavaScript are exact up to here
+
+
+def frame_message(frame: Frame) -> bytes:
+    """One frame, as binary."""
+    header = {name: value for name, value in vars(frame).items() if name != "png"}
+    text = json.dumps(header).encode()
+    return struct.pack(">I", len(text)) + text + frame.png
+
+
+def state_message(session: Session) -> dict[str, Any]:
+    """How the session runs."""
+    return {
+        "type": "state",
+        "paused": session.paused,
+        "fps": session.fps,
+        "seed": session.seed,
+        "clip": session.prompt.source.get("clip"),
+        "sampler": {"name": session.sampler_name, **asdict(session.sampler)},
+    }
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The message in a text. Raises UserError where there is none."""
+    if len(text) > MOST_TEXT:
+        raise UserError(f"a message of {len(text)} characters is too long")
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError("the message is not JSON") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise UserError('the message has no "type"')
+    return message
+
+
+def whole(message: dict[str, Any], name: str, least: int, most: int) -> int:
+    """A whole number of the message in [least, most]. Raises UserError."""
+    value = message.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UserError(f"{name}={value!r} must be a whole number from {least} to {most}")
+    return value
+
+
+def number(message: dict[str, Any], name: str, least: float, most: float) -> float:
+    """A number of the message in [least, most]. Raises UserError."""
+    value = message.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise UserError(f"{name}={value!r} must be a number from {least:g} to {most:g}")
+    return float(value)
+
+
+def hold(session: Session, message: dict[str, Any], num_actions: int) -> None:
+    """Does what a message "hold" says. Raises UserError for an action that is not there."""
+    action = message.get("action")
+    if action is not None:
+        action = whole(message, "action", 0, num_actions - 1)
+    session.hold(action, whole({"press": 0, **message}, "press", 0, LARGEST_SEED))
+
+
+def settle(session: Session, message: dict[str, Any], samplers: Samplers) -> None:
+    """Does what a message "settings" says: all of it, or nothing. Raises UserError for a value that cannot be."""
+    fps, name, sampler = session.fps, session.sampler_name, session.sampler
+    if "fps" in message:
+        fps = number(message, "fps", *FPS)
+    if "sampler" in message:
+        name = message["sampler"]
+        sampler = samplers.named(name)
+    given = {}
+    if "steps" in message:
+        given["steps"] = whole(message, "steps", *STEPS)
+    if "temperature" in message:
+        given["temperature"] = number(message, "temperature", *TEMPERATURE)
+    session.fps, session.sampler_name, session.sampler = fps, name, Samplers.changed(sampler, **given)

@@ -1,0 +1,229 @@
+"""The web server: the page, pictures of prompts, downloads of a session, and a WebSocket for each player."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDisconnect
+from fastapi.staticfiles import StaticFiles
+
+from genie.errors import UserError
+from genie.media import to_bytes
+from genie.playing.engine import Engine, ServerFullError
+from genie.playing.guard import Guard
+from genie.playing.labels import Action
+from genie.playing.outbox import Outbox
+from genie.playing.prompting import Prompt, clip_prompt, encode_png, picture_prompt
+from genie.playing.protocol import LARGEST_SEED, hold, parse, settle, state_message, whole
+from genie.playing.recording import session_json, session_mp4
+from genie.playing.session import Session
+from genie.prompts import PromptClips, decode_picture
+from genie.sampling import Samplers
+from genie.world.world_model import WorldModel
+
+SEND_SECONDS = 20  # a connection that takes nothing for so long is dead
+
+
+@dataclass
+class Game:
+    """What all sessions of a server share. `clips`: None where the run's data is not there."""
+
+    run: str
+    world: WorldModel  # its facts: only the engine's thread steps it
+    engine: Engine
+    actions: list[Action]
+    idle: int
+    fps: float
+    seed: int
+    prompt: Prompt
+    samplers: Samplers
+    clips: PromptClips | None
+    threads: int
+    max_frames: int
+    max_upload: int  # bytes
+
+    def __post_init__(self) -> None:
+        # Pictures, videos and files: neither on the event loop nor in the model's way.
+        self.files = ThreadPoolExecutor(1, thread_name_prefix="files")
+
+    async def aside(self, function: Callable, *arguments: Any) -> Any:
+        """Runs a function that takes a while."""
+        return await asyncio.get_running_loop().run_in_executor(self.files, function, *arguments)
+
+    def new_session(self, outbox: Outbox) -> Session:
+        """A session as every player gets it."""
+        return Session(
+            self.prompt, self.samplers.own, self.idle, self.fps, self.seed, max_frames=self.max_frames,
+            on_frame=outbox.put_frame, on_end=outbox.end,
+        )  # fmt: skip
+
+    def welcome(self, session: Session) -> dict[str, Any]:
+        """The first message."""
+        height, width = self.world.image_size
+        return {
+            "type": "welcome",
+            "session": session.id,
+            "run": self.run,
+            "width": width,
+            "height": height,
+            "actions": [asdict(action) for action in self.actions],
+            "idle": self.idle,
+            "clips": None if self.clips is None else len(self.clips),
+            "samplers": self.samplers.names,
+            "max_frames": self.max_frames,
+            "max_upload": self.max_upload,
+        }
+
+
+def create_app(game: Game, loopback: bool = True) -> FastAPI:
+    """The server of one world; `loopback`: it is bound to a loopback address."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        ticking = asyncio.create_task(game.engine.run())
+        yield
+        ticking.cancel()
+        game.files.shutdown(wait=False, cancel_futures=True)
+
+    # no generated documentation: it would load scripts from other hosts
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, loopback=loopback)
+
+    def session_of(id: str) -> Session:
+        session = game.engine.sessions.get(id)
+        if session is None:
+            raise HTTPException(404, "this session has ended")
+        game.engine.touch(session)
+        return session
+
+    @app.get("/sessions/{id}/session.json")
+    async def saved(id: str) -> dict[str, Any]:
+        return session_json(session_of(id), game.run, [action.label for action in game.actions], game.threads)
+
+    @app.get("/sessions/{id}/session.mp4")
+    async def video(id: str) -> Response:
+        session = session_of(id)
+        content = await game.aside(session_mp4, session.given + session.made, session.fps)
+        return Response(content, media_type="video/mp4")
+
+    @app.get("/clips/{index}.png")
+    async def clip(index: int) -> Response:
+        if game.clips is None or not 0 <= index < len(game.clips):
+            raise HTTPException(404, "there is no such clip")
+        frames, _ = await game.aside(game.clips.__getitem__, index)
+        picture = encode_png(to_bytes(frames[-1]))
+        return Response(picture, media_type="image/png", headers={"cache-control": "max-age=3600"})
+
+    @app.websocket("/ws")
+    async def play(socket: WebSocket) -> None:
+        await socket.accept()
+        outbox = Outbox()
+        session = game.new_session(outbox)
+        sending = asyncio.create_task(_send(socket, outbox))
+        playing = asyncio.create_task(_play(socket, game, session, outbox))
+        try:
+            await asyncio.wait([sending, playing], return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done() and "end" in outbox.texts:
+                await asyncio.wait([sending], timeout=SEND_SECONDS)
+        finally:
+            game.engine.close(session)
+            for task in (sending, playing):
+                task.add_done_callback(_forget_error)
+                task.cancel()
+            await asyncio.wait([sending, playing])
+        with contextlib.suppress(Exception):  # it is closed already, or takes nothing any more
+            await asyncio.wait_for(socket.close(), 1)
+
+    app.mount("/", StaticFiles(directory=str(files("genie.playing") / "page"), html=True))
+    return app
+
+
+def _forget_error(task: asyncio.Task) -> None:
+    """A connection that is gone is no news; other errors were logged where they happened."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _send(socket: WebSocket, outbox: Outbox) -> None:
+    """Everything that is put into the outbox, until the last message or the end of the connection."""
+    last = False
+    while not last:
+        messages, last = await outbox.take()
+        for message in messages:
+            send = socket.send_text if isinstance(message, str) else socket.send_bytes
+            await asyncio.wait_for(send(message), SEND_SECONDS)
+    await socket.close()
+
+
+async def _play(socket: WebSocket, game: Game, session: Session, outbox: Outbox) -> None:
+    """Does what the player says, until the connection or the session ends."""
+    try:
+        # before the first frame, which needs a page that knows its size
+        outbox.put(game.welcome(session))
+        outbox.put(state_message(session))
+        await game.engine.open(session)
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            game.engine.touch(session)
+            try:
+                await _answer(game, session, message, outbox)
+            except UserError as error:
+                outbox.put({"type": "notice", "message": str(error)})
+    except ServerFullError as error:
+        outbox.texts.clear()
+        outbox.end(str(error))
+    except (WebSocketDisconnect, asyncio.CancelledError):
+        raise
+    except Exception:
+        logging.getLogger(__name__).exception("a session ended by an error")
+        outbox.end("something went wrong in the server, and this session has ended")
+
+
+async def _answer(game: Game, session: Session, received: dict[str, Any], outbox: Outbox) -> None:
+    """Does what one message says. Raises UserError for what cannot be done."""
+    if received.get("bytes") is not None:
+        if len(received["bytes"]) > game.max_upload:
+            raise UserError(f"the picture is larger than {game.max_upload / 2**20:g} MB: make it smaller")
+        frames = await game.aside(decode_picture, received["bytes"], game.world.image_size)
+        await game.engine.reset(session, picture_prompt(frames), session.seed)
+        outbox.put(state_message(session))
+        return
+    message = parse(received["text"])
+    match message["type"]:
+        case "hold":
+            hold(session, message, len(game.actions))
+            return
+        case "pause":
+            if not isinstance(message.get("paused"), bool):
+                raise UserError("paused must be true or false")
+            session.paused, session.singles = message["paused"], 0
+            game.engine.hurry(session)
+        case "step":
+            session.paused, session.singles = True, 1
+            game.engine.hurry(session)
+        case "reset":
+            await _reset(game, session, message)
+        case "settings":
+            settle(session, message, game.samplers)
+            game.engine.hurry(session)
+        case other:
+            raise UserError(f"there is no message of type {other[:40]!r}")
+    outbox.put(state_message(session))
+
+
+async def _reset(game: Game, session: Session, message: dict[str, Any]) -> None:
+    seed = whole(message, "seed", 0, LARGEST_SEED) if "seed" in message else session.seed
+    prompt = session.prompt
+    if "clip" in message:
+        if game.clips is None:
+            raise UserError("the data of this world is not there: choose a picture of your own")
+        index = whole(message, "clip", 0, len(game.clips) - 1)
+        prompt = await game.aside(clip_prompt, game.clips, index, game.world)
+    await game.engine.reset(session, prompt, seed)

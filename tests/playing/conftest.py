@@ -1,0 +1,89 @@
+"""A tiny world to play, as `python -m genie.play` loads it."""
+
+import asyncio
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from genie.cli import to_plain
+from genie.playing.batching import Worlds
+from genie.playing.command import load_game
+from genie.playing.engine import Engine
+from genie.playing.session import Session
+from genie.world.sampler import Sampler
+
+
+@pytest.fixture(scope="session")
+def play_config(world_run):
+    """play_config(*overrides): the configuration `play` for the tiny world."""
+
+    def build(*overrides):
+        GlobalHydra.instance().clear()
+        with initialize_config_module("conf", version_base="1.3"):
+            return to_plain(compose("play", [f"run={world_run}", "device=cpu", *overrides]))
+
+    return build
+
+
+@pytest.fixture
+def load(play_config):
+    """load(*overrides): the game of that configuration, with a fast sampler."""
+    games = []
+
+    def build(*overrides):
+        games.append(load_game(play_config("steps=2", "fps=50", *overrides)))
+        return games[-1]
+
+    yield build
+    for game in games:
+        game.engine.worker.shutdown(wait=False)
+        game.files.shutdown(wait=False)
+
+
+@pytest.fixture
+def game(load):
+    return load()
+
+
+class Table:
+    """An engine with players, whose ticks a test makes by hand."""
+
+    def __init__(self, game, **settings):
+        self.game, self.engine = game, Engine(Worlds(game.world), **settings)
+        self.messages = []
+
+    async def player(self, clip=0, seed=0, sampler=None, **settings):
+        prompt = self.prompt(clip)
+        session = Session(prompt, sampler or Sampler(2, 1.0), idle=0, fps=50, seed=seed, **settings)
+        session.on_end = lambda message: self.messages.append((session.id, message))
+        await self.engine.open(session)
+        return session
+
+    def prompt(self, clip):
+        from genie.playing.prompting import clip_prompt
+
+        return clip_prompt(self.game.clips, clip, self.game.world)
+
+    async def act(self, *moves):
+        """moves: (session, action); all in one tick."""
+        for session, action in moves:
+            session.hold(action)
+        await self.engine.tick([session for session, _ in moves])
+
+
+@pytest.fixture
+def at_table(game):
+    """at_table(coroutine function, **engine settings): runs it with a Table."""
+
+    def run(function, **settings):
+        async def main():
+            table = Table(game, **settings)
+            try:
+                return await asyncio.wait_for(function(table), 60)
+            finally:
+                table.engine.worker.shutdown(wait=False)
+
+        return asyncio.run(main())
+
+    return run

@@ -1,0 +1,126 @@
+"""`python -m genie.play`: what it prints, what it refuses, how it ends."""
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+from genie.errors import UserError
+from genie.playing.command import address, bind, load_game, play
+from genie.playing.guard import is_loopback
+from genie.world.sampler import Sampler
+
+
+def start(*overrides, **options):
+    arguments = [sys.executable, "-m", "genie.play", *overrides]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(arguments, **{**pipes, **options})
+
+
+def test_it_prints_one_address_serves_and_ends_by_ctrl_c(world_run):
+    process = start(f"run={world_run}", "play.port=0", "device=cpu")
+    try:
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:")
+        connection = http.client.HTTPConnection(urlsplit(url).netloc)
+        connection.request("GET", "/")
+        assert b"<canvas" in connection.getresponse().read()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and out == "" and err.strip() == "stopped"
+
+
+def test_a_taken_port_is_one_line(play_config):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port}.*play\.port=0") as error:
+            play(play_config(f"play.port={port}"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run=nowhere", "nowhere"),
+        ("play.port=-1", "play.port=-1"),
+        ("play.port=99999", "play.port=99999"),
+        ("play.host=no.such.host.invalid", "play.host=no.such.host.invalid"),
+        ("play.idle=3", "play.idle=3"),
+        ("play.idle=1.5", "play.idle=1.5"),
+        ("play.max_sessions=0", "play.max_sessions=0"),
+        ("play.idle_seconds=0", "play.idle_seconds=0"),
+        ("play.max_upload=0", "play.max_upload=0"),
+        ("play.threads=0", "play.threads=0"),
+        ("play.actions={7: up}", "there is no action 7"),
+        ("play.actions=up", "play.actions=up"),
+        ("fps=0", "fps=0"),
+        ("fps=1000", "fps=1000"),
+        ("seed=-1", "seed=-1"),
+        ("prompt_clip=1000000", "prompt_clip=1000000"),
+        ("prompt=nowhere.png", "is not there"),
+        ("steps=0", "steps=0"),
+        ("device=abacus", "device=auto"),
+        ("terminal=1", "terminal=1"),
+        ("terminal=true", "needs a terminal"),
+    ],
+)
+def test_wrong_values_are_one_line(play_config, override, message, monkeypatch):
+    monkeypatch.setattr("genie.playing.command.serve", lambda *arguments: pytest.fail("it was served"))
+    with pytest.raises(UserError, match=message) as error:
+        play(play_config("play.port=0", override))
+    assert "\n" not in str(error.value)
+
+
+def test_who_else_can_play_is_said(play_config, monkeypatch, capsys):
+    served = []
+    monkeypatch.setattr("genie.playing.command.serve", lambda app, *arguments: served.append(app))
+    play(play_config("play.port=0"))
+    assert capsys.readouterr().err == ""
+    play(play_config("play.port=0", "play.host=0.0.0.0"))
+    printed = capsys.readouterr()
+    assert "warning: play.host=0.0.0.0" in printed.err and printed.out.startswith("http://127.0.0.1:")
+    assert [app.user_middleware[0].kwargs["loopback"] for app in served] == [True, False]
+
+
+def test_addresses():
+    with bind("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert address("127.0.0.1", listener) == f"http://127.0.0.1:{port}"
+        assert address("::1", listener) == f"http://[::1]:{port}"
+    assert all(map(is_loopback, ["127.0.0.1", "127.0.0.2", "localhost", "::1", "[::1]"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "::", "192.168.1.2", "example.com", "127.example.com", ""]))
+
+
+def test_the_settings_reach_the_game(play_config, tmp_path):
+    game = load_game(
+        play_config(
+            "fps=7",
+            "seed=4",
+            "sampler=greedy",
+            "play.actions=[a,b,c]",
+            "play.idle=2",
+            "play.threads=1",
+            "prompt_clip=3",
+        )
+    )
+    assert (game.fps, game.seed, game.idle, game.threads, game.prompt.source["clip"]) == (7, 4, 2, 1, 3)
+    assert game.samplers.own == game.samplers.named("run") == Sampler(1, 0.0)
+    assert [action.label for action in game.actions] == ["a", "b", "c"]
+    assert game.samplers.names[0] == "run" and "maskgit" in game.samplers.names
+
+
+def test_names_come_from_the_evaluation_of_the_run(play_config, world_run, monkeypatch):
+    (world_run / "evaluation").mkdir(exist_ok=True)
+    file = world_run / "evaluation" / "evaluation.json"
+    file.write_text('{"lam": {"confusion": [[0, 0, 9], [9, 0, 0], [0, 9, 0]]}}')
+    try:
+        game = load_game(play_config())
+    finally:
+        file.unlink()
+    assert [action.label for action in game.actions] == ["down", "noop", "up"] and game.idle == 1

@@ -1,0 +1,214 @@
+"""The page in a real browser: it plays, keys change the picture, a video comes out, and nothing complains."""
+
+import re
+import shutil
+import threading
+import time
+
+import pytest
+
+from genie.playing.command import address as url
+from genie.playing.command import bind, load_game, web_server
+from genie.playing.server import create_app
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+
+
+@pytest.fixture(scope="module")
+def address(play_config):
+    settings = ["fps=30", "steps=2", "play.max_sessions=2", "play.actions={0: stay, 1: up, 2: down}"]
+    game = load_game(play_config(*settings))
+    with bind("127.0.0.1", 0) as listener:
+        server = web_server(create_app(game), game.max_upload)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield url("127.0.0.1", listener)
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """open_page(): the page, with a world on it; afterwards no page has complained."""
+    complaints, contexts = [], []
+
+    def build(**options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(("blob:", address)) or complaints.append(request.url))
+        page.goto(address)
+        return page
+
+    yield build
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+def until(page, expression, seconds=20):
+    """Waits; the page's own policy forbids the browser to evaluate texts for Playwright's waiting."""
+    deadline = time.time() + seconds
+    while not page.evaluate(expression):
+        assert time.time() < deadline, expression
+        time.sleep(0.02)
+
+
+def frame(page):
+    return page.evaluate("Number(document.getElementById('world').dataset.frame ?? -1)")
+
+
+def picture(page):
+    return page.evaluate("document.getElementById('world').toDataURL()")
+
+
+def plays(page, count):
+    start = frame(page)
+    until(page, f"Number(document.getElementById('world').dataset.frame) >= {start + count}")
+
+
+def begins_again(page, reset):
+    """Waits for the whole prompt after `reset` was called."""
+    rollout = page.evaluate("Number(document.getElementById('world').dataset.rollout)")
+    reset()
+    data = "document.getElementById('world').dataset"
+    until(page, f"Number({data}.rollout) > {rollout} && {data}.frame == 3")
+
+
+def steps_holding(page, key, count=6):
+    """The picture after so many single steps with a key held, from the beginning."""
+    begins_again(page, lambda: page.keyboard.press("r"))
+    page.keyboard.down(key)
+    for _ in range(count):
+        before = frame(page)
+        page.keyboard.press(".")
+        until(page, f"document.getElementById('world').dataset.frame == {before + 1}")
+    page.keyboard.up(key)
+    return picture(page)
+
+
+def test_play_keep_and_reload(open_page, tmp_path, read_video):
+    page = open_page()
+    plays(page, 1)
+    for key, label in (("ArrowUp", "up"), ("3", "down"), ("ArrowUp", "up")):
+        page.keyboard.down(key)
+        until(page, f"document.querySelector('#actions .held')?.textContent.includes('{label}')")
+        plays(page, 17)
+        page.keyboard.up(key)
+    assert frame(page) > 50
+    made = page.locator("#film canvas.made")
+    assert made.count() > 45 and page.locator("#film canvas.given").count() == 4
+    titles = [made.nth(i).get_attribute("title") for i in range(made.count())]
+    assert sum(title.endswith("up") for title in titles) > 15 and sum(title.endswith("down") for title in titles) > 10
+    assert re.match(r"[\d.]+ of 30", page.inner_text("#rate")) and page.inner_text("#passes") == "2"
+    assert page.inner_text("#latency").endswith("ms") and page.inner_text("#model").endswith("ms")
+
+    page.keyboard.press("p")
+    until(page, "document.body.classList.contains('paused')")
+    shown = frame(page)
+    with page.expect_download() as download:
+        page.click("#mp4")
+    download.value.save_as(tmp_path / "session.mp4")
+    frames, _ = read_video(tmp_path / "session.mp4")
+    assert frames.shape[1:] == (256, 256, 3) and abs(len(frames) - shown - 1) <= 1
+    assert len({one.tobytes() for one in frames}) > 10
+
+    page.reload()
+    plays(page, 5)
+    assert frame(page) < 60
+
+
+def test_actions_make_a_difference_and_a_seed_none(open_page):
+    page = open_page()
+    plays(page, 1)
+    page.keyboard.press("p")
+    until(page, "document.body.classList.contains('paused')")
+    up, down, again = (steps_holding(page, key) for key in ("ArrowUp", "ArrowDown", "2"))
+    assert up == again and up != down
+    page.fill("#seed", "5")
+    begins_again(page, lambda: page.keyboard.press("Tab"))
+    page.evaluate("document.activeElement.blur()")
+    assert steps_holding(page, "ArrowUp") != up
+
+
+def test_with_the_keyboard_alone(open_page):
+    """Every control is reached by Tab; what has the focus is outlined; a button is held by the space bar."""
+    page = open_page()
+    plays(page, 1)
+    page.evaluate("document.activeElement.blur()")
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name, outline = page.evaluate(
+            "(() => { const e = document.activeElement; const style = getComputedStyle(e.closest('#drop') ?? e);"
+            "return [e.id || e.dataset.action || (e.dataset.clip ? 'one clip' : e.tagName), style.outlineStyle]; })()"
+        )
+        if name == "BODY":
+            break
+        assert outline != "none", name
+        reached.append(name)
+    controls = [
+        "0",
+        "1",
+        "2",
+        "pause",
+        "step",
+        "reset",
+        "clip",
+        "file",
+        "fps",
+        "seed",
+        "sampler",
+        "steps",
+        "temperature",
+    ]
+    assert [name for name in reached if name in controls][: len(controls)] == controls and "film" in reached
+    page.focus("#actions button:nth-child(2)")
+    page.keyboard.down(" ")
+    until(page, "document.querySelector('#actions .held')?.dataset.action == '1'")
+    page.keyboard.up(" ")
+    until(page, "!document.querySelector('#actions .held')")
+    page.focus("#fps")
+    page.keyboard.press("ArrowUp")  # belongs to the number, not to the world
+    assert page.evaluate("!document.querySelector('#actions .held')")
+
+
+def test_an_own_picture_and_one_that_is_none(open_page, tmp_path):
+    from PIL import Image
+
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme="dark")
+    plays(page, 1)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.tap("#pause")
+    until(page, "document.body.classList.contains('paused')")
+    Image.new("RGB", (120, 80), (200, 30, 90)).save(tmp_path / "own.png")
+    page.set_input_files("#file", tmp_path / "own.png")
+    color = "[...document.getElementById('world').getContext('2d').getImageData(9, 9, 1, 1).data].join()"
+    until(page, f"{color} == '200,30,90,255'")
+    (tmp_path / "none.png").write_text("hello")
+    page.set_input_files("#file", tmp_path / "none.png")
+    until(page, "document.getElementById('message').textContent.includes('no picture')")
+
+
+def test_one_too_many_is_told_and_can_try_again(open_page):
+    first, second, third = open_page(), open_page(), open_page()
+    plays(first, 2)
+    plays(second, 2)
+    until(third, "document.getElementById('message').textContent.includes('ll places of this world are taken')")
+    first.close()
+    time.sleep(0.3)
+    third.click("#again")
+    plays(third, 2)

@@ -1,0 +1,364 @@
+"""The server: what a page gets, what is refused, and what no message can do to it."""
+
+import contextlib
+import io
+import json
+import struct
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from genie.playing import server
+from genie.playing.command import load_game
+from genie.playing.labels import Action
+from genie.playing.outbox import Outbox
+from genie.playing.prompting import decode_png
+from genie.playing.server import create_app
+from genie.playing.session import Frame
+from genie.world.world_model import WorldModel
+
+HOST = "127.0.0.1:8000"
+SOCKET = f"ws://{HOST}/ws"
+
+
+class Page:
+    """What the browser does."""
+
+    def __init__(self, socket):
+        self.socket, self.world, self.state, self.notices, self.frames = socket, None, None, [], []
+
+    def send(self, **message):
+        self.socket.send_text(json.dumps(message))
+
+    def receive(self):
+        """One message: its type, "frame" for a frame."""
+        message = self.socket.receive()
+        if message["type"] == "websocket.close":
+            raise WebSocketDisconnect(message.get("code", 1000))
+        if message.get("bytes") is not None:
+            data = message["bytes"]
+            (length,) = struct.unpack(">I", data[:4])
+            self.frames.append((json.loads(data[4 : 4 + length]), decode_png(data[4 + length :])))
+            return "frame"
+        content = json.loads(message["text"])
+        match content["type"]:
+            case "welcome":
+                self.world = content
+            case "state":
+                self.state = content
+            case "notice":
+                self.notices.append(content["message"])
+            case "end":
+                self.ending = content["message"]
+        return content["type"]
+
+    def until(self, kind, limit=200):
+        for _ in range(limit):
+            if self.receive() == kind:
+                return
+        raise AssertionError(f"no {kind} came")
+
+    def play(self, count):
+        """Until `count` more frames were generated."""
+        made = 0
+        while made < count:
+            made += self.receive() == "frame" and self.frames[-1][0]["action"] is not None
+
+
+@pytest.fixture
+def serve(load):
+    """serve(*overrides): a client of a running server."""
+    with contextlib.ExitStack() as stack:
+
+        def build(*overrides, loopback=True):
+            game = load(*overrides)
+            client = stack.enter_context(TestClient(create_app(game, loopback), base_url=f"http://{HOST}"))
+            client.sessions = game.engine.sessions
+            return client
+
+        yield build
+
+
+@pytest.fixture(scope="module")
+def plain_client(play_config):
+    """A server for tests that change nothing of it."""
+    game = load_game(play_config("steps=2", "fps=50"))
+    with TestClient(create_app(game), base_url=f"http://{HOST}") as client:
+        yield client
+
+
+@contextlib.contextmanager
+def page(client, **headers):
+    with client.websocket_connect(SOCKET, headers={"origin": f"http://{HOST}", **headers}) as socket:
+        page = Page(socket)
+        page.until("state")
+        yield page
+
+
+def png(width, height, color=(10, 200, 30), mode="RGB"):
+    file = io.BytesIO()
+    Image.new(mode, (width, height), color).save(file, format="png")
+    return file.getvalue()
+
+
+def test_a_page_plays(serve):
+    client = serve()
+    with page(client) as mine:
+        assert mine.world["width"] == 64 and [a["index"] for a in mine.world["actions"]] == [0, 1, 2]
+        mine.send(type="hold", action=2, press=1)
+        mine.play(4)
+        mine.send(type="hold", action=None, press=2)
+        while mine.frames[-1][0]["press"] < 2:
+            mine.play(1)
+        given = [header for header, _ in mine.frames if header["action"] is None]
+        made = [header for header, _ in mine.frames if header["action"] is not None]
+        assert [header["number"] for header in given] == [0, 1, 2, 3]
+        assert {header["action"] for header in made if header["press"] == 1} == {2}
+        assert made[-1]["action"] == mine.world["idle"] and made[-1]["passes"] == 2
+        assert all(picture.shape == (64, 64, 3) for _, picture in mine.frames)
+
+
+def test_settings_seed_and_clip(serve):
+    with page(serve()) as mine:
+        mine.send(type="settings", fps=25, sampler="greedy")
+        mine.until("state")
+        assert mine.state["fps"] == 25
+        assert mine.state["sampler"] == {
+            "name": "greedy", "steps": 1, "temperature": 0.0, "order": "confidence", "entropy_bound": None
+        }  # fmt: skip
+        mine.send(type="settings", steps=3, temperature=0.5)
+        mine.until("state")
+        assert (mine.state["sampler"]["steps"], mine.state["sampler"]["temperature"]) == (3, 0.5)
+        mine.send(type="reset", seed=9, clip=4)
+        mine.until("state")
+        assert (mine.state["seed"], mine.state["clip"]) == (9, 4)
+        mine.send(type="pause", paused=True)
+        mine.until("state")
+        assert mine.state["paused"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"origin": "http://elsewhere.example"}, "another page"),
+        ({"origin": "null"}, "a page without an address"),
+        ({"origin": "http://127.0.0.1:9000"}, "another server here"),
+        ({"origin": "http://rebound.example:8000", "host": "rebound.example:8000"}, "a name that was rebound"),
+    ],
+)
+def test_other_pages_are_refused(plain_client, headers, why):
+    client = plain_client
+    with pytest.raises(WebSocketDisconnect), page(client, **headers):
+        pass
+    assert client.post("/", headers=headers).status_code == 403
+
+
+def test_names_of_the_server(serve):
+    client = serve()
+    for host, status in {
+        HOST: 200,
+        "localhost:1": 200,
+        "[::1]:8000": 200,
+        "evil.example": 403,
+        "127.evil.com": 403,
+    }.items():
+        assert client.get("/", headers={"host": host}).status_code == status, host
+    elsewhere = serve(loopback=False)  # bound to another address, it cannot know its names
+    assert elsewhere.get("/", headers={"host": "player.example"}).status_code == 200
+    with pytest.raises(WebSocketDisconnect), page(elsewhere, host="player.example", origin="http://evil.example"):
+        pass
+
+
+def test_the_page_comes_whole_and_from_here_alone(plain_client):
+    client = plain_client
+    html = client.get("/").text
+    for name in ("app.js", "style.css", "icon.svg"):
+        assert name in html and client.get(f"/{name}").status_code == 200
+        assert "://" not in client.get(f"/{name}").text.replace("http://www.w3.org/2000/svg", "")
+    assert "://" not in html and "default-src 'self'" in client.get("/").headers["content-security-policy"]
+    assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", "null", '"hold"', '{"type": 3}', '{"type": "fly"}', "[" * 4000, "x" * 5000,
+        '{"type": "hold", "action": 3}', '{"type": "hold", "action": -1}', '{"type": "hold", "action": true}',
+        '{"type": "hold", "action": 1, "press": 1e99}', '{"type": "pause"}', '{"type": "pause", "paused": 1}',
+        '{"type": "settings", "fps": 0}', '{"type": "settings", "fps": NaN}', '{"type": "settings", "fps": "fast"}',
+        '{"type": "settings", "steps": 0}', '{"type": "settings", "steps": 1000000000}',
+        '{"type": "settings", "temperature": -1}', '{"type": "settings", "sampler": "../secret"}',
+        '{"type": "settings", "sampler": []}', '{"type": "reset", "seed": -1}', '{"type": "reset", "clip": 1000000}',
+        '{"type": "reset", "clip": "0"}',
+    ],
+)  # fmt: skip
+def test_bad_messages_are_answered_and_the_session_goes_on(plain_client, text):
+    with page(plain_client) as mine:
+        before = mine.state
+        mine.socket.send_text(text)
+        mine.until("notice")
+        assert "\n" not in mine.notices[-1]
+        mine.send(type="pause", paused=False)
+        mine.until("state")
+        assert mine.state == before
+        mine.play(1)
+
+
+def test_an_own_picture(serve):
+    with page(serve()) as mine:
+        mine.socket.send_bytes(png(300, 170))
+        mine.until("state")
+        assert mine.state["clip"] is None
+        rollout = 2
+        while mine.frames[-1][0]["rollout"] < rollout:
+            mine.until("frame")
+        first = next(frame for frame in mine.frames if frame[0]["rollout"] == rollout)
+        assert first[0]["number"] == 0 and first[1].shape == (64, 64, 3) and (first[1] == (10, 200, 30)).all()
+        mine.play(2)
+
+
+@pytest.mark.parametrize("picture", ["bomb", "large", "text", "broken", "nothing"])
+def test_pictures_that_are_none_or_too_large(serve, picture):
+    contents = {
+        "bomb": lambda: png(9000, 9000, 1, "1"),  # 10 kB, 243 MB as colours
+        "large": lambda: bytes(2**20 + 1),
+        "text": lambda: b"<svg></svg>" * 10,
+        "broken": lambda: png(64, 64)[:60],
+        "nothing": lambda: b"",
+    }
+    content = contents[picture]()
+    with page(serve("play.max_upload=1")) as mine:
+        tracemalloc.start()
+        mine.socket.send_bytes(content)
+        mine.until("notice")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 30 * 2**20 and "\n" not in mine.notices[-1]
+        mine.play(1)
+
+
+def test_a_full_server_says_so_and_a_place_is_freed_by_leaving(serve):
+    client = serve("play.max_sessions=1")
+    with page(client), client.websocket_connect(SOCKET) as socket:
+        late = Page(socket)
+        late.until("end")
+        assert "at most: 1" in late.ending and "play.max_sessions" in late.ending
+        with pytest.raises(WebSocketDisconnect):
+            late.receive()
+    with page(client) as mine:
+        mine.play(1)
+
+
+def test_an_idle_session_is_told_and_closed(serve):
+    with page(serve("play.idle_seconds=0.3")) as mine:
+        mine.until("end")
+        assert "nobody played" in mine.ending
+
+
+def test_leaving_in_mid_frame_leaves_the_others(serve, monkeypatch):
+    client, original = serve(), WorldModel.step
+
+    def step(self, state, actions):
+        time.sleep(0.05)
+        return original(self, state, actions)
+
+    monkeypatch.setattr(WorldModel, "step", step)
+    with page(client) as stays:
+        for _ in range(3):
+            with page(client) as leaves:
+                leaves.play(1)
+        stays.play(3)
+        deadline = time.time() + 5
+        while time.time() < deadline and len(client.sessions) > 1:
+            stays.play(1)
+        assert len(client.sessions) == 1
+    deadline = time.time() + 5
+    while time.time() < deadline and client.sessions:
+        time.sleep(0.01)
+    assert not client.sessions
+
+
+def test_an_error_in_the_world_ends_that_session_with_a_message(serve, monkeypatch):
+    client, original = serve(), WorldModel.step
+
+    def step(self, state, actions):
+        if (actions == 2).any():
+            raise RuntimeError("broken")
+        return original(self, state, actions)
+
+    monkeypatch.setattr(WorldModel, "step", step)
+    with page(client) as good, page(client) as bad:
+        bad.send(type="hold", action=2, press=1)
+        bad.until("end")
+        assert "ended" in bad.ending
+        good.play(3)
+
+
+def test_a_slow_reader_gets_the_newest_and_nothing_piles_up():
+    outbox = Outbox()
+    for number in range(4):
+        outbox.put_frame(Frame(1, number, b"prompt"))
+    for number in range(4, 5000):
+        outbox.put_frame(Frame(1, number, b"frame", action=0))
+        outbox.put({"type": "state", "number": number})
+    assert [frame.number for frame in outbox.frames] == [0, 1, 2, 3, 4999] and len(outbox.texts) == 1
+    outbox.put_frame(Frame(2, 0, b"prompt"))
+    assert [frame.rollout for frame in outbox.frames] == [2]
+
+
+def test_a_reader_that_takes_nothing_is_dropped(serve, monkeypatch):
+    """Sending waits for the connection; the session does not wait for ever."""
+    monkeypatch.setattr(server, "SEND_SECONDS", 0.2)
+
+    async def stuck(self, data):
+        import asyncio
+
+        await asyncio.sleep(60)
+
+    client = serve()
+    monkeypatch.setattr(server.WebSocket, "send_bytes", stuck)
+    with client.websocket_connect(SOCKET) as socket:
+        mine = Page(socket)
+        with pytest.raises(WebSocketDisconnect):
+            mine.until("frame")
+
+
+def test_thumbnails(plain_client):
+    client = plain_client
+    answer = client.get("/clips/3.png")
+    assert decode_png(answer.content).shape == (64, 64, 3)
+    for index in (-1, 10**6, "x"):
+        assert client.get(f"/clips/{index}.png").status_code in (404, 422)
+    assert client.get("/..%2f..%2fserver.py").status_code == 404
+
+
+def test_keys_are_told_to_the_page(serve):
+    with page(serve("play.actions={0: stay, 1: up, 2: down}")) as mine:
+        actions = [Action(**{**action, "keys": tuple(action["keys"])}) for action in mine.world["actions"]]
+        assert [action.keys for action in actions] == [("1",), ("2", "ArrowUp"), ("3", "ArrowDown")]
+        assert mine.world["idle"] == 0
+
+
+def test_downloads_are_of_the_session_alone(serve, read_video, tmp_path):
+    client = serve()
+    with page(client) as mine:
+        mine.play(5)
+        mine.send(type="pause", paused=True)
+        mine.until("state")
+        session = mine.world["session"]
+        saved = client.get(f"/sessions/{session}/session.json").json()
+        video = client.get(f"/sessions/{session}/session.mp4")
+        (tmp_path / "session.mp4").write_bytes(video.content)
+        frames, rate = read_video(tmp_path / "session.mp4")
+        assert video.headers["content-type"] == "video/mp4"
+        assert len(frames) == 4 + len(saved["actions"]) and frames.shape[1:] == (256, 256, 3) and rate == 50
+        first = mine.frames[0][1].repeat(4, 0).repeat(4, 1).astype(int)
+        assert np.abs(frames[0].astype(int) - first).mean() < 4
+    time.sleep(0.1)
+    assert client.get(f"/sessions/{session}/session.json").status_code == 404
+    assert client.get("/sessions/guess/session.mp4").status_code == 404
