@@ -154,6 +154,7 @@ def main(config: dict[str, Any]) -> None:
     video = pipeline.world / "evaluation" / "action_grid.mp4"
     if video.exists():
         print(f"one row per action, from the same prompt: {video}")
+        print(f"play it: python -m genie.play run={pipeline.world}")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ function welcome(message) {
   $("screen").style.setProperty("--wide", `${message.width * scale}px`);
   for (const button of document.querySelectorAll("main button")) button.disabled = false;
   $("actions").replaceChildren(...message.actions.map(actionButton));
-  $("sampler").replaceChildren(...message.samplers.map((name) => new Option(name === "run" ? "as the run is set" : name, name)));
+  $("sampler").replaceChildren(...message.samplers.map((name) => new Option(name === "run" ? "as started" : name, name)));
   $("clip-row").hidden = $("clips").hidden = message.clips === null;
   if (message.clips !== null) {
     $("clip").max = message.clips - 1;
