@@ -30,7 +30,7 @@ def test_it_prints_one_address_serves_and_ends_by_ctrl_c(world_run):
         connection.request("GET", "/")
         assert b"<canvas" in connection.getresponse().read()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0 and out == "" and err.strip() == "stopped"
