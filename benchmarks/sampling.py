@@ -11,7 +11,6 @@ figure but the time is a mean over seeds, ± the standard deviation between them
 import statistics
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -95,7 +94,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(min(6, count)):
         for name, sampler in rows.items():
-            world.sampler = replace(sampler)
+            world.sampler = sampler
             times[name].append(milliseconds(world, clips, actions, prompt, horizon, number))
     print("| sampler | passes | ms per frame | tokens right | rollout PSNR | ΔPSNR(4) |")
     print("|---|---|---|---|---|---|")

@@ -15,15 +15,13 @@ from torch import Tensor
 from genie.checks import require_number, require_whole
 from genie.errors import UserError
 from genie.inference import choose_device, inference
-from genie.media import enlarge, scale_to, to_bytes, write_frames, write_mp4
-from genie.playing.prompting import prompt_from, takes_true_actions
+from genie.media import VIDEO_HEIGHT, enlarge, scale_to, to_bytes, write_frames, write_mp4
+from genie.playing.prompting import prompt_from
 from genie.playing.recording import Recording, read_session
 from genie.prompts import data_prompt, read_prompt
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
-
-VIDEO_HEIGHT = 256  # pixels that a video has at least, unless `scale` says otherwise
 
 
 def generate(config: dict[str, Any]) -> Path:
@@ -118,7 +116,7 @@ def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor |
         return read_prompt(config["prompt"], world.image_size, config["prompt_frames"], world.fps), None
     data, length = world.config["data"], config["prompt_frames"]
     frames, actions = data_prompt(data, world.image_size, length, config["prompt_clip"])
-    return frames, actions[:-1] if takes_true_actions(world) and actions is not None else None
+    return frames, world.prompt_actions(actions)
 
 
 def _replayed(recording: Recording, world: WorldModel, path: str) -> tuple[Tensor, Tensor | None]:

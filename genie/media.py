@@ -20,6 +20,7 @@ PREDICTED_COLOR = (245, 140, 30)  # border of frames that were generated
 BACKGROUND_COLOR = (24, 24, 24)
 TEXT_COLOR = (230, 230, 230)
 TEXT_SIZE = 14
+VIDEO_HEIGHT = 256  # pixels that a generated video has at least
 
 
 def to_bytes(frames: Tensor) -> np.ndarray:

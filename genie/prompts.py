@@ -37,8 +37,7 @@ def read_prompt(path: str | Path, image_size: tuple[int, int], num_frames: int, 
     frames = _read_picture(path)
     if frames is None:
         frames = _read_video(path, num_frames, fps)
-    resized = np.concatenate([_fit(frame, image_size) for frame in frames])  # [T, H, W, 3]
-    return torch.from_numpy(resized).permute(0, 3, 1, 2).float() / 255
+    return _to_frames(np.concatenate([_fit(frame, image_size) for frame in frames]))
 
 
 def array_prompt(array: np.ndarray, image_size: tuple[int, int]) -> Tensor:
@@ -50,8 +49,7 @@ def array_prompt(array: np.ndarray, image_size: tuple[int, int]) -> Tensor:
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
         raise UserError(f"prompt is {array.dtype} {list(array.shape)}: give uint8 [T, H, W, 3] or [H, W, 3], or a path")
     frames = array.reshape(-1, *array.shape[-3:])
-    resized = AreaResize(frames.shape[1:3], tuple(image_size))(frames)
-    return torch.from_numpy(resized.transpose(0, 3, 1, 2).copy()).float() / 255
+    return _to_frames(AreaResize(frames.shape[1:3], tuple(image_size))(frames))
 
 
 def data_prompt(data: dict, image_size: tuple[int, int], num_frames: int, index: int) -> tuple[Tensor, Tensor | None]:
@@ -108,7 +106,7 @@ def decode_picture(content: bytes, image_size: tuple[int, int]) -> Tensor:
         raise
     except Exception as error:  # whatever a decoder says to bytes that were made to break it
         raise UserError("the picture is damaged and cannot be read: send another one") from error
-    return torch.from_numpy(_fit(array, image_size).copy()).permute(0, 3, 1, 2).float() / 255
+    return _to_frames(_fit(array, image_size))
 
 
 def _read_picture(path: Path) -> list[np.ndarray] | None:
@@ -163,3 +161,8 @@ def _read_video(path: Path, num_frames: int, fps: float) -> list[np.ndarray]:
 
 def _fit(picture: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return AreaResize(picture.shape[:2], tuple(image_size))(picture[None])
+
+
+def _to_frames(pictures: np.ndarray) -> Tensor:
+    """uint8 [T, H, W, 3] → float [T, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(pictures.copy()).permute(0, 3, 1, 2).float() / 255

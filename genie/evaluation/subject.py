@@ -80,7 +80,7 @@ class Subject:
     @property
     def takes_environment_actions(self) -> bool:
         """Whether the world was trained on the true actions instead of latent ones."""
-        return self.world.config["stage"].get("actions") == "environment"
+        return self.world.takes_environment_actions
 
     @cached_property
     def contents(self) -> dict[str, dict]:

@@ -173,6 +173,8 @@ class Span:
         slots = starts[:, None] + torch.arange(self.count)  # [R or 1, t]
         self.slots = slots.to(self.device)
         self.index = None if self.rows is None else torch.tensor(self.rows, device=self.device)
+        rows = torch.arange(len(self.starts), device=self.device) if self.index is None else self.index
+        self.places = rows[:, None], self.slots.expand(len(rows), -1)  # [R, 1] and [R, t]
         self.causal = self.uniform and self.starts[0] == 0
         self.mask = None
         if not self.causal and (self.count > 1 or not self.uniform):
@@ -190,9 +192,8 @@ class Span:
             if self.rows is None and self.uniform:
                 buffer[:, :, :, self.starts[0] : self.end] = new
             else:
-                rows = torch.arange(len(self.starts), device=self.device) if self.index is None else self.index
-                slots = self.slots.expand(len(self.starts), -1)
-                buffer[rows[:, None], :, :, slots] = rearrange(new, "r s n t e -> r t s n e").to(buffer.dtype)
+                rows, slots = self.places
+                buffer[rows, :, :, slots] = rearrange(new, "r s n t e -> r t s n e").to(buffer.dtype)
         if self.index is None:
             return tuple(buffer[:, :, :, : self.end] for buffer in buffers)
         return tuple(buffer[self.index, :, :, : self.end] for buffer in buffers)

@@ -16,7 +16,7 @@ from genie.playing.batching import Worlds
 from genie.playing.engine import Engine
 from genie.playing.guard import is_loopback
 from genie.playing.labels import action_labels, idle_action, make_actions, suggest
-from genie.playing.prompting import Prompt, clip_prompt, picture_prompt, takes_true_actions
+from genie.playing.prompting import Prompt, clip_prompt, picture_prompt
 from genie.playing.protocol import FPS
 from genie.playing.server import Game, create_app
 from genie.playing.terminal import play_in_terminal, require_terminal
@@ -78,7 +78,7 @@ def load_game(config: dict[str, Any]) -> Game:
     world.sampler = with_overrides(world.sampler, config)
     clips, prompt = _prompt(config, world)
     names = clips.info.action_meanings if clips else None
-    labels = action_labels(settings["actions"], suggest(run, world.num_actions, takes_true_actions(world), names))
+    labels = action_labels(settings["actions"], suggest(run, world.num_actions, world.takes_environment_actions, names))
     return Game(
         run=str(config["run"]),
         world=world,

@@ -46,16 +46,10 @@ def decode_png(content: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def takes_true_actions(world: WorldModel) -> bool:
-    """Whether the world was trained on recorded actions instead of latent ones."""
-    return world.config.get("stage", {}).get("actions") == "environment"
-
-
 def clip_prompt(clips: PromptClips, index: int, world: WorldModel) -> Prompt:
     """A clip of the validation data. Raises UserError where there is none of this number."""
     frames, actions = clips[index]
-    known = actions[:-1] if takes_true_actions(world) and actions is not None else None
-    return Prompt(frames, known, {"clip": index, "frames": len(frames)})
+    return Prompt(frames, world.prompt_actions(actions), {"clip": index, "frames": len(frames)})
 
 
 def picture_prompt(frames: Tensor) -> Prompt:

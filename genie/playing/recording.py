@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 
 from genie.errors import UserError
-from genie.media import enlarge, scale_to, write_mp4
+from genie.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
 from genie.playing.prompting import decode_png
 from genie.playing.session import Session
 from genie.world.sampler import Sampler
 
 FORMAT, VERSION = "genie session", 1
-VIDEO_HEIGHT = 256  # pixels that a video has at least
 LARGEST_FILE = 64 * 2**20  # bytes
 
 

@@ -124,7 +124,7 @@ class TerminalPlayer:
             game.prompt, game.samplers.own, game.idle, game.fps, game.seed, max_frames=game.max_frames
         )
         self.keys = {key: action.index for action in game.actions for key in action.keys}
-        self.left, self.seen, self.last = False, 0.0, None
+        self.left, self.seen, self.last, self.status = False, 0.0, None, "ready"
         self.begin()
 
     def begin(self) -> None:
@@ -184,8 +184,6 @@ class TerminalPlayer:
         self.last = time.monotonic()
         self.status = f"{rate:.1f} frames/s   {made.passes} passes   {self.game.actions[job.action].label}"
         session.due = max(session.due + session.period, start)
-
-    status = "ready"
 
     def draw(self) -> None:
         """The newest frame, what the keys do, and how it goes."""

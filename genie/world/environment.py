@@ -78,13 +78,7 @@ class GenieEnv(gymnasium.Env[np.ndarray, np.int64]):
 
     def render(self) -> np.ndarray | None:
         """The frame uint8 [H, W, 3], which is the last observation."""
-        require_open(self.episodes)
-        if self.render_mode is None:
-            gymnasium.logger.warn('nothing is rendered: make the environment with render_mode="rgb_array"')
-            return None
-        if self._frame is None:
-            raise ResetNeeded("there is nothing to render yet: call reset() first")
-        return self._frame.copy()
+        return self._frame.copy() if renders(self.episodes, self.render_mode, self._frame is not None) else None
 
     def close(self) -> None:
         """Lets go of the world, its state and its data."""
@@ -96,6 +90,19 @@ def check_render_mode(render_mode: str | None) -> str | None:
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise UserError(f"render_mode={render_mode!r}: give None or {RENDER_MODES[0]!r}")
     return render_mode
+
+
+def renders(episodes: Episodes | None, render_mode: str | None, begun: bool) -> bool:
+    """Whether there is a picture to give; warns where the environment was made without one.
+
+    Raises ResetNeeded where no episode has `begun`, ClosedEnvironmentError after `close`."""
+    require_open(episodes)
+    if render_mode is None:
+        gymnasium.logger.warn('nothing is rendered: make the environment with render_mode="rgb_array"')
+        return False
+    if not begun:
+        raise ResetNeeded("there is nothing to render yet: call reset() first")
+    return True
 
 
 def require_open(episodes: Episodes | None) -> Episodes:

@@ -147,8 +147,7 @@ class Episodes:
                 raise UserError("this world does not know the data it was trained on: give prompt=")
             self._clips = PromptClips(config["data"], self.world.image_size, self.prompt_frames)
         frames, actions = self._clips[int(generator.integers(len(self._clips)))]
-        takes_them = config["stage"].get("actions") == "environment" and actions is not None
-        return Start(frames, actions[:-1] if takes_them else None)
+        return Start(frames, self.world.prompt_actions(actions))
 
     def _read(self, prompt: Prompt) -> Start:
         size = self.world.image_size

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
@@ -18,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 
 from genie.checks import require_whole
 from genie.errors import UserError
-from genie.world.environment import RENDER_MODES, check_render_mode, require_open
+from genie.world.environment import RENDER_MODES, check_render_mode, renders, require_open
 from genie.world.episodes import OPTIONS, Episodes, Prompt, check_options, woven
 from genie.world.state import WorldState
 
@@ -130,12 +129,8 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """The frames uint8 [H, W, 3] of all environments, which are the last observations."""
-        require_open(self.episodes)
-        if self.render_mode is None:
-            gymnasium.logger.warn('nothing is rendered: make the environment with render_mode="rgb_array"')
+        if not renders(self.episodes, self.render_mode, self._state is not None):
             return None
-        if self._state is None:
-            raise ResetNeeded("there is nothing to render yet: call reset() first")
         return tuple(self._frames.copy())
 
     def close_extras(self, **kwargs: Any) -> None:

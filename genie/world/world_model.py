@@ -90,6 +90,16 @@ class WorldModel:
         return self.dynamics.num_actions
 
     @property
+    def takes_environment_actions(self) -> bool:
+        """Whether the actions are those that were recorded, instead of latent ones."""
+        return self.config.get("stage", {}).get("actions") == "environment"
+
+    def prompt_actions(self, recorded: Tensor | None) -> Tensor | None:
+        """What `reset` takes of the actions int64 [T] recorded with a prompt's frames: those between them, [T-1]; None
+        where there are none, or where the world's own actions are latent."""
+        return recorded[:-1] if self.takes_environment_actions and recorded is not None else None
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """H and W of a frame in pixels."""
         return self.tokenizer.patches.height, self.tokenizer.patches.width
