@@ -166,6 +166,18 @@ def test_a_pass_runs_one_frame(world, monkeypatch):
     assert lengths == [2, 1, 1]
 
 
+def test_every_frame_draws_noise_of_its_own(world, monkeypatch):
+    drawn, real = [], Sampler.sample
+
+    def sample(self, predict, noise, *rest):
+        drawn.append(noise.uniform(0, 6))
+        return real(self, predict, noise, *rest)
+
+    monkeypatch.setattr(Sampler, "sample", sample)
+    played(world, world.reset(prompt()), sequence(2, 3))
+    assert len(torch.cat(drawn).unique(dim=0)) == 6  # two worlds, three frames
+
+
 def test_memory_does_not_grow(world):
     state = world.reset(prompt())
     sizes = set()
