@@ -64,12 +64,12 @@ class Bench:
             state = self.step(state)
         return 1000 * (time.perf_counter() - started) / frames
 
-    def uncached(self, sampler: Sampler) -> float:
-        """Of one frame whose window is full."""
+    def uncached(self, sampler: Sampler, players: int = 1) -> float:
+        """Of one frame of each of so many worlds whose windows are full."""
         self.world.sampler, self.world.cached = sampler, False
-        state = self.world.reset(self.prompts[:1])
+        state = self.world.reset(self.prompts[:players])
         while state.lengths[0] < self.world.window - 1:  # a full window, without the time to make it
-            state = state.appended(state.tokens[:, -1], torch.zeros(1, dtype=torch.int64))
+            state = state.appended(state.tokens[:, -1], torch.zeros(players, dtype=torch.int64))
         started = time.perf_counter()
         self.step(state)
         return 1000 * (time.perf_counter() - started)
@@ -106,8 +106,13 @@ def main() -> None:
         bench = Bench(world, load_clips(world.config["data"], None, "test", PLAYERS, 4, PLAYERS).floats())
     print(f"{run or given.get('model', 'pong')}, window {world.window}, {torch.get_num_threads()} threads")
     plain = Sampler(passes, 1.0)
-    cached, uncached = medians(partial(bench.milliseconds, plain), partial(bench.uncached, plain))
-    print(f"{passes} passes: cached {cached:.1f} ms, uncached {uncached:.1f} ms a frame: ratio {uncached / cached:.1f}")
+    ways = (bench.milliseconds, bench.uncached)
+    times = medians(*(partial(way, plain, players) for players in (1, PLAYERS) for way in ways))
+    for players, cached, uncached in ((PLAYERS, *times[2:]), (1, *times[:2])):
+        print(
+            f"{passes} passes, {players} worlds: cached {cached:.1f} ms, uncached {uncached:.1f} ms: "
+            f"ratio {uncached / cached:.1f}"
+        )
     if given.get("only") == "cache":
         return
     samplers = {f"{count} passes": Sampler(count, 0.5) for count in (8, 2)}
