@@ -1,9 +1,10 @@
-"""PSNR against horizon."""
+"""PSNR and SSIM against horizon."""
 
 import pytest
 import torch
+from torchmetrics.image import StructuralSimilarityIndexMeasure
 
-from genie.metrics.horizon import HorizonPSNR
+from genie.metrics.horizon import HorizonPSNR, HorizonSSIM
 
 
 def test_every_horizon_has_the_psnr_of_its_own_frames():
@@ -33,3 +34,19 @@ def test_one_frame_may_stand_for_all_horizons():
     spread.update(target[:, :1].expand_as(target), target)
     assert torch.equal(copied.compute(), spread.compute())
     assert copied.compute()[0] > 58 > copied.compute()[1]
+
+
+def test_ssim_of_every_horizon_is_that_of_its_own_frames_and_a_mean_over_clips():
+    target = torch.rand(3, 2, 3, 16, 16)
+    predicted = target.clone()
+    predicted[:, 1] = (predicted[:, 1] + 0.2 * torch.rand(3, 3, 16, 16)).clamp(0, 1)
+    metric = HorizonSSIM(2)
+    for part in (slice(0, 2), slice(2, 3)):
+        metric.update(predicted[part], target[part])
+    known = StructuralSimilarityIndexMeasure(data_range=1.0)(predicted[:, 1], target[:, 1])
+    assert metric.compute().tolist() == pytest.approx([1, known.item()], abs=1e-5) and known < 0.98
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_nothing_counted_is_no_number():
+    assert HorizonPSNR(2).compute().isnan().all() and HorizonSSIM(2).compute().isnan().all()
