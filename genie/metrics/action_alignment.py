@@ -7,7 +7,7 @@ from torchmetrics import Metric
 
 
 class ActionAlignment(Metric):
-    """Confusion of latent with true actions, their normalised mutual information and the best matching's accuracy.
+    """Confusion of latent with true actions, their normalised mutual information and the best matching.
 
     Args:
         num_latent: latent actions.
@@ -28,10 +28,13 @@ class ActionAlignment(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`nmi` in [0, 1] (over the mean of both entropies) and `accuracy` in [0, 1] under the best one-to-one
-        matching (Hungarian method); 0 where nothing was counted."""
+        matching (Hungarian method), 0 where nothing was counted; `matching` int64 [num_latent], the true action that
+        this matching gives each latent one, -1 for none; `confusion` float64 [num_latent, num_true], the counts."""
         return {
             "nmi": normalized_mutual_information(self.confusion),
             "accuracy": matched_accuracy(self.confusion),
+            "matching": best_matching(self.confusion),
+            "confusion": self.confusion.clone(),
         }
 
 
@@ -44,10 +47,19 @@ def normalized_mutual_information(confusion: Tensor) -> Tensor:
     return (2 * mutual / (entropy_rows + entropy_columns).clamp_min(1e-12)).clamp(0, 1).float()
 
 
+def best_matching(confusion: Tensor) -> Tensor:
+    """int64 [rows]: the column of each row under the one-to-one matching with most pairs on it; -1 for none."""
+    rows, columns = linear_sum_assignment(-confusion.cpu().numpy())
+    matching = torch.full((len(confusion),), -1, dtype=torch.int64)
+    matching[rows] = torch.from_numpy(columns)
+    return matching.to(confusion.device)
+
+
 def matched_accuracy(confusion: Tensor) -> Tensor:
     """Share of pairs on the best one-to-one matching of rows to columns."""
-    rows, columns = linear_sum_assignment(-confusion.cpu().numpy())
-    return (confusion[rows, columns].sum() / confusion.sum().clamp_min(1)).float()
+    matching = best_matching(confusion)
+    rows = torch.nonzero(matching >= 0)[:, 0]
+    return (confusion[rows, matching[rows]].sum() / confusion.sum().clamp_min(1)).float()
 
 
 def entropy(shares: Tensor) -> Tensor:

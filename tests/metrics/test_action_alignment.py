@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from genie.metrics.action_alignment import ActionAlignment, matched_accuracy, normalized_mutual_information
+from genie.metrics.action_alignment import (
+    ActionAlignment,
+    best_matching,
+    matched_accuracy,
+    normalized_mutual_information,
+)
 
 
 def test_mutual_information_over_the_mean_entropy():
@@ -18,6 +23,17 @@ def test_the_best_matching_is_found_where_the_greedy_one_is_not():
     assert matched_accuracy(torch.tensor([[10.0, 9], [9, 0]])).item() == pytest.approx(18 / 28)
     wide = torch.tensor([[5.0, 0, 1], [0, 4, 0]])  # fewer codes than actions, and more
     assert matched_accuracy(wide).item() == matched_accuracy(wide.T).item() == pytest.approx(0.9)
+
+
+def test_the_matching_names_the_true_action_of_each_latent_one():
+    assert best_matching(torch.tensor([[10.0, 9], [9, 0]])).tolist() == [1, 0]
+    table = torch.tensor([[5.0, 0], [4, 3], [0, 2]])  # a code too many: the worst pairing stays alone
+    assert best_matching(table).tolist() == [0, 1, -1]
+    assert best_matching(table.T).tolist() == [0, 1]
+    metric = ActionAlignment(3, 2)
+    metric.update(torch.tensor([0, 2, 2]), torch.tensor([1, 0, 0]))
+    values = metric.compute()
+    assert values["matching"].tolist() == [1, -1, 0] and values["confusion"].tolist() == [[0, 1], [0, 0], [2, 0]]
 
 
 def test_nothing_counted_is_nothing_shared():
