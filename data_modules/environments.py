@@ -1,5 +1,6 @@
 """A Gymnasium environment as the recorder sees it: a screen, named actions, perhaps object positions."""
 
+import copy
 import difflib
 
 import ale_py
@@ -83,6 +84,22 @@ class ScreenEnvironment:
 
     def boxes(self) -> np.ndarray | None:
         return None if self._boxes is None else self._boxes(self.env.unwrapped.ale.getRAM())
+
+    @property
+    def can_branch(self) -> bool:
+        """Whether `save` works: only the Atari emulator hands out its whole state."""
+        return hasattr(self.env.unwrapped, "ale")
+
+    def save(self) -> tuple:
+        """Everything that decides what comes next, random numbers included; for `restore`."""
+        unwrapped = self.env.unwrapped
+        return unwrapped.ale.cloneState(include_rng=True), copy.deepcopy(unwrapped.np_random)
+
+    def restore(self, state: tuple) -> None:
+        """Go back to where `save` was called, as often as wanted."""
+        unwrapped = self.env.unwrapped
+        unwrapped.ale.restoreState(state[0])
+        unwrapped.np_random = copy.deepcopy(state[1])
 
     def frame_rate(self) -> float:
         """Frames per second of the recording when none is configured."""

@@ -26,7 +26,7 @@ class EpisodeReader:
 
     Attributes: `num_frames`, `columns` (names, without frames), `episodes` int64 [E, 2] (first, one past
     the last frame), `fps` (None: not in the file), `action_meanings` (None), `object_names`. Raises
-    UserError for a file that is missing, damaged or not in the format.
+    UserError for a file that is missing, damaged or not in the format. `resize`: from the stored to the wanted size.
     """
 
     def __init__(self, path: str | Path, image_size: tuple[int, int], in_memory: bool = False):
@@ -55,7 +55,7 @@ class EpisodeReader:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
             raise UserError(f"frames in {self.path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]")
         self.num_frames = frames.shape[0]
-        self._resize = AreaResize(frames.shape[1:3], self.image_size)
+        self.resize = AreaResize(frames.shape[1:3], self.image_size)
         self.columns = [name for name in _COLUMNS if name in file]
         for name in self.columns:
             kinds, _, axes = _COLUMNS[name]
@@ -94,13 +94,13 @@ class EpisodeReader:
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop."""
-        return self._resize(self._data("frames")[start:stop:step])
+        return self.resize(self._data("frames")[start:stop:step])
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the resized frames."""
         rows = self._data(name)[start:stop].astype(_COLUMNS[name][1])
-        if name == "objects" and self._resize.source != self.image_size:
-            (height, width), (new_height, new_width) = self._resize.source, self.image_size
+        if name == "objects" and self.resize.source != self.image_size:
+            (height, width), (new_height, new_width) = self.resize.source, self.image_size
             scale = np.array([new_width / width, new_height / height], dtype=np.float32)
             rows = (rows + 0.5) * scale - 0.5  # the edge of a picture is half a pixel outside its first centre
         return rows

@@ -79,14 +79,25 @@ class EpisodeRecorder:
         ) as writer:
             episode = 0
             while writer.num_frames < num_frames:
-                seeds = (self.seed, SPLITS.index(split), episode)
-                self._episode(writer, seeds, num_frames - writer.num_frames, progress)
+                self._episode(writer, split, episode, num_frames - writer.num_frames, progress)
                 episode += 1
 
-    def _episode(self, writer: EpisodeWriter, seeds: tuple[int, ...], max_frames: int, progress) -> None:
+    def start(self, split: str, episode: int) -> np.ndarray:
+        """Resets the environment to the first screen uint8 [H, W, 3] of an episode: always the same one."""
+        return self.environment.reset(seed=mix(*self._seeds(split, episode), 0) % 2**31)
+
+    def pictures(self, screens: list[np.ndarray]) -> np.ndarray:
+        """The frames uint8 [N, H, W, 3] that are recorded of N screens."""
+        top, bottom, left, right = self.crop
+        return self.resize(np.stack([screen[top:bottom, left:right] for screen in screens]))
+
+    def _seeds(self, split: str, episode: int) -> tuple[int, ...]:
+        return self.seed, SPLITS.index(split), episode
+
+    def _episode(self, writer: EpisodeWriter, split: str, episode: int, max_frames: int, progress) -> None:
         environment = self.environment
-        policy = self._policy(np.random.default_rng(mix(*seeds, 1)))
-        screen = environment.reset(seed=mix(*seeds, 0) % 2**31)
+        policy = self._policy(np.random.default_rng(mix(*self._seeds(split, episode), 1)))
+        screen = self.start(split, episode)
         max_steps = min(self.max_episode_steps, max_frames - 1)
         rows: list[tuple] = []
         step, ended = 0, max_steps == 0
@@ -105,10 +116,9 @@ class EpisodeRecorder:
         writer.end_episode()
 
     def _write(self, writer: EpisodeWriter, rows: list[tuple], progress) -> None:
-        top, bottom, left, right = self.crop
         screens, boxes, actions, rewards, terminals, truncations = zip(*rows, strict=True)
         columns = {
-            "frames": self.resize(np.stack([screen[top:bottom, left:right] for screen in screens])),
+            "frames": self.pictures(screens),
             "actions": np.asarray(actions, dtype=np.int64),
             "rewards": np.asarray(rewards, dtype=np.float32),
             "terminals": np.asarray(terminals, dtype=np.bool_),
