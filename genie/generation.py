@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from genie.checks import require_number, require_whole
+from genie.cost import GenerationCost, measured
 from genie.errors import UserError
 from genie.inference import choose_device, inference
 from genie.media import VIDEO_HEIGHT, enlarge, scale_to, to_bytes, write_frames, write_mp4
@@ -50,16 +52,27 @@ def generate(config: dict[str, Any]) -> Path:
     scale = config["scale"] or scale_to(world.image_size[0], VIDEO_HEIGHT)
     moves = list(zip(actions, samplers, strict=True))
 
+    made = GenerationCost()
+
     def pictures() -> Iterator[np.ndarray]:
-        for frame in itertools.chain(frames, _rollout(world, frames, prompt_actions, moves, config["seed"])):
+        for frame in itertools.chain(frames, _rollout(world, frames, prompt_actions, moves, config["seed"], made)):
             yield enlarge(to_bytes(frame), scale)
 
     try:
-        if config["save_frames"]:
-            return write_frames(output, pictures())
-        return write_mp4(output, pictures(), config["fps"] or fps)
+        with measured() as cost:
+            if config["save_frames"]:
+                path = write_frames(output, pictures())
+            else:
+                path = write_mp4(output, pictures(), config["fps"] or fps)
     except OSError as error:
         raise UserError(f"cannot write output={output} ({error.strerror or error})") from error
+    # not on stdout, which says where the video is
+    print(
+        f"{made.frames} frames, {made.passes_per_frame:.1f} passes and {made.seconds_per_frame:.3f} s each, "
+        f"peak memory {cost.peak_rss_mb:.0f} MB",
+        file=sys.stderr,
+    )
+    return path
 
 
 def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> list[int]:
@@ -132,14 +145,17 @@ def _replayed(recording: Recording, world: WorldModel, path: str) -> tuple[Tenso
 
 
 def _rollout(
-    world: WorldModel, prompt: Tensor, prompt_actions: Tensor | None, moves: list[tuple[int, Sampler]], seed: int
-) -> Iterator[Tensor]:
-    """One frame [3, H, W] in [0, 1] for each (action, sampler), with progress on a terminal."""
+    world: WorldModel, prompt: Tensor, prompt_actions: Tensor | None, moves: list[tuple[int, Sampler]], seed: int,
+    cost: GenerationCost,
+) -> Iterator[Tensor]:  # fmt: skip
+    """One frame [3, H, W] in [0, 1] for each (action, sampler), added to `cost`; with progress on a terminal."""
     device = world.device
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with inference(device):
         known = None if prompt_actions is None else prompt_actions[None].to(device)
         state = world.reset(prompt[None].to(device), known, seed)
         for action, world.sampler in track(moves, "generating", console=console, transient=True):
+            started = time.monotonic()
             state, step = world.step(state, torch.tensor([action], device=device))
+            cost.add(step.passes.tolist(), time.monotonic() - started)
             yield step.frame[0]

@@ -165,3 +165,4 @@ def test_the_command_prints_where_the_video_is(world_run, tmp_path):
     run = subprocess.run([sys.executable, "-m", "genie.generate", *arguments], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == str(tmp_path / "video.mp4") and (tmp_path / "video.mp4").is_file()
+    assert "2 frames, 2.0 passes and" in run.stderr and "peak memory" in run.stderr  # the tiny world's two steps

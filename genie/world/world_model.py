@@ -3,6 +3,7 @@
 Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `A` actions.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -260,9 +261,13 @@ class WorldModel:
 
         This is the fully autoregressive setting: every frame is made from generated tokens.
         """
+        return torch.stack([step.frame for step in self.steps(frames, actions, seed, prompt_actions)], dim=1)
+
+    def steps(
+        self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None
+    ) -> Iterator[Step]:
+        """The steps of a `rollout`, one after the other: frames with their tokens and passes."""
         state = self.reset(frames, prompt_actions, seed)
-        made = []
         for action in actions.unbind(1):
             state, step = self.step(state, action)
-            made.append(step.frame)
-        return torch.stack(made, dim=1)
+            yield step

@@ -1,0 +1,73 @@
+"""What work costs: seconds, memory, and passes of the dynamics for each generated frame."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CLEAR_PEAK = "5"  # proc_pid_clear_refs(5): forget the peak of the resident memory
+
+
+@dataclass
+class Cost:
+    """Of a piece of work: wall-clock `seconds`, and `peak_rss_mb`, the most memory (2^20 bytes) that the process held
+    during it, with what it held before. Where the system cannot forget an earlier peak (all but Linux), the most so
+    far."""
+
+    seconds: float = 0.0
+    peak_rss_mb: float = 0.0
+
+
+@contextmanager
+def measured() -> Iterator[Cost]:
+    """Gives the `Cost` of what is done inside, known at the end, also where that is an exception."""
+    cost = Cost()
+    _forget_peak()
+    started = time.monotonic()
+    try:
+        yield cost
+    finally:
+        cost.seconds, cost.peak_rss_mb = time.monotonic() - started, _peak_megabytes()
+
+
+def _forget_peak() -> None:
+    with suppress(OSError):  # another system, or a container that forbids it
+        CLEAR.write_text(CLEAR_PEAK)
+
+
+def _peak_megabytes() -> float:
+    try:
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, kilobytes elsewhere
+
+
+@dataclass
+class GenerationCost:
+    """Of generated frames: how many there are, the passes of the dynamics and the seconds of all of them together."""
+
+    frames: int = 0
+    passes: int = 0
+    seconds: float = 0.0
+
+    def add(self, passes: list[int], seconds: float) -> None:
+        """Frames that took so many passes each and `seconds` together."""
+        self.frames += len(passes)
+        self.passes += sum(passes)
+        self.seconds += seconds
+
+    @property
+    def passes_per_frame(self) -> float:
+        """Mean; NaN without frames."""
+        return self.passes / self.frames if self.frames else float("nan")
+
+    @property
+    def seconds_per_frame(self) -> float:
+        """Mean; NaN without frames. Of a batch, its seconds over its frames."""
+        return self.seconds / self.frames if self.frames else float("nan")

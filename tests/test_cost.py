@@ -1,0 +1,43 @@
+"""What work costs: memory is told for each piece of work, passes and seconds for each frame."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from genie.cost import CLEAR, CLEAR_PEAK, GenerationCost, measured
+
+# in a process of its own: here the allocator may have been told to keep what is freed
+MEASURE = """
+from genie.cost import measured
+with measured() as large:
+    block = bytearray(b"1") * (200 << 20)
+    del block
+with measured() as small:
+    block = bytearray(b"1") * (20 << 20)
+print(large.peak_rss_mb - small.peak_rss_mb)
+"""
+
+
+def test_the_peak_is_that_of_the_piece_of_work():
+    try:
+        CLEAR.write_text(CLEAR_PEAK)
+    except OSError:
+        pytest.skip("this system does not forget an earlier peak")
+    run = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    assert float(run.stdout) == pytest.approx(180, abs=30)
+
+
+def test_what_fails_has_cost_too():
+    with pytest.raises(ValueError, match="on purpose"), measured() as cost:
+        raise ValueError("on purpose")
+    assert cost.peak_rss_mb > 1 and cost.seconds >= 0
+
+
+def test_the_mean_is_over_frames_not_over_batches():
+    cost = GenerationCost()
+    assert math.isnan(cost.passes_per_frame) and math.isnan(cost.seconds_per_frame)
+    cost.add([4], 1.0)
+    cost.add([1, 1, 2], 1.0)
+    assert cost.frames == 4 and cost.passes_per_frame == 2 and cost.seconds_per_frame == 0.5
