@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from rich.console import Console
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from data_modules.data_info import DataInfo
 from genie.cli import to_plain
@@ -22,6 +23,7 @@ from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.run import evaluate
 from genie.metrics.psnr import psnr
 from genie.pipeline import numbers
+from genie.world.sampler import Sampler
 
 FILES = [
     "action_grid.mp4",
@@ -29,10 +31,14 @@ FILES = [
     "evaluation.json",
     "lam.mp4",
     "lam_confusion.png",
+    "lam_effects.png",
     "rollout.mp4",
+    "rollout_objects.png",
     "rollout_psnr.png",
+    "rollout_ssim.png",
     "tokenizer.mp4",
 ]
+ROLLOUT_FILES = ["evaluation.json", *(name for name in FILES if name.startswith("rollout"))]
 
 
 def composed(*overrides):
@@ -70,8 +76,22 @@ def test_everything_is_written_and_the_file_holds_what_is_returned(report):
     assert values["left_out"] == {}
     assert set(values["objects"]) == {"ball", "player", "enemy"}
     assert len(values["rollout"]["psnr_by_horizon"]) == 4
-    assert set(values["delta_psnr"]) == {f"t{t}{end}" for t in (1, 2, 4) for end in ("", "_spread", "_pooled")}
-    assert len(numbers(values)) < 80  # what the pipeline prints
+    kinds, ends = ("", "_simulator", "_simulator_tokens"), ("", "_spread", "_pooled")
+    names = {f"t{t}{kind}{end}" for t in (1, 2, 4) for kind in kinds for end in ends}
+    assert set(values["delta_psnr"]) == names | {"simulator_clips"}
+    assert set(values["rollout_objects"]) == {"ball", "player", "enemy"}
+    assert len(values["rollout_objects"]["ball"]["generated"]["present_by_horizon"]) == 4
+    assert sorted(values["lam"]["matching"]) == [0, 1, 2]
+    assert {"rollout.psnr_mean", "delta_psnr.t4"} <= numbers(values).keys()  # as the pipeline names them
+
+
+def test_the_cost_of_every_part_is_told(report):
+    values, _ = report
+    assert set(values["cost"]) == {"tokenizer", "objects", "lam", "rollout", "simulator", "action_grid"}
+    for cost in values["cost"].values():
+        assert cost["seconds"] > 0 and cost["peak_rss_mb"] > 50
+    assert values["rollout"]["passes_per_frame"] == len(Sampler(**values["sampler"]).passes(64))
+    assert 0 < values["cost"]["rollout"]["seconds_per_frame"] < values["cost"]["rollout"]["seconds"]
 
 
 def test_videos_have_a_frame_for_each_moment(report, read_video):
@@ -91,6 +111,10 @@ def test_baselines_are_those_of_the_same_frames(report, clips):
         still = (frames[:, 3 + t] - background).square().mean()
         assert values["rollout"]["psnr_copy_last_by_horizon"][t] == pytest.approx(psnr(copied).item(), abs=1e-3)
         assert values["rollout"]["psnr_background_by_horizon"][t] == pytest.approx(psnr(still).item(), abs=1e-3)
+    frozen = structural_similarity_index_measure(frames[:, 2], frames[:, 6], data_range=1.0)
+    assert values["rollout"]["ssim_copy_last_last"] == pytest.approx(frozen.item(), abs=1e-3)
+    objects = values["rollout_objects"]["player"]
+    assert objects["reconstruction"]["present"] <= objects["copy_last"]["present"] <= 1  # the tokenizer is not trained
     mean = np.mean(values["rollout"]["psnr_by_horizon"])
     assert values["rollout"]["psnr_mean"] == pytest.approx(mean, abs=1e-3)
 
@@ -104,16 +128,19 @@ def test_the_table_has_a_row_for_every_figure_and_any_part_may_be_missing(report
         return console.file.getvalue()
 
     whole = text(values)
-    for label in ("tokenizer PSNR", "ball survives", "LAM NMI", "rollout PSNR, frame 4", "ΔPSNR, t = 4"):
+    labels = ["tokenizer PSNR", "ball survives", "LAM NMI", "rollout PSNR, frame 4", "rollout has the ball"]
+    for label in (*labels, "passes per frame", "ΔPSNR, t = 4", "simulator, t = 4"):
         assert label in whole
-    for part in ("tokenizer", "objects", "lam", "rollout", "delta_psnr"):
+    for part in ("tokenizer", "objects", "lam", "rollout", "rollout_objects", "delta_psnr"):
         text({name: value for name, value in values.items() if name != part})
 
 
 def test_the_same_seed_gives_the_same_figures(world_run, report, tmp_path):
     again, _ = evaluate(composed(f"run={world_run}", "batch_size=2", f"output={tmp_path}", "parts=[rollout]"))
-    assert again["rollout"] == report[0]["rollout"] and again["delta_psnr"] == report[0]["delta_psnr"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "rollout.mp4", "rollout_psnr.png"]
+    assert again["rollout"] == report[0]["rollout"]
+    assert again["delta_psnr"].items() <= report[0]["delta_psnr"].items()
+    assert again["rollout_objects"] == report[0]["rollout_objects"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ROLLOUT_FILES
 
 
 # ------------------------------------------------------------------ what cannot be measured
@@ -185,19 +212,19 @@ class Simulator:
     device, num_actions, sampler, lam, window = torch.device("cpu"), 3, None, None, 4
     config = {"stage": {"actions": "environment"}}
 
-    def __init__(self, delay=0):
-        self.delay = delay
+    def __init__(self, delay=0, deaf=False):
+        self.delay, self.deaf = delay, deaf
 
     def tokenizer(self, frames):
         return SimpleNamespace(reconstruction=frames, tokens=torch.zeros(*frames.shape[:2], 1, dtype=torch.int64))
 
     tokenizer.parameters = lambda: iter([torch.zeros(1)])
 
-    def rollout(self, frames, actions, seed, prompt_actions):
+    def steps(self, frames, actions, seed, prompt_actions):
         assert prompt_actions.shape[1] == frames.shape[1] - 1
-        known = torch.cat([prompt_actions, actions], dim=1)
+        known = torch.cat([prompt_actions, torch.ones_like(actions) if self.deaf else actions], dim=1)
         first = prompt_actions.shape[1] - self.delay
-        current, made = frames[:, -1], []
+        current = frames[:, -1]
         for t in range(actions.shape[1]):
             moves = {0: (0, 0), 1: (0, 4), 2: (4, 0)}
             current = torch.stack(
@@ -206,17 +233,15 @@ class Simulator:
                     for picture, a in zip(current, known[:, first + t], strict=True)
                 ]
             )
-            made.append(current)
-        return torch.stack(made, dim=1)
+            yield SimpleNamespace(frame=current, passes=torch.tensor([1, 2, 1, 2, 1, 2])[: len(current)])
 
 
-def simulate(make_clips, tmp_path, delay=0):
+def simulate(make_clips, tmp_path, **world):
     batch = make_clips(batch=6, frames=8)
     background = batch["frames"][0, 0, :, :1, :1].expand(3, 16, 16).numpy()
     info = DataInfo(3, ["stay", "right", "down"], [], 10.0, (16, 16), background)
     clips = Clips(batch["frames"], batch["actions"], None, info, batch_size=4)
-    world = Simulator(delay)
-    subject = SimpleNamespace(world=world, takes_environment_actions=True)
+    subject = SimpleNamespace(world=Simulator(**world), takes_environment_actions=True)
     return evaluate_rollout(subject, clips, RolloutSettings(3, 5, (1, 4), 2, 0, 5), tmp_path)
 
 
@@ -225,7 +250,16 @@ def test_a_perfect_world_is_perfect_at_every_horizon_and_its_actions_matter(make
     assert figures["rollout"]["psnr_by_horizon"] == pytest.approx([58.92] * 5, abs=0.01)
     assert figures["rollout"]["psnr_reconstruction_mean"] == pytest.approx(58.92, abs=0.01)
     assert figures["rollout"]["horizons_above_copy_last"] == 5
+    assert figures["rollout"]["ssim_by_horizon"] == pytest.approx([1] * 5, abs=1e-3)
     assert figures["delta_psnr"]["t4"] > figures["delta_psnr"]["t1"] > 5
+    assert max(figures["rollout"]["psnr_random_actions_by_horizon"][1:]) < 30
+    assert figures["rollout"]["passes_per_frame"] == pytest.approx(1.5, abs=0.1)  # of 6 clips, 4 and 2 at a time
+
+
+def test_a_world_that_ignores_its_actions_has_no_delta(make_clips, tmp_path):
+    figures = simulate(make_clips, tmp_path, deaf=True)
+    assert {figures["delta_psnr"][name] for name in ("t1", "t4", "t1_pooled", "t4_pooled")} == {0}
+    assert figures["rollout"]["psnr_random_actions_by_horizon"] == figures["rollout"]["psnr_by_horizon"]
 
 
 def test_actions_given_a_frame_too_late_are_noticed(make_clips, tmp_path):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo
 from genie.errors import UserError
 
@@ -17,13 +18,25 @@ from genie.errors import UserError
 @dataclass
 class Clips:
     """`frames` uint8 [N, T, C, H, W]; `actions` int64 [N, T] and `objects` float [N, T, O, 2] where the data has them;
-    `info` and `background` float [C, H, W] in [0, 1] of the data set."""
+    `info` and `background` float [C, H, W] in [0, 1] of the data set; `source`, where all of them were read from (None
+    for a selection)."""
 
     frames: Tensor
     actions: Tensor | None
     objects: Tensor | None
     info: DataInfo
     batch_size: int
+    source: ClipDataset | None = None
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether any object's position is recorded."""
+        return self.objects is not None and bool(self.objects.isfinite().any())
+
+    @property
+    def object_names(self) -> list[str]:
+        """A name for each object."""
+        return list(self.info.object_names) or [f"object_{index}" for index in range(self.objects.shape[2])]
 
     @property
     def background(self) -> Tensor:
@@ -72,7 +85,7 @@ def load_clips(data: dict, root: str | None, split: str, num_clips: int, num_fra
     dataset = module.datasets[split]
     samples = [dataset[index] for index in range(len(dataset))]
     columns = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
-    return Clips(columns["frames"], columns.get("actions"), columns.get("objects"), module.info, batch_size)
+    return Clips(columns["frames"], columns.get("actions"), columns.get("objects"), module.info, batch_size, dataset)
 
 
 def in_windows(function: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, window: int) -> tuple[Tensor, ...]:

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genie.evaluation.action_effects import draw_effects
 from genie.evaluation.clips import Clips, in_windows
 from genie.evaluation.plots import plot_confusion
 from genie.evaluation.subject import Trained
 from genie.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.action_alignment import ActionAlignment
+from genie.metrics.action_effects import ActionEffects
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 
@@ -39,33 +41,43 @@ def infer_actions(lam: Trained, frames: Tensor) -> Tensor:
 
 
 def evaluate_lam(lam: Trained, clips: Clips, folder: Path, fps: float) -> dict:
-    """Figures of all transitions; writes lam.mp4 (at `fps`) and, where the data has true actions, lam_confusion.png.
+    """Figures of all transitions; writes lam.mp4 (at `fps`), lam_effects.png and, where the data has true actions,
+    lam_confusion.png.
 
     `psnr` of the next frame (dB, pooled) with both baselines, `codebook_usage`, `codebook_perplexity`; with true
     actions `action_nmi`, `action_accuracy` (best one-to-one matching), `action_accuracy_majority` (of always naming
-    the most common one) and the table `confusion` (rows: latent actions).
+    the most common one), the table `confusion` (rows: latent actions) and the `matching`, the number of the true action
+    for each latent one (-1: none).
     """
     psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
     usage = CodeUsage(lam.model.num_actions)
+    effects = {"latent": ActionEffects(lam.model.num_actions, tuple(clips.frames.shape[2:]))}
     alignment = None
     if clips.actions is not None and clips.info.num_actions:
         alignment = ActionAlignment(lam.model.num_actions, clips.info.num_actions)
+        effects["true"] = ActionEffects(clips.info.num_actions, tuple(clips.frames.shape[2:]))
     for batch in clips.batches():
         frames = batch.floats()
         prediction, actions = predict(lam, frames)
         update_frame_psnr(psnr, prediction, frames, clips.background)
         usage.update(actions)
+        effects["latent"].update(frames, actions)
         if alignment is not None:
             alignment.update(actions, batch.actions[:, :-1])
+            effects["true"].update(frames, batch.actions[:, :-1])
     _video(lam, clips.sample(SHOWN), folder, fps)
     figures = {name: float(value) for name, value in psnr.compute().items()}
     figures |= {f"codebook_{name}": float(value) for name, value in usage.compute().items()}
     if alignment is not None:
-        confusion = alignment.confusion
-        figures |= {f"action_{name}": float(value) for name, value in alignment.compute().items()}
+        agreement = alignment.compute()
+        confusion, matching = agreement.pop("confusion"), agreement.pop("matching")
+        figures |= {f"action_{name}": float(value) for name, value in agreement.items()}
         figures["action_accuracy_majority"] = float(confusion.sum(0).max() / confusion.sum())
-        figures["confusion"] = confusion.long().tolist()
-        plot_confusion(confusion, true_names(clips), folder / "lam_confusion.png")
+        figures |= {"confusion": confusion.long().tolist(), "matching": matching.tolist()}
+        plot_confusion(confusion, matching, true_names(clips), folder / "lam_confusion.png")
+    labels = {"latent": latent_labels(lam.model.num_actions, figures.get("confusion"), true_names(clips))}
+    labels["true"] = true_names(clips)
+    draw_effects({kind: metric.compute() for kind, metric in effects.items()}, labels, folder / "lam_effects.png")
     return figures
 
 

@@ -1,38 +1,77 @@
 """The plots of an evaluation."""
 
+import itertools
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from genie.files import replacing
 
-# name of a curve -> its style; the baselines are grey, so that the eye goes to what is measured
+# what a curve's name ends with -> its style; the baselines are grey, so that the eye goes to what is measured
 STYLES = {
-    "psnr": {"label": "generated", "color": "tab:orange", "marker": "o"},
-    "psnr_reconstruction": {"label": "tokenizer alone (the best possible)", "color": "tab:blue", "linestyle": "--"},
-    "psnr_copy_last": {"label": "copy of the last given frame", "color": "0.4", "marker": "s", "markersize": 4},
-    "psnr_background": {"label": "constant background", "color": "0.6", "linestyle": ":"},
+    "": {"label": "generated", "color": "tab:orange", "marker": "o"},
+    "_reconstruction": {"label": "tokenizer alone (the best possible)", "color": "tab:blue", "linestyle": "--"},
+    "_random_actions": {"label": "generated with random actions", "color": "tab:red", "linestyle": "-."},
+    "_copy_last": {"label": "copy of the last given frame", "color": "0.4", "marker": "s", "markersize": 4},
+    "_background": {"label": "constant background", "color": "0.6", "linestyle": ":"},
+}
+OBJECT_COLORS = ("tab:orange", "tab:green", "tab:blue", "tab:red", "tab:purple", "tab:brown")  # repeated
+# the videos in which objects are looked for -> their style
+OBJECT_STYLES = {
+    "generated": {"marker": "o"},
+    "reconstruction": {"linestyle": "--"},
+    "copy_last": {"linestyle": ":"},
 }
 
 
-def plot_horizon(curves: dict[str, list[float]], path: Path) -> None:
-    """PSNR [dB] against the number of the generated frame, one line for each key of `STYLES` in `curves`."""
+def plot_horizon(curves: dict[str, list[float]], unit: str, path: Path) -> None:
+    """`unit` against the number of the generated frame, one line for each key of `STYLES` in `curves`."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for name, style in STYLES.items():
         axes.plot(range(1, len(curves[name]) + 1), curves[name], **style)
-    axes.set(xlabel="generated frame (horizon)", ylabel="PSNR [dB]")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
+    _label_horizon(axes, unit)
     axes.legend(fontsize="small")
     _save(figure, path)
 
 
-def plot_confusion(confusion: Tensor, true_names: list[str], path: Path) -> None:
-    """Counts [latent, true] as shares of each latent action, with the counts written in."""
+def plot_objects(figures: dict[str, dict], path: Path) -> None:
+    """Of each object (the `figures` of `RolloutObjects`) against the horizon: the share of frames in which it is found,
+    found in its place, and its median distance."""
+    panels = {
+        "present": "share of frames with the object",
+        "in_place": "share with the object in its place",
+        "distance_median": "median distance, where found [pixels]",
+    }
+    figure = Figure(figsize=(12.8, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, unit) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for color, (label, videos) in zip(itertools.cycle(OBJECT_COLORS), figures.items(), strict=False):
+            for video, style in OBJECT_STYLES.items():
+                curve = videos[video][f"{name}_by_horizon"]
+                text = f"{label}, {video.replace('_', ' ')}"
+                axes.plot(range(1, len(curve) + 1), curve, label=text, color=color, markersize=4, **style)
+        _label_horizon(axes, unit)
+        if name != "distance_median":
+            axes.set_ylim(-0.03, 1.03)
+    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right center")
+    _save(figure, path)
+
+
+def _label_horizon(axes: Axes, unit: str) -> None:
+    axes.set(xlabel="generated frame (horizon)", ylabel=unit)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+
+
+def plot_confusion(confusion: Tensor, matching: Tensor, true_names: list[str], path: Path) -> None:
+    """Counts [latent, true] as shares of each latent action, with the counts written in and a frame around those of the
+    best `matching` int64 [latent] (-1: none)."""
     shares = confusion / confusion.sum(1, keepdim=True).clamp_min(1)
     rows, columns = confusion.shape
     figure = Figure(figsize=(2 + 0.9 * columns, 1.4 + 0.6 * rows), layout="constrained")
@@ -43,6 +82,9 @@ def plot_confusion(confusion: Tensor, true_names: list[str], path: Path) -> None
         for column in range(columns):
             color = "white" if shares[row, column] > 0.6 else "black"
             axes.text(column, row, f"{int(confusion[row, column])}", ha="center", va="center", color=color)
+        if matching[row] >= 0:
+            corner = int(matching[row]) - 0.5, row - 0.5
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="tab:orange", linewidth=3))
     axes.set_xticks(range(columns), true_names, rotation=30 if columns > 4 else 0)
     axes.set_yticks(range(rows), [str(row) for row in range(rows)])
     axes.set(xlabel="true action", ylabel="latent action")

@@ -62,7 +62,7 @@ def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path, fps: floa
 
 def evaluate_objects(tokenizer: Trained, clips: Clips) -> dict:
     """By object name: `survival` and `false_alarms` in [0, 1] and the counts `seen` and `controls` behind them."""
-    if clips.objects is None or not clips.objects.isfinite().any():
+    if not clips.has_objects:
         raise LeftOut("the data record no object positions")
     survival = ObjectSurvival(clips.objects.shape[2])
     for batch in clips.batches():
@@ -70,9 +70,8 @@ def evaluate_objects(tokenizer: Trained, clips: Clips) -> dict:
         rebuilt, _ = reconstruct(tokenizer.model, frames, tokenizer.window)
         survival.update(rebuilt, frames, batch.objects, clips.background)
     values = survival.compute()
-    names = clips.info.object_names or [f"object_{index}" for index in range(clips.objects.shape[2])]
     figures = {}
-    for index, name in enumerate(names):
+    for index, name in enumerate(clips.object_names):
         if values["seen"][index]:
             figures[name] = {
                 "survival": float(values["survival"][index]),

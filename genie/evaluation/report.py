@@ -54,13 +54,35 @@ def _world(report: dict) -> list[tuple[str, ...]]:
         for end, label in (("first", "frame 1"), ("last", f"frame {horizon}"), ("mean", "mean")):
             note = f"tokenizer alone {_number(rollout[f'psnr_reconstruction_{end}'])}"
             rows.append(_compared(f"rollout PSNR, {label}", rollout, "psnr", f"_{end}", note=note))
+        note = f"random actions {_number(rollout['psnr_random_actions_mean'])}"
+        rows[-1] = (*rows[-1][:-1], f"{rows[-1][-1]}, {note}")
+        rows.append(_compared("rollout SSIM, mean", rollout, "ssim", "_mean", digits=3))
         won = f"{rollout['horizons_above_copy_last']}/{horizon}"
         rows.append(("rollout above copy last", won, "", "", "horizons"))
+        milliseconds = 1000 * report["cost"]["rollout"]["seconds_per_frame"]
+        rows.append(
+            ("passes per frame", f"{rollout['passes_per_frame']:.1f}", "", "", f"{milliseconds:.0f} ms a frame")
+        )
+    for name, figures in report.get("rollout_objects", {}).items():
+        rows.append(_followed(name, figures))
     delta = report.get("delta_psnr", {})
     for name in [name for name in delta if name[1:].isdigit()]:
         note = f"± {_number(delta[f'{name}_spread'])}, pooled {_number(delta[f'{name}_pooled'])}"
         rows.append((f"ΔPSNR, t = {name[1:]}", _number(delta[name]), "", "", note))
+    if simulated := [name for name in delta if name.endswith("_simulator")]:
+        name = simulated[-1]
+        tokens = f", by tokens {_number(delta[f'{name}_tokens'])}" if f"{name}_tokens" in delta else ""
+        note = f"pooled {_number(delta[f'{name}_pooled'])}{tokens}"
+        rows.append((f"… of the simulator, t = {name[1:-10]}", _number(delta[name]), "", "", note))
     return rows
+
+
+def _followed(name: str, figures: dict) -> tuple[str, ...]:
+    """An object in rollouts: its share of frames, and that of the copied frame."""
+    made, copied = figures["generated"], figures["copy_last"]
+    in_place = f"in place {_percent(made['in_place'])} (copy {_percent(copied['in_place'])})"
+    note = f"{in_place}, twice {_percent(made['doubled'])}"
+    return f"rollout has the {name}", _percent(made["present"]), _percent(copied["present"]), "", note
 
 
 def _compared(label: str, figures: dict, name: str, end: str = "", digits: int = 2, note: str = "") -> tuple[str, ...]:

@@ -6,6 +6,7 @@ latent action model reads from the true video, or the recorded ones for a world 
 Dimension letters: `N` clips, `B` batch, `P` frames of the prompt, `n` horizon, `C H W` channels and pixels.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,18 @@ import torch
 from torch import Tensor
 
 from data_modules.seeding import mix
+from genie.cost import GenerationCost
 from genie.evaluation.clips import Clips
+from genie.evaluation.deltas import Deltas, random_actions
+from genie.evaluation.horizon_curves import HorizonCurves
 from genie.evaluation.latent_actions import infer_actions
-from genie.evaluation.plots import plot_horizon
 from genie.evaluation.reconstruction import reconstruct
+from genie.evaluation.rollout_objects import RolloutObjects
 from genie.evaluation.subject import LeftOut, Subject, Trained
 from genie.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4
-from genie.metrics.delta_psnr import AVERAGES, DeltaPSNR
-from genie.metrics.horizon import HorizonPSNR
 from genie.world.world_model import WorldModel
 
 SHOWN = 6  # clips in the video
-RANDOM_STREAM = 1  # keeps the draws of random actions apart from those of the sampler
 
 
 @dataclass(frozen=True)
@@ -57,93 +58,83 @@ def clip_seeds(seed: int, clips: range, *more: int) -> Tensor:
     return torch.tensor([mix(seed, clip, *more) for clip in clips])
 
 
-def generate(world: WorldModel, frames: Tensor, actions: Tensor, prompt: int, count: int, seed: int | Tensor) -> Tensor:
+def generate(
+    world: WorldModel, frames: Tensor, actions: Tensor, prompt: int, count: int, seed: int | Tensor,
+    cost: GenerationCost | None = None,
+) -> Tensor:  # fmt: skip
     """`count` frames [B, count, C, H, W] in [0, 1] after the first `prompt` ones, on the CPU.
 
     frames [B, T, C, H, W] in [0, 1]; actions int64 [B, ≥ prompt - 1 + count], of which the first prompt - 1 lie
     between the frames of the prompt. The same seed (one, or int64 [B]) draws the same noise, whatever the actions.
+    What it takes is added to `cost`.
     """
+    started = time.monotonic()
     coming = actions[:, prompt - 1 : prompt - 1 + count]
     given = frames[:, :prompt].to(world.device)
-    return world.rollout(given, coming, seed, prompt_actions=actions[:, : prompt - 1]).cpu()
+    steps = list(world.steps(given, coming, seed, prompt_actions=actions[:, : prompt - 1]))
+    made = torch.stack([step.frame for step in steps], dim=1).cpu()
+    if cost is not None:
+        cost.add(torch.cat([step.passes for step in steps]).tolist(), time.monotonic() - started)
+    return made
 
 
 def evaluate_rollout(subject: Subject, clips: Clips, settings: RolloutSettings, folder: Path) -> dict[str, dict]:
-    """{"rollout": …, "delta_psnr": …}; writes rollout.mp4 and rollout_psnr.png.
+    """{"rollout": …, "rollout_objects": …, "delta_psnr": …, "cost": …}; writes rollout.mp4 and plots.
 
-    rollout: for `psnr`, the baselines `psnr_copy_last` (the prompt's last frame) and `psnr_background`, and the
-    ceiling `psnr_reconstruction` (the true frames through the tokenizer): a list over the horizon (dB, pooled), the
-    mean over it, and the first and last value; `horizons_above_copy_last`, how many of the horizons the world wins.
+    rollout: for `psnr` (dB, pooled) and `ssim`, the baselines `_copy_last` (the prompt's last frame), `_background` and
+    `_random_actions` (the same world, but its actions are drawn), and the ceiling `_reconstruction` (the true frames
+    through the tokenizer): a list over the horizon, the mean over it, and the first and last value;
+    `horizons_above_copy_last`, how many of the horizons the world wins; `passes_per_frame` of the dynamics.
 
-    delta_psnr: for each t the mean over seeds, `t<t>`, of the per-clip ΔPSNR (dB), its standard deviation over
-    seeds `t<t>_spread`, and `t<t>_pooled` (see `DeltaPSNR`).
+    rollout_objects: see `RolloutObjects`; only for data that record object positions. delta_psnr: see `Deltas`.
+    cost: `seconds_per_frame` of generating, a batch of clips at a time.
     """
     prompt, horizon = settings.prompt_frames, settings.horizon
-    names = ("psnr", "psnr_copy_last", "psnr_background", "psnr_reconstruction")
-    curves = {name: HorizonPSNR(horizon) for name in names}
-    deltas = [
-        {(t, average): DeltaPSNR(t, average) for t in settings.times for average in AVERAGES}
-        for _ in range(settings.num_seeds)
-    ]
-    made, world = [], subject.world
+    curves, deltas = HorizonCurves(horizon), Deltas(settings.times, settings.num_seeds)
+    objects = RolloutObjects(clips, prompt, horizon) if clips.has_objects else None
+    made, world, cost = [], subject.world, GenerationCost()
     for first, batch in zip(range(0, len(clips), clips.batch_size), clips.batches(), strict=True):
         numbers = range(first, first + len(batch))
         frames, actions = batch.floats(), true_actions(subject, batch)
-        target = frames[:, prompt:]
-        generated = generate(world, frames, actions, prompt, horizon, clip_seeds(settings.seed, numbers, 0))
+        generated = generate(world, frames, actions, prompt, horizon, clip_seeds(settings.seed, numbers, 0), cost)
         made.append((generated * 255).round().byte())
-        curves["psnr"].update(generated, target)
-        curves["psnr_copy_last"].update(frames[:, prompt - 1 : prompt], target)
-        curves["psnr_background"].update(clips.background.expand_as(target), target)
         rebuilt, _ = reconstruct(world.tokenizer, frames, world.window)
-        curves["psnr_reconstruction"].update(rebuilt[:, prompt:], target)
-        _update_deltas(deltas, world, frames, actions, generated, settings, numbers)
-    values = {name: curve.compute().tolist() for name, curve in curves.items()}
-    plot_horizon(values, folder / "rollout_psnr.png")
+        videos = {
+            "": generated,
+            "_copy_last": frames[:, prompt - 1 : prompt],
+            "_background": clips.background.expand_as(generated),
+            "_random_actions": _compare_draws(deltas, world, frames, actions, generated, settings, numbers, cost),
+            "_reconstruction": rebuilt[:, prompt:],
+        }
+        curves.update(videos, frames[:, prompt:])
+        if objects is not None:
+            objects.update(videos, batch)
     _video(clips, torch.cat(made), settings, folder)
-    return {"rollout": _summary(values), **({"delta_psnr": _spread(deltas)} if deltas and settings.times else {})}
+    figures = {"rollout": {**curves.figures(folder), "passes_per_frame": cost.passes_per_frame}}
+    if objects is not None:
+        figures["rollout_objects"] = objects.figures(folder)
+    if settings.times:
+        figures["delta_psnr"] = deltas.figures()
+    return {**figures, "cost": {"seconds_per_frame": cost.seconds_per_frame}}
 
 
-def _update_deltas(
-    deltas: list[dict], world: WorldModel, frames: Tensor, actions: Tensor, generated: Tensor,
-    settings: RolloutSettings, clips: range,
-) -> None:  # fmt: skip
-    """Each seed draws its own random actions and its own sampling noise, the same for both videos."""
-    prompt = settings.prompt_frames
-    for number, metrics in enumerate(deltas):
-        count = max(settings.times, default=0)
+def _compare_draws(
+    deltas: Deltas, world: WorldModel, frames: Tensor, actions: Tensor, generated: Tensor,
+    settings: RolloutSettings, clips: range, cost: GenerationCost,
+) -> Tensor:  # fmt: skip
+    """Each draw has its own random actions and its own sampling noise, the same for both videos. Returns the first
+    draw's video [B, n, C, H, W] under random actions, whose noise is that of `generated`."""
+    prompt, target = settings.prompt_frames, frames[:, settings.prompt_frames :]
+    videos = []
+    for number in range(settings.num_seeds):
+        count = max(settings.times, default=0) if number else settings.horizon
         seeds = clip_seeds(settings.seed, clips, number)
-        drawn = torch.stack([_random_actions(world, count, seed) for seed in seeds.tolist()]).to(actions.device)
-        random_actions = torch.cat([actions[:, : prompt - 1], drawn], dim=1)
-        inferred = generated if number == 0 else generate(world, frames, actions, prompt, count, seeds)
-        random = generate(world, frames, random_actions, prompt, count, seeds)
-        for metric in metrics.values():
-            metric.update(frames[:, prompt:], inferred, random)
-
-
-def _random_actions(world: WorldModel, count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(mix(seed, RANDOM_STREAM))
-    return torch.randint(world.num_actions, (count,), generator=generator)
-
-
-def _summary(values: dict[str, list[float]]) -> dict:
-    pairs = zip(values["psnr"], values["psnr_copy_last"], strict=True)
-    figures: dict = {"horizons_above_copy_last": sum(ours > copied for ours, copied in pairs)}
-    for name, curve in values.items():
-        figures |= {f"{name}_first": curve[0], f"{name}_last": curve[-1], f"{name}_mean": sum(curve) / len(curve)}
-        figures[f"{name}_by_horizon"] = curve
-    return figures
-
-
-def _spread(deltas: list[dict]) -> dict:
-    figures = {}
-    for t, average in deltas[0]:
-        values = torch.stack([metrics[t, average].compute() for metrics in deltas])
-        name = f"t{t}" if average == "clip" else f"t{t}_{average}"
-        figures[name] = float(values.mean())
-        if average == "clip":
-            figures[f"{name}_spread"] = float(values.std()) if len(values) > 1 else 0.0
-    return figures
+        drawn = random_actions(world.num_actions, count, seeds).to(actions.device)
+        other = torch.cat([actions[:, : prompt - 1], drawn], dim=1)
+        inferred = generate(world, frames, actions, prompt, count, seeds, cost) if number else generated
+        videos.append(generate(world, frames, other, prompt, count, seeds, cost))
+        deltas.update(number, target, inferred, videos[-1])
+    return videos[0]
 
 
 def _video(clips: Clips, generated: Tensor, settings: RolloutSettings, folder: Path) -> None:

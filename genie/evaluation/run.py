@@ -3,24 +3,26 @@
 import json
 import math
 import re
-import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from genie.checks import require_number, require_whole
+from genie.cost import measured
 from genie.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
+from genie.evaluation.simulator import evaluate_simulator
 from genie.evaluation.subject import LeftOut, Subject
 from genie.files import replacing
 from genie.inference import choose_device, inference
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 
-PARTS = ("tokenizer", "objects", "lam", "rollout", "action_grid")
+PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "action_grid")
 
 
 def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
@@ -99,29 +101,39 @@ def check(config: dict[str, Any]) -> None:
 
 
 def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path) -> dict[str, Any]:
-    """The figures of the parts asked for, by name, and under `left_out` why others are not there."""
+    """The figures of the parts asked for, by name; under `cost` what each of these took, and under `left_out` why
+    others are not there."""
     figures: dict[str, Any] = {}
+    costs: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
+    settings = rollout_settings(config)
     parts = {
         "tokenizer": lambda: {"tokenizer": evaluate_tokenizer(subject.tokenizer, clips, folder, config["fps"])},
         "objects": lambda: {"objects": evaluate_objects(subject.tokenizer, clips)},
         "lam": lambda: {"lam": evaluate_lam(subject.lam, clips, folder, config["fps"])},
-        "rollout": lambda: evaluate_rollout(subject, clips, rollout_settings(config), folder),
+        "rollout": lambda: evaluate_rollout(subject, clips, settings, folder),
+        "simulator": lambda: {"delta_psnr": evaluate_simulator(subject, clips, config["split"], settings)},
         "action_grid": lambda: draw_grid(config, subject, clips, figures, folder),
     }
     chosen = [part for part in PARTS if part in config["parts"]]
     for number, part in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {part}: ", end="", flush=True)
-        started = time.monotonic()
         try:
-            figures |= parts[part]()
-            print(f"{time.monotonic() - started:.0f} s", flush=True)
+            with measured() as cost:
+                found = parts[part]()
         except LeftOut as reason:
             left_out[part] = str(reason)
             print(f"left out: {reason}", flush=True)
+            continue
+        costs[part] = {**asdict(cost), **found.pop("cost", {})}
+        for name, values in found.items():
+            figures[name] = figures.get(name, {}) | values
+        print(f"{cost.seconds:.0f} s", flush=True)
     if "lam" in figures and "confusion" not in figures["lam"]:
         left_out["lam.action_nmi"] = "the data record no true actions"
-    return {**figures, "left_out": left_out}
+    if "rollout" in figures and "rollout_objects" not in figures:
+        left_out["rollout_objects"] = "the data record no object positions"
+    return {**figures, "cost": costs, "left_out": left_out}
 
 
 def rollout_settings(config: dict[str, Any]) -> RolloutSettings:

@@ -1,0 +1,105 @@
+"""How large can ΔPSNR be? That of a perfect world: the environment that recorded the data, replayed.
+
+Each clip's episode is played again from its seed to the last given frame. From there the recorded actions lead to the
+recorded frames, bit for bit (this is checked), and random actions to what would have been seen under those.
+
+Dimension letters: `N` clips, `P` frames of the prompt, `n` horizon, `C H W` channels and pixels.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_modules.clips import ClipDataset
+from data_modules.recorder import EpisodeRecorder, build_recorder
+from data_modules.replay import EpisodeReplay
+from genie.errors import UserError
+from genie.evaluation.clips import Clips
+from genie.evaluation.deltas import Deltas, random_actions
+from genie.evaluation.reconstruction import reconstruct
+from genie.evaluation.rollout import RolloutSettings, clip_seeds
+from genie.evaluation.subject import LeftOut, Subject
+
+
+def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: RolloutSettings) -> dict[str, float]:
+    """ΔPSNR of the replayed environment, as `Deltas` gives it: `t<t>_simulator…` and, where the run has a tokenizer,
+    `t<t>_simulator_tokens…`, with all its frames drawn by the tokenizer: what a perfect dynamics would reach. And
+    `simulator_clips`, on how many clips.
+
+    Raises LeftOut where the data's environment is not known, cannot be branched here, or shows other frames.
+    """
+    if not settings.times:
+        raise LeftOut("delta_psnr.t names no frame")
+    recorder = _recorder(subject, clips)
+    raw, drawn = Deltas(settings.times, settings.num_seeds), Deltas(settings.times, settings.num_seeds)
+    tokenizer = subject.tokenizer if "tokenizer" in subject.checkpoints else None
+    prompt, count = settings.prompt_frames, max(settings.times)
+    randoms = _random_videos(recorder, clips, split, settings, count)
+    for first, batch in zip(range(0, len(clips), clips.batch_size), clips.batches(), strict=True):
+        frames = batch.floats()[:, : prompt + count]
+        target = frames[:, prompt:]
+        seen = reconstruct(tokenizer.model, frames, tokenizer.window)[0][:, prompt:] if tokenizer else None
+        for draw in range(settings.num_seeds):
+            random = randoms[draw, first : first + len(batch)].float() / 255
+            raw.update(draw, target, target, random)
+            if tokenizer is not None:
+                other = torch.cat([frames[:, :prompt], random], dim=1)
+                other = reconstruct(tokenizer.model, other, tokenizer.window)[0][:, prompt:]
+                drawn.update(draw, target, seen, other)
+    figures = raw.figures("_simulator") | (drawn.figures("_simulator_tokens") if tokenizer else {})
+    return {**figures, "simulator_clips": len(clips)}
+
+
+def _recorder(subject: Subject, clips: Clips) -> EpisodeRecorder:
+    """That of the data, at the size of the stored frames."""
+    settings, reader = subject.data_config["recorder"], clips.source.reader
+    if settings is None or clips.actions is None:
+        raise LeftOut("no environment is known that recorded these data")
+    try:
+        recorder = build_recorder(settings, list(reader.resize.source))
+    except UserError as error:
+        raise LeftOut(f"the environment of the data cannot be made: {error}") from error
+    if not recorder.environment.can_branch:
+        raise LeftOut(f"{recorder.environment.id} cannot be brought to a frame again: only Atari environments can")
+    return recorder
+
+
+def _random_videos(
+    recorder: EpisodeRecorder, clips: Clips, split: str, settings: RolloutSettings, count: int
+) -> Tensor:
+    """uint8 [draws, N, count, C, H, W]: what random actions lead to after each prompt; a game that they end stands
+    still. Raises LeftOut where the recorded actions do not lead to the recorded frames."""
+    dataset, prompt = clips.source, settings.prompt_frames
+    stride, numbers = dataset.stride, range(len(clips))
+    draws = [
+        random_actions(clips.info.num_actions, count, clip_seeds(settings.seed, numbers, draw)).numpy()
+        for draw in range(settings.num_seeds)
+    ]
+    videos = []
+    for clip, (replay, start) in enumerate(_replays(recorder, dataset, split)):
+        at = start + (prompt - 1) * stride
+        replay.go_to(at)
+        true = dataset.reader.resize(replay.branch(replay.actions[at : at + count * stride], stride))
+        if not np.array_equal(true.transpose(0, 3, 1, 2), clips.frames[clip, prompt : prompt + count].numpy()):
+            raise LeftOut(
+                "the environment, replayed with the recorded actions, shows other frames than the data hold: they were "
+                "recorded with other settings or by another version"
+            )
+        held = [draw[clip].repeat(stride) for draw in draws]  # an action of the clip is held for `stride` decisions
+        videos.append([dataset.reader.resize(replay.branch(actions, stride)) for actions in held])
+    return torch.from_numpy(np.array(videos)).permute(1, 0, 2, 5, 3, 4)
+
+
+def _replays(recorder: EpisodeRecorder, dataset: ClipDataset, split: str) -> Iterator[tuple[EpisodeReplay, int]]:
+    """For each clip the replay of its episode, and the clip's first frame in it. Clips of one episode share a replay:
+    they come in the order of time."""
+    reader, current, replay = dataset.reader, -1, None
+    for index in range(len(dataset)):
+        row, end = dataset.location(index)
+        episode = int(np.searchsorted(reader.episodes[:, 0], row, side="right")) - 1
+        start = int(reader.episodes[episode, 0])
+        if episode != current:
+            replay, current = EpisodeReplay(recorder, split, episode, reader.column("actions", start, end)), episode
+        yield replay, row - start
