@@ -57,6 +57,14 @@ def test_a_shift_of_brightness_looks_less_different_than_a_blur_of_the_same_erro
     assert measure(metric, darker, photograph) < measure(metric, blurred, photograph) / 3
 
 
+def test_only_the_direction_of_features_counts(metric):
+    features = {0.0: (3.0, 4.0), 0.5: (30.0, 40.0), 1.0: (-4.0, 3.0)}  # by the brightness of a picture
+    metric.network = lambda pictures: [torch.tensor([features[x.mean().item()] for x in pictures])[..., None, None]]
+    black, grey, white = (torch.full((1, 3, 32, 32), value) for value in features)
+    assert measure(metric, grey, black) == 0
+    assert measure(metric, white, black) == pytest.approx(2)
+
+
 def test_batches_their_shape_and_the_type_of_pixels_do_not_matter(metric):
     predicted, target = torch.randint(256, (2, 6, 3, 32, 40), dtype=torch.uint8)
     expected = measure(metric, predicted, target)

