@@ -1,7 +1,9 @@
-"""Reading metrics.csv; apart from the logger that writes it, because reading needs no Lightning."""
+"""Reading metrics.csv and run.json; apart from what writes them, because reading needs no Lightning."""
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -19,6 +21,11 @@ def last_values(path: Path) -> dict[str, float]:
     for row in read_metrics(path):
         values |= row
     return values
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The contents of a run.json; {} where there is none."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _number(name: str, value: str) -> float:

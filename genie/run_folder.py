@@ -1,6 +1,6 @@
 """The folder of a run, outputs/<name>/<stage>/: what may start in it, and what a resumed run goes on from.
 
-config.yaml  checkpoints/{last,best}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
+config.yaml  run.json  checkpoints/{last,best}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
 """
 
 import shutil
@@ -13,7 +13,7 @@ from genie.checkpoints import read_checkpoint
 from genie.errors import UserError
 from genie.files import remove_leftovers, replacing
 
-CONTENTS = ("config.yaml", "checkpoints", "metrics.csv", "plots", "media", "wandb", "tensorboard")
+CONTENTS = ("config.yaml", "run.json", "checkpoints", "metrics.csv", "plots", "media", "wandb", "tensorboard")
 MODELS = ("tokenizer", "lam", "dynamics")
 TRAINED = {
     "tokenizer": ("tokenizer",),
@@ -33,6 +33,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.metrics = self.path / "metrics.csv"
+        self.record = self.path / "run.json"
         self.loss_plot = self.path / "plots" / "loss.png"
 
     def holds_run(self) -> bool:

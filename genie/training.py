@@ -1,6 +1,7 @@
 """One training: from a resolved configuration to a run folder. The command is `genie/train.py`."""
 
 import logging
+import shlex
 import sys
 import warnings
 from typing import Any
@@ -16,6 +17,7 @@ from callbacks.loggers import build_loggers, logger_callbacks
 from callbacks.loss_plot import LossPlot
 from callbacks.metrics_file import last_values
 from callbacks.progress import StepProgress
+from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
@@ -23,6 +25,7 @@ from genie.hardware import best_precision, keep_freed_memory
 from genie.recording import record_missing
 from genie.run_folder import RunFolder
 from genie.stages import build_stage
+from genie.versions import software_versions
 
 # Lightning's hints that do not hold here, each by its own words.
 NOISE = (
@@ -125,12 +128,18 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
         StepProgress(label, **settings["progress"]),
         *([EMAWeightAveraging(decay=settings["ema"]["decay"])] if config["ema"] else []),
         LossPlot(folder.metrics, folder.loss_plot),
+        RunRecord(folder.record, config["stage"]["name"], this_command(), software_versions()),
         # Lightning calls these last, in this order.
         ValidateLastStep(),
         best_checkpoint(folder.checkpoints, saving["monitor"], saving["mode"]),
         last,
         GracefulStop(last, resume_command()),
     ]
+
+
+def this_command() -> str:
+    """The command line of this process."""
+    return shlex.join(["python", "-m", "genie.train", *sys.argv[1:]])
 
 
 def resume_command() -> str:

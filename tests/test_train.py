@@ -35,6 +35,7 @@ def test_a_run_folder_holds_what_its_readme_says_and_the_objective_is_returned(c
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == {
         "config.yaml",
+        "run.json",
         "metrics.csv",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
