@@ -44,6 +44,12 @@ def families(names: list[str]) -> dict[str, list[str]]:
     return dict(sorted(panels.items(), key=lambda panel: panel[0] != "loss"))
 
 
+def wants_log_scale(values: list[float]) -> bool:
+    """Whether curves of these values are unreadable on a linear axis and can be drawn on another one."""
+    positive = [value for value in values if value > 0]
+    return len(positive) == len(values) and max(positive) > LOG_SCALE_RATIO * min(positive)
+
+
 def plot_metrics(metrics: Path, picture: Path) -> None:
     """Draws `metrics` (a metrics.csv) into the PNG `picture`, whole or not at all; no rows, no picture."""
     rows = read_metrics(metrics)
@@ -62,8 +68,7 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
             steps, heights = zip(*points, strict=True)
             axes.plot(steps, heights, label=name, linewidth=1, marker="." if len(points) < 30 else None)
             values += heights
-        positive = [value for value in values if value > 0]
-        if len(positive) == len(values) and max(positive) > LOG_SCALE_RATIO * min(positive):
+        if wants_log_scale(values):
             axes.set_yscale("log")
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)

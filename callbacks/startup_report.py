@@ -36,7 +36,7 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
     fixed = sum(parameter.nbytes for parameter in module.parameters() if not parameter.requires_grad)
     weights = sum(parameter.nbytes for parameter in trained)
     lines |= {
-        "forward FLOPs per clip": _short(module.example_flops(), 1000, ("", " k", " M", " G", " T", " P")),
+        "forward FLOPs per clip": short(module.example_flops(), 1000, ("", " k", " M", " G", " T", " P")),
         "tokens per frame": str(module.tokens_per_frame),
         "memory": f"parameters {size(weights + fixed)} + gradients {size(weights)}"
         f" + optimiser {size(ADAM_STATES * weights)} = {size(weights * (2 + ADAM_STATES) + fixed)}",
@@ -56,15 +56,16 @@ def _parameters(part: nn.Module) -> str:
     count = sum(parameter.numel() for parameter in part.parameters())
     trained = sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
     frozen = "" if trained else " (frozen)" if count else ""
-    return _short(count, 1000, ("", " k", " M", " G")) + frozen
+    return short(count, 1000, ("", " k", " M", " G")) + frozen
 
 
 def size(num_bytes: float) -> str:
     """1536 -> "1.5 KiB"."""
-    return _short(num_bytes, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+    return short(num_bytes, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
 
 
-def _short(value: float, base: int, units: tuple[str, ...]) -> str:
+def short(value: float, base: int, units: tuple[str, ...]) -> str:
+    """A number with three digits and the unit of `units`, each `base` times the one before, that makes it short."""
     for unit in units:
         if value < base or unit == units[-1]:
             return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"

@@ -11,13 +11,17 @@ def main(config: dict[str, Any]) -> None:
     from rich.console import Console
 
     from genie.evaluation.report import report_table
-    from genie.evaluation.run import evaluate
+    from genie.evaluation.runs import evaluate_runs, report_folder
+    from genie.reporting import draw_report
 
-    report, folder = evaluate(config)
-    Console().print(report_table(report))
-    for part, reason in report["left_out"].items():
-        print(f"left out: {part}, because {reason}")
-    print(f"figures, plots and videos: {folder}")
+    evaluated = evaluate_runs(config)
+    for one in evaluated:
+        Console().print(report_table(one.values))
+        for part, reason in one.values["left_out"].items():
+            print(f"left out: {part}, because {reason}")
+        print(f"figures, plots and videos: {one.folder}")
+    if config["report"]:
+        draw_report(evaluated, report_folder(config, evaluated))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from rich.table import Table
 from callbacks.metrics_file import last_values
 from genie.cli import hydra_main, to_plain
 from genie.errors import UserError
+from genie.evaluation.provenance import newer_than_checkpoints
 from genie.recording import missing_splits, record_missing
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
@@ -80,8 +81,7 @@ class Pipeline:
 
     def _plan_evaluation(self) -> tuple[Callable[[], None] | None, Callable[[], str]]:
         report = self.world / "evaluation" / "evaluation.json"
-        trained = [path.stat().st_mtime for path in self.world.glob("*/checkpoints/last.ckpt")]
-        done = report.exists() and report.stat().st_mtime >= max(trained, default=0)
+        done = newer_than_checkpoints(report, self.world)
         command = ["genie.evaluate", f"run={self.world}", *self.config["evaluate"]]
         return None if done else lambda: run_module("evaluate", command), lambda: shown(
             evaluated(report), self.config["figures"]
@@ -153,6 +153,7 @@ def main(config: dict[str, Any]) -> None:
     Console().print(pipeline.summary())
     video = pipeline.world / "evaluation" / "action_grid.mp4"
     if video.exists():
+        print(f"everything that was measured: {pipeline.world / 'evaluation' / 'report.html'}")
         print(f"one row per action, from the same prompt: {video}")
         print(f"play it: python -m genie.play run={pipeline.world}")
 

@@ -13,6 +13,7 @@ from genie.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
+from genie.evaluation.provenance import provenance
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.simulator import evaluate_simulator
@@ -57,6 +58,8 @@ def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
             "seed": config["seed"],
             "device": str(device),
             "precision": precision,
+            "true_actions": true_names(clips),
+            "provenance": provenance(config),
             **figures,
         }
     )

@@ -32,10 +32,12 @@ def test_every_configuration_is_in_it(installed):
     assert expected and {path.relative_to(installed) for path in (installed / "conf").rglob("*.yaml")} == expected
 
 
-def test_the_page_is_in_it(installed):
-    page = "genie/playing/page"
-    names = {path.name for path in (ROOT / page).iterdir()}
-    assert "index.html" in names and {path.name for path in (installed / page).iterdir()} == names
+@pytest.mark.parametrize(
+    ("folder", "one"), [("genie/playing/page", "index.html"), ("genie/reporting/templates", "style.css")]
+)
+def test_the_pages_are_in_it(installed, folder, one):
+    names = {path.name for path in (ROOT / folder).iterdir()}
+    assert one in names and {path.name for path in (installed / folder).iterdir()} == names
 
 
 def test_training_runs_in_an_empty_folder(installed, tmp_path, run):

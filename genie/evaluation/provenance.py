@@ -1,0 +1,50 @@
+"""Where the figures of an evaluation.json come from, and whether they still hold."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from genie.versions import now, software_versions
+
+# what a figure does not depend on: where things are, how they are computed, what is made of them
+NOT_SETTINGS = ("run", "output", "device", "batch_size", "reuse", "report")
+
+
+def provenance(config: dict[str, Any]) -> dict[str, Any]:
+    """`date` (UTC), `command` (None where there was no command line), `settings` of the figures, `versions`."""
+    return {
+        "date": now(),
+        "command": command(config["run"]),
+        "settings": settings(config),
+        "versions": software_versions(),
+    }
+
+
+def command(run: str) -> str | None:
+    """The command line that evaluates `run` as this one does; None where Hydra has not composed one."""
+    if not HydraConfig.initialized():
+        return None
+    given = [override for override in HydraConfig.get().overrides.task if not override.startswith(("run=", "reuse="))]
+    return shlex.join(["python", "-m", "genie.evaluate", f"run={run}", *given])
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that the figures depend on."""
+    return {name: value for name, value in config.items() if name not in NOT_SETTINGS}
+
+
+def newer_than_checkpoints(evaluation: Path, run: Path) -> bool:
+    """Whether the file is there and no stage of `run` was trained since it was written."""
+    trained = [path.stat().st_mtime for path in run.glob("*/checkpoints/last.ckpt")]
+    return evaluation.exists() and evaluation.stat().st_mtime >= max(trained, default=0)
+
+
+def still_holds(evaluation: Path, config: dict[str, Any]) -> bool:
+    """Whether an evaluation.json is what evaluating `config` now would give."""
+    if not newer_than_checkpoints(evaluation, Path(config["run"])):
+        return False
+    recorded = json.loads(evaluation.read_text()).get("provenance", {}).get("settings")
+    return recorded == json.loads(json.dumps(settings(config)))

@@ -1,0 +1,78 @@
+"""What the measures are, in short: the report repeats it, so that it can be read without the documents."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Definition:
+    """`text` says in short what the place `where` of the documents says."""
+
+    title: str
+    text: str
+    where: str
+
+
+DEFINITIONS = {
+    "psnr": Definition(
+        "PSNR",
+        "How far two pictures are apart: −10 · log10 of the mean squared error of values in [0, 1], in dB. 20 dB is an "
+        "average error of a tenth of the range, 40 dB of a hundredth. The error is averaged over all frames first "
+        "(pooled). It says something only beside predictions that need no model, on the same frames: a copy of the "
+        "last frame (in a rollout of the last given one), and the constant background, which is the per-pixel median "
+        "of the training frames.",
+        "docs/metrics.md, PSNR and its two baselines",
+    ),
+    "ssim": Definition(
+        "SSIM",
+        "Structural similarity, −1 to 1: local means, contrasts and structures are compared instead of single pixels.",
+        "docs/metrics.md, PSNR and its two baselines",
+    ),
+    "codebook": Definition(
+        "Codes used, perplexity",
+        "Used: the share of the codes that occur at least once. Perplexity: how many codes it would be if all were "
+        "used equally often, exp(−Σ p log p). Near 1 the codebook has collapsed.",
+        "docs/metrics.md, Tokenizer",
+    ),
+    "objects": Definition(
+        "Objects after the tokens",
+        "An object survives where the reconstruction differs from the background in the same colour direction as the "
+        "original by more than a third as much, within one pixel of its true position. False alarms: the same test at "
+        "the mirrored position, where nothing is. A survival means something only while these are rare.",
+        "docs/metrics.md, Objects",
+    ),
+    "alignment": Definition(
+        "Latent and true actions",
+        "True actions are never trained on. NMI is the normalised mutual information: 0 for unrelated, 1 for the same "
+        "up to names. Best matching: the share of transitions on which both agree after the best one-to-one renaming, "
+        "beside what always naming the most common action reaches.",
+        "docs/metrics.md, Latent action model",
+    ),
+    "rollout": Definition(
+        "Rollout",
+        "Fully autoregressive: after the given frames every frame is made from generated tokens, with the actions "
+        "inferred from the true video (or the recorded ones, for a world that takes these), and compared with the true "
+        "frame of the same moment. The true frames through the tokenizer alone are the best that can be expected.",
+        "docs/metrics.md, Rollout",
+    ),
+    "object_presence": Definition(
+        "Objects in rollouts",
+        "In a rollout an object may be elsewhere than in the truth, so it is searched for in the generated frame. "
+        "Present: found at all, as a share of the frames that truly show it. In place: found near its true position. "
+        "Doubled: found more than once. Invented: found where there is none.",
+        "docs/metrics.md",
+    ),
+    "delta_psnr": Definition(
+        "ΔPSNR: do actions matter?",
+        "PSNR of the t-th generated frame with inferred actions, minus that with random ones, from the same prompt "
+        "and noise: 0 means that the actions are ignored. The mean over clips, then over draws of random actions; ± is "
+        "the standard deviation between draws. Pooled: both PSNRs over all clips before they are subtracted.",
+        "docs/metrics.md, ΔtPSNR: do actions matter?",
+    ),
+    "fvd": Definition(
+        "FVD and KVD",
+        "Fréchet distance between features of real and of generated videos, and the kernel distance of the same "
+        "features. Both depend on the detector, the frames and the number of videos, which the name and the protocol "
+        "give. The floor is what real videos score against other real ones.",
+        "docs/fvd.md",
+    ),
+}

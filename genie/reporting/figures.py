@@ -1,0 +1,143 @@
+"""The figures of one evaluation, or of several side by side, as rows: each with its references and its spread."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from genie.reporting.glossary import GROUPS, REFERENCES, Meaning, meaning
+from genie.run_folder import flatten
+
+CONFUSION = "lam.confusion"  # a table of its own
+ENDS = ("first", "last", "mean", "median", "pooled", "by_horizon")
+NAME = re.compile(rf"(?P<base>.+?)(?:_(?P<reference>{'|'.join(REFERENCES)}))?(?:_(?P<end>{'|'.join(ENDS)}))?")
+# shown at other places of the report
+ELSEWHERE = ("run", "checkpoints", "split", "clips", "frames", "prompt_frames", "horizon", "sampler", "seed", "device",
+             "precision", "true_actions", "provenance", "cost", "left_out")  # fmt: skip
+
+
+@dataclass
+class Cell:
+    """What one run has for a row: `value` a number, a text or a list; None for a number that is not finite."""
+
+    value: Any
+    spread: float | None = None
+    best: bool = False
+
+
+@dataclass
+class Row:
+    """A figure: one cell for each run (None where it has no such figure); `references` by what they are called."""
+
+    path: str
+    meaning: Meaning
+    cells: list[Cell | None]
+    references: dict[str, "Row"] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """The rows of one part of evaluation.json; `columns`: what its references are called, in order."""
+
+    name: str
+    title: str
+    rows: list[Row]
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row.references))
+
+
+def groups(evaluations: list[dict[str, Any]], comparable: bool) -> list[Group]:
+    """Every figure of the evaluations that is no list, by part, in the order in which they come.
+
+    `comparable`: whether the best of a row may be marked.
+    """
+    found: dict[str, Group] = {}
+    for row in rows(evaluations, comparable):
+        part = row.path.split(".")[0]
+        found.setdefault(part, Group(part, GROUPS.get(part, part.replace("_", " ")), [])).rows.append(row)
+    order = list(GROUPS)
+    return sorted(found.values(), key=lambda group: order.index(group.name) if group.name in order else len(order))
+
+
+def rows(evaluations: list[dict[str, Any]], comparable: bool) -> list[Row]:
+    """The rows of all figures; those that belong beside another one are its references."""
+    values = [_figures(evaluation) for evaluation in evaluations]
+    paths = list(dict.fromkeys(path for one in values for path in one))
+    all_rows = {path: _row(path, values) for path in paths if not _is_spread(path, paths)}
+    top = []
+    for path, row in all_rows.items():
+        of, called = _reference_of(path, all_rows)
+        if of:
+            all_rows[of].references[called] = row
+        else:
+            top.append(row)
+            if comparable:
+                mark_best(row)
+    return top
+
+
+def mark_best(row: Row) -> None:
+    """Marks the best cells of a row, where the direction is known and not all are equally good."""
+    finite = [cell for cell in row.cells if cell and isinstance(cell.value, int | float)]
+    values = {cell.value for cell in finite}
+    if row.meaning.better is None or len(values) < 2:
+        return
+    best = max(values) if row.meaning.better == "higher" else min(values)
+    for cell in finite:
+        cell.best = cell.value == best
+
+
+def curves(evaluation: dict[str, Any]) -> dict[str, list[float | None]]:
+    """Every list over the horizon, by path."""
+    return {path: value for path, value in _by_path(evaluation).items() if _is_curve(path, value)}
+
+
+def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    values = _by_path(evaluation)
+    return {path: value for path, value in values.items() if not _is_curve(path, value) and path != CONFUSION}
+
+
+def _by_path(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Every figure by its path, that of a video given as the end of the name wherever it stood."""
+    shown = {name: value for name, value in evaluation.items() if name not in ELSEWHERE}
+    return {canonical(path): value for path, value in flatten(shown).items()}
+
+
+def canonical(path: str) -> str:
+    """`ball.generated.present` -> `ball.present`, `ball.copy_last.present` -> `ball.present_copy_last`."""
+    *parts, name = path.split(".")
+    videos = [part for part in parts if part == "generated" or part in REFERENCES]
+    ends = "".join(f"_{video}" for video in videos if video != "generated")
+    by_horizon = "_by_horizon" if name.endswith("_by_horizon") else ""
+    name = name.removesuffix("_by_horizon") + ends + by_horizon
+    return ".".join([*[part for part in parts if part not in videos], name])
+
+
+def _is_curve(path: str, value: Any) -> bool:
+    return path.endswith("_by_horizon") and isinstance(value, list)
+
+
+def _is_spread(path: str, paths: list[str]) -> bool:
+    return path.endswith("_spread") and path.removesuffix("_spread") in paths
+
+
+def _row(path: str, values: list[dict[str, Any]]) -> Row:
+    cells = [Cell(one[path], one.get(f"{path}_spread")) if path in one else None for one in values]
+    return Row(path, meaning(path), cells)
+
+
+def _reference_of(path: str, known: dict[str, Row]) -> tuple[str | None, str]:
+    """The figure beside which one belongs (None: beside none), and what it is called there."""
+    part, _, name = path.rpartition(".")
+    for other, row in known.items():
+        if other.rpartition(".")[0] == part and name in dict(row.meaning.beside):
+            return other, dict(row.meaning.beside)[name]
+    match = NAME.fullmatch(name)
+    if match["reference"]:
+        other = path.removesuffix(name) + match["base"] + (f"_{match['end']}" if match["end"] else "")
+        if other in known:
+            # a reference is given as the figure is
+            known[path].meaning = known[other].meaning
+            return other, REFERENCES[match["reference"]]
+    return None, ""

@@ -1,0 +1,154 @@
+"""What the figures of an evaluation mean: label, unit, which direction is better, one line and a definition.
+
+A figure is known by its path in evaluation.json, as in `rollout.psnr_mean`. One that no entry matches is shown all the
+same, by its path and without a direction. `definition` names an entry of definitions.py.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """One kind of figure.
+
+    `pattern` matches its whole path, `label` may use the pattern's groups as {0}, {1}; `says` is one line. `better`:
+    "higher", "lower" or None where no direction is known. `unit` "%" stands for shares in [0, 1]. `beside`: names of
+    figures of the same part that belong beside it, and what they are called there.
+    """
+
+    pattern: str
+    label: str
+    says: str = ""
+    definition: str | None = None
+    unit: str = ""
+    digits: int = 2
+    better: str | None = None
+    beside: tuple[tuple[str, str], ...] = ()
+
+
+MEANINGS = (
+    Meaning(
+        r"tokenizer\.psnr", "PSNR", "frames that went through the tokens; bounds all that is generated from them",
+        "psnr", "dB", better="higher",
+    ),
+    Meaning(r"tokenizer\.ssim", "SSIM", "the same frames, by local structure", "ssim", digits=3, better="higher"),
+    Meaning(
+        r"(?:tokenizer|lam)\.codebook_usage", "codes used", "share of the codes that occur at all",
+        "codebook", "%", 1, "higher",
+    ),
+    Meaning(
+        r"(?:tokenizer|lam)\.codebook_perplexity", "perplexity", "codes, if all were used equally often",
+        "codebook", digits=1,
+    ),
+    Meaning(
+        r"objects\.(.+)\.survival", "{0} survives", "share of its true positions at which the tokens keep it",
+        "objects", "%", 1, "higher",
+        (("false_alarms", "false alarms"), ("seen", "positions"), ("controls", "of the control")),
+    ),
+    Meaning(r"objects\.(.+)\.false_alarms", "{0}, false alarms", "", "objects", "%", 1, "lower"),
+    Meaning(r"objects\.(.+)\.(?:seen|controls)", "{0}, positions", "", "objects", digits=0),
+    Meaning(
+        r"lam\.psnr", "next frame, PSNR", "predicted from the past and one latent action", "psnr", "dB", better="higher"
+    ),
+    Meaning(
+        r"lam\.action_nmi", "NMI with the true actions", "0: unrelated, 1: the same up to names",
+        "alignment", better="higher",
+    ),
+    Meaning(
+        r"lam\.action_accuracy", "best matching with the true actions", "share that agrees after the best renaming",
+        "alignment", "%", 1, "higher",
+    ),
+    Meaning(
+        r"rollout\.psnr_first", "PSNR, first frame", "past frames are true, the frame is generated",
+        "rollout", "dB", better="higher",
+    ),
+    Meaning(
+        r"rollout\.psnr_last", "PSNR, last frame", "everything since the prompt is generated",
+        "rollout", "dB", better="higher",
+    ),
+    Meaning(
+        r"rollout\.psnr_mean", "PSNR, mean over the horizon", "generated frames against true ones",
+        "rollout", "dB", better="higher",
+    ),
+    Meaning(
+        r"rollout\.ssim_(first|last|mean)", "SSIM, {0}", "generated frames against true ones, by local structure",
+        "ssim", digits=3, better="higher",
+    ),
+    Meaning(r"rollout\.psnr_by_horizon", "PSNR by horizon", "", "rollout", "dB", better="higher"),
+    Meaning(r"rollout\.ssim_by_horizon", "SSIM by horizon", "", "ssim", digits=3, better="higher"),
+    Meaning(
+        r"rollout\.horizons_above_copy_last", "horizons above the copy",
+        "generated frames that beat a copy of the last given one", "rollout", digits=0, better="higher",
+    ),
+    Meaning(
+        r"rollout\.passes_per_frame", "passes per frame", "of the dynamics, for one generated frame",
+        digits=1, better="lower",
+    ),
+    Meaning(r"rollout\.seconds_per_frame", "seconds per frame", "to generate one", unit="s", digits=3, better="lower"),
+    Meaning(
+        r"delta_psnr\.t(\d+)", "ΔPSNR, t = {0}", "what random actions cost; 0: actions are ignored",
+        "delta_psnr", "dB", better="higher",
+    ),
+    Meaning(
+        r"delta_psnr\.t(\d+)_pooled", "ΔPSNR, t = {0}, pooled", "clips in which much moves decide it",
+        "delta_psnr", "dB", better="higher",
+    ),
+    Meaning(r"delta_psnr\.simulator_clips", "clips replayed in the true simulator", digits=0),
+    Meaning(
+        r"rollout_objects\.(.+)\.(present|in_place)(?:_by_horizon)?", "{0} {1}",
+        "share of the frames that truly show it", "object_presence", "%", 1, "higher",
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.(doubled|invented)(?:_by_horizon)?", "{0} {1}", "", "object_presence", "%", 1, "lower"
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.mass(?:_by_horizon)?", "{0}, mass", "1: as much as in the truth", "object_presence"
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.distance_(mean|median)(?:_by_horizon)?", "{0}, distance, {1}",
+        "from its true position, of those present", "object_presence", "px", better="lower",
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.false_alarms", "{0}, false alarms", "found in true frames where it is not",
+        "object_presence", "%", 1, "lower",
+    ),
+    Meaning(r"rollout_objects\.(.+)\.(seen|absent)", "{0}, frames {1}", "", "object_presence", digits=0),
+    Meaning(
+        r"fvd\.value", "FVD", "distance of generated from real videos", "fvd", digits=1, better="lower",
+        beside=(("floor", "real against real"),),
+    ),
+    Meaning(r"fvd\.kvd", "KVD", "the kernel distance of the same features", "fvd", digits=3, better="lower"),
+    Meaning(r"cost\..+\.seconds", "seconds", unit="s", digits=1),
+    Meaning(r"cost\..+\.peak_rss_mb", "peak memory", unit="MB", digits=0),
+)  # fmt: skip
+
+# the end of a figure's name -> what it is called beside the figure that it is a reference of
+REFERENCES = {
+    "copy_last": "copy of the last frame",
+    "background": "constant background",
+    "reconstruction": "tokenizer alone",
+    "random_actions": "random actions",
+    "simulator": "true simulator",
+    "simulator_tokens": "true simulator, through the tokens",
+    "majority": "always the most common",
+    "floor": "floor",
+}
+
+GROUPS = {
+    "tokenizer": "Tokenizer",
+    "objects": "Objects after the tokens",
+    "lam": "Latent action model",
+    "rollout": "Rollout",
+    "rollout_objects": "Objects in rollouts",
+    "delta_psnr": "ΔPSNR: do actions matter?",
+    "fvd": "FVD",
+}
+
+
+def meaning(path: str) -> Meaning:
+    """The meaning of a figure, its label filled in; for an unknown one, its name."""
+    for known in MEANINGS:
+        if match := re.fullmatch(known.pattern, path):
+            return replace(known, label=known.label.format(*match.groups()).replace("_", " "))
+    return Meaning(re.escape(path), path.split(".", 1)[-1].replace("_", " "), digits=4)

@@ -1,0 +1,110 @@
+"""Videos and pictures of an evaluation as data URIs, so that the report is one file that opens anywhere."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+MOST_MB = 16  # of one file; a browser takes long to open a page with more
+STRIP = 4  # moments of a video that are printed
+TYPES = {".mp4": "video/mp4", ".png": "image/png", ".webp": "image/webp", ".svg": "image/svg+xml", ".gif": "image/gif"}
+
+# file of an evaluation -> title, what it shows
+KNOWN = {
+    "rollout.mp4": (
+        "Rollout",
+        "The truth, what was generated and the error, for some clips. Given frames have a blue border, generated "
+        "ones an orange one.",
+    ),
+    "action_grid.mp4": (
+        "Action grid",
+        "The same prompts, continued with each action held: a row for each action, a column for each prompt.",
+    ),
+    "action_grid.png": ("Action grid, moments", "The first prompt of the grid: what each held action does in time."),
+    "lam.mp4": (
+        "Latent action model",
+        "Past frames, the true next frame, and the one predicted from the past and one latent action.",
+    ),
+    "lam_effects.png": ("Effects of the actions", "What changes on the screen, on average, when each action is taken."),
+    "lam_confusion.png": ("True against latent actions", "Counts of transitions."),
+    "tokenizer.mp4": ("Tokenizer", "Original frames, and the same after they went through the tokens."),
+    "attention.png": ("Attention", "Where a chosen token looks, in space and in time."),
+}
+# figures that the report draws itself
+DRAWN_HERE = ("rollout_psnr.png", "rollout_ssim.png", "rollout_objects.png")
+
+
+@dataclass
+class Still:
+    """A picture: `source` a data URI, `text` what it shows."""
+
+    source: str
+    text: str
+    width: int
+    height: int
+
+
+@dataclass
+class Medium:
+    """A video or picture of one run. Of a video `poster` is a late frame and `strip` some moments, for paper; `why_not`
+    says why it is not in the report, where it is not."""
+
+    file: str
+    title: str
+    explanation: str
+    source: str = ""
+    picture: Still | None = None
+    poster: Still | None = None
+    strip: list[Still] | None = None
+    why_not: str = ""
+
+
+def media(folder: Path) -> list[Medium]:
+    """The videos and pictures of an evaluation's folder, the known ones first; a damaged one says so."""
+    files = {path.name: path for path in sorted(folder.glob("*.*")) if path.suffix in TYPES}
+    order = [*[name for name in KNOWN if name in files], *[name for name in files if name not in KNOWN]]
+    return [_medium(files[name]) for name in order if name not in DRAWN_HERE]
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """`content` of the media type `kind` as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _medium(path: Path) -> Medium:
+    title, explanation = KNOWN.get(path.name, (path.stem.replace("_", " "), ""))
+    found = Medium(path.name, title, explanation)
+    size = path.stat().st_size / 2**20
+    if size > MOST_MB:
+        found.why_not = f"it has {size:.0f} MB, and at most {MOST_MB} MB are put into this file"
+        return found
+    try:
+        if path.suffix == ".mp4":
+            _add_video(found, path)
+        else:
+            width, height = (0, 0) if path.suffix == ".svg" else Image.open(path).size
+            text = f"{title}. {explanation}".strip()
+            found.picture = Still(data_uri(path.read_bytes(), TYPES[path.suffix]), text, width, height)
+    except (OSError, av.error.FFmpegError, ValueError, IndexError) as error:
+        found.why_not = f"it cannot be read ({error})"
+    return found
+
+
+def _add_video(found: Medium, path: Path) -> None:
+    """The file as it is, and moments of it: the first of the strip is early, the last the video's last frame."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    moments = np.linspace(len(frames) // 4, len(frames) - 1, STRIP).round().astype(int)
+    found.strip = [_still(frames[moment], f"frame {moment + 1} of {len(frames)}") for moment in dict.fromkeys(moments)]
+    found.poster = found.strip[len(found.strip) // 2]
+    found.source = data_uri(path.read_bytes(), TYPES[".mp4"])
+
+
+def _still(frame: np.ndarray, text: str) -> Still:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "webp", lossless=True, quality=0, method=0)  # faster than PNG, and smaller
+    return Still(data_uri(buffer.getvalue(), "image/webp"), text, frame.shape[1], frame.shape[0])
