@@ -17,11 +17,15 @@ from data_modules.data_info import DataInfo
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.evaluation.clips import Clips, in_segments, in_windows, load_clips
+from genie.evaluation.distances import DistanceSettings, evaluate_distances, load_features
 from genie.evaluation.latent_actions import latent_labels
 from genie.evaluation.report import report_table
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.run import evaluate
+from genie.evaluation.subject import LeftOut
+from genie.metrics.feature_cache import cached_features
 from genie.metrics.psnr import psnr
+from genie.metrics.video_features import VideoFeatures
 from genie.pipeline import numbers
 from genie.world.sampler import Sampler
 
@@ -43,8 +47,24 @@ ROLLOUT_FILES = ["evaluation.json", *(name for name in FILES if name.startswith(
 
 def composed(*overrides):
     few = ["num_clips=5", "prompt_frames=3", "horizon=4", "grid.frames=3", "grid.prompts=2"]
+    few += ["fvd.videos=2", "fvd.frames=9"]
     with initialize_config_module("conf", version_base="1.3"):
         return to_plain(compose("evaluate", [*few, *overrides]))
+
+
+class Colours(torch.nn.Module):
+    """A detector that is there at once: mean colours of the first, the middle and the last frame."""
+
+    def forward(self, videos):
+        return videos.float()[:, :, [0, videos.shape[2] // 2, -1]].mean(dim=(-2, -1)).flatten(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_features(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENIE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr("genie.evaluation.run.load_features", lambda settings: VideoFeatures(Colours(), settings.frames))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +107,7 @@ def test_everything_is_written_and_the_file_holds_what_is_returned(report):
 
 def test_the_cost_of_every_part_is_told(report):
     values, _ = report
-    assert set(values["cost"]) == {"tokenizer", "objects", "lam", "rollout", "simulator", "action_grid"}
+    assert set(values["cost"]) == {"tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid"}
     for cost in values["cost"].values():
         assert cost["seconds"] > 0 and cost["peak_rss_mb"] > 50
     assert values["rollout"]["passes_per_frame"] == len(Sampler(**values["sampler"]).passes(64))
@@ -129,9 +149,9 @@ def test_the_table_has_a_row_for_every_figure_and_any_part_may_be_missing(report
 
     whole = text(values)
     labels = ["tokenizer PSNR", "ball survives", "LAM NMI", "rollout PSNR, frame 4", "rollout has the ball"]
-    for label in (*labels, "passes per frame", "ΔPSNR, t = 4", "simulator, t = 4"):
+    for label in (*labels, "passes per frame", "ΔPSNR, t = 4", "simulator, t = 4", "FVD", "KVD"):
         assert label in whole
-    for part in ("tokenizer", "objects", "lam", "rollout", "rollout_objects", "delta_psnr"):
+    for part in ("tokenizer", "objects", "lam", "rollout", "rollout_objects", "delta_psnr", "fvd"):
         text({name: value for name, value in values.items() if name != part})
 
 
@@ -150,7 +170,7 @@ def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
     run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "dynamics", "evaluation"))
     values, _ = evaluate(composed(f"run={run}"))
     assert "psnr" in values["tokenizer"] and values["sampler"] is None
-    assert set(values["left_out"]) == {"lam", "rollout", "action_grid"}
+    assert set(values["left_out"]) == {"lam", "rollout", "fvd", "action_grid"}
     assert "no trained dynamics" in values["left_out"]["rollout"]
 
 
@@ -186,6 +206,9 @@ def test_data_with_frames_alone(world_run, pong_root, tmp_path):
         ("delta_psnr.t=[9]", "delta_psnr.t"),
         ("delta_psnr.seeds=0", "delta_psnr.seeds=0"),
         ("fps=0", "fps=0"),
+        ("fvd.frames=8", "fvd.frames=8"),
+        ("fvd.resize=nearest", "bilinear, legacy"),
+        ("fvd.baselines=[nothing]", "there is no nothing; there is: copy_last"),
         ("steps=0", "steps=0"),
         ("data_root=nowhere", "nowhere"),
     ],
@@ -236,13 +259,17 @@ class Simulator:
             yield SimpleNamespace(frame=current, passes=torch.tensor([1, 2, 1, 2, 1, 2])[: len(current)])
 
 
-def simulate(make_clips, tmp_path, **world):
-    batch = make_clips(batch=6, frames=8)
+def moving_clips(make_clips, count, frames):
+    batch = make_clips(batch=count, frames=frames)
     background = batch["frames"][0, 0, :, :1, :1].expand(3, 16, 16).numpy()
     info = DataInfo(3, ["stay", "right", "down"], [], 10.0, (16, 16), background)
-    clips = Clips(batch["frames"], batch["actions"], None, info, batch_size=4)
+    return Clips(batch["frames"], batch["actions"], None, info, batch_size=4)
+
+
+def simulate(make_clips, tmp_path, **world):
     subject = SimpleNamespace(world=Simulator(**world), takes_environment_actions=True)
-    return evaluate_rollout(subject, clips, RolloutSettings(3, 5, (1, 4), 2, 0, 5), tmp_path)
+    settings = RolloutSettings(3, 5, (1, 4), 2, 0, 5)
+    return evaluate_rollout(subject, moving_clips(make_clips, 6, 8), settings, tmp_path)
 
 
 def test_a_perfect_world_is_perfect_at_every_horizon_and_its_actions_matter(make_clips, tmp_path):
@@ -265,6 +292,58 @@ def test_a_world_that_ignores_its_actions_has_no_delta(make_clips, tmp_path):
 def test_actions_given_a_frame_too_late_are_noticed(make_clips, tmp_path):
     figures = simulate(make_clips, tmp_path, delay=1)
     assert max(figures["rollout"]["psnr_by_horizon"]) < 30
+
+
+class Thirds(torch.nn.Module):
+    """A detector that sees where things are: the brightness of nine parts of the last frame."""
+
+    def forward(self, videos):
+        return torch.nn.functional.adaptive_avg_pool2d(videos.float()[:, :, -1], 3).mean(1).flatten(1)
+
+
+def distances(make_clips, baselines=("copy_last", "random_actions", "reconstruction", "background"), **world):
+    subject = SimpleNamespace(world=Simulator(**world), takes_environment_actions=True)
+    settings = DistanceSettings(3, 9, 8, baselines, "bilinear", 0)
+    return evaluate_distances(subject, moving_clips(make_clips, 17, 12), settings, VideoFeatures(Thirds(), 9))
+
+
+def test_a_perfect_world_scores_what_real_videos_score(make_clips):
+    figures = distances(make_clips)
+    assert figures["name"] == "fvd/Thirds_9f_8v" and figures["protocol"]["frames"] == 9
+    assert figures["value"] == pytest.approx(0, abs=1e-9) and figures["value_reconstruction"] == pytest.approx(0)
+    assert figures["unpaired"] == pytest.approx(figures["floor"]) and figures["floor"] > 1e-6
+    assert figures["kvd_unpaired"] == pytest.approx(figures["kvd_floor"])
+    for worse in ("value_copy_last", "value_random_actions", "value_background"):
+        assert figures[worse] > 1e-4
+    assert distances(make_clips, delay=1)["value"] > 1e-4
+
+
+def test_only_the_baselines_asked_for_are_computed(make_clips):
+    assert "value_random_actions" not in distances(make_clips, baselines=("copy_last",))
+
+
+def test_features_of_the_data_are_computed_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("GENIE_CACHE", str(tmp_path))
+    features, videos = VideoFeatures(Colours(), 9), torch.randint(0, 255, (2, 9, 3, 8, 8), dtype=torch.uint8)
+    first = cached_features(features, videos)
+    monkeypatch.setattr(VideoFeatures, "__call__", lambda *_: pytest.fail("computed again"))
+    assert torch.equal(cached_features(features, videos), first)
+    with pytest.raises(pytest.fail.Exception):  # another pixel, another entry
+        cached_features(features, videos ^ 1)
+    monkeypatch.undo()
+    monkeypatch.setenv("GENIE_CACHE", str(tmp_path))
+    (entry,) = (tmp_path / "features").iterdir()
+    entry.write_bytes(b"half a file")
+    assert torch.equal(cached_features(features, videos), first)
+
+
+def test_without_weights_fvd_is_left_out(monkeypatch):
+    def missing():
+        raise UserError("no weights and no network")
+
+    monkeypatch.setattr("genie.metrics.i3d.pretrained_i3d", missing)
+    with pytest.raises(LeftOut, match="no weights and no network"):
+        load_features(DistanceSettings(4, 16, 2, (), "bilinear", 0))
 
 
 def test_models_see_at_most_the_frames_they_were_trained_on():

@@ -63,6 +63,9 @@ def _world(report: dict) -> list[tuple[str, ...]]:
         rows.append(
             ("passes per frame", f"{rollout['passes_per_frame']:.1f}", "", "", f"{milliseconds:.0f} ms a frame")
         )
+    if fvd := report.get("fvd"):
+        rows.append(_distance("FVD", fvd, "value", "", 1))
+        rows.append(_distance("KVD", fvd, "kvd", "kvd_", 2))
     for name, figures in report.get("rollout_objects", {}).items():
         rows.append(_followed(name, figures))
     delta = report.get("delta_psnr", {})
@@ -83,6 +86,15 @@ def _followed(name: str, figures: dict) -> tuple[str, ...]:
     in_place = f"in place {_percent(made['in_place'])} (copy {_percent(copied['in_place'])})"
     note = f"{in_place}, twice {_percent(made['doubled'])}"
     return f"rollout has the {name}", _percent(made["present"]), _percent(copied["present"]), "", note
+
+
+def _distance(label: str, fvd: dict, value: str, prefix: str, digits: int) -> tuple[str, ...]:
+    """FVD or KVD, with what real videos score and the same comparison for generated ones."""
+    baselines = [fvd.get(f"{value}_{name}") for name in ("copy_last", "background")]
+    shown = ["" if number is None else _number(number, digits) for number in baselines]
+    unpaired, floor = (_number(fvd[prefix + name], digits) for name in ("unpaired", "floor"))
+    note = f"{fvd['videos']} videos; with other clips {unpaired}, real ones {floor}"
+    return label, _number(fvd[value], digits), *shown, note
 
 
 def _compared(label: str, figures: dict, name: str, end: str = "", digits: int = 2, note: str = "") -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from genie.cost import measured
 from genie.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.clips import Clips, load_clips
+from genie.evaluation.distances import BASELINES, DistanceSettings, evaluate_distances, load_features
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
 from genie.evaluation.provenance import provenance
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
@@ -20,10 +21,12 @@ from genie.evaluation.simulator import evaluate_simulator
 from genie.evaluation.subject import LeftOut, Subject
 from genie.files import replacing
 from genie.inference import choose_device, inference
+from genie.metrics.i3d import MIN_FRAMES
+from genie.metrics.video_features import RESIZES
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 
-PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "action_grid")
+PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid")
 
 
 def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
@@ -91,6 +94,8 @@ def check(config: dict[str, Any]) -> None:
     require_whole(config, "seed", least=0)
     require_whole(config["delta_psnr"], "seeds", prefix="delta_psnr.")
     require_whole(config["grid"], "frames", "prompts", prefix="grid.")
+    require_whole(config["fvd"], "videos", least=2, prefix="fvd.")
+    require_whole(config["fvd"], "frames", least=MIN_FRAMES, prefix="fvd.")
     require_number(config, "fps", above=0, most=1000)
     with_overrides(Sampler(), config)
     if config["split"] not in ("val", "test"):
@@ -98,6 +103,11 @@ def check(config: dict[str, Any]) -> None:
     for part in config["parts"]:
         if part not in PARTS:
             raise UserError(f"parts={config['parts']}: there is no part {part}; there is: {', '.join(PARTS)}")
+    if config["fvd"]["resize"] not in RESIZES:
+        raise UserError(f"fvd.resize={config['fvd']['resize']}: choose one of {', '.join(RESIZES)}")
+    for name in config["fvd"]["baselines"]:
+        if name not in BASELINES:
+            raise UserError(f"fvd.baselines: there is no {name}; there is: {', '.join(BASELINES)}")
     for t in config["delta_psnr"]["t"]:
         if not isinstance(t, int) or not 1 <= t <= config["horizon"]:
             raise UserError(f"delta_psnr.t={config['delta_psnr']['t']}: {t} is not in 1 … horizon={config['horizon']}")
@@ -116,6 +126,7 @@ def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path
         "lam": lambda: {"lam": evaluate_lam(subject.lam, clips, folder, config["fps"])},
         "rollout": lambda: evaluate_rollout(subject, clips, settings, folder),
         "simulator": lambda: {"delta_psnr": evaluate_simulator(subject, clips, config["split"], settings)},
+        "fvd": lambda: {"fvd": measure_distances(config, subject)},
         "action_grid": lambda: draw_grid(config, subject, clips, figures, folder),
     }
     chosen = [part for part in PARTS if part in config["parts"]]
@@ -150,6 +161,25 @@ def rollout_settings(config: dict[str, Any]) -> RolloutSettings:
         config["seed"],
         config["fps"],
     )
+
+
+def measure_distances(config: dict[str, Any], subject: Subject) -> dict[str, Any]:
+    """FVD and KVD, on clips of their own length."""
+    settings, prompt = config["fvd"], config["prompt_frames"]
+    subject.world  # noqa: B018  left out without one, before anything is fetched
+    distances = DistanceSettings(
+        prompt, settings["frames"], settings["videos"], tuple(settings["baselines"]), settings["resize"], config["seed"]
+    )
+    features = load_features(distances)
+    length = prompt + settings["frames"]
+    try:
+        clips = load_clips(
+            subject.data_config, config["data_root"], config["split"], 2 * settings["videos"], length,
+            config["batch_size"],
+        )  # fmt: skip
+    except UserError as error:
+        raise LeftOut(str(error)) from error
+    return evaluate_distances(subject, clips, distances, features)
 
 
 def draw_grid(
