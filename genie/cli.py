@@ -6,6 +6,7 @@
 A `UserError`, a misspelt key, an unknown choice, a wrong override: `error: <one line>` on stderr, exit code
 2. Any other error inside the command keeps its traceback (without Hydra's frames), exit code 1. `debug=trace`
 or GENIE_TRACE=1 gives the full traceback of everything. Hydra's own settings are in conf/command_line.yaml.
+A job of a sweep that goes wrong says so and lets the others go on; the exit code is then 1 in the end.
 """
 
 import functools
@@ -13,11 +14,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import hydra
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,6 +33,13 @@ from genie.errors import UserError
 OmegaConf.register_new_resolver("options", lambda group: " | ".join(group_options(group)), replace=True)
 
 
+@dataclass(frozen=True)
+class JobFailed:
+    """What a job of a sweep returns instead of a value. Hydra would end the sweep for an exception."""
+
+    message: str
+
+
 def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
@@ -37,6 +48,8 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
+        failed: list[JobFailed] = []
+
         @functools.wraps(function)
         def task(cfg: DictConfig) -> Any:
             try:
@@ -45,12 +58,17 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
             except (UserError, OmegaConfBaseException) as error:
                 if wants_trace():
                     raise
-                fail(explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error))
+                line, code = explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error), 2
+                print(f"error: {line}", file=sys.stderr)
             except Exception as error:
                 if wants_trace():
                     raise
+                line, code = one_line(f"{type(error).__name__}: {error}"), 1
                 traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
-                sys.exit(1)
+            if not in_sweep():
+                sys.exit(code)
+            failed.append(JobFailed(line))
+            return failed[-1]
 
         command = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)
 
@@ -70,6 +88,8 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                     raise
                 print("interrupted", file=sys.stderr)
                 sys.exit(130)
+            if failed:
+                sys.exit(1)
 
         return main
 
@@ -79,6 +99,11 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as dicts, lists and scalars, every `${...}` resolved. Raises OmegaConf's errors."""
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def in_sweep() -> bool:
+    """Whether the command runs as a job of a sweep (`--multirun`)."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def wants_trace() -> bool:

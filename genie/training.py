@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import lightning as L
+from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
@@ -20,8 +21,10 @@ from callbacks.progress import StepProgress
 from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
+from genie.cli import in_sweep
 from genie.errors import UserError
 from genie.hardware import best_precision, keep_freed_memory
+from genie.metrics.directions import chosen_direction
 from genie.recording import record_missing
 from genie.run_folder import RunFolder
 from genie.stages import build_stage
@@ -38,16 +41,19 @@ NOISE = (
 )
 
 
-def train(config: dict[str, Any]) -> float | None:
-    """Trains the stage of a resolved configuration; returns the last value of `config["objective"]`."""
+def train(config: dict[str, Any], job: int | None = None) -> float | None:
+    """Trains the stage of a resolved configuration; returns the last value of `config["objective"]`.
+
+    `job`: its number in a sweep, to tell runs of the same name apart.
+    """
     keep_freed_memory()
     quiet_lightning()
     folder = RunFolder(config)
-    label = f"{config['name']} {config['stage']['name']}"
+    label = f"{config['name']} {config['stage']['name']}" + ("" if job is None else f" {job}")
     checkpoint = folder.resumable()
     if checkpoint and checkpoint["global_step"] >= folder.max_steps:
         print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
-        return last_values(folder.metrics).get(config["objective"])
+        return objective_of(folder)
     L.seed_everything(config["seed"], verbose=False)
     stage = build_stage(config)
     stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
@@ -64,9 +70,14 @@ def train(config: dict[str, Any]) -> float | None:
     if config["compile"]:
         stage.compile_blocks()
     trainer.fit(stage, datamodule=data, ckpt_path=folder.last if checkpoint else None, weights_only=True)
-    value = last_values(folder.metrics).get(config["objective"])
+    value = objective_of(folder)
     print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
     return value
+
+
+def objective_of(folder: RunFolder) -> float | None:
+    """The last value of the run's objective, None where it was never logged."""
+    return last_values(folder.metrics).get(folder.config["objective"])
 
 
 def check_same_dependencies(now: dict[str, str], then: dict[str, str]) -> None:
@@ -122,6 +133,7 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
     settings = config["callbacks"]
     saving = settings["checkpoint"]
     last = LastCheckpoint(folder.checkpoints, saving["every_n_train_steps"])
+    best_mode = chosen_direction(saving["mode"], saving["monitor"], "callbacks.checkpoint.mode")
     return [
         CountedRandomness(config["seed"]),
         StartupReport(label, str(folder.path)),
@@ -131,7 +143,7 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
         RunRecord(folder.record, config["stage"]["name"], this_command(), software_versions()),
         # Lightning calls these last, in this order.
         ValidateLastStep(),
-        best_checkpoint(folder.checkpoints, saving["monitor"], saving["mode"]),
+        best_checkpoint(folder.checkpoints, saving["monitor"], best_mode),
         last,
         GracefulStop(last, resume_command()),
     ]
@@ -143,9 +155,11 @@ def this_command() -> str:
 
 
 def resume_command() -> str:
-    """The command line of this process, going on from its last checkpoint."""
+    """The command line of this process, going on from its last checkpoint, or with the jobs of its sweep."""
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith(("resume=", "overwrite="))]
-    return " ".join(["python -m genie.train", *arguments, "resume=true"])
+    if in_sweep() and not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+        arguments.append(f"hydra.sweep.dir={HydraConfig.get().sweep.dir}")
+    return shlex.join(["python", "-m", "genie.train", *arguments, "resume=true"])
 
 
 def quiet_lightning() -> None:

@@ -89,6 +89,9 @@ class Stage(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, self.learning_rate_factor())
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+
     def on_train_start(self) -> None:
         """The optimiser's options are the configuration's, not those that a resumed checkpoint was written with."""
         fresh = self.configure_optimizers()["optimizer"]

@@ -3,14 +3,11 @@
 import socket
 
 import pytest
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from callbacks.loggers import build_loggers, logger_callbacks, wandb_mode
+from callbacks.loggers import build_loggers
 from callbacks.metrics_csv import MetricsCSV
-
-WANDB = {"name": "wandb", "project": "genie", "entity": None, "mode": "auto"}
-
+from callbacks.wandb_server import wandb_mode
 
 @pytest.fixture(autouse=True)
 def no_account(tmp_path, monkeypatch):
@@ -62,21 +59,6 @@ def test_what_the_user_says_goes(monkeypatch):
     assert wandb_mode("online") == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert wandb_mode("auto") == "disabled" and tried == []
-
-
-def test_a_resumed_wandb_run_keeps_its_id_and_stays_in_the_run_folder(tmp_path, training):
-    fit, model = training
-    loggers = build_loggers(WANDB, tmp_path / "run", "pong lam", checkpoint=None)
-    callbacks = logger_callbacks(loggers)
-    fit(tmp_path / "run", model(), max_steps=3, callbacks=callbacks)
-    checkpoint = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
-    resumed = build_loggers(WANDB, tmp_path / "run", "pong lam", checkpoint)
-    assert resumed[1].version == loggers[1].version != build_loggers(WANDB, tmp_path, "x", None)[1].version
-
-    resumed[1].log_metrics({"train/loss": 1.0}, step=3)
-    resumed[1].experiment.finish()
-    offline = list((tmp_path / "run" / "wandb").glob(f"offline-run-*-{resumed[1].version}"))
-    assert len(offline) == 1
 
 
 def test_csv_is_always_there(tmp_path):

@@ -1,0 +1,70 @@
+"""A run in Weights & Biases: the whole configuration, every curve over the steps, the best value beside the last."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from callbacks.wandb_server import X_AXIS
+from genie.metrics.directions import direction
+
+PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "wandb")
+
+
+class WandbRunLogger(WandbLogger):
+    """Lightning's logger, with the configuration's keys at the top (`optimizer.lr`, as on the command line), the
+    versions of the packages, and the best value of each metric kept in the summary (`val/loss.min`).
+
+    The run ends with the training, so that the next job of a sweep gets one of its own.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.defined: set[str] = set()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        super().log_hyperparams({**params["config"], "versions": versions()})
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        for name in metrics.keys() - self.defined:  # W&B takes no patterns for this
+            best = direction(name)
+            if best:
+                self.experiment.define_metric(name, step_metric=X_AXIS, step_sync=True, summary=f"{best},last")
+            self.defined.add(name)
+        super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            self._experiment = None
+
+
+class WandbRun(Callback):
+    """Keeps the id of the Weights & Biases run in the checkpoint, so that a resumed run goes on in it."""
+
+    def __init__(self, run_id: str):
+        self.run_id = run_id
+
+    def state_dict(self) -> dict[str, str]:
+        return {"run_id": self.run_id}
+
+    def load_state_dict(self, state_dict: dict[str, str]) -> None:
+        self.run_id = state_dict["run_id"]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide what a run computes, where they are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # a checkout that is not installed
+            continue
+    return found

@@ -1,0 +1,45 @@
+"""Whether more or less of a figure is better, said once: for W&B's summaries, sweeps and the best checkpoint.
+
+Names are those of metrics.csv (`val/psnr`), of an evaluation.json (`tokenizer.psnr`) or bare.
+"""
+
+from fnmatch import fnmatchcase
+
+from genie.errors import UserError
+
+# The first pattern that fits the name decides; None: neither is better, as for the baselines, which no model moves.
+DIRECTIONS = (
+    ("*horizons_above_*", "max"),
+    ("*_copy_last*", None),
+    ("*_background*", None),
+    ("*_majority", None),
+    ("*_spread", None),
+    ("*loss*", "min"),
+    ("*fvd*", "min"),
+    ("*kvd*", "min"),
+    ("*perceptual*", "min"),
+    ("*false_alarms*", "min"),
+    ("*position_nmi", "min"),  # codes that count frames
+    ("*psnr*", "max"),  # delta_psnr too
+    ("*ssim*", "max"),
+    ("*nmi", "max"),
+    ("*accuracy*", "max"),
+    ("*usage", "max"),
+    ("*perplexity", "max"),  # of a codebook
+    ("*survival", "max"),
+)
+
+
+def direction(name: str) -> str | None:
+    """'min' where less of the metric is better, 'max' where more is, None where neither is or it is not known."""
+    return next((best for pattern, best in DIRECTIONS if fnmatchcase(name, pattern)), None)
+
+
+def chosen_direction(choice: str, name: str, key: str) -> str:
+    """`choice` ("min" or "max"), or with "auto" that of the metric `name`; UserError where it has none."""
+    if choice not in ("auto", "min", "max"):
+        raise UserError(f"{key}={choice} must be auto, min or max")
+    found = direction(name) if choice == "auto" else choice
+    if found is None:
+        raise UserError(f"whether more or less of {name} is better is not known: give {key}=min or {key}=max")
+    return found

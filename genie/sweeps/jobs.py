@@ -1,0 +1,91 @@
+"""The record of one job of a sweep, <sweep folder>/<n>/job.json: there while the job runs and after it was killed."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from callbacks.metrics_file import last_values
+from genie.cli import one_line
+from genie.errors import UserError
+from genie.files import replacing
+from genie.sweeps.table import RECORD, write_results
+
+HOW_TO_START = (
+    "resume=true goes on with its jobs, hydra.sweep.dir=... takes another folder, overwrite=true deletes them"
+)
+OF_THE_START = ("resume", "overwrite")  # say how a job starts, not what it is
+
+
+@contextmanager
+def recorded_job(config: dict[str, Any], hydra: DictConfig) -> Iterator[dict[str, Any]]:
+    """Keeps the record of a job, and the sweep's table, while the body runs; the body sets `record["value"]`.
+
+    `config["run_dir"]` becomes <sweep folder>/<n>/<stage>, unless the user gave one: the jobs share name and stage.
+    Raises `UserError` where the folder holds another job.
+    """
+    sweep = Path(hydra.sweep.dir)
+    folder = sweep / hydra.sweep.subdir
+    overrides = dict(override.split("=", 1) for override in hydra.overrides.task if "=" in override)
+    if "run_dir" not in overrides:
+        config["run_dir"] = str(folder / config["stage"]["name"])
+    overrides = {name: value for name, value in overrides.items() if name not in OF_THE_START}
+    former = former_record(folder, overrides, config)
+    record = {
+        "job": hydra.job.num,
+        "status": "running",
+        "objective": config["objective"],
+        "value": None,
+        "steps": None,
+        "seconds": former.get("seconds", 0),  # of all starts
+        "error": None,
+        "overrides": overrides,
+        "folder": config["run_dir"],
+    }
+    started = time.monotonic()
+
+    def save(status: str, error: BaseException | None = None) -> None:
+        record["status"], record["error"] = status, one_line(error) if error else None
+        record["steps"] = last_values(Path(config["run_dir"]) / "metrics.csv").get("step")
+        written = record | {"seconds": round(record["seconds"] + time.monotonic() - started, 1)}
+        with replacing(folder / RECORD, "w") as file:
+            json.dump(written, file, indent=2)
+        write_results(sweep)
+
+    save("running")
+    try:
+        yield record
+    except Exception as error:
+        save("failed", error)
+        raise
+    except BaseException as error:  # Ctrl-C, or a signal that asked to stop
+        save("stopped", error)
+        raise
+    if record["value"] is None:
+        logged = ", ".join(last_values(Path(config["run_dir"]) / "metrics.csv"))
+        error = UserError(f"objective={config['objective']} was never logged; there is: {logged}")
+        save("failed", error)
+        raise error
+    save("completed" if math.isfinite(record["value"]) else "diverged")
+
+
+def former_record(folder: Path, overrides: dict[str, str], config: dict[str, Any]) -> dict[str, Any]:
+    """The record that the job goes on from, {} for a new one; UserError where it may not or is of another job."""
+    path = folder / RECORD
+    if config["overwrite"] or not path.exists():
+        return {}
+    former = json.loads(path.read_text())
+    if not config["resume"]:
+        raise UserError(f"{folder.parent} holds a sweep already: {HOW_TO_START}")
+    for name, value in former["overrides"].items():
+        if overrides.get(name) != value:
+            raise UserError(
+                f"{folder} holds the job with {name}={value}, not {name}={overrides.get(name)}: "
+                "give the command that the sweep was started with, or another hydra.sweep.dir=..."
+            )
+    return former

@@ -1,0 +1,88 @@
+"""All jobs of a sweep as sweep.csv, a row for each, and as the table that is printed at the end."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from genie.files import replacing
+from genie.metrics.directions import direction
+
+RECORD = "job.json"
+BEFORE = ("job", "status", "objective", "value", "steps", "seconds")  # columns before those of the overrides
+AFTER = ("error", "folder")
+
+
+class SweepTable(Callback):
+    """Prints the table when all jobs of a sweep are done."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        records = read_records(folder)
+        if records:
+            Console().print(results_table(records, folder))
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The records of the jobs in a sweep's folder, in the order of their numbers."""
+    return sorted((json.loads(path.read_text()) for path in folder.glob(f"*/{RECORD}")), key=lambda row: row["job"])
+
+
+def write_results(folder: Path) -> None:
+    """Writes sweep.csv and sweep.png of the jobs so far; each is there whole or not at all."""
+    from genie.sweeps.plot import plot_sweep  # with matplotlib, for which --help need not wait
+
+    records = read_records(folder)
+    names = override_names(records)
+    with replacing(folder / "sweep.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*BEFORE, *names, *AFTER])
+        for record in records:
+            writer.writerow([*map(record.get, BEFORE), *map(record["overrides"].get, names), *map(record.get, AFTER)])
+    plot_sweep(records, varied(records), folder / "sweep.png")
+
+
+def override_names(records: list[dict[str, Any]]) -> list[str]:
+    """The keys that the jobs were given, but for the objective, which has a column of its own."""
+    return list(dict.fromkeys(name for record in records for name in record["overrides"] if name != "objective"))
+
+
+def varied(records: list[dict[str, Any]]) -> list[str]:
+    """The keys in which the jobs differ: what the sweep is about."""
+    return [name for name in override_names(records) if len({row["overrides"].get(name) for row in records}) > 1]
+
+
+def best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The completed job with the best value, None where there is none or better is not known."""
+    done = [record for record in records if record["status"] == "completed"]
+    mode = direction(records[0]["objective"])
+    if not done or mode is None:
+        return None
+    return {"min": min, "max": max}[mode](done, key=lambda record: record["value"])
+
+
+def results_table(records: list[dict[str, Any]], folder: Path) -> Table:
+    """Jobs, what they differ in and what came out; the best one is bold and starred."""
+    names, winner = varied(records), best(records)
+    table = Table(title=f"{folder}/sweep.csv, sweep.png", title_justify="left")
+    for name in ("job", *names, records[0]["objective"], "steps", "seconds", "status"):
+        table.add_column(name, overflow="fold")
+    for record in records:
+        value = "-" if record["value"] is None else f"{record['value']:.5g}" + (" *" if record is winner else "")
+        given = [short(record["overrides"].get(name, "")) for name in names]
+        row = [record["job"], *given, value, record["steps"], record["seconds"], record["status"]]
+        table.add_row(*map(str, row), style="bold" if record is winner else None)
+    return table
+
+
+def short(text: str) -> str:
+    """0.00042903942964103123 -> 0.000429; anything but a long number as it is."""
+    try:
+        return f"{float(text):.3g}" if len(text) > 8 else text
+    except ValueError:
+        return text

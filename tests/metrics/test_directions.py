@@ -1,0 +1,47 @@
+"""What is better is known for every figure that stages and evaluation give, and said nowhere else."""
+
+import pytest
+
+from genie.errors import UserError
+from genie.metrics.directions import chosen_direction, direction
+
+BETTER = {
+    "max": (
+        "val/psnr", "val/ssim", "val/codebook_usage", "val/codebook_perplexity", "val/action_nmi", "val/action_accuracy",
+        "val/teacher_forced_accuracy", "train/masked_accuracy", "rollout/delta_psnr_t4", "rollout/psnr_h1",
+        "rollout/psnr_mean", "tokenizer.psnr", "objects.ball.survival", "delta_psnr.t4_psnr", "nmi", "accuracy", "usage",
+        "rollout.horizons_above_copy_last",
+    ),
+    "min": (
+        "train/loss", "val/loss", "val/reconstruction_loss", "val/quantizer_loss", "rollout/fvd_i3d_16f_64v",
+        "rollout/kvd_i3d_16f_64v", "fvd/i3d_16f_256v", "val/position_nmi", "objects.ball.false_alarms",
+    ),
+    None: (
+        "val/psnr_copy_last", "val/psnr_background", "val/teacher_forced_accuracy_copy_last",
+        "rollout/psnr_copy_last_mean", "lam.action_accuracy_majority", "train/learning_rate", "train/clips_per_second",
+        "epoch", "media/rollout",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "best"), [(name, best) for best, names in BETTER.items() for name in names])
+def test_more_or_less_is_better(name, best):
+    assert direction(name) == best
+
+
+def test_torchmetrics_that_say_so_agree():
+    from genie.metrics.action_alignment import ActionAlignment
+    from genie.metrics.delta_psnr import DeltaPSNR
+
+    assert DeltaPSNR.higher_is_better and direction("delta_psnr") == "max"
+    agreement = ActionAlignment(2, 2)
+    assert agreement.higher_is_better in (None, True) and direction("action_nmi") == "max"
+
+
+def test_a_choice_wins_and_an_unknown_figure_needs_one():
+    assert chosen_direction("auto", "val/psnr", "mode") == "max"
+    assert chosen_direction("min", "val/psnr", "mode") == "min"
+    with pytest.raises(UserError, match=r"val/psnr_copy_last.*give mode=min or mode=max"):
+        chosen_direction("auto", "val/psnr_copy_last", "mode")
+    with pytest.raises(UserError, match="mode=lowest must be auto, min or max"):
+        chosen_direction("lowest", "val/psnr", "mode")
