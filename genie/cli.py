@@ -74,6 +74,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
 
         @functools.wraps(function)
         def main() -> None:
+            failed.clear()
             # Hydra then raises what went wrong instead of printing it and leaving.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:

@@ -157,9 +157,13 @@ def this_command() -> str:
 def resume_command() -> str:
     """The command line of this process, going on from its last checkpoint, or with the jobs of its sweep."""
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith(("resume=", "overwrite="))]
+    more = ["resume=true"]
     if in_sweep() and not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
-        arguments.append(f"hydra.sweep.dir={HydraConfig.get().sweep.dir}")
-    return shlex.join(["python", "-m", "genie.train", *arguments, "resume=true"])
+        more.insert(0, f"hydra.sweep.dir={HydraConfig.get().sweep.dir}")
+    # beside the other overrides: Hydra takes them in one piece, before or after its flags
+    overrides = [place for place, argument in enumerate(arguments, 1) if "=" in argument and argument[0] != "-"]
+    place = overrides[-1] if overrides else len(arguments)
+    return shlex.join(["python", "-m", "genie.train", *arguments[:place], *more, *arguments[place:]])
 
 
 def quiet_lightning() -> None:

@@ -14,7 +14,7 @@ from callbacks.metrics_file import last_values
 from genie.cli import one_line
 from genie.errors import UserError
 from genie.files import replacing
-from genie.sweeps.table import RECORD, write_results
+from genie.sweeps.table import RECORD, varied, write_table
 
 HOW_TO_START = (
     "resume=true goes on with its jobs, hydra.sweep.dir=... takes another folder, overwrite=true deletes them"
@@ -55,22 +55,24 @@ def recorded_job(config: dict[str, Any], hydra: DictConfig) -> Iterator[dict[str
         written = record | {"seconds": round(record["seconds"] + time.monotonic() - started, 1)}
         with replacing(folder / RECORD, "w") as file:
             json.dump(written, file, indent=2)
-        write_results(sweep)
+        records = write_table(sweep)
+        if status == "completed":
+            from genie.sweeps.plot import plot_sweep  # with matplotlib, for which --help need not wait
+
+            plot_sweep(records, varied(records), sweep / "sweep.png")
 
     save("running")
     try:
         yield record
+        if record["value"] is None:
+            logged = ", ".join(last_values(Path(config["run_dir"]) / "metrics.csv"))
+            raise UserError(f"objective={config['objective']} was never logged; there is: {logged}")
     except Exception as error:
         save("failed", error)
         raise
     except BaseException as error:  # Ctrl-C, or a signal that asked to stop
         save("stopped", error)
         raise
-    if record["value"] is None:
-        logged = ", ".join(last_values(Path(config["run_dir"]) / "metrics.csv"))
-        error = UserError(f"objective={config['objective']} was never logged; there is: {logged}")
-        save("failed", error)
-        raise error
     save("completed" if math.isfinite(record["value"]) else "diverged")
 
 

@@ -33,10 +33,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     return sorted((json.loads(path.read_text()) for path in folder.glob(f"*/{RECORD}")), key=lambda row: row["job"])
 
 
-def write_results(folder: Path) -> None:
-    """Writes sweep.csv and sweep.png of the jobs so far; each is there whole or not at all."""
-    from genie.sweeps.plot import plot_sweep  # with matplotlib, for which --help need not wait
-
+def write_table(folder: Path) -> list[dict[str, Any]]:
+    """Writes sweep.csv of the jobs so far, whole or not at all; returns their records."""
     records = read_records(folder)
     names = override_names(records)
     with replacing(folder / "sweep.csv", "w", newline="") as file:
@@ -44,7 +42,7 @@ def write_results(folder: Path) -> None:
         writer.writerow([*BEFORE, *names, *AFTER])
         for record in records:
             writer.writerow([*map(record.get, BEFORE), *map(record["overrides"].get, names), *map(record.get, AFTER)])
-    plot_sweep(records, varied(records), folder / "sweep.png")
+    return records
 
 
 def override_names(records: list[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ from callbacks.loggers import build_loggers
 from callbacks.metrics_csv import MetricsCSV
 from callbacks.wandb_server import wandb_mode
 
+
 @pytest.fixture(autouse=True)
 def no_account(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("genie", "data_modules", "callbacks", "conf")
+PACKAGES = ("genie", "data_modules", "callbacks", "conf", "hydra_plugins")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,11 @@ def test_every_configuration_is_in_it(installed):
 def test_the_pages_are_in_it(installed, folder, one):
     names = {path.name for path in (ROOT / folder).iterdir()}
     assert one in names and {path.name for path in (installed / folder).iterdir()} == names
+
+
+def test_hydra_finds_the_search_with_optuna(installed, tmp_path, run):
+    process = run(tmp_path, "-m", "genie.train", "--info", "plugins", packages=installed)
+    assert process.returncode == 0 and "OptunaSweeper" in process.stdout, process.stderr
 
 
 def test_training_runs_in_an_empty_folder(installed, tmp_path, run):
