@@ -137,12 +137,3 @@ class SelfAttention(nn.Module):
             turn = rotation(span.slots, self.size)
             span.turns[self.size] = tuple(part[:, None, :, None, None] for part in turn)
         return span.turns[self.size]
-
-    def attention_map(self, x: Tensor) -> Tensor:
-        """The attention weights [..., N, P, P] for pictures: written out in full, so never used in training."""
-        query, key, _ = self.project(x)
-        scores = query.float() @ key.float().transpose(-1, -2) / query.shape[-1] ** 0.5
-        if self.causal:
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
-            scores = scores.masked_fill(hidden, float("-inf"))
-        return scores.softmax(dim=-1)

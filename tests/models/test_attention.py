@@ -5,6 +5,7 @@ from einops import rearrange
 
 from genie.models import attention
 from genie.models.attention import SelfAttention, head_size, rotate, rotation
+from genie.models.attention_maps import attention_weights
 
 
 def test_rotary_positions_are_relative():
@@ -30,10 +31,10 @@ def test_every_pair_turns_at_its_own_speed():
 
 
 @pytest.mark.parametrize(("causal", "rotary"), [(False, False), (True, True), (True, False)])
-def test_attention_map_is_what_the_forward_pass_uses(causal, rotary):
+def test_attention_weights_are_those_of_the_forward_pass(causal, rotary):
     layer = SelfAttention(16, 2, causal=causal, rotary=rotary)
     x = torch.randn(3, 5, 16)
-    weights = layer.attention_map(x)  # [B, N, P, P]
+    weights = attention_weights(layer, x)  # [B, N, P, P]
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, 5))
     later = torch.ones(5, 5).triu(1).bool()
     assert (weights[..., later] == 0).all() if causal else (weights > 0).all()
@@ -56,10 +57,10 @@ def test_qk_norm_takes_the_scale_from_queries_and_keys():
     x = torch.randn(2, 5, 16)
     for normalised in (True, False):
         layer = SelfAttention(16, 2, qk_norm=normalised, bias=False)
-        before = layer.attention_map(x)
+        before = attention_weights(layer, x)
         with torch.no_grad():
             layer.qkv.weight[:32] *= 30
-        moved = (layer.attention_map(x) - before).abs().max()
+        moved = (attention_weights(layer, x) - before).abs().max()
         assert moved < 1e-3 if normalised else moved > 0.1
 
 
