@@ -1,5 +1,6 @@
 """plots/loss.png: the curves of metrics.csv, one panel for each kind of metric."""
 
+import re
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -11,6 +12,7 @@ from genie.files import replacing
 
 NUM_COLUMNS = 3
 MANY_ROWS = 1000  # from here on, a search for the best place of a legend takes long
+NOT_DRAWN = re.compile(r"step|epoch|rollout/(psnr_h\d+|seconds)")  # of rollouts, media/ has the curve over the horizon
 LOG_SCALE_RATIO = 20  # a curve that falls by more is unreadable on a linear axis
 
 
@@ -33,9 +35,10 @@ class LossPlot(Callback):
 def families(names: list[str]) -> dict[str, list[str]]:
     """Metrics by panel: `train/psnr`, `val/psnr` and `val/psnr_background` share the panel "psnr".
 
-    A metric joins the shortest one that it prolongs by `_`, so a baseline is drawn where it belongs.
+    A metric joins the shortest one that it prolongs by `_`, so a baseline is drawn where it belongs; a mean over the
+    horizon stands for what it is the mean of.
     """
-    bare = {name: name.split("/", 1)[-1] for name in names}
+    bare = {name: name.split("/", 1)[-1].removesuffix("_mean") for name in names}
     panels: dict[str, list[str]] = {}
     for name, short in bare.items():
         heads = [other for other in bare.values() if short == other or short.startswith(f"{other}_")]
@@ -53,7 +56,7 @@ def wants_log_scale(values: list[float]) -> bool:
 def plot_metrics(metrics: Path, picture: Path) -> None:
     """Draws `metrics` (a metrics.csv) into the PNG `picture`, whole or not at all; no rows, no picture."""
     rows = read_metrics(metrics)
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")))
+    names = list(dict.fromkeys(name for row in rows for name in row if not NOT_DRAWN.fullmatch(name)))
     if not names:
         return
     panels = families(names)

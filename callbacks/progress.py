@@ -36,6 +36,11 @@ class StepProgress(ProgressBar):
     def enable(self) -> None:
         self._enabled = True
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether lines of the module go through this one."""
+        return self._enabled
+
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.first_step, self.started = trainer.global_step, time.monotonic()
         self._new_window()
@@ -69,7 +74,7 @@ class StepProgress(ProgressBar):
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._print(f"{self.label} step {trainer.global_step}/{trainer.max_steps}  {text}")
+        self.print(f"{self.label} step {trainer.global_step}/{trainer.max_steps}  {text}")
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._close()
@@ -91,9 +96,10 @@ class StepProgress(ProgressBar):
             self.bar.update(self.task, completed=step, state=state)
             self.bar.refresh()
         else:
-            self._print(f"{self.label} step {step}/{trainer.max_steps}  {state}")
+            self.print(f"{self.label} step {step}/{trainer.max_steps}  {state}")
 
-    def _print(self, line: str) -> None:
+    def print(self, line: str) -> None:
+        """A line of its own, above the bar."""
         if self.bar:
             self.bar.console.print(line, highlight=False, soft_wrap=True)
         else:

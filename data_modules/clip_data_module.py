@@ -56,6 +56,7 @@ class ClipDataModule(L.LightningDataModule):
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
         self.num_workers, self.in_memory = num_workers, in_memory
         self.name, self.recordable = name, recorder is not None
+        self.sources: dict[str, tuple[EpisodeReader, np.ndarray]] = {}  # by split: a file and its episodes [E, 2]
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
 
@@ -64,24 +65,31 @@ class ClipDataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
             return
-        sources = self._sources()
-        for split, (reader, episodes) in sources.items():
-            fps = reader.fps or self.fps
-            if fps is None:
-                raise UserError(f"{reader.path} does not say its frames per second: give data.fps=")
-            max_clips = None if split == "train" else self.val_clips
-            dataset = ClipDataset(reader, episodes, self.num_frames, self.stride, fps, self.seed, max_clips)
-            if len(dataset) == 0:
-                longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
-                raise UserError(
-                    f"no clip for {split} in {reader.path}: {self.num_frames} frames at stride {self.stride} "
-                    f"span {dataset.span}, its longest episode has {longest}: lower data.num_frames or stride"
-                )
-            self.datasets[split] = dataset
+        self.sources = self._sources()
+        for split in self.sources:
+            self.datasets[split] = self.clips(split, self.num_frames, None if split == "train" else self.val_clips)
         clips = len(self.train_dataset)
         if clips < self.batch_size:
             raise UserError(f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}")
         self.info = describe(self.train_dataset)
+
+    def clips(self, split: str, num_frames: int, max_clips: int | None) -> ClipDataset:
+        """The clips of `num_frames` frames of a split, all or at most `max_clips` of them, evenly spaced.
+
+        Raises UserError where there is none.
+        """
+        reader, episodes = self.sources[split]
+        fps = reader.fps or self.fps
+        if fps is None:
+            raise UserError(f"{reader.path} does not say its frames per second: give data.fps=")
+        dataset = ClipDataset(reader, episodes, num_frames, self.stride, fps, self.seed, max_clips)
+        if len(dataset) == 0:
+            longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
+            raise UserError(
+                f"no clip for {split} in {reader.path}: {num_frames} frames at stride {self.stride} "
+                f"span {dataset.span}, its longest episode has {longest}: lower data.num_frames or stride"
+            )
+        return dataset
 
     def _sources(self) -> dict[str, tuple[EpisodeReader, np.ndarray]]:
         if self.root.is_file():

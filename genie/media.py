@@ -130,6 +130,13 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
     return path
 
 
+def read_mp4(path: str | Path) -> tuple[np.ndarray, float]:
+    """The frames uint8 [T, H, W, 3] of a video file, and how many of them make a second."""
+    with av.open(str(path)) as container:
+        rate = float(container.streams.video[0].average_rate)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]), rate
+
+
 def write_png(path: str | Path, picture: np.ndarray) -> Path:
     """Writes uint8 [H, W, 3]; the file appears whole."""
     with replacing(path) as file:

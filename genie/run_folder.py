@@ -35,6 +35,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.record = self.path / "run.json"
         self.loss_plot = self.path / "plots" / "loss.png"
+        self.media = self.path / "media"
 
     def holds_run(self) -> bool:
         """Whether a run was started here."""

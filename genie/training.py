@@ -18,6 +18,7 @@ from callbacks.loggers import build_loggers, logger_callbacks
 from callbacks.loss_plot import LossPlot
 from callbacks.metrics_file import last_values
 from callbacks.progress import StepProgress
+from callbacks.rollouts import Rollouts
 from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
@@ -138,6 +139,7 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
         CountedRandomness(config["seed"]),
         StartupReport(label, str(folder.path)),
         StepProgress(label, **settings["progress"]),
+        Rollouts(label, folder.media, settings["rollouts"], config["seed"]),  # with the averaged weights: before them
         *([EMAWeightAveraging(decay=settings["ema"]["decay"])] if config["ema"] else []),
         LossPlot(folder.metrics, folder.loss_plot),
         RunRecord(folder.record, config["stage"]["name"], this_command(), software_versions()),

@@ -7,7 +7,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import h5py
-import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
@@ -151,11 +150,6 @@ def world_run(tmp_path_factory, pong_root):
 @pytest.fixture(scope="session")
 def read_video():
     """read_video(path): frames uint8 [T, H, W, 3] of a video file, and its frames per second."""
-    import av
+    from genie.media import read_mp4
 
-    def read(path):
-        with av.open(str(path)) as container:
-            rate = float(container.streams.video[0].average_rate)
-            return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]), rate
-
-    return read
+    return read_mp4

@@ -32,6 +32,8 @@ from genie.world.sampler import Sampler
 FILES = [
     "action_grid.mp4",
     "action_grid.png",
+    "attention.png",
+    "codebook.png",
     "evaluation.json",
     "lam.mp4",
     "lam_confusion.png",

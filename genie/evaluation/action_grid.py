@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from genie.evaluation.clips import Clips
-from genie.evaluation.rollout import generate, true_actions
-from genie.evaluation.subject import LeftOut, Subject
+from genie.evaluation.rollout import generate, known_actions
+from genie.evaluation.subject import Subject
 from genie.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
 
 STRIP_COLUMNS = 8  # moments in the film strip
@@ -33,10 +33,7 @@ def draw_action_grid(subject: Subject, clips: Clips, labels: list[str], settings
     prompt, count = settings.prompt_frames, settings.frames
     world, num_clips = subject.world, len(clips)
     frames = clips.floats()
-    try:
-        before = true_actions(subject, clips)[:, : prompt - 1]
-    except LeftOut:  # the actions between given frames matter little beside the frames themselves
-        before = torch.zeros(num_clips, prompt - 1, dtype=torch.int64, device=world.device)
+    before = known_actions(subject, clips, prompt - 1)
     scale = scale_to(frames.shape[-2], 128)
     rows = []
     for action in range(world.num_actions):

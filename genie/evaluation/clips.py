@@ -82,10 +82,14 @@ def load_clips(data: dict, root: str | None, split: str, num_clips: int, num_fra
         ) from error
     if split not in module.datasets:
         raise UserError(f"split={split}: {module.root} has no {split}.h5, only {', '.join(module.datasets)}")
-    dataset = module.datasets[split]
+    return read_clips(module.datasets[split], module.info, batch_size)
+
+
+def read_clips(dataset: ClipDataset, info: DataInfo, batch_size: int) -> Clips:
+    """All clips of a dataset."""
     samples = [dataset[index] for index in range(len(dataset))]
     columns = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
-    return Clips(columns["frames"], columns.get("actions"), columns.get("objects"), module.info, batch_size, dataset)
+    return Clips(columns["frames"], columns.get("actions"), columns.get("objects"), info, batch_size, dataset)
 
 
 def in_windows(function: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, window: int) -> tuple[Tensor, ...]:

@@ -37,7 +37,7 @@ def plot_horizon(curves: dict[str, list[float]], unit: str, path: Path) -> None:
         axes.plot(range(1, len(curves[name]) + 1), curves[name], **style)
     _label_horizon(axes, unit)
     axes.legend(fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_objects(figures: dict[str, dict], path: Path) -> None:
@@ -60,7 +60,7 @@ def plot_objects(figures: dict[str, dict], path: Path) -> None:
         if name != "distance_median":
             axes.set_ylim(-0.03, 1.03)
     figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right center")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _label_horizon(axes: Axes, unit: str) -> None:
@@ -89,9 +89,23 @@ def plot_confusion(confusion: Tensor, matching: Tensor, true_names: list[str], p
     axes.set_yticks(range(rows), [str(row) for row in range(rows)])
     axes.set(xlabel="true action", ylabel="latent action")
     figure.colorbar(image, label="share of the latent action")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def plot_codebook(counts: Tensor, path: Path) -> None:
+    """How often each code was used, counts [K], the most used first: a collapsed codebook is one bar, codes that are
+    never used are missing at the right."""
+    counts = counts.sort(descending=True).values
+    figure = Figure(figsize=(6.4, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.stairs((counts / counts.sum().clamp_min(1)).tolist(), fill=True)  # a bar each would take seconds to draw
+    used = int((counts > 0).sum())
+    axes.set(xlabel=f"codes, the most used first: {used} of {len(counts)} used", ylabel="share of tokens", yscale="log")
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a PNG, whole or not at all."""
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=110)

@@ -7,6 +7,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from genie.evaluation.clips import Clips, in_segments
+from genie.evaluation.plots import plot_codebook
 from genie.evaluation.subject import LeftOut, Trained
 from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.code_usage import CodeUsage
@@ -35,8 +36,8 @@ def reconstruct(tokenizer: VideoTokenizer, frames: Tensor, window: int) -> tuple
 def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path, fps: float) -> dict:
     """Figures of frames 1…T-1 of every clip, beside copying the previous frame and the constant background.
 
-    Writes tokenizer.mp4, at `fps`. The figures: `psnr` (dB, pooled) and `ssim`, each with its baselines,
-    `codebook_usage` and `codebook_perplexity`.
+    Writes tokenizer.mp4, at `fps`, and codebook.png, how often each code was used. The figures: `psnr` (dB, pooled)
+    and `ssim`, each with its baselines, `codebook_usage` and `codebook_perplexity`.
     """
     names = ("psnr", "psnr_copy_last", "psnr_background")
     psnr, background = frame_psnr(*names), clips.background
@@ -56,6 +57,7 @@ def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path, fps: floa
             ssim[name].update(picture.flatten(0, 1), target)
         usage.update(tokens)
     _video(tokenizer, clips.sample(SHOWN), folder, fps)
+    plot_codebook(usage.counts, folder / "codebook.png")
     codes = {f"codebook_{name}": value for name, value in usage.compute().items()}
     return {name: float(value) for name, value in {**psnr.compute(), **ssim.compute(), **codes}.items()}
 
@@ -87,6 +89,7 @@ def _video(tokenizer: Trained, clips: Clips, folder: Path, fps: float) -> None:
     frames = clips.floats()
     scale = scale_to(frames.shape[-2], 128)
     rebuilt, _ = reconstruct(tokenizer.model, frames, tokenizer.window)
-    pairs = zip(to_bytes(frames), to_bytes(rebuilt), strict=True)
-    rows = [[enlarge(video, scale) for video in pair] for pair in pairs]
-    write_mp4(folder / "tokenizer.mp4", grid(rows, column_labels=["original", "reconstruction"]), fps)
+    columns = {"original": frames, "reconstruction": rebuilt, "error": (rebuilt - frames).abs()}
+    parts = [enlarge(to_bytes(part), scale) for part in columns.values()]
+    rows = [list(videos) for videos in zip(*parts, strict=True)]
+    write_mp4(folder / "tokenizer.mp4", grid(rows, column_labels=list(columns)), fps)

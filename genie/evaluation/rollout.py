@@ -53,6 +53,14 @@ def true_actions(subject: Subject, clips: Clips) -> Tensor:
     return infer_actions(Trained(world.lam, world.window), clips.floats())
 
 
+def known_actions(subject: Subject, clips: Clips, count: int) -> Tensor:
+    """The first `count` of `true_actions`, zeros where none can be had: they matter little beside given frames."""
+    try:
+        return true_actions(subject, clips)[:, :count]
+    except LeftOut:
+        return torch.zeros(len(clips), count, dtype=torch.int64, device=subject.world.device)
+
+
 def clip_seeds(seed: int, clips: range, *more: int) -> Tensor:
     """A seed for each of the clips of these numbers, int64: what a clip draws does not depend on its batch."""
     return torch.tensor([mix(seed, clip, *more) for clip in clips])
@@ -138,15 +146,15 @@ def _compare_draws(
 
 
 def _video(clips: Clips, generated: Tensor, settings: RolloutSettings, folder: Path) -> None:
-    """Three rows: the truth, the generated video and their difference; one column for each of some clips."""
+    """A row for each of some clips: the truth, the generated video and their difference."""
     prompt, count = settings.prompt_frames, min(SHOWN, len(clips))
     chosen = torch.arange(count) * len(clips) // count
     scale = scale_to(clips.frames.shape[-2], 128)
     truth = clips.frames[chosen]
     video = torch.cat([truth[:, :prompt], generated[chosen]], dim=1)
     error = (video.int() - truth.int()).abs().byte()
-    rows = [
-        [border_by_origin(enlarge(to_bytes(clip), scale), prompt, 3) for clip in part] for part in (truth, video, error)
+    parts = [
+        border_by_origin(enlarge(to_bytes(part), scale).swapaxes(0, 1), prompt, 3) for part in (truth, video, error)
     ]
-    labels = ["truth", "generated", "error"]
-    write_mp4(folder / "rollout.mp4", grid(rows, row_labels=labels), settings.fps)
+    rows = [[part[:, index] for part in parts] for index in range(count)]
+    write_mp4(folder / "rollout.mp4", grid(rows, column_labels=["truth", "generated", "error"]), settings.fps)

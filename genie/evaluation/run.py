@@ -11,6 +11,7 @@ from genie.checks import require_number, require_whole
 from genie.cost import measured
 from genie.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
+from genie.evaluation.attention import MODELS, AttentionSettings, draw_attention
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.distances import BASELINES, DistanceSettings, evaluate_distances, load_features
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
@@ -26,7 +27,7 @@ from genie.metrics.video_features import RESIZES
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 
-PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid")
+PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid", "attention")
 
 
 def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
@@ -98,6 +99,7 @@ def check(config: dict[str, Any]) -> None:
     require_whole(config["fvd"], "frames", least=MIN_FRAMES, prefix="fvd.")
     require_number(config, "fps", above=0, most=1000)
     with_overrides(Sampler(), config)
+    AttentionSettings(**config["attention"])
     if config["split"] not in ("val", "test"):
         raise UserError(f"split={config['split']}: choose val or test, which no stage was trained on")
     for part in config["parts"]:
@@ -128,6 +130,7 @@ def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path
         "simulator": lambda: {"delta_psnr": evaluate_simulator(subject, clips, config["split"], settings)},
         "fvd": lambda: {"fvd": measure_distances(config, subject)},
         "action_grid": lambda: draw_grid(config, subject, clips, figures, folder),
+        "attention": lambda: draw_maps(config, subject, clips, folder),
     }
     chosen = [part for part in PARTS if part in config["parts"]]
     for number, part in enumerate(chosen, 1):
@@ -194,4 +197,11 @@ def draw_grid(
     grid = config["grid"]
     settings = GridSettings(config["prompt_frames"], grid["frames"], config["seed"], config["fps"])
     draw_action_grid(subject, clips.sample(grid["prompts"]), labels, settings, folder)
+    return {}
+
+
+def draw_maps(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path) -> dict[str, Any]:
+    """What one token looks at, in the tokenizer and in the dynamics; no figures."""
+    settings = AttentionSettings(**config["attention"])
+    draw_attention(subject, MODELS, clips, settings, folder / "attention.png")
     return {}

@@ -12,6 +12,7 @@ from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.sampling import with_overrides
 from genie.stages import STAGES, Stage
+from genie.world.loading import parts_of
 from genie.world.world_model import WorldModel
 
 
@@ -103,3 +104,38 @@ class Subject:
         if stage not in self.checkpoints:
             raise LeftOut(f"{self.run} holds no trained {stage}")
         return self.checkpoints[stage]
+
+
+class InTraining:
+    """The same of a stage that is being trained: its own modules as they are in memory, and the frozen ones that it
+    was given. `run`: the folder that it is trained into."""
+
+    def __init__(self, stage: Stage, run: Path, sampler: dict[str, Any]) -> None:
+        self.stage, self.run, self.overrides = stage, run, sampler
+
+    @property
+    def tokenizer(self) -> Trained:
+        """The tokenizer, of a later stage the frozen one."""
+        return self._trained(getattr(self.stage, "frozen", {}).get("tokenizer", self.stage.model))
+
+    @property
+    def lam(self) -> Trained:
+        """The latent action model of its own stage or of co-training."""
+        return self._trained(getattr(self.stage, "lam", self.stage.model))
+
+    @property
+    def world(self) -> WorldModel:
+        """A world around the dynamics."""
+        frozen = self.stage.frozen
+        lam = getattr(self.stage, "lam", frozen.get("lam"))
+        world = WorldModel(**parts_of(self.stage, frozen["tokenizer"], lam))
+        world.sampler = with_overrides(world.sampler, self.overrides)
+        return world
+
+    @property
+    def takes_environment_actions(self) -> bool:
+        """See `Subject`."""
+        return self.world.takes_environment_actions
+
+    def _trained(self, model: VideoTokenizer | LatentActionModel) -> Trained:
+        return Trained(model, self.stage.config["data"]["num_frames"])

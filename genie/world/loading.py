@@ -28,6 +28,11 @@ def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
             lam = _trained_with(stage, run, "lam")
         except UserError:  # it names actions of given videos; the world plays without
             lam = None
+    return parts_of(stage, tokenizer, lam)
+
+
+def parts_of(stage: Stage, tokenizer: nn.Module, lam: nn.Module | None) -> dict[str, Any]:
+    """The arguments of a `WorldModel` around the dynamics of a stage, trained or in training."""
     config = stage.config
     return {
         "tokenizer": tokenizer,
