@@ -109,7 +109,16 @@ def test_everything_is_written_and_the_file_holds_what_is_returned(report):
 
 def test_the_cost_of_every_part_is_told(report):
     values, _ = report
-    assert set(values["cost"]) == {"tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid"}
+    assert set(values["cost"]) == {
+        "tokenizer",
+        "objects",
+        "lam",
+        "rollout",
+        "simulator",
+        "fvd",
+        "action_grid",
+        "attention",
+    }
     for cost in values["cost"].values():
         assert cost["seconds"] > 0 and cost["peak_rss_mb"] > 50
     assert values["rollout"]["passes_per_frame"] == len(Sampler(**values["sampler"]).passes(64))

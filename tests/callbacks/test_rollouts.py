@@ -3,7 +3,6 @@
 import copy
 import functools
 import shutil
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +18,8 @@ from genie.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.subject import Subject
+from genie.metrics.feature_distances import frechet_distance
+from genie.metrics.video_features import VideoFeatures
 from genie.training import train
 
 PROMPT, HORIZON, CLIPS = 2, 4, 2  # of debug=fast
@@ -90,7 +91,8 @@ def test_pictures_are_there_whole_and_shown(looking, read_video):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (_, folder), _ = looking
-    pictures = {"action_grid.png", "attention.png", "rollout_psnr.png"}
+    rollout = {f"rollout_{name}.png" for name in ("psnr", "ssim", "objects")}
+    pictures = {"action_grid.png", "attention.png", *rollout}
     assert {path.name for path in (folder / "media" / "step_2").iterdir()} == pictures  # keep_videos=1
     newest = {path.name: path for path in (folder / "media" / "step_4").iterdir()}
     assert set(newest) == pictures | {"rollout.mp4", "action_grid.mp4"}
@@ -99,9 +101,8 @@ def test_pictures_are_there_whole_and_shown(looking, read_video):
     assert len(video) == PROMPT + HORIZON and rate == 5
     assert len(read_video(newest["action_grid.mp4"])[0]) == PROMPT + 2
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert {f"media/{name}" for name in ("rollout", "action_grid", "attention", "horizon")} == set(
-        events.Tags()["images"]
-    )
+    names = ("rollout", "action_grid", "attention", "horizon", "rollout_ssim", "rollout_objects")
+    assert {f"media/{name}" for name in names} == set(events.Tags()["images"])
     assert [event.step for event in events.Images("media/rollout")] == [1, 3]
     assert "rollout/psnr_h4" in events.Tags()["scalars"]
 
@@ -192,40 +193,26 @@ def test_wrong_values_are_one_line(key, value, message):
     assert "\n" not in str(error.value)
 
 
-def test_video_distances_see_generated_and_true_videos_of_the_same_clips(run, monkeypatch):
-    """Of the distances themselves other tests are: here they count what they are given."""
+def test_video_distances_see_generated_and_true_videos_of_the_same_clips(run, monkeypatch, tmp_path):
     seen = []
 
-    class Distance:
-        def __init__(self, features):
-            self.features, self.counts = features, {True: 0, False: 0}
+    class Colours(torch.nn.Module):
+        """A detector that is there at once."""
 
-        def update(self, features, real):
-            self.counts[real] += len(features)
-            seen.append((real, features))
+        def forward(self, videos):
+            seen.append(videos)
+            return videos.float().mean(dim=(-2, -1)).flatten(1)
 
-        def compute(self):
-            return torch.tensor(7.0)
-
-        @property
-        def name(self):
-            return f"{self.prefix}/fake_3f_{self.counts[True]}r{self.counts[False]}g"
-
-    class Features:
-        num_frames = 3
-
-        def __call__(self, videos):
-            assert videos.shape[1:] == (3, 3, 64, 64)
-            return videos.flatten(1)
-
-    fvd, kvd = (type(name, (Distance,), {"prefix": name}) for name in ("fvd", "kvd"))
-    distances = SimpleNamespace(FrechetVideoDistance=fvd, KernelVideoDistance=kvd)
-    monkeypatch.setitem(sys.modules, "genie.metrics.fvd", distances)
-    monkeypatch.setitem(sys.modules, "genie.metrics.video_features", SimpleNamespace(VideoFeatures=Features))
-    monkeypatch.delitem(sys.modules, "genie.evaluation.video_distances", raising=False)
-    _, folder = run("distances", "callbacks.rollouts.fvd_videos=5", "callbacks.rollouts.batch_size=4")
-    monkeypatch.delitem(sys.modules, "genie.evaluation.video_distances")
+    monkeypatch.setenv("GENIE_CACHE", str(tmp_path))
+    features = VideoFeatures(Colours(), 3)
+    monkeypatch.setattr("callbacks.rollouts.video_features", lambda: features)
+    seen.clear()  # of the one that counts the features
+    _, folder = run("distances", "callbacks.rollouts.fvd_videos=5", "callbacks.rollouts.batch_size=8")
     (row,) = values(folder, "rollout/")
-    assert row["rollout/fvd_fake_3f_5r5g"] == row["rollout/kvd_fake_3f_5r5g"] == 7
-    true, made = (torch.cat([found for real, found in seen[::2] if real == side]) for side in (True, False))
-    assert true.shape == made.shape and not torch.equal(true, made)
+    assert {"rollout/fvd_Colours_3f_5v", "rollout/kvd_Colours_3f_5v"} <= row.keys()
+    videos = torch.cat(seen)  # [10, 3, 3, 224, 224]: five that are generated, and the true ones
+    made, true = videos[:5], videos[5:]
+    assert made.shape == true.shape
+    expected = frechet_distance(*(x.mean(dim=(-2, -1)).flatten(1) for x in (true, made)))
+    assert row["rollout/fvd_Colours_3f_5v"] == pytest.approx(expected.item(), rel=1e-4)
+    assert expected > 1e-6
