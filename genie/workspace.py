@@ -15,7 +15,6 @@ from genie.files import replacing
 from genie.metrics.directions import direction
 
 KINDS = ("metrics", "regex", "media", "search")
-EXTRA = "pip install 'genie-world[dashboards]'"
 
 
 def make_dashboard(config: dict[str, Any]) -> None:
@@ -24,9 +23,10 @@ def make_dashboard(config: dict[str, Any]) -> None:
     Raises `UserError` where the extra, a key or the server is missing.
     """
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise UserError(f"a dashboard needs wandb-workspaces: {EXTRA}")
+        raise UserError("a dashboard needs wandb-workspaces: pip install 'genie-world[dashboards]'")
     if config["dry_run"]:
-        text = json.dumps(as_json(config), indent=2)
+        found = {name: as_json(page) for name, page in pages(config, config["entity"] or "").items()}
+        text = json.dumps(found, indent=2)
         if config["output"] is None:
             print(text)
             return
@@ -40,12 +40,7 @@ def make_dashboard(config: dict[str, Any]) -> None:
     import wandb
 
     try:
-        entity = config["entity"] or wandb.Api().default_entity
-        found = {
-            "workspace": workspace(config, entity),
-            **({"report": report(config, entity)} if config["report"] else {}),
-        }
-        for name, page in found.items():
+        for name, page in pages(config, config["entity"] or wandb.Api().default_entity).items():
             print(f"{name}: {page.save().url}")
     except UserError:
         raise
@@ -53,15 +48,15 @@ def make_dashboard(config: dict[str, Any]) -> None:
         raise UserError(f"Weights & Biases refused the dashboard ({type(error).__name__}: {error})") from error
 
 
-def as_json(config: dict[str, Any]) -> dict[str, Any]:
-    """{"workspace": …, "report": …} as they would be sent."""
-    pages = {"workspace": workspace(config, config["entity"] or "")}
-    if config["report"]:
-        pages["report"] = report(config, config["entity"] or "")
-    return {
-        name: json.loads(page._to_model().model_dump_json(by_alias=True, exclude_none=True))
-        for name, page in pages.items()
-    }
+def pages(config: dict[str, Any], entity: str) -> dict[str, Any]:
+    """{"workspace": …, "report": …}, not yet saved; without the report where none is wanted."""
+    makers = {"workspace": workspace, "report": report} if config["report"] else {"workspace": workspace}
+    return {name: make(config, entity) for name, make in makers.items()}
+
+
+def as_json(page: Any) -> dict[str, Any]:
+    """A page as it would be sent."""
+    return json.loads(page._to_model().model_dump_json(by_alias=True, exclude_none=True))
 
 
 def workspace(config: dict[str, Any], entity: str) -> Any:

@@ -63,7 +63,10 @@ class OptunaSweeper(Sweeper):
             )
         study = self.open_study(optuna)
         for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-            self.run(study, [trial], fixed)
+            if trial.params.keys() == searched.keys():
+                self.run(study, [trial], fixed)
+            else:  # killed while it was drawn
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         while len(study.trials) < self.options["num_trials"]:
             count = min(self.options["batch_size"], self.options["num_trials"] - len(study.trials))
             self.run(study, [self.ask(optuna, study, searched) for _ in range(count)], fixed)
@@ -96,9 +99,8 @@ class OptunaSweeper(Sweeper):
 
         options: dict[str, Any] = {"seed": mix(self.options["seed"], len(study.trials)) % 2**32}
         if self.options["sampler"] == "tpe":
-            options["constant_liar"] = (
-                self.options["batch_size"] > 1
-            )  # trials at the same time keep away from each other
+            # trials at the same time keep away from each other
+            options["constant_liar"] = self.options["batch_size"] > 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.sampler = getattr(optuna.samplers, SAMPLERS[self.options["sampler"]])(**options)

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -157,6 +158,26 @@ def test_without_the_extra_one_line_says_how_to_get_it(command, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, out, err = command("dry_run=true")
     assert (code, out) == (2, "") and err.count("\n") == 1 and "pip install 'genie-world[dashboards]'" in err
+
+
+def test_both_pages_are_made_for_the_account_and_their_addresses_said(command, monkeypatch):
+    import wandb
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+    def save(page):
+        return SimpleNamespace(url=f"https://example/{page.entity}/{page.project}/{type(page).__name__}")
+
+    monkeypatch.setattr("genie.workspace.wandb_missing", lambda: None)
+    monkeypatch.setattr(wandb, "Api", lambda: SimpleNamespace(default_entity="me"))
+    monkeypatch.setattr(ws.Workspace, "save", save)
+    monkeypatch.setattr(wr.Report, "save", save)
+    code, out, err = command("project=pong")
+    assert (code, err) == (0, "")
+    assert out == "workspace: https://example/me/pong/Workspace\nreport: https://example/me/pong/Report\n"
+    assert command("project=pong", "report=false", "entity=team")[1] == (
+        "workspace: https://example/team/pong/Workspace\n"
+    )
 
 
 def test_a_server_that_refuses_is_one_line(command, monkeypatch):

@@ -3,15 +3,16 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from genie.files import replacing
 from genie.metrics.directions import direction
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 RECORD = "job.json"
 BEFORE = ("job", "status", "objective", "value", "steps", "seconds")  # columns before those of the overrides
@@ -22,6 +23,8 @@ class SweepTable(Callback):
     """Prints the table when all jobs of a sweep are done."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from rich.console import Console  # every command looks at Hydra's plugins, and few print tables
+
         folder = Path(config.hydra.sweep.dir)
         records = read_records(folder)
         if records:
@@ -64,8 +67,10 @@ def best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"min": min, "max": max}[mode](done, key=lambda record: record["value"])
 
 
-def results_table(records: list[dict[str, Any]], folder: Path) -> Table:
+def results_table(records: list[dict[str, Any]], folder: Path) -> "Table":
     """Jobs, what they differ in and what came out; the best one is bold and starred."""
+    from rich.table import Table
+
     names, winner = varied(records), best(records)
     table = Table(title=f"{folder}/sweep.csv, sweep.png", title_justify="left")
     for name in ("job", *names, records[0]["objective"], "steps", "seconds", "status"):
