@@ -17,18 +17,20 @@ def provenance(config: dict[str, Any]) -> dict[str, Any]:
     """`date` (UTC), `command` (None where there was no command line), `settings` of the figures, `versions`."""
     return {
         "date": now(),
-        "command": command(config["run"]),
+        "command": command(config["run"], config["output"]),
         "settings": settings(config),
         "versions": software_versions(),
     }
 
 
-def command(run: str) -> str | None:
-    """The command line that evaluates `run` as this one does; None where Hydra has not composed one."""
+def command(run: str, output: str | None) -> str | None:
+    """The command line that evaluates `run` alone as this one does; None where Hydra has not composed one."""
     if not HydraConfig.initialized():
         return None
-    given = [override for override in HydraConfig.get().overrides.task if not override.startswith(("run=", "reuse="))]
-    return shlex.join(["python", "-m", "genie.evaluate", f"run={run}", *given])
+    own = ("run=", "reuse=", "output=")
+    given = [override for override in HydraConfig.get().overrides.task if not override.startswith(own)]
+    where = [] if output is None else [f"output={output}"]
+    return shlex.join(["python", "-m", "genie.evaluate", f"run={run}", *given, *where])
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 MOST_MB = 16  # of one file; a browser takes long to open a page with more
-STRIP = 4  # moments of a video that are printed
+STRIP = 4  # moments of a video that are printed; of a tall one half as many, so that they share a page
+TALL = 400  # pixels of width from which a video is printed at half the page, and may be too tall for four of it
 TYPES = {".mp4": "video/mp4", ".png": "image/png", ".webp": "image/webp", ".svg": "image/svg+xml", ".gif": "image/gif"}
 
 # file of an evaluation -> title, what it shows
@@ -98,7 +99,9 @@ def _add_video(found: Medium, path: Path) -> None:
     """The file as it is, and moments of it: the first of the strip is early, the last the video's last frame."""
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    moments = np.linspace(len(frames) // 4, len(frames) - 1, STRIP).round().astype(int)
+    height, width = frames[0].shape[:2]
+    count = STRIP // 2 if width >= TALL and height > 0.8 * width else STRIP
+    moments = np.linspace(len(frames) // 4, len(frames) - 1, count).round().astype(int)
     found.strip = [_still(frames[moment], f"frame {moment + 1} of {len(frames)}") for moment in dict.fromkeys(moments)]
     found.poster = found.strip[len(found.strip) // 2]
     found.source = data_uri(path.read_bytes(), TYPES[".mp4"])

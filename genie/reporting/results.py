@@ -15,8 +15,9 @@ from genie.evaluation.runs import Evaluated
 from genie.run_folder import flatten
 from genie.stages import STAGES
 
-# keys that differ because the runs are two, and those that say how a command was given
-NOT_DIFFERENCES = ("name", "run_dir", "output_dir", "tokenizer_ckpt", "lam_ckpt", "resume", "overwrite")
+# keys that differ because the runs are two, those that say how a command was given, and the recipes of all stages: what
+# a stage takes of them stands where it is used
+NOT_DIFFERENCES = ("name", "run_dir", "output_dir", "tokenizer_ckpt", "lam_ckpt", "resume", "overwrite", "recipe")
 
 
 @dataclass
@@ -76,7 +77,7 @@ def differences(runs: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Keys of nested settings in which the runs differ, with the value of each (None where it has no such key)."""
     flat = [flatten(run) for run in runs]
     keys = dict.fromkeys(key for one in flat for key in one)
-    values = {key: [one.get(key) for one in flat] for key in keys if key.split(".")[-1] not in NOT_DIFFERENCES}
+    values = {key: [one.get(key) for one in flat] for key in keys if key.split(".")[0] not in NOT_DIFFERENCES}
     return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 

@@ -20,8 +20,8 @@ PLAYS = """async () => {
 }"""
 
 
-def test_a_comparison_opens_from_disk(make_run, tmp_path):
-    runs = [make_run("one"), make_run("two", width=24)]
+def test_a_comparison_opens_from_disk(make_run, evaluation, tmp_path):
+    runs = [make_run("one"), make_run("two", width=24), make_run("three", evaluation | {"tokenizer": {"psnr": 50.0}})]
     draw_report(runs, tmp_path)
     complaints = []
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -32,7 +32,7 @@ def test_a_comparison_opens_from_disk(make_run, tmp_path):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
         page.goto((tmp_path / "report.html").as_uri())
-        assert page.evaluate(PLAYS) == 2
+        assert page.evaluate(PLAYS) == 3
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # tables scroll in themselves
         shown = "[...document.querySelectorAll('video, .strip')].map(one => [one.localName, one.offsetHeight > 0])"

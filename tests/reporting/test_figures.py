@@ -111,6 +111,6 @@ def test_a_configuration_of_another_version_has_no_sizes(make_run):
 
 
 def test_only_what_differs_and_matters():
-    one = {"name": "a", "run_dir": "x", "model": {"width": 8, "depth": 2}, "old": 1}
+    one = {"name": "a", "run_dir": "x", "model": {"width": 8, "depth": 2}, "old": 1, "recipe": {"lam": {"lr": 1}}}
     other = {"name": "b", "run_dir": "y", "model": {"width": 16, "depth": 2}, "new": [2]}
     assert differences([one, other]) == {"model.width": [8, 16], "old": [1, None], "new": [None, [2]]}
