@@ -121,12 +121,15 @@ def build(configure, make_clips):
 
     def build(name, *overrides):
         stage = built(name, *overrides)
-        if hasattr(stage, "frozen"):
-            torch.manual_seed(0)
-            for part in {"tokenizer", "lam"} if name == "dynamics" else {"tokenizer"}:
-                model = built(part, *[text for text in overrides if "stage." not in text]).model
-                model.train()(make_clips(8)["frames"] / 255)
-                stage.frozen[part] = model.eval().requires_grad_(False)
+        torch.manual_seed(0)
+        needed = {"dynamics": ("tokenizer", "lam"), "cotrain": ("tokenizer",)}
+        on_tokens = name == "lam" and stage.model.needs_tokenizer
+        for part in ("tokenizer",) if on_tokens else needed.get(name, ()):
+            model = built(part, *[text for text in overrides if "stage." not in text]).model
+            if part == "lam":
+                model.use_tokenizer(stage.frozen["tokenizer"])
+            model.train()(make_clips(8)["frames"] / 255)
+            stage.freeze(part, model)
         return stage
 
     return build

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from genie.checkpoints import load_stage, read_checkpoint
+from genie.checkpoints import fingerprint, load_stage, read_checkpoint
 from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.sampling import with_overrides
@@ -31,6 +31,9 @@ class Trained:
 class Subject:
     """The stages of `outputs/<name>`, loaded when they are asked for; a missing one raises `LeftOut`.
 
+    A tokenizer or latent action model that is not in the folder is the one in another folder that the newest stage here
+    was trained on (its `tokenizer_ckpt` or `lam_ckpt`).
+
     Args:
         run: the folder. UserError where it holds no checkpoint at all.
         device: where the models are put.
@@ -45,11 +48,24 @@ class Subject:
         self.checkpoints = {stage: path for stage, path in paths.items() if path.is_file()}
         if not self.checkpoints:
             raise UserError(f"run={run} holds no trained stage (no {paths['tokenizer']}): {self._hint()}")
+        found = self.checkpoints | self._elsewhere()
+        self.checkpoints = {stage: found[stage] for stage in STAGES if stage in found}
 
     def _hint(self) -> str:
         if (self.run / "checkpoints").is_dir():
             return f"it is the folder of one stage, give run={self.run.parent}"
         return "train one with `python -m genie.train`, or give another run=outputs/<name>"
+
+    def _elsewhere(self) -> dict[str, Path]:
+        newest = load_stage(list(self.checkpoints.values())[-1])
+        paths = {
+            part: Path(newest.config[f"{part}_ckpt"]) for part in newest.fingerprints if part not in self.checkpoints
+        }
+        return {
+            part: path
+            for part, path in paths.items()
+            if path.is_file() and fingerprint(load_stage(path).model) == newest.fingerprints[part]
+        }
 
     @cached_property
     def tokenizer(self) -> Trained:
@@ -60,8 +76,15 @@ class Subject:
     def lam(self) -> Trained:
         """The latent action model: that of co-training, where the world is a co-trained one."""
         if "cotrain" in self.checkpoints and "dynamics" not in self.checkpoints:
-            return self._trained(load_stage(self.checkpoints["cotrain"]), "lam")
-        return self._trained(load_stage(self._path("lam")))
+            stage, attribute = load_stage(self.checkpoints["cotrain"]), "lam"
+        else:
+            stage, attribute = load_stage(self._path("lam")), "model"
+        lam = self._trained(stage, attribute)
+        if lam.model.needs_tokenizer:
+            if fingerprint(self.tokenizer.model) != stage.fingerprints["tokenizer"]:
+                raise LeftOut("the latent action model reads the tokens of another tokenizer than that of the run")
+            lam.model.use_tokenizer(self.tokenizer.model)
+        return lam
 
     @cached_property
     def world(self) -> WorldModel:

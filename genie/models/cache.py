@@ -23,7 +23,7 @@ from torch import Tensor
 
 class TemporalCache:
     """Room for `capacity` frames of `batch` rows in each of `num_blocks` blocks; the buffers [B, S, N, F, E] are
-    allocated when the first keys come."""
+    allocated when the first keys come. Without any block nothing is kept, and frames are only counted."""
 
     def __init__(self, num_blocks: int, batch: int, capacity: int) -> None:
         self.num_blocks, self.batch, self.capacity = num_blocks, batch, capacity
@@ -115,7 +115,8 @@ class Past:
         for (start, stop), rows in lacking.items():
             if start < stop:
                 some = rows if len(lacking) > 1 else None
-                run(slice(None) if some is None else some, start, stop, past.span(stop - start, device, some))
+                if past.cache.num_blocks:  # else later frames have nothing from these
+                    run(slice(None) if some is None else some, start, stop, past.span(stop - start, device, some))
                 past = past.appended(stop - start, some)
         return past
 
@@ -129,7 +130,7 @@ class Past:
         filled, start = max(known), 0
         for past in pasts if filled else []:
             stop = start + len(past.rows)
-            for block in range(first.num_blocks) if past.cache.keys[0] is not None else []:
+            for block in range(first.num_blocks) if past.cache.num_bytes() else []:
                 source = past.cache.keys[block], past.cache.values[block]
                 rows = torch.tensor(past.rows, device=source[0].device)
                 for new, old in zip(cache.buffers(block, source[0]), source, strict=True):

@@ -6,32 +6,39 @@ import math
 import torch
 from torch import Tensor, nn
 
+from genie.models.backbone import Backbone
 from genie.models.patches import PixelEmbedding
 from genie.models.st_transformer import STTransformer
 
 POSITION_STD = 0.5
 # layers that write to a residual stream
-RESIDUAL = ("spatial.out.weight", "temporal.out.weight", "feed_forward.2.weight")
+RESIDUAL = (
+    "spatial.out.weight",
+    "temporal.out.weight",
+    "attention.out.weight",
+    "feed_forward.2.weight",
+    "pointwise.weight",
+)
 
 
 @torch.no_grad()
 def initialize(model: nn.Module, seed: int) -> None:
     """Give every parameter of `model` its initial values, random ones from a generator seeded by (seed, its name).
 
-    Linear weights are normal with variance 1 / inputs; embeddings normal with standard deviation 0.1; the layers
-    that write to a residual stream are scaled down by √(2 · blocks) (GPT-2), so that the stream's variance does not
-    grow with depth; the layer to pixels by 10, so that a model starts out close to the frame its pixel biases start
-    from. Spatial positions start as 2-D sinusoids and filters on pixels smooth, so that what is learned at one place
-    holds at its neighbours from the start. Norms and biases keep PyTorch's 1 and 0.
+    Weights of linear layers and convolutions are normal with variance 1 / inputs; embeddings normal with standard
+    deviation 0.1; the layers that write to a residual stream are scaled down by √(2 · blocks) (GPT-2), so that the
+    stream's variance does not grow with depth; the layer to pixels by 10, so that a model starts out close to the frame
+    its pixel biases start from. Spatial positions start as 2-D sinusoids and filters on pixels smooth, so that what is
+    learned at one place holds at its neighbours from the start. Norms and biases keep PyTorch's 1 and 0.
     """
-    depth = max([1, *(len(module.blocks) for module in model.modules() if isinstance(module, STTransformer))])
+    depth = max([1, *(len(module.blocks) for module in model.modules() if isinstance(module, Backbone))])
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             full_name = f"{module_name}.{name}".lstrip(".")
             if name.endswith("bias"):
                 parameter.zero_()
             elif parameter.dim() > 1:  # else the scale of a norm
-                std = 1 / math.sqrt(parameter.shape[1]) if isinstance(module, nn.Linear) else 0.1
+                std = 1 / math.sqrt(parameter[0].numel()) if isinstance(module, nn.Linear | nn.Conv2d) else 0.1
                 if full_name.endswith(RESIDUAL):
                     std /= math.sqrt(2 * depth)
                 if full_name.endswith("to_pixels.projection.weight"):

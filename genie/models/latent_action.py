@@ -48,7 +48,11 @@ class LatentActionModel(nn.Module):
             paper's encoder (False) sees all frames ≤ t+1. It may name a movement by its size or as "as before" or
             "not as before", of which the past then tells the rest.
         transformer: further options of both `STTransformer`s.
+
+    `needs_tokenizer`: whether frames are read through a tokenizer (`TokenActionModel`).
     """
+
+    needs_tokenizer = False
 
     def __init__(
         self,
@@ -76,15 +80,26 @@ class LatentActionModel(nn.Module):
         self.patches = Patches(tuple(image_size), patch_size, channels)
         self.copy_last, self.antisymmetric = copy_last, antisymmetric
         self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, commitment, revive_after)
-        self.encoder_embedding = PixelEmbedding(width, self.patches)
+        self.encoder_embedding = self.embedding(width)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize, bias=not antisymmetric)
         if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
-        self.decoder_embedding = PixelEmbedding(width, self.patches)
+        self.decoder_embedding = self.embedding(width)
         self.action_embedding = nn.Linear(self.quantizer.width, width)
         self.decoder = STTransformer(width, decoder_blocks or num_blocks, num_heads, self.patches.grid, **options)
+        self.build_head(width)
+
+    def embedding(self, width: int) -> nn.Module:
+        """A new layer from what `read` gives to hidden states [B, T, S, D]."""
+        return PixelEmbedding(width, self.patches)
+
+    def build_head(self, width: int) -> None:
+        """The last layer: its name says what it predicts."""
         self.to_pixels = PixelHead(width, self.patches)
+
+    def use_tokenizer(self, tokenizer: nn.Module) -> None:
+        """Nothing: pixels are read as they are. See `TokenActionModel`."""
 
     @property
     def num_actions(self) -> int:
@@ -100,7 +115,7 @@ class LatentActionModel(nn.Module):
             self.to_pixels.start_from(frame)
 
     def latents(self, frames: Tensor) -> Tensor:
-        """Continuous latent actions [B, T-1, L] of frames [B, T, C, H, W], before the bottleneck."""
+        """Continuous latent actions [B, T-1, L] of `read` frames [B, T, C, H, W], before the bottleneck."""
         x = self.encoder_embedding(frames)  # [B, T, S, D]
         if not self.antisymmetric:
             return self.to_latent(self.encoder(x)[:, 1:].mean(dim=2))
@@ -117,7 +132,11 @@ class LatentActionModel(nn.Module):
         x = self.decoder_embedding(past)
         if latents is not None:
             x = x + self.action_embedding(latents)[:, :, None]
-        logits = self.to_pixels(self.decoder(x))
+        return self.head(self.decoder(x), past)
+
+    def head(self, hidden: Tensor, past: Tensor) -> Tensor:
+        """Logits of the next frames from the decoder's hidden states [B, T-1, S, D] and the frames before them."""
+        logits = self.to_pixels(hidden)
         return logits + torch.logit(past, eps=1 / 64) if self.copy_last else logits
 
     def forward(self, frames: Tensor, use_actions: bool = True, shown: Tensor | None = None) -> LatentActionOutput:
@@ -126,10 +145,23 @@ class LatentActionModel(nn.Module):
         `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss). `shown`: other
         frames of that shape, with the same actions, from which the decoder predicts while the encoder sees `frames`.
         """
-        past = (frames if shown is None else shown)[:, :-1]
+        return self.explain(self.read(frames), use_actions, frames if shown is None else shown)
+
+    def example_forward(self, frames: Tensor) -> None:
+        """One forward pass on frames [1, T, C, H, W], for counting: of this model alone."""
+        self(frames)
+
+    def read(self, frames: Tensor) -> Tensor:
+        """What the layers are given for frames [B, T, C, H, W]: here, the frames."""
+        return frames
+
+    def explain(self, frames: Tensor, use_actions: bool, shown: Tensor) -> LatentActionOutput:
+        """`forward` on what `read` gives."""
+        past = shown[:, :-1]
         if not use_actions:
             actions = torch.zeros(past.shape[:2], dtype=torch.int64, device=past.device)
-            return LatentActionOutput(self.predict(past, None), actions, past.new_zeros(()))
+            logits = self.predict(past, None)
+            return LatentActionOutput(logits, actions, logits.new_zeros(()))
         quantized = self.quantizer(self.latents(frames))
         logits = self.predict(past, quantized.latents)
         return LatentActionOutput(logits, quantized.codes, quantized.loss)
@@ -137,4 +169,4 @@ class LatentActionModel(nn.Module):
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """frames [B, T, C, H, W] in [0, 1] → actions int64 [B, T-1]; action t is the transition t → t+1."""
-        return self.quantizer(self.latents(frames)).codes
+        return self.quantizer(self.latents(self.read(frames))).codes

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from genie.models.attention import SelfAttention
+from genie.models.backbone import Backbone
 from genie.models.cache import Layer, Span
 
 
@@ -80,7 +81,7 @@ class STBlock(nn.Module):
         return x + self.dropout(self.feed_forward(self._modulate(2, self.feed_forward_norm(x), condition)))
 
 
-class STTransformer(nn.Module):
+class STTransformer(Backbone):
     """A stack of ST blocks with positions and a final norm.
 
     Args:
@@ -94,6 +95,8 @@ class STTransformer(nn.Module):
         activation_checkpointing: recompute each block in the backward pass instead of keeping its activations.
         num_heads, head_dim, mlp_ratio, qk_norm, bias, dropout, modulated: see `STBlock`.
     """
+
+    block_type: type[nn.Module] = STBlock  # with the arguments and the `forward` of an `STBlock`
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class STTransformer(nn.Module):
         learned = temporal_positions == "learned"
         self.temporal_positions = nn.Parameter(torch.zeros(max_frames, width)) if learned else None
         self.blocks = nn.ModuleList(
-            STBlock(
+            self.block_type(
                 width, num_heads, head_dim, mlp_ratio, rotary=not learned, qk_norm=qk_norm, bias=bias,
                 dropout=dropout, modulated=modulated,
             )

@@ -1,4 +1,4 @@
-"""The video tokenizer: a VQ-VAE whose encoder and decoder are ST-Transformers (ST-ViViT).
+"""The video tokenizer: a VQ-VAE whose encoder and decoder are ST-Transformers (ST-ViViT) or one of its rivals.
 
 Source: Genie (arXiv 2402.15391) §2.1. Causal in time: token t sees frames ≤ t, decoded frame t sees tokens ≤ t.
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from genie.models.backbones import build_backbone
 from genie.models.cache import Span
 from genie.models.patches import Patches, PixelEmbedding, PixelHead
 from genie.models.quantizers import LatentHead, build_quantizer
-from genie.models.st_transformer import STTransformer
 
 
 @dataclass
@@ -41,7 +41,9 @@ class VideoTokenizer(nn.Module):
         quantizer: "vq" (`num_codes` of width `latent_dim`) or "fsq" (`levels`, whose product is `num_codes`).
         commitment, revive_after: of the vector quantiser.
         standardize: see `LatentHead`.
-        transformer: further options of both `STTransformer`s (positions, dropout, checkpointing, …).
+        architecture: of encoder and decoder: "st_vivit" (the paper's), or what its ablation compares it with: "vit"
+            (each frame alone), "c_vivit" (full attention in space and time), "conv" (convolutions, each frame alone).
+        transformer: further options of both backbones (positions, dropout, checkpointing, …).
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class VideoTokenizer(nn.Module):
         commitment: float = 0.25,
         revive_after: int = 50,
         standardize: bool = False,
+        architecture: str = "st_vivit",
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
@@ -71,12 +74,13 @@ class VideoTokenizer(nn.Module):
         self.patches = Patches(tuple(image_size), patch_size, channels)
         self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, commitment, revive_after)
         self.patch_embedding = PixelEmbedding(width, self.patches)
-        self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
+        self.encoder = build_backbone(architecture, width, num_blocks, num_heads, self.patches.grid, **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)
         if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
         self.from_latent = nn.Linear(self.quantizer.width, decoder_width)
-        self.decoder = STTransformer(
+        self.decoder = build_backbone(
+            architecture,
             decoder_width,
             decoder_blocks or num_blocks,
             decoder_heads or num_heads,

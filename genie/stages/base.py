@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from genie.errors import UserError
-from genie.models.st_transformer import STBlock
+from genie.models.backbone import Backbone
 from genie.stages.schedules import schedule_factor
 
 
@@ -48,8 +48,13 @@ class Stage(L.LightningModule):
         """Tokens of one frame that the transformer of this stage works on."""
         raise NotImplementedError
 
+    @staticmethod
+    def needs(config: dict[str, Any]) -> tuple[str, ...]:
+        """The earlier stages whose checkpoints a stage of this configuration loads, in their order."""
+        return ()
+
     def load_dependencies(self) -> None:
-        """Load what earlier stages trained; a UserError says which checkpoint is missing."""
+        """Load what earlier stages trained (`needs`); a UserError says which checkpoint is missing."""
 
     @property
     def steps_taken(self) -> int:
@@ -115,10 +120,11 @@ class Stage(L.LightningModule):
         return self.model
 
     def compile_blocks(self) -> None:
-        """`torch.compile` each ST block in place, so that the names in a checkpoint stay as they are."""
+        """`torch.compile` each block in place, so that the names in a checkpoint stay as they are."""
         for module in self.trained().modules():
-            if isinstance(module, STBlock):
-                module.compile()
+            if isinstance(module, Backbone):
+                for block in module.blocks:
+                    block.compile()
 
     # -- the report ---------------------------------------------------------------------------------------------
 
@@ -141,7 +147,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     decay, keep = [], []
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            matrix = isinstance(module, nn.Linear) and name == "weight"
+            matrix = isinstance(module, nn.Linear | nn.Conv2d) and name == "weight"
             (decay if matrix else keep).append(parameter)
     return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
 

@@ -26,10 +26,15 @@ class CotrainStage(DynamicsStage):
 
     def example_forward(self, frames: Tensor) -> None:
         super().example_forward(frames)
-        self.lam.eval()(frames)
+        self.lam.eval().example_forward(frames)
 
-    def load_dependencies(self) -> None:
-        self._load("tokenizer")
+    @staticmethod
+    def needs(config: dict) -> tuple[str, ...]:
+        return ("tokenizer",)
+
+    def freeze(self, part: str, module: nn.Module) -> None:
+        super().freeze(part, module)
+        self.lam.use_tokenizer(module)
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)

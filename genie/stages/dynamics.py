@@ -1,34 +1,27 @@
 """Stage 3: the dynamics model (Genie §2.1): guess masked tokens from the past, the visible tokens and the actions."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from genie.errors import UserError
-from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
+from genie.models import DynamicsModel
 from genie.models.patches import Patches
-from genie.stages.base import Stage, build_part
+from genie.stages.base import build_part
+from genie.stages.frozen import DependentStage
 from genie.stages.masking import mask_tokens
 
 ACTION_SOURCES = ("latent", "environment")
 
 
-class DynamicsStage(Stage):
-    """Options: `actions` latent | environment, and those of `dynamics_loss`.
-
-    The frozen tokenizer and latent action model stand outside the module tree: their weights are in their own
-    checkpoints, of which this stage's keeps the fingerprints.
-    """
+class DynamicsStage(DependentStage):
+    """Options: `actions` latent | environment, and those of `dynamics_loss`."""
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         if self.options["actions"] not in ACTION_SOURCES:
             raise UserError(f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}")
         self.model = build_dynamics(config)
-        self.frozen: dict[str, nn.Module] = {}
-        self.fingerprints: dict[str, str] = {}
 
     @property
     def tokens_per_frame(self) -> int:
@@ -40,33 +33,9 @@ class DynamicsStage(Stage):
 
     # -- what earlier stages trained ------------------------------------------------------------------------------
 
-    def load_dependencies(self) -> None:
-        self._load("tokenizer")
-        if self.options["actions"] == "latent":
-            self._load("lam")
-
-    def _load(self, part: str) -> None:
-        from genie.checkpoints import fingerprint, load_stage
-
-        path = Path(self.config[f"{part}_ckpt"])
-        if not path.is_file():
-            raise UserError(
-                f"stage={self.options['name']} needs a trained {part}, and there is no {path}: run "
-                f"`python -m genie.train stage={part} name={self.config['name']}` first, or give {part}_ckpt=…"
-            )
-        module = load_stage(path).model
-        check_fits(module, part, self.model, self.config["model"]["image_size"], path)
-        self.frozen[part] = module.eval().requires_grad_(False)
-        self.fingerprints[part] = fingerprint(module)
-
-    def on_fit_start(self) -> None:
-        for module in self.frozen.values():
-            module.to(self.device)
-
-    on_validation_start = on_fit_start
-
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["fingerprints"] = dict(self.fingerprints)
+    @staticmethod
+    def needs(config: dict) -> tuple[str, ...]:
+        return ("tokenizer", "lam") if config["stage"]["actions"] == "latent" else ("tokenizer",)
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
@@ -105,29 +74,6 @@ def build_dynamics(config: dict) -> DynamicsModel:
     patches = Patches(tuple(model["image_size"]), model["tokenizer"]["patch_size"])
     options = dict(model["dynamics"])
     return build_part(DynamicsModel, "dynamics", options, grid=patches.grid, num_codes=model["tokenizer"]["num_codes"])
-
-
-def check_fits(module: nn.Module, part: str, dynamics: DynamicsModel, image_size: list[int], path: Path) -> None:
-    """Raise UserError where a loaded tokenizer or LAM is not what the configuration of the dynamics expects."""
-    kind = {"tokenizer": VideoTokenizer, "lam": LatentActionModel}[part]
-    if not isinstance(module, kind):
-        raise UserError(f"{part}_ckpt={path} holds a {type(module).__name__}, not a {kind.__name__}")
-    size = [module.patches.height, module.patches.width]
-    if size != list(image_size):
-        raise UserError(f"{part}_ckpt={path} was trained on frames of {size} and data.image_size={list(image_size)}")
-    if part == "tokenizer" and (module.num_codes, module.num_tokens) != (
-        dynamics.num_codes,
-        dynamics.num_tokens,
-    ):
-        raise UserError(
-            f"tokenizer_ckpt={path} has {module.num_codes} codes and {module.num_tokens} tokens a frame, the "
-            f"configuration {dynamics.num_codes} and {dynamics.num_tokens}: use the same model=… for both stages"
-        )
-    if part == "lam" and module.num_actions != dynamics.num_actions:
-        raise UserError(
-            f"lam_ckpt={path} has {module.num_actions} actions and the dynamics {dynamics.num_actions}: "
-            f"give model.dynamics.num_actions={module.num_actions}"
-        )
 
 
 def dynamics_loss(

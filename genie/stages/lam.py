@@ -1,5 +1,6 @@
 """Stage 2: the latent action model (Genie §2.1): name each transition by a code that tells what the past does not."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.errors import UserError
@@ -7,12 +8,14 @@ from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
+from genie.models.token_actions import TokenActionModel, TokenActionOutput
 from genie.stages.base import Stage, build_part
+from genie.stages.frozen import DependentStage
 from genie.stages.losses import pixel_weights, reconstruction_loss
 from genie.stages.moving import move_scene
 
 
-class LatentActionStage(Stage):
+class LatentActionStage(DependentStage):
     """Options: those of `predict_next` and of `latent_action_loss`."""
 
     def __init__(self, config: dict) -> None:
@@ -23,6 +26,17 @@ class LatentActionStage(Stage):
     @property
     def tokens_per_frame(self) -> int:
         return self.model.patches.num_patches
+
+    def example_forward(self, frames: Tensor) -> None:
+        self.model.eval().example_forward(frames)
+
+    @staticmethod
+    def needs(config: dict) -> tuple[str, ...]:
+        return ("tokenizer",) if config["model"]["lam"].get("input") == "tokens" else ()
+
+    def freeze(self, part: str, module: nn.Module) -> None:
+        super().freeze(part, module)
+        self.model.use_tokenizer(module)
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
@@ -42,12 +56,22 @@ class LatentActionStage(Stage):
 
 
 def build_lam(config: dict, options: dict) -> LatentActionModel:
-    """The latent action model of a configuration; UserError for options of `predict_next` that cannot be."""
+    """The latent action model of a configuration: on pixels, or with `input: tokens` on the tokenizer's tokens.
+
+    Raises UserError for options of the model or of `predict_next` that cannot be.
+    """
     for name in ("action_free_steps", "move_rows", "move_columns"):
         if not isinstance(options[name], int) or options[name] < 0:
             raise UserError(f"{name}={options[name]} of the latent action model must be a whole number, 0 or more")
     model = config["model"]
-    return build_part(LatentActionModel, "lam", model["lam"], image_size=model["image_size"])
+    lam, tokenizer, image_size = dict(model["lam"]), model["tokenizer"], model["image_size"]
+    read = lam.pop("input", "pixels")
+    if read == "pixels":
+        return build_part(LatentActionModel, "lam", lam, image_size=image_size)
+    if read == "tokens":
+        lam |= {name: tokenizer[name] for name in ("patch_size", "num_codes")}
+        return build_part(TokenActionModel, "lam", lam, image_size=image_size)
+    raise UserError(f"model.lam.input={read!r}: choose pixels or tokens")
 
 
 def predict_next(
@@ -71,12 +95,15 @@ def latent_action_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Prediction loss on frames 1…T-1 plus the quantiser's.
 
-    Options: `reconstruction` mse | bce, `foreground_weight`, `change_weight` ≥ 0 (see `pixel_weights`) and
-    `quantizer_weight`.
+    Options: `quantizer_weight`; for models on pixels `reconstruction` mse | bce, `foreground_weight` and
+    `change_weight` ≥ 0 (see `pixel_weights`). Models on tokens predict tokens: cross-entropy in nats, all weigh alike.
     """
-    target, previous = frames[:, 1:], frames[:, :-1]
-    weights = pixel_weights(target, background, options["foreground_weight"], previous, options["change_weight"])
-    prediction = reconstruction_loss(output.logits, target, options["reconstruction"], weights)
+    if isinstance(output, TokenActionOutput):
+        prediction = F.cross_entropy(output.logits.flatten(0, 2), output.tokens[:, 1:].flatten())
+    else:
+        target, previous = frames[:, 1:], frames[:, :-1]
+        weights = pixel_weights(target, background, options["foreground_weight"], previous, options["change_weight"])
+        prediction = reconstruction_loss(output.logits, target, options["reconstruction"], weights)
     metrics = {"prediction_loss": prediction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
     return prediction + options["quantizer_weight"] * output.quantizer_loss, metrics
 

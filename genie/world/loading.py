@@ -28,6 +28,8 @@ def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
             lam = _trained_with(stage, run, "lam")
         except UserError:  # it names actions of given videos; the world plays without
             lam = None
+    if lam is not None:
+        lam.use_tokenizer(tokenizer)
     return parts_of(stage, tokenizer, lam)
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from genie.errors import UserError
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
+from genie.models.backbone import Backbone
 from genie.models.cache import Past, Span
-from genie.models.st_transformer import STTransformer
 from genie.world.loading import load_parts
 from genie.world.noise import FrameNoise, row_seeds
 from genie.world.sampler import Predict, Sampler
@@ -244,8 +244,8 @@ class WorldModel:
         noise = FrameNoise(state.seeds, state.ages)
         return self.sampler.sample(predict, noise, self.dynamics.num_tokens, self.dynamics.mask_token)
 
-    def _past(self, transformer: STTransformer, batch: int) -> Past:
-        return Past.empty(len(transformer.blocks), batch, self.window)
+    def _past(self, backbone: Backbone, batch: int) -> Past:
+        return Past.empty(backbone.num_caches, batch, self.window)
 
     def _check(self, actions: Tensor) -> None:
         if actions.min() < 0 or actions.max() >= self.num_actions:

@@ -8,14 +8,19 @@ STAGES = {
     "tokenizer fsq": ["tokenizer", "model.tokenizer.num_codes=64", "+model.tokenizer.quantizer=fsq",
                       "+model.tokenizer.levels=[8,8]", "+model.tokenizer.standardize=true"],
     "tokenizer learned positions": ["tokenizer", "+model.tokenizer.transformer={temporal_positions: learned}"],
+    "tokenizer vit": ["tokenizer", "+model.tokenizer.architecture=vit"],
+    "tokenizer c_vivit": ["tokenizer", "+model.tokenizer.architecture=c_vivit"],
+    "tokenizer conv": ["tokenizer", "+model.tokenizer.architecture=conv"],
     "tokenizer weighted bce": ["tokenizer", "stage.reconstruction=bce", "stage.foreground_weight=5"],
     "lam": ["lam"],
     "lam copy_last": ["lam", "+model.lam.copy_last=true", "+model.lam.standardize=false", "stage.change_weight=5"],
     "lam fsq": ["lam", "+model.lam.quantizer=fsq", "+model.lam.levels=[3]", "stage.reconstruction=mse"],
+    "lam on tokens": ["lam", "+model.lam.input=tokens"],
     "dynamics additive": ["dynamics"],
     "dynamics prepend": ["dynamics", "+model.dynamics.conditioning=prepend"],
     "dynamics film": ["dynamics", "+model.dynamics.conditioning=film", "stage.actions=environment"],
     "cotrain": ["cotrain", "stage.clean_prefix=0.5", "stage.corruption=0.2"],
+    "cotrain on tokens": ["cotrain", "+model.lam.input=tokens"],
 }  # fmt: skip
 NOISE = 1e-6  # rounding in a parameter that has no influence, such as a bias before a batch norm
 stages = pytest.mark.parametrize("choice", STAGES.values(), ids=STAGES)
