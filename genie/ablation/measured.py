@@ -1,0 +1,62 @@
+"""Runs one of the commands and notes its cost: `python -m genie.ablation.measured cost.json genie.train stage=lam`.
+
+`cost.json`: the `seconds` of all its sessions together, their highest `peak_mb`, and the last `command`. A session that
+is killed outright is not counted.
+"""
+
+import json
+import resource
+import runpy
+import sys
+import time
+from pathlib import Path
+
+from genie.files import replacing
+
+# ru_maxrss is in units of 1024 bytes, on macOS in bytes
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def main() -> None:
+    file, module, *arguments = sys.argv[1:]
+    sys.argv = [module, *arguments]
+    started = time.monotonic()
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        note(Path(file), time.monotonic() - started, peak_mb(), [module, *arguments])
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held, in units of 2^20 bytes: on the GPU where it has used one, else in RAM
+    (PyTorch itself included)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage begins with what the process that started this one holds
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        if "VmHWM" in lines:
+            return int(lines["VmHWM"].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT / 2**20
+
+
+def note(file: Path, seconds: float, peak: float, command: list[str]) -> None:
+    """Adds one session to `file`."""
+    before = read_cost(file)
+    cost = {
+        "seconds": round(before.get("seconds", 0) + seconds, 1),
+        "peak_mb": round(max(before.get("peak_mb", 0), peak), 1),
+        "command": command,
+    }
+    with replacing(file, "w") as out:
+        json.dump(cost, out, indent=1)
+
+
+def read_cost(file: Path) -> dict:
+    """What `note` has written; {} where nothing was measured."""
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+if __name__ == "__main__":
+    main()

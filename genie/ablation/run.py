@@ -1,0 +1,91 @@
+"""Trains and measures the variants of an ablation, one after the other; what is there already is not done again."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from genie.ablation.figures import figures_of, summary
+from genie.ablation.measured import read_cost
+from genie.ablation.plan import WORLD, Job, World, plan_world
+from genie.ablation.table import write_tables
+from genie.config_errors import group_options
+from genie.errors import UserError
+from genie.pipeline import run_module
+from genie.recording import record_missing
+
+OWN_KEYS = ("ablation", "seeds", "seed", "stage", "resume", "overwrite", "run_dir")  # decided here for each stage
+
+
+class Ablation:
+    """The variants of a resolved configuration `ablate`, and the overrides that it was composed with.
+
+    Raises UserError where there is nothing to compare.
+    """
+
+    def __init__(self, config: dict[str, Any], overrides: list[str]):
+        self.config, self.settings = config, config.get("ablation", {})
+        if not self.settings.get("variants"):
+            choices = ", ".join(name for name in group_options("experiment") if name.startswith("ablation_"))
+            raise UserError(f"there are no ablation.variants to compare: give one of experiment={choices}")
+        if not config["seeds"]:
+            raise UserError("seeds=[] gives nothing to train: give seeds=[0]")
+        self.root = Path(config["output_dir"]) / "ablations"
+        self.folder = self.root / self.settings["name"]
+        self.shown = shlex.join(["python", "-m", "genie.ablate", *overrides])
+        given = [override for override in overrides if own_key(override) not in OWN_KEYS]
+        self.worlds = [
+            plan_world(variant, seed, [*given, *changes], self.root)
+            for variant, changes in self.settings["variants"].items()
+            for seed in config["seeds"]
+        ]
+        if self.settings["compares"] not in self.worlds[0].jobs:
+            stages = ", ".join(self.worlds[0].jobs)
+            raise UserError(f"ablation.compares={self.settings['compares']}: give one of the stages {stages}")
+        self.done: set[Path] = set()  # what was trained by this command: no reason to do it again
+
+    def run(self) -> dict[str, Any]:
+        """Trains and measures all worlds; the tables are written after each. Returns what ablation.json holds."""
+        record_missing(self.config["data"])
+        measured: list[tuple[World, dict[str, float]]] = []
+        for number, world in enumerate(self.worlds, 1):
+            print(f"[{number}/{len(self.worlds)}] {world.variant}, seed {world.seed}", flush=True)
+            for job in world.jobs.values():
+                self.train(job)
+            self.evaluate(world)
+            measured.append((world, figures_of(world, self.settings["compares"], self.settings["columns"])))
+            report = {"title": self.settings["title"], "command": self.shown, "variants": summary(measured)}
+            write_tables(self.folder, report)
+        return report
+
+    def train(self, job: Job) -> None:
+        """Trains a stage, unless it is complete."""
+        folder, cost = job.folder, job.folder.path / "cost.json"
+        anew = self.config["overwrite"] and folder.path not in self.done
+        self.done.add(folder.path)
+        if not anew and folder.is_complete():
+            print(f"  {job.stage}: done before, in {folder.path}", flush=True)
+            return
+        if anew:
+            cost.unlink(missing_ok=True)
+        self.command(job.stage, cost, ["genie.train", *job.overrides, "overwrite=true" if anew else "resume=true"])
+
+    def evaluate(self, world: World) -> None:
+        """Measures a world, unless it was measured in the same way since it was trained."""
+        report, cost = world.path / "evaluation" / "evaluation.json", world.path / "evaluation" / "cost.json"
+        command = ["genie.evaluate", f"run={world.path}", *self.settings["evaluate"]]
+        trained = world.jobs[WORLD].folder.last.stat().st_mtime
+        if report.exists() and report.stat().st_mtime >= trained and read_cost(cost).get("command") == command:
+            print(f"  evaluate: done before, in {report.parent}", flush=True)
+            return
+        cost.unlink(missing_ok=True)
+        self.command("evaluate", cost, command)
+
+    @staticmethod
+    def command(step: str, cost: Path, command: list[str]) -> None:
+        """`python -m <command>` in a process of its own, with its cost noted."""
+        run_module(step, ["genie.ablation.measured", str(cost), *command])
+
+
+def own_key(override: str) -> str:
+    """The top-level key of an override: "++ablation.name=x" -> "ablation"."""
+    return override.lstrip("+~").split("=")[0].split(".")[0].split("@")[0]
