@@ -30,7 +30,7 @@ class Ablation:
         if not config["seeds"]:
             raise UserError("seeds=[] gives nothing to train: give seeds=[0]")
         self.root = Path(config["output_dir"]) / "ablations"
-        self.folder = self.root / self.settings["name"]
+        self.folder = self.root / "results" / self.settings["name"]
         self.shown = shlex.join(["python", "-m", "genie.ablate", *overrides])
         given = [override for override in overrides if own_key(override) not in OWN_KEYS]
         self.worlds = [

@@ -54,7 +54,7 @@ def ablate(tmp_path, monkeypatch, pong_root):
 
 
 VARIANTS = ["experiment=ablation", "ablation.name=mine", "ablation.title=Mine", "ablation.compares=dynamics",
-            "ablation.variants={plain: [], FiLM: ['++model.dynamics.conditioning=film']}"]  # fmt: skip
+            "++ablation.variants={plain: [], FiLM: ['++model.dynamics.conditioning=film']}"]  # fmt: skip
 
 
 def test_from_nothing_to_the_table(ablate):
