@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -42,18 +43,22 @@ def values(items):
 
 
 class File:
-    """The parts of a .wandb file by what they say."""
+    """The parts of a .wandb file by what they say. Another process writes it, and may end a little after the run."""
 
     def __init__(self, path):
-        found = list(records(path))
-        self.run = next(record.run for record in found if record.HasField("run"))
+        for _ in range(600):
+            found = list(records(path))
+            if any(record.HasField("exit") for record in found):
+                break
+            time.sleep(0.1)
+        (self.run,) = [record.run for record in found if record.HasField("run")]
         self.metrics = {m.name or m.glob_name: m for m in (r.metric for r in found if r.HasField("metric"))}
         self.history = [values(record.history.item) for record in found if record.HasField("history")]
         self.config, self.summary = {}, {}
         for record in found:
             self.config |= values(record.config.update) if record.HasField("config") else {}
             self.summary |= values(record.summary.update) if record.HasField("summary") else {}
-        self.exit_code = next((record.exit.exit_code for record in found if record.HasField("exit")), None)
+        (self.exit_code,) = [record.exit.exit_code for record in found if record.HasField("exit")]
 
     def curve(self, name):
         """{x: value} of a metric over its own x axis."""

@@ -134,6 +134,20 @@ def test_hydras_words_for_a_sweep_are_optunas(text, expected):
     assert distribution(OverridesParser.create().parse_override(f"key={text}")) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sampler": "best"}, "hydra.sweeper.sampler=best must be one of: tpe, random, gp"),
+        ({"num_trials": 0}, "hydra.sweeper.num_trials=0 must be a whole number"),
+        ({"direction": "up"}, "hydra.sweeper.direction=up must be auto, min or max"),
+    ],
+)
+def test_wrong_options_are_refused(search, options, words):
+    with pytest.raises(UserError, match=words):
+        search(distance, LR, **options)
+    assert search.launcher.jobs == []
+
+
 def test_nothing_to_search_and_a_missing_optuna_are_said(search, monkeypatch):
     with pytest.raises(UserError, match="there is nothing to search"):
         search(distance, "optimizer.lr=0.1")
