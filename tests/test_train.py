@@ -143,6 +143,17 @@ def test_the_validation_interval_counts_steps_not_batches(configure):
     assert trainer.max_epochs == -1
 
 
+def test_the_best_state_is_the_one_with_the_better_figure(configure):
+    def modes(*overrides):
+        config = configure(*overrides)
+        return [saver.mode for saver in build_trainer(config, folder_of(config), "run", None).checkpoint_callbacks[1:2]]
+
+    assert modes() == ["min"] and modes("callbacks.checkpoint.monitor=val/psnr") == ["max"]
+    assert modes("callbacks.checkpoint.monitor=val/psnr", "callbacks.checkpoint.mode=min") == ["min"]
+    with pytest.raises(UserError, match=r"val/luck .* give callbacks\.checkpoint\.mode=min"):
+        modes("callbacks.checkpoint.monitor=val/luck")
+
+
 def test_the_command_to_go_on_repeats_the_command_line(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "stage=lam", "resume=true", "overwrite=true", "data.in_memory=true"])
     assert resume_command() == "python -m genie.train stage=lam data.in_memory=true resume=true"

@@ -74,7 +74,7 @@ def results_table(records: list[dict[str, Any]], folder: Path) -> "Table":
     names, winner = varied(records), best(records)
     table = Table(title=f"{folder}/sweep.csv, sweep.png", title_justify="left")
     for name in ("job", *names, records[0]["objective"], "steps", "seconds", "status"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "status")
     for record in records:
         value = "-" if record["value"] is None else f"{record['value']:.5g}" + (" *" if record is winner else "")
         given = [short(record["overrides"].get(name, "")) for name in names]

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -12,6 +14,7 @@ from callbacks.metrics_csv import MetricsCSV
 from callbacks.metrics_file import last_values
 from genie import training
 from genie.errors import UserError
+from genie.metrics.directions import direction
 from genie.sweeps.jobs import recorded_job
 from genie.train import main
 
@@ -158,33 +161,27 @@ def test_an_objective_that_was_never_logged_is_said_with_what_was(job):
 def test_the_command_to_go_on_names_the_sweep(sweep, trained, monkeypatch):
     commands = []
     monkeypatch.setattr(training, "train", lambda *a, **b: commands.append(training.resume_command()) or 1.0)
-    sweep("optimizer.lr=choice(0.001)")
-    assert commands.pop() == (
-        "python -m genie.train -m debug=fast hydra.sweep.dir=sweep 'optimizer.lr=choice(0.001)' resume=true"
-    )
-    monkeypatch.setattr(sys, "argv", ["train.py", "debug=fast", "optimizer.lr=0.001", "--multirun"])
+    monkeypatch.setattr(sys, "argv", ["train.py", "debug=fast", "optimizer.lr=choice(0.001)", "--multirun"])
     main()
     (folder,) = Path("outputs/multirun").iterdir()
-    assert commands.pop() == (
-        f"python -m genie.train debug=fast optimizer.lr=0.001 hydra.sweep.dir={folder} resume=true --multirun"
-    )
+    assert commands == [
+        f"python -m genie.train debug=fast 'optimizer.lr=choice(0.001)' hydra.sweep.dir={folder} resume=true --multirun"
+    ]
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "lam", "dynamics"])
-def test_every_search_runs_by_its_name_alone(sweep, trained, monkeypatch, stage):
-    optuna = pytest.importorskip("optuna")
-    monkeypatch.setattr(training, "train", lambda config, job=None: trained.append(config) or 1.0)
-    monkeypatch.setattr(sys, "argv", ["train.py"])
-    settings = ["debug=fast", f"stage={stage}", f"hparams_search={stage}", "hydra.sweeper.num_trials=1"]
-    monkeypatch.setattr(sys, "argv", ["train.py", *settings, "hydra.sweep.dir=sweep"])
-    main()
-    (config,) = trained
-    searched = table()[0].keys() & {"optimizer.lr", "stage.foreground_weight", "stage.move_rows", "stage.corruption"}
-    assert len(searched) == 2
-    assert config["optimizer"]["lr"] == float(table()[0]["optimizer.lr"]) != config["recipe"][stage]["lr"]
-    backend = optuna.storages.journal.JournalFileBackend("sweep/optuna.log")
-    study = optuna.load_study(study_name="sweep", storage=optuna.storages.JournalStorage(backend))
-    assert study.direction.name == "MAXIMIZE" and study.best_value == 1.0
+def test_every_search_names_keys_of_its_stage_and_a_figure_with_a_direction(stage):
+    from hydra_plugins.genie_optuna import distribution
+
+    pytest.importorskip("optuna")
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("train", [f"stage={stage}", f"hparams_search={stage}"], return_hydra_config=True)
+    assert config.hydra.mode.name == "MULTIRUN" and config.hydra.sweeper.objective == config.objective
+    assert direction(config.objective) == "max"
+    parser = OverridesParser.create()
+    for key, searched in config.hydra.sweeper.params.items():
+        assert OmegaConf.select(config, key) is not None, key
+        assert not distribution(parser.parse_override(f"{key}={searched}")).single()
 
 
 def test_a_killed_search_goes_on(sweep, trained):
