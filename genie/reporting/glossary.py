@@ -115,10 +115,11 @@ MEANINGS = (
     ),
     Meaning(r"rollout_objects\.(.+)\.(seen|absent)", "{0}, frames {1}", "", "object_presence", digits=0),
     Meaning(
-        r"fvd\.value", "FVD", "distance of generated from real videos", "fvd", digits=1, better="lower",
+        r"fvd\.value", "Fréchet distance", "of generated from real videos", "fvd", digits=1, better="lower",
         beside=(("floor", "real against real"),),
     ),
-    Meaning(r"fvd\.kvd", "KVD", "the kernel distance of the same features", "fvd", digits=3, better="lower"),
+    Meaning(r"fvd\.floor", "real against real", "", "fvd", digits=1),
+    Meaning(r"fvd\.kvd", "kernel distance", "of the same features", "fvd", digits=3, better="lower"),
     Meaning(r"cost\..+\.seconds", "seconds", unit="s", digits=1),
     Meaning(r"cost\..+\.peak_rss_mb", "peak memory", unit="MB", digits=0),
 )  # fmt: skip
@@ -151,4 +152,4 @@ def meaning(path: str) -> Meaning:
     for known in MEANINGS:
         if match := re.fullmatch(known.pattern, path):
             return replace(known, label=known.label.format(*match.groups()).replace("_", " "))
-    return Meaning(re.escape(path), path.split(".", 1)[-1].replace("_", " "), digits=4)
+    return Meaning(re.escape(path), path.split(".", 1)[-1].replace(".", ", ").replace("_", " "), digits=4)
