@@ -16,6 +16,7 @@ def configure(tmp_path, pong_root):
 
     def build(*overrides):
         defaults = ["debug=fast", f"data.root={pong_root}", f"output_dir={tmp_path / 'outputs'}", "name=run"]
+        defaults += ["callbacks.rollouts.every_n_train_steps=0"]  # nothing here is about pictures
         with initialize_config_module("conf", version_base="1.3"):
             return to_plain(compose("train", [*defaults, *overrides]))
 

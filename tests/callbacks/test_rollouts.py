@@ -64,10 +64,10 @@ def test_training_is_bit_for_bit_what_it_is_without(looking, run):
     for prefix in ("train/", "val/"):
         assert len(values(plain, prefix)) == 4 and values(folder, prefix) == values(plain, prefix)
     with_looks, without = (
-        torch.load(path / "checkpoints" / "last.ckpt", weights_only=True)["current_model_state"]
-        for path in (folder, plain)
+        torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, plain)
     )
-    assert all(torch.equal(with_looks[name], without[name]) for name in without)
+    for weights in ("state_dict", "current_model_state"):  # averaged, and those that are trained
+        assert all(torch.equal(with_looks[weights][name], without[weights][name]) for name in without[weights])
 
 
 def test_figures_are_those_of_the_evaluation_of_the_checkpoint(looking, world_run, tmp_path):

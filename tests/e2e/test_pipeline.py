@@ -22,7 +22,7 @@ def test_it_ends_well_and_in_a_table(world):
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_leaves_its_run_folder(world, stage):
     run = world[0] / "outputs" / "debug" / stage
-    assert {"config.yaml", "checkpoints", "metrics.csv", "plots"} <= {path.name for path in run.iterdir()}
+    assert {"config.yaml", "checkpoints", "metrics.csv", "plots", "media"} <= {path.name for path in run.iterdir()}
     rows = read_metrics(run / "metrics.csv")
     assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4, 5]
     assert [row["step"] for row in rows if "val/loss" in row] == [3, 5]

@@ -1,0 +1,74 @@
+"""What does a look at held-out clips cost? `python -m benchmarks.monitoring run=outputs/pong` prints it for each stage.
+
+Seconds of a look and of a training step (without the optimiser) of the trained stages, taking turns, with the default
+settings of `callbacks.rollouts`; and the share of a training's time at the default interval. CPU seconds on the CPU:
+they depend less on what else the machine does.
+
+    turns=2 steps=5 key=value    (keys of callbacks.rollouts)
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_module
+
+from callbacks.rollout_parts import PARTS, Look
+from data_modules.clip_data_module import ClipDataModule
+from genie.checkpoints import load_stage
+from genie.cli import to_plain
+from genie.evaluation.clips import read_clips
+from genie.evaluation.subject import InTraining
+from genie.hardware import keep_freed_memory
+
+
+def seconds(function: Callable[[], object], count: int = 1) -> float:
+    """CPU time of one call."""
+    started = time.process_time()
+    for _ in range(count):
+        function()
+    return (time.process_time() - started) / count
+
+
+def measure(run: Path, name: str, settings: dict, turns: int, steps: int) -> tuple[float, float]:
+    """Seconds of a look, and of a step."""
+    stage = load_stage(run / name / "checkpoints" / "last.ckpt")
+    stage.config |= {f"{part}_ckpt": run / part / "checkpoints" / "last.ckpt" for part in ("tokenizer", "lam")}
+    stage.load_dependencies()
+    data = ClipDataModule(**stage.config["data"])
+    data.setup()
+    stage.set_data_info(data.info)
+    length = settings["prompt_frames"] + settings["horizon"]
+    clips = read_clips(data.clips("val", length, settings["num_clips"]), data.info, settings["batch_size"])
+    samples = [data.train_dataset[0, 97 * number] for number in range(data.batch_size)]
+    batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    looks, trained = 0.0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        look = Look(InTraining(stage, run, settings["sampler"]), clips, settings, 0, Path(folder))
+        for turn in range(turns + 1):  # the first one is not counted
+            stage.eval()
+            with torch.inference_mode():
+                looks += seconds(lambda: PARTS[name](look)) * bool(turn)
+            stage.train()
+            trained += seconds(lambda: stage.compute(batch)[0].backward(), steps) * bool(turn)
+    return looks / turns, trained / turns
+
+
+def main(arguments: list[str]) -> None:
+    given = dict(argument.split("=", 1) for argument in arguments)
+    run, turns, steps = Path(given.pop("run")), int(given.pop("turns", 2)), int(given.pop("steps", 5))
+    with initialize_config_module("conf", version_base="1.3"):
+        config = to_plain(compose("train", [f"callbacks.rollouts.{key}={value}" for key, value in given.items()]))
+    settings = config["callbacks"]["rollouts"]
+    keep_freed_memory()
+    for name in ("tokenizer", "lam", "dynamics"):
+        look, step = measure(run, name, settings, turns, steps)
+        share = look / (look + settings["every_n_train_steps"] * step)
+        print(f"{name}: a look {look:.2f} s, a step {step:.3f} s: {look / step:.1f} steps, {share:.1%} of the time")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
