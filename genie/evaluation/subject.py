@@ -146,7 +146,7 @@ class InTraining:
         """The latent action model of its own stage or of co-training."""
         return self._trained(getattr(self.stage, "lam", self.stage.model))
 
-    @property
+    @cached_property
     def world(self) -> WorldModel:
         """A world around the dynamics."""
         frozen = self.stage.frozen
