@@ -151,9 +151,11 @@ def main(config: dict[str, Any]) -> None:
     pipeline = Pipeline(config, [*given.task, *searchpath])
     pipeline.run()
     Console().print(pipeline.summary())
+    report = pipeline.world / "evaluation" / "report.html"
+    if report.exists():
+        print(f"all that was measured, in one page: {report}")
     video = pipeline.world / "evaluation" / "action_grid.mp4"
     if video.exists():
-        print(f"everything that was measured: {pipeline.world / 'evaluation' / 'report.html'}")
         print(f"one row per action, from the same prompt: {video}")
         print(f"play it: python -m genie.play run={pipeline.world}")
 
