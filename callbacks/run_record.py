@@ -20,8 +20,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.metrics_file import read_record
+from genie.cost import peak_device_mb, peak_rss_mb
 from genie.files import replacing
-from genie.hardware import peak_device_mb, peak_rss_mb
 from genie.versions import now
 
 

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch  # seconds to import, and measuring needs none of it
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CLEAR_PEAK = "5"  # proc_pid_clear_refs(5): forget the peak of the resident memory
@@ -31,7 +35,7 @@ def measured() -> Iterator[Cost]:
     try:
         yield cost
     finally:
-        cost.seconds, cost.peak_rss_mb = time.monotonic() - started, _peak_megabytes()
+        cost.seconds, cost.peak_rss_mb = time.monotonic() - started, peak_rss_mb()
 
 
 def _forget_peak() -> None:
@@ -39,13 +43,28 @@ def _forget_peak() -> None:
         CLEAR.write_text(CLEAR_PEAK)
 
 
-def _peak_megabytes() -> float:
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MB of 2^20 bytes.
+
+    Worker processes of a data loader are not counted. Linux has a figure of its own for it: that of getrusage begins
+    with what the process held that started this one.
+    """
     try:
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, kilobytes elsewhere
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, kilobytes elsewhere
+
+
+def peak_device_mb(device: "torch.device | None" = None) -> float | None:
+    """The most memory that tensors have held on a CUDA device (None: the current one) so far, in MB of 2^20 bytes; None
+    for other devices, and where none was used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized() or (device is not None and device.type != "cuda"):
+        return None
+    return torch.cuda.max_memory_allocated(device) / 2**20
 
 
 @dataclass

@@ -40,21 +40,3 @@ def best_precision(accelerator: str = "auto") -> str:
         return "32-true"
     has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if has_bf16 else "32-true"
-
-
-def peak_rss_mb() -> float | None:
-    """The most memory that this process has held so far, in MB of 2^20 bytes; None where the system does not say.
-
-    Worker processes of a data loader are not counted.
-    """
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, elsewhere units of 1024
-
-
-def peak_device_mb(device: torch.device) -> float | None:
-    """The most memory that tensors have held on a CUDA device so far, in MB of 2^20 bytes; None for other devices."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None

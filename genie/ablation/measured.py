@@ -5,16 +5,13 @@ is killed outright is not counted.
 """
 
 import json
-import resource
 import runpy
 import sys
 import time
 from pathlib import Path
 
+from genie.cost import peak_device_mb, peak_rss_mb
 from genie.files import replacing
-
-# ru_maxrss is in units of 1024 bytes, on macOS in bytes
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def main() -> None:
@@ -28,17 +25,9 @@ def main() -> None:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held, in units of 2^20 bytes: on the GPU where it has used one, else in RAM
-    (PyTorch itself included)."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux, where getrusage begins with what the process that started this one holds
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        if "VmHWM" in lines:
-            return int(lines["VmHWM"].split()[0]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT / 2**20
+    """The most memory of this process, in units of 2^20 bytes: on the GPU where it has used one, else in RAM (PyTorch
+    itself included)."""
+    return peak_device_mb() or peak_rss_mb()
 
 
 def note(file: Path, seconds: float, peak: float, command: list[str]) -> None:
