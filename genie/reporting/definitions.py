@@ -59,7 +59,7 @@ DEFINITIONS = {
         "In a rollout an object may be elsewhere than in the truth, so it is searched for in the generated frame. "
         "Present: found at all, as a share of the frames that truly show it. In place: found near its true position. "
         "Doubled: found more than once. Invented: found where there is none.",
-        "docs/metrics.md",
+        "docs/metrics.md, Objects in rollouts",
     ),
     "delta_psnr": Definition(
         "ΔPSNR: do actions matter?",
@@ -72,7 +72,8 @@ DEFINITIONS = {
         "FVD and KVD",
         "Fréchet distance between features of real and of generated videos, and the kernel distance of the same "
         "features. Both depend on the detector, the frames and the number of videos, which the name and the protocol "
-        "give. The floor is what real videos score against other real ones.",
-        "docs/fvd.md",
+        "give. Few videos are far apart even where all are real: what is compared with other clips stands beside what "
+        "real videos score there.",
+        "docs/metrics.md, FVD and KVD: do the videos look real?",
     ),
 }

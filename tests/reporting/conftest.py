@@ -45,7 +45,13 @@ EVALUATION = {
         }
     },
     "delta_psnr": {"t1": 2.7092, "t1_spread": 0.3355, "t4": 3.7611, "t4_spread": 0.0321, "t4_simulator": 9.8765},
-    "fvd": {"name": "fvd/i3d_16f", "value": 512.3456, "floor": 88.7654, "protocol": {"n": 64, "resize": "bilinear"}},
+    "fvd": {
+        "name": "fvd/i3d_16f",
+        "value": 512.3456,
+        "unpaired": 600.25,
+        "floor": 88.7654,
+        "protocol": {"n": 64, "resize": "bilinear"},
+    },
     "novelty": {"surprise": 0.1357, "list": [1.25, 2.75]},
     "cost": {"rollout": {"seconds": 12.3456, "peak_rss_mb": 987.6}},
     "left_out": {"action_grid": "the world is not trained"},
