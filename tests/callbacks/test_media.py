@@ -43,7 +43,7 @@ def test_tensorboard_gets_the_picture_and_a_moving_one(tmp_path, files):
 
 def test_wandb_keeps_the_files_offline(tmp_path, files, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    settings = {"name": "wandb", "project": "genie", "entity": None, "mode": "offline"}
+    settings = {"name": "wandb", "project": "genie", "entity": None, "mode": "offline", "group": None, "job_type": None}
     loggers = build_loggers(settings, tmp_path / "run", "x", None)
     trainer = SimpleNamespace(loggers=loggers)
     log_picture(trainer, "attention", files[0], step=7)
