@@ -29,8 +29,13 @@ from genie.config_errors import explain, explain_value, group_options, one_line
 from genie.config_types import check_overrides
 from genie.errors import UserError
 
-# Choices of a group, for the help texts.
-OmegaConf.register_new_resolver("options", lambda group: " | ".join(group_options(group)), replace=True)
+
+def options(group: str, without: str | None = None) -> str:
+    """The choices of a group for a help text, but for those that begin with `without`."""
+    return " | ".join(name for name in group_options(group) if without is None or not name.startswith(without))
+
+
+OmegaConf.register_new_resolver("options", options, replace=True)
 
 
 @dataclass(frozen=True)
