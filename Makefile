@@ -8,8 +8,10 @@ BIN := .venv/bin
 
 .PHONY: demo test lint
 
+# Fewer clips and videos than genie.evaluate takes by itself, which is for worlds that are to be compared.
 demo: .venv/installed
-	$(BIN)/python -m genie.pipeline experiment=demo
+	$(BIN)/python -m genie.pipeline experiment=demo \
+		'evaluate=["num_clips=32","fvd.videos=32","fvd.baselines=[copy_last]"]'
 
 # One thread: as fast for models this small, and the last bits of a sum depend on the number of threads.
 test: .venv/installed
