@@ -67,7 +67,7 @@ def dynamics(look: Look) -> dict[str, float]:
     _attention(look, "dynamics")
     figures = rollout_figures(measured)
     if look.videos is not None:
-        from genie.evaluation.video_distances import video_distances  # loads the network of FVD
+        from genie.evaluation.distances import video_distances  # loads the network of FVD
 
         figures |= video_distances(look.subject, look.videos, look.features, prompt, look.seed)
     return figures

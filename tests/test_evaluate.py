@@ -17,7 +17,7 @@ from data_modules.data_info import DataInfo
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.evaluation.clips import Clips, in_segments, in_windows, load_clips
-from genie.evaluation.distances import DistanceSettings, evaluate_distances, load_features
+from genie.evaluation.distances import evaluate_distances, load_features
 from genie.evaluation.latent_actions import latent_labels
 from genie.evaluation.report import report_table
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
@@ -65,7 +65,7 @@ class Colours(torch.nn.Module):
 def quick_features(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENIE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("genie.evaluation.run.load_features", lambda settings: VideoFeatures(Colours(), settings.frames))
+        patch.setattr("genie.evaluation.run.load_features", lambda frames, resize: VideoFeatures(Colours(), frames))
         yield
 
 
@@ -314,8 +314,7 @@ class Thirds(torch.nn.Module):
 
 def distances(make_clips, baselines=("copy_last", "random_actions", "reconstruction", "background"), **world):
     subject = SimpleNamespace(world=Simulator(**world), takes_environment_actions=True)
-    settings = DistanceSettings(3, 9, 8, baselines, "bilinear", 0)
-    return evaluate_distances(subject, moving_clips(make_clips, 17, 12), settings, VideoFeatures(Thirds(), 9))
+    return evaluate_distances(subject, moving_clips(make_clips, 17, 12), VideoFeatures(Thirds(), 9), 3, baselines, 0)
 
 
 def test_a_perfect_world_scores_what_real_videos_score(make_clips):
@@ -354,7 +353,7 @@ def test_without_weights_fvd_is_left_out(monkeypatch):
 
     monkeypatch.setattr("genie.metrics.i3d.pretrained_i3d", missing)
     with pytest.raises(LeftOut, match="no weights and no network"):
-        load_features(DistanceSettings(4, 16, 2, (), "bilinear", 0))
+        load_features(16, "bilinear")
 
 
 def test_models_see_at_most_the_frames_they_were_trained_on():

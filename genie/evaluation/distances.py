@@ -6,7 +6,6 @@ with A's actions. All distances are between the frames after the prompt.
 Dimension letters: `N` clips, `P` frames of the prompt, `T` frames of a video, `D` features.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,38 +16,26 @@ from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import random_actions
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate, true_actions
-from genie.evaluation.subject import LeftOut, Subject
+from genie.evaluation.subject import InTraining, LeftOut, Subject
 from genie.metrics.feature_cache import cached_features
 from genie.metrics.feature_distances import frechet_distance, kernel_distance
+from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance
 from genie.metrics.video_features import VideoFeatures
 
 # predictions that a score stands beside, on the same clips, by the end of their name
 BASELINES = ("copy_last", "background", "random_actions", "reconstruction")
 
 
-@dataclass(frozen=True)
-class DistanceSettings:
-    """`prompt_frames` P; `frames` T of a video, after the prompt; `videos` N at most; which of `BASELINES`; `resize` of
-    the features; `seed` of all draws."""
-
-    prompt_frames: int
-    frames: int
-    videos: int
-    baselines: tuple[str, ...]
-    resize: str
-    seed: int
-
-
-def load_features(settings: DistanceSettings) -> VideoFeatures:
-    """I3D. Raises LeftOut where its weights cannot be had."""
+def load_features(frames: int, resize: str) -> VideoFeatures:
+    """I3D for videos of so many frames. Raises LeftOut where its weights cannot be had."""
     try:
-        return VideoFeatures("i3d", settings.frames, settings.resize)
+        return VideoFeatures("i3d", frames, resize)
     except UserError as error:
         raise LeftOut(str(error)) from error
 
 
 def evaluate_distances(
-    subject: Subject, clips: Clips, settings: DistanceSettings, features: VideoFeatures
+    subject: Subject, clips: Clips, features: VideoFeatures, prompt: int, baselines: list[str], seed: int
 ) -> dict[str, Any]:
     """FVD by name, and the same names with `kvd` for KVD:
 
@@ -57,25 +44,25 @@ def evaluate_distances(
       real would score there;
 
     and `name`, `videos` N, and the `protocol`, which together say what these numbers may be compared with.
+
+    clips: of P = `prompt` frames and those of a video; `baselines`: which of `BASELINES`; `seed` of all draws.
     """
     first, second = clips.select(torch.arange(0, len(clips) - 1, 2)), clips.select(torch.arange(1, len(clips), 2))
     if len(first) < 2:
         raise LeftOut(f"{len(clips)} clips of {clips.frames.shape[1]} frames are too few for two sets of videos")
-    real = {
-        name: cached_features(features, half.frames[:, settings.prompt_frames :].contiguous())
-        for name, half in (("a", first), ("b", second))
+    device = subject.world.device
+    real, other = (_features(features, half.frames[:, prompt:], device) for half in (first, second))
+    made = {
+        name: _features(features, videos, device).expand(len(first), -1)
+        for name, videos in _videos(subject, first, prompt, features.num_frames, baselines, seed).items()
     }
-    made = {}
-    for name, videos in _videos(subject, first, settings).items():
-        found = features(videos) if videos.is_floating_point() else cached_features(features, videos)
-        made[name] = found.expand(len(first), -1)
     figures: dict[str, Any] = {}
     for prefix, distance in (("", frechet_distance), ("kvd_", kernel_distance)):
         values = {
-            "value": distance(real["a"], made[""]),
-            **{f"value_{name}": distance(real["a"], made[name]) for name in made if name},
-            "unpaired": distance(real["b"], made[""]),
-            "floor": distance(real["b"], real["a"]),
+            "value": distance(real, made[""]),
+            **{f"value_{name}": distance(real, made[name]) for name in made if name},
+            "unpaired": distance(other, made[""]),
+            "floor": distance(other, real),
         }
         for name, value in values.items():
             figures[(prefix + name).replace("kvd_value", "kvd")] = float(value)
@@ -87,28 +74,53 @@ def evaluate_distances(
     }
 
 
-def _videos(subject: Subject, clips: Clips, settings: DistanceSettings) -> dict[str, Tensor]:
-    """The predictions for the frames after the prompt [N, T, C, H, W] by name, "" for the world's own: in [0, 1], or
-    uint8 where they are the same for all worlds; N = 1 where all are alike."""
-    world, prompt, count = subject.world, settings.prompt_frames, settings.frames
+def video_distances(
+    subject: Subject | InTraining, clips: Clips, features: VideoFeatures, prompt: int, seed: int
+) -> dict[str, float]:
+    """FVD and KVD of generated videos from the true continuations of the same prompts, by name (`fvd_i3d_16f_64v`)."""
+    device = subject.world.device
+    real = _features(features, clips.frames[:, prompt:], device)
+    made = _features(features, _videos(subject, clips, prompt, features.num_frames, [], seed)[""], device)
+    values = {}
+    for metric in (FrechetVideoDistance(features), KernelVideoDistance(features)):
+        metric.update(real, real=True)
+        metric.update(made, real=False)
+        value = float(metric.compute())
+        values[metric.name.replace("/", "_")] = value  # the name says how many videos were counted
+    return values
+
+
+def _features(features: VideoFeatures, videos: Tensor, device: torch.device) -> Tensor:
+    """Of videos [N, T, C, H, W], computed on `device`, on the CPU: [N, D]. Those in uint8 belong to the data and come
+    again, so they are kept."""
+    videos = videos.contiguous().to(device)
+    return (features(videos) if videos.is_floating_point() else cached_features(features, videos)).cpu()
+
+
+def _videos(
+    subject: Subject | InTraining, clips: Clips, prompt: int, count: int, baselines: list[str], seed: int
+) -> dict[str, Tensor]:
+    """The predictions for `count` frames after the prompt [N, T, C, H, W] by name, "" for the world's own: in [0, 1],
+    or uint8 where they are the same for all worlds; N = 1 where all are alike."""
+    world = subject.world
     made: dict[str, list[Tensor]] = {"": []}
     for start, batch in zip(range(0, len(clips), clips.batch_size), clips.batches(), strict=True):
         numbers = range(start, start + len(batch))
         frames, actions = batch.floats(), true_actions(subject, batch)
-        seeds = clip_seeds(settings.seed, numbers, 0)
+        seeds = clip_seeds(seed, numbers, 0)
         made[""].append(generate(world, frames, actions, prompt, count, seeds))
-        if "random_actions" in settings.baselines:
+        if "random_actions" in baselines:
             drawn = random_actions(world.num_actions, count, seeds).to(actions.device)
             other = torch.cat([actions[:, : prompt - 1], drawn], dim=1)
             made.setdefault("random_actions", []).append(generate(world, frames, other, prompt, count, seeds))
-        if "reconstruction" in settings.baselines:
+        if "reconstruction" in baselines:
             rebuilt, _ = reconstruct(world.tokenizer, frames, world.window)
             made.setdefault("reconstruction", []).append(rebuilt[:, prompt:].clamp(0, 1))
     videos = {name: torch.cat(parts) for name, parts in made.items()}
     truth = clips.frames[:, prompt:]
-    if "copy_last" in settings.baselines:
-        videos["copy_last"] = clips.frames[:, prompt - 1 : prompt].expand_as(truth).contiguous()
-    if "background" in settings.baselines:
+    if "copy_last" in baselines:
+        videos["copy_last"] = clips.frames[:, prompt - 1 : prompt].expand_as(truth)
+    if "background" in baselines:
         background = torch.from_numpy(clips.info.background)  # the same video N times: one goes through the network
-        videos["background"] = background.expand_as(truth[:1]).contiguous()
+        videos["background"] = background.expand_as(truth[:1])
     return videos

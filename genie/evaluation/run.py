@@ -13,7 +13,7 @@ from genie.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import MODELS, AttentionSettings, draw_attention
 from genie.evaluation.clips import Clips, load_clips
-from genie.evaluation.distances import BASELINES, DistanceSettings, evaluate_distances, load_features
+from genie.evaluation.distances import BASELINES, evaluate_distances, load_features
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
 from genie.evaluation.provenance import provenance
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
@@ -170,10 +170,7 @@ def measure_distances(config: dict[str, Any], subject: Subject) -> dict[str, Any
     """FVD and KVD, on clips of their own length."""
     settings, prompt = config["fvd"], config["prompt_frames"]
     subject.world  # noqa: B018  left out without one, before anything is fetched
-    distances = DistanceSettings(
-        prompt, settings["frames"], settings["videos"], tuple(settings["baselines"]), settings["resize"], config["seed"]
-    )
-    features = load_features(distances)
+    features = load_features(settings["frames"], settings["resize"])
     length = prompt + settings["frames"]
     try:
         clips = load_clips(
@@ -182,7 +179,7 @@ def measure_distances(config: dict[str, Any], subject: Subject) -> dict[str, Any
         )  # fmt: skip
     except UserError as error:
         raise LeftOut(str(error)) from error
-    return evaluate_distances(subject, clips, distances, features)
+    return evaluate_distances(subject, clips, features, prompt, settings["baselines"], config["seed"])
 
 
 def draw_grid(
