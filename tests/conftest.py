@@ -3,6 +3,7 @@
 import copy
 import functools
 import os
+import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -148,6 +149,22 @@ def world_run(tmp_path_factory, pong_root):
             config = compose("train", overrides)
         train(OmegaConf.to_container(config, resolve=True))
     return outputs / "world"
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys):
+    """run_main(main, *arguments): (exit code, stdout, stderr) of an entry point in this process."""
+
+    def start(main, *arguments):
+        monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code
+        return code, *capsys.readouterr()
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """The command line: mistakes are one line on stderr and exit code 2, help fits a screen, nothing is left behind."""
 
-import sys
-
 import pytest
 
 from genie.cli import hydra_main
@@ -9,7 +7,7 @@ from genie.errors import UserError
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch, run_main, tmp_path):
     """run(*arguments): (exit code, stdout, stderr, calls) of a command with the configuration of training."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GENIE_TRACE", raising=False)
@@ -22,14 +20,7 @@ def run(monkeypatch, capsys, tmp_path):
             configs.append(config)
             return function(config)
 
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as leaving:
-            code = leaving.code
-        out, err = capsys.readouterr()
-        return code, out, err, configs
+        return *run_main(main, *arguments), configs
 
     return start
 

@@ -1,5 +1,6 @@
 """The dashboard shows figures that are logged, under the names that they are logged with."""
 
+import functools
 import json
 import re
 import sys
@@ -30,7 +31,7 @@ ROLLOUTS = {
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(monkeypatch, run_main, tmp_path):
     """command(*arguments): (exit code, stdout, stderr) of `python -m genie.dashboard` where there is no account."""
     monkeypatch.chdir(tmp_path)
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE"):
@@ -38,16 +39,7 @@ def command(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    def start(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dashboard.py", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as leaving:
-            code = leaving.code
-        return code, *capsys.readouterr()
-
-    return start
+    return functools.partial(run_main, main)
 
 
 @pytest.fixture(scope="module")

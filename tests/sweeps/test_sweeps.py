@@ -1,6 +1,7 @@
 """Sweeps through the entry point: no job is lost, no job is done twice, and the table says what became of each."""
 
 import csv
+import functools
 import sys
 from pathlib import Path
 
@@ -20,21 +21,11 @@ from genie.train import main
 
 
 @pytest.fixture
-def sweep(monkeypatch, capsys, tmp_path):
+def sweep(monkeypatch, run_main, tmp_path):
     """sweep(*arguments): (exit code, stdout, stderr) of a sweep of the debug model in the folder "sweep"."""
     monkeypatch.chdir(tmp_path)
 
-    def start(*arguments):
-        common = ["debug=fast", "hydra.sweep.dir=sweep"]
-        monkeypatch.setattr(sys, "argv", ["train.py", "-m", *common, *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as leaving:
-            code = leaving.code
-        return code, *capsys.readouterr()
-
-    return start
+    return functools.partial(run_main, main, "-m", "debug=fast", "hydra.sweep.dir=sweep")
 
 
 @pytest.fixture
