@@ -13,9 +13,10 @@ demo: .venv/installed
 	$(BIN)/python -m genie.pipeline experiment=demo \
 		'evaluate=["num_clips=32","fvd.videos=32","fvd.baselines=[copy_last]"]'
 
-# One thread: as fast for models this small, and the last bits of a sum depend on the number of threads.
+# A process for each core, of one thread: as fast for models this small, and the last bits of a sum depend on the number of
+# threads. A file stays in one process, where its tests share what they train.
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

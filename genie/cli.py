@@ -58,7 +58,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         @functools.wraps(function)
         def task(cfg: DictConfig) -> Any:
             try:
-                check_overrides(cfg)
+                check_overrides(cfg, HydraConfig.get())
                 return function(to_plain(cfg) if resolve else cfg)
             except (UserError, OmegaConfBaseException) as error:
                 if wants_trace():

@@ -3,20 +3,34 @@
 from typing import Any
 
 from hydra import compose
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from genie.config_errors import explain
 from genie.errors import UserError
 
 
-def check_overrides(cfg: DictConfig) -> None:
-    """Raises `UserError` for the first override of this command whose kind is not that of the value it replaces.
+def check_step(key: str, config_name: str, overrides: list[str]) -> None:
+    """Raises `UserError` where `overrides` are wrong for a command that runs later: before hours of work, not after.
 
-    Numbers may be "auto" (Lightning's word for the best choice), and anything may be null.
+    `key`: of the configuration of this command, where they were given.
     """
-    hydra_config = HydraConfig.get()
+    try:
+        cfg = compose(config_name, overrides, return_hydra_config=True)
+        check_overrides(cfg, cfg.hydra)
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        reason = error if isinstance(error, UserError) else explain(error, config_name)
+        raise UserError(f"{key}: {reason}") from error
+
+
+def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
+    """Raises `UserError` for the first override of a command whose kind is not that of the value it replaces.
+
+    Numbers may be "auto" (Lightning's word for the best choice), and anything may be null. `hydra_config`: Hydra's own
+    part of the configuration, which knows the overrides.
+    """
     overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
     choices = [override for override in overrides if override.key_or_group in hydra_config.runtime.choices]
     values = [override for override in overrides if override not in choices and override.type.name == "CHANGE"]

@@ -22,13 +22,15 @@ from rich.table import Table
 
 from callbacks.metrics_file import last_values
 from genie.cli import hydra_main, to_plain
+from genie.config_types import check_step
 from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
 from genie.recording import missing_splits, record_missing
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
 STEPS = ("record", *STAGES, "evaluate")
-OWN_KEYS = ("steps=", "stage=", "resume=", "overwrite=")  # what the pipeline decides for each stage itself
+# keys of its own, and what it decides for each stage itself
+OWN_KEYS = ("steps=", "evaluate=", "figures=", "stage=", "resume=", "overwrite=")
 
 
 class Pipeline:
@@ -40,6 +42,7 @@ class Pipeline:
         unknown = [step for step in config["steps"] if step not in STEPS]
         if unknown:
             raise UserError(f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}")
+        check_step("evaluate", "evaluate", config["evaluate"])
         self.world = Path(config["output_dir"]) / config["name"]
         self.results: list[tuple[str, str, str]] = []  # step, time, figures
 

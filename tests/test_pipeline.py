@@ -1,6 +1,8 @@
 """The pipeline: order, what it skips, what it hands to its steps, how it stops."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -47,6 +49,28 @@ def test_each_step_is_the_command_of_a_user_with_the_same_overrides(pipeline):
         *[["genie.train", *given, f"stage={stage}", "resume=true"] for stage in ("tokenizer", "lam", "dynamics")],
         ["genie.evaluate", f"run={Path('outputs/x')}"],
     ]
+
+
+def test_the_demo_of_the_makefile_gets_to_its_evaluation(pipeline):
+    lines = subprocess.run(["make", "--dry-run", "demo"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    words = shlex.split(lines[lines.index("-m genie.pipeline") :].replace("\\\n", ""))[2:]
+    commands, _ = pipeline(*words)
+    evaluate = ["num_clips=32", "fvd.videos=32", "fvd.baselines=[copy_last]"]
+    assert commands[-1] == ["genie.evaluate", f"run={Path('outputs/demo')}", *evaluate]
+    assert commands[1] == ["genie.train", "experiment=demo", "stage=tokenizer", "resume=true"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("num_clip=3", "evaluate: there is no key or group 'num_clip'; did you mean num_clips?"),
+        ("num_clips=few", "evaluate: num_clips=few: num_clips takes a number"),
+        ("sampler=none", "evaluate: there is no sampler=none"),
+    ],
+)
+def test_what_the_evaluation_will_not_take_is_said_before_anything_is_trained(pipeline, given, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        pipeline(f"evaluate=['{given}']")
 
 
 def test_what_is_complete_is_skipped(pipeline, tmp_path, capsys):

@@ -9,6 +9,7 @@ from genie.ablation.measured import read_cost
 from genie.ablation.plan import WORLD, Job, World, plan_world
 from genie.ablation.table import write_tables
 from genie.config_errors import group_options
+from genie.config_types import check_step
 from genie.errors import UserError
 from genie.pipeline import run_module
 from genie.recording import record_missing
@@ -29,6 +30,7 @@ class Ablation:
             raise UserError(f"there are no ablation.variants to compare: give one of experiment={choices}")
         if not config["seeds"]:
             raise UserError("seeds=[] gives nothing to train: give seeds=[0]")
+        check_step("ablation.evaluate", "evaluate", self.settings["evaluate"])
         self.root = Path(config["output_dir"]) / "ablations"
         self.folder = self.root / "results" / self.settings["name"]
         self.shown = shlex.join(["python", "-m", "genie.ablate", *overrides])
