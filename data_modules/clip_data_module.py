@@ -3,16 +3,13 @@
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo, describe
-from data_modules.episode_file import SPLITS
-from data_modules.episode_reader import EpisodeReader
 from data_modules.seeding import StepBatchSampler
-from data_modules.splits import split_episodes
+from data_modules.sources import EpisodeFiles, Split, open_splits
 from data_modules.workers import SteadyDataLoader
 from genie.errors import UserError
 
@@ -20,7 +17,7 @@ from genie.errors import UserError
 class ClipDataModule(L.LightningDataModule):
     """Clips of `num_frames` frames at `stride`, resized to `image_size` (H, W); keys as in the `data` group.
 
-    `root`: a folder with train.h5, val.h5 and test.h5, or one .h5 file, which is then split (`splits.py`,
+    `root`: a folder with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`,
     `holdout`: share of validation and of test). `val_clips`: at most so many clips in validation and in
     test. `fps`: of files that do not say. `name` and `recorder`: only to name the command that records
     missing files. Raises UserError in `setup` for files that are missing, damaged, disagree, or too short
@@ -54,9 +51,10 @@ class ClipDataModule(L.LightningDataModule):
         self.num_frames, self.stride, self.fps = num_frames, stride, fps
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
-        self.num_workers, self.in_memory = num_workers, in_memory
+        self.num_workers = num_workers
         self.name, self.recordable = name, recorder is not None
-        self.sources: dict[str, tuple[EpisodeReader, np.ndarray]] = {}  # by split: a file and its episodes [E, 2]
+        self.source = EpisodeFiles(self.image_size, in_memory)
+        self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
 
@@ -65,8 +63,10 @@ class ClipDataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
             return
-        self.sources = self._sources()
-        for split in self.sources:
+        advice = f"record with `python -m genie.record data={self.name}`, or " if self.recordable else ""
+        span = (self.num_frames - 1) * self.stride + 1
+        self.splits = open_splits(self.source, self.root, self.holdout, span, advice)
+        for split in self.splits:
             self.datasets[split] = self.clips(split, self.num_frames, None if split == "train" else self.val_clips)
         clips = len(self.train_dataset)
         if clips < self.batch_size:
@@ -78,7 +78,7 @@ class ClipDataModule(L.LightningDataModule):
 
         Raises UserError where there is none.
         """
-        reader, episodes = self.sources[split]
+        reader, episodes = self.splits[split]
         fps = reader.fps or self.fps
         if fps is None:
             raise UserError(f"{reader.path} does not say its frames per second: give data.fps=")
@@ -90,28 +90,6 @@ class ClipDataModule(L.LightningDataModule):
                 f"span {dataset.span}, its longest episode has {longest}: lower data.num_frames or stride"
             )
         return dataset
-
-    def _sources(self) -> dict[str, tuple[EpisodeReader, np.ndarray]]:
-        if self.root.is_file():
-            reader = self._reader(self.root)
-            span = (self.num_frames - 1) * self.stride + 1
-            parts = split_episodes(reader.episodes, self.holdout, gap=span)
-            return {split: (reader, parts[split]) for split in SPLITS}
-        paths = {split: self.root / f"{split}.h5" for split in SPLITS}
-        missing = [str(paths[split]) for split in ("train", "val") if not paths[split].exists()]
-        if missing:
-            way = "give data.root=, a folder with train.h5 and val.h5 or one .h5 file"
-            if self.recordable:
-                way = f"record with `python -m genie.record data={self.name}`, or {way}"
-            raise UserError(f"there is no {' and no '.join(missing)}: {way}")
-        readers = {split: self._reader(path) for split, path in paths.items() if path.exists()}
-        for split, reader in readers.items():
-            if reader.columns != readers["train"].columns:
-                raise UserError(f"{paths['train']} has {readers['train'].columns}, {paths[split]} has {reader.columns}")
-        return {split: (reader, reader.episodes) for split, reader in readers.items()}
-
-    def _reader(self, path: Path) -> EpisodeReader:
-        return EpisodeReader(path, self.image_size, self.in_memory)
 
     # ---------------------------------------------------------------- loaders
 

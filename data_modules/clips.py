@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_modules.episode_reader import EpisodeReader
+from data_modules.frame_reader import FrameReader
 from data_modules.seeding import mix
 
 
@@ -29,7 +29,7 @@ class ClipDataset(Dataset):
 
     def __init__(
         self,
-        reader: EpisodeReader,
+        reader: FrameReader,
         episodes: np.ndarray,
         num_frames: int,
         stride: int,

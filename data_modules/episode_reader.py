@@ -24,9 +24,8 @@ class EpisodeReader:
     The file is opened on the first read of a process and never travels to another one, so the reader can be
     given to workers. With `in_memory` everything is held instead, frames in their stored size.
 
-    Attributes: `num_frames`, `columns` (names, without frames), `episodes` int64 [E, 2] (first, one past
-    the last frame), `fps` (None: not in the file), `action_meanings` (None), `object_names`. Raises
-    UserError for a file that is missing, damaged or not in the format. `resize`: from the stored to the wanted size.
+    A `FrameReader`; each episode is a recording. `resize`: from the stored to the wanted size. Raises UserError for a
+    file that is missing, damaged or not in the format.
     """
 
     def __init__(self, path: str | Path, image_size: tuple[int, int], in_memory: bool = False):
@@ -69,7 +68,7 @@ class EpisodeReader:
         starts = np.concatenate([[0], ends[:-1]])
         if ends.ndim != 1 or len(ends) == 0 or ends[-1] != self.num_frames or (ends <= starts).any():
             raise UserError(f"episode_ends in {self.path} do not rise to the number of frames, {self.num_frames}")
-        self.episodes = np.stack([starts, ends], axis=1)
+        self.episodes, self.recordings = np.stack([starts, ends], axis=1), np.arange(len(ends))
         self.fps = float(file.attrs["fps"]) if "fps" in file.attrs else None
         self.action_meanings = self._names(file, "action_meanings")
         self.object_names = self._names(file, "object_names") or []

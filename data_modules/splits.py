@@ -5,17 +5,18 @@ import numpy as np
 from data_modules.episode_file import SPLITS
 
 
-def split_episodes(episodes: np.ndarray, holdout: float, gap: int) -> dict[str, np.ndarray]:
+def split_episodes(episodes: np.ndarray, recordings: np.ndarray, holdout: float, gap: int) -> dict[str, np.ndarray]:
     """{"train", "val", "test"}: int64 [E, 2] each; the last two get the share `holdout` each, from the end.
 
-    By episode from three episodes on. Fewer are cut by time, and `gap` frames between the parts go unused,
-    since frames on the two sides of a cut are nearly the same.
+    By recording (`FrameReader.recordings`) from three of them on. Fewer are cut by time, and `gap` frames between the
+    parts go unused, since frames on the two sides of a cut are nearly the same.
     """
-    count = len(episodes)
+    count = len(set(recordings.tolist()))
     if count >= 3:
         held = max(1, round(count * holdout))
         held = min(held, (count - 1) // 2)
-        bounds = [0, count - 2 * held, count - held, count]
+        numbers = np.unique(recordings, return_inverse=True)[1]
+        bounds = np.searchsorted(numbers, [0, count - 2 * held, count - held, count])
         parts = [episodes[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
     else:
         first, last = int(episodes[0, 0]), int(episodes[-1, 1])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data_modules.clips import ClipDataset
+from data_modules.episode_reader import EpisodeReader
 from data_modules.recorder import EpisodeRecorder, build_recorder
 from data_modules.replay import EpisodeReplay
 from genie.errors import UserError
@@ -55,7 +56,7 @@ def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: Rol
 def _recorder(subject: Subject, clips: Clips) -> EpisodeRecorder:
     """That of the data, at the size of the stored frames."""
     settings, reader = subject.data_config["recorder"], clips.source.reader
-    if settings is None or clips.actions is None:
+    if settings is None or clips.actions is None or not isinstance(reader, EpisodeReader):
         raise LeftOut("no environment is known that recorded these data")
     try:
         recorder = build_recorder(settings, list(reader.resize.source))

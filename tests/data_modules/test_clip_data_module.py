@@ -190,7 +190,7 @@ def test_mistakes_are_named_before_any_work(tmp_path, write_episodes):
     says("data.fps=", write_episodes(tmp_path / "frames.h5", [100], only_frames=True), fps=None)
     for split in ("train", "val"):
         write_episodes(tmp_path / "two" / f"{split}.h5", [40], only_frames=split == "val")
-    says(r"train.h5 has \['actions'.* has \[\]", tmp_path / "two")
+    says(r"train.h5 has columns \['actions'.*val.h5 has \[\]", tmp_path / "two")
 
 
 def test_the_test_split_may_be_missing(tmp_path, write_episodes):

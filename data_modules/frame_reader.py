@@ -1,0 +1,91 @@
+"""What every kind of data looks like to clips: the frames of many episodes on one axis of rows."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from genie.errors import UserError
+
+
+class FrameReader(Protocol):
+    """Frames as rows 0 … `num_frames` - 1, episode after episode. Travels to worker processes.
+
+    path: what messages name, a file or a folder.
+    image_size: (H, W) of what `frames` gives, whatever is stored.
+    columns: what there is beside frames, of those that `ClipDataset` knows.
+    episodes: int64 [E, 2], first and one past the last row of each, in order; a clip never leaves its episode.
+    recordings: int64 [E], which recording an episode is of, in order: the scenes of one video share theirs, and no
+        recording is on two sides of a split.
+    fps: rows in a second, None where nothing says.
+    action_meanings: None where nothing says.
+    """
+
+    path: Path
+    image_size: tuple[int, int]
+    num_frames: int
+    columns: list[str]
+    episodes: np.ndarray
+    recordings: np.ndarray
+    fps: float | None
+    action_meanings: list[str] | None
+    object_names: list[str]
+
+    def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
+        """uint8 [n, H, W, 3], rows start, start+step, ... below stop."""
+        ...
+
+    def column(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
+        ...
+
+
+def require_same(one: FrameReader, other: FrameReader, *names: str) -> None:
+    """Raises UserError where two readers differ in an attribute."""
+    for name in names:
+        if getattr(one, name) != getattr(other, name):
+            had, has = getattr(one, name), getattr(other, name)
+            raise UserError(f"{one.path} has {name} {had}, {other.path} has {has}: they cannot be trained on together")
+
+
+class JoinedReaders:
+    """Several readers as one, behind each other. Raises UserError where they are not of one kind."""
+
+    def __init__(self, path: Path, readers: Sequence[FrameReader]):
+        self.path, self.readers = path, list(readers)
+        first = self.readers[0]
+        for reader in self.readers:
+            require_same(first, reader, "columns", "fps", "action_meanings", "object_names")
+        self.image_size, self.columns, self.fps = first.image_size, first.columns, first.fps
+        self.action_meanings, self.object_names = first.action_meanings, first.object_names
+        self.starts = np.cumsum([0, *(reader.num_frames for reader in self.readers)])
+        self.num_frames = int(self.starts[-1])
+        self.episodes = _behind([reader.episodes for reader in self.readers], self.starts)
+        before = np.cumsum([0, *(int(reader.recordings[-1]) + 1 for reader in self.readers)])
+        self.recordings = _behind([reader.recordings for reader in self.readers], before)
+
+    def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
+        return self._joined(start, stop, step, lambda reader, low, high: reader.frames(low, high, step))
+
+    def column(self, name: str, start: int, stop: int) -> np.ndarray:
+        return self._joined(start, stop, 1, lambda reader, low, high: reader.column(name, low, high))
+
+    def _joined(
+        self, start: int, stop: int, step: int, read: Callable[[FrameReader, int, int], np.ndarray]
+    ) -> np.ndarray:
+        """What `read(reader, first row, one past the last row)` gives of each reader that has some of the rows."""
+        parts = []
+        number = int(np.searchsorted(self.starts, start, side="right")) - 1
+        while start < stop:
+            offset, end = int(self.starts[number]), min(stop, int(self.starts[number + 1]))
+            if start < end:
+                parts.append(read(self.readers[number], start - offset, end - offset))
+                start += -(-(end - start) // step) * step
+            number += 1
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _behind(parts: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
+    """Numbers that count from 0 in each part, counted through."""
+    return np.concatenate([part + start for part, start in zip(parts, starts[:-1], strict=True)])

@@ -1,0 +1,69 @@
+"""Which files are which split, and several files read as one."""
+
+import numpy as np
+import pytest
+
+from data_modules.episode_reader import EpisodeReader
+from data_modules.frame_reader import JoinedReaders
+from data_modules.sources import EpisodeFiles, open_splits
+from data_modules.splits import split_episodes
+from genie.errors import UserError
+
+
+def splits(root):
+    return open_splits(EpisodeFiles((8, 8), in_memory=False), root, holdout=0.1, gap=4, advice="")
+
+
+@pytest.fixture
+def joined(tmp_path, write_episodes):
+    """A reader of the episodes of 5 + 9, 7 and 4 frames in three files, and the same in one."""
+    lengths = [[5, 9], [7], [4]]
+    paths = [write_episodes(tmp_path / f"{n}.h5", part, first=n * 100) for n, part in enumerate(lengths)]
+    return JoinedReaders(tmp_path, [EpisodeReader(path, (8, 8)) for path in paths])
+
+
+def test_rows_are_counted_through(joined):
+    assert joined.num_frames == 25
+    assert joined.episodes.tolist() == [[0, 5], [5, 14], [14, 21], [21, 25]]
+    assert joined.recordings.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("start", "stop", "step"), [(6, 12, 2), (14, 21, 1), (0, 25, 1), (3, 25, 4), (13, 22, 9)])
+def test_rows_of_several_files_are_those_of_each(joined, start, stop, step):
+    all_frames = np.concatenate([reader.frames(0, reader.num_frames) for reader in joined.readers])
+    all_actions = np.concatenate([reader.column("actions", 0, reader.num_frames) for reader in joined.readers])
+    np.testing.assert_array_equal(joined.frames(start, stop, step), all_frames[start:stop:step])
+    np.testing.assert_array_equal(joined.column("actions", start, stop), all_actions[start:stop])
+
+
+def test_a_folder_for_each_split_may_hold_many_files(tmp_path, write_episodes):
+    for name in ("train/b/1.h5", "train/a.hdf5", "train/.hidden/2.h5", "val/1.h5"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_episodes(path, [6])
+    found = splits(tmp_path)
+    assert {split: reader.num_frames for split, (reader, _) in found.items()} == {"train": 12, "val": 6}
+    assert [reader.path.name for reader in found["train"][0].readers] == ["a.hdf5", "1.h5"]
+
+
+def test_files_without_splits_are_split_as_one(tmp_path, write_episodes):
+    for number in range(5):
+        write_episodes(tmp_path / f"part{number}.h5", [6, 6])
+    found = splits(tmp_path)
+    assert {split: len(episodes) for split, (_, episodes) in found.items()} == {"train": 8, "val": 1, "test": 1}
+    assert found["train"][0] is found["val"][0]
+
+
+def test_scenes_of_one_video_stay_together():
+    episodes = np.arange(12)[:, None] * 10 + [0, 10]
+    recordings = np.array([0, 0, 0, 2, 2, 3, 3, 3, 3, 4, 4, 4])
+    parts = split_episodes(episodes, recordings, holdout=0.25, gap=5)
+    assert [len(part) for part in parts.values()] == [5, 4, 3]
+    assert parts["val"][0, 0] == 50
+
+
+def test_files_of_two_kinds_are_one_line(tmp_path, write_episodes):
+    write_episodes(tmp_path / "1.h5", [6])
+    write_episodes(tmp_path / "2.h5", [6], only_frames=True)
+    with pytest.raises(UserError, match=r"1.h5 has columns \['actions'.*2.h5 has \[\]: they cannot be trained on"):
+        splits(tmp_path)
