@@ -58,6 +58,12 @@ def test_every_experiment_debug_preset_and_schedule(choice, stage):
     on_meta(composed(choice, f"stage={stage}"))
 
 
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_debugging_an_experiment_is_short(experiment):
+    for stage in STAGES:
+        assert composed(f"experiment={experiment}", "debug=fast", f"stage={stage}")["trainer"]["max_steps"] == 5
+
+
 def test_the_paper_has_the_published_sizes():
     sizes = {"tokenizer": 200e6, "lam": 300e6, "dynamics": 10.1e9}
     tolerance = {"tokenizer": 0.1, "lam": 0.15, "dynamics": 0.1}
