@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+from importlib.metadata import entry_points
 
 import ale_py
 import gymnasium as gym
@@ -11,16 +12,22 @@ from data_modules.atari_objects import OBJECTS
 from genie.errors import UserError
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right in screen pixels
+PACKAGES = {"MinAtar": "minatar"}  # families of environments that are not installed with this project
 
 
 def _make(env_id: str, kwargs: dict) -> gym.Env:
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
     gym.register_envs(ale_py)
+    family = env_id.split("/")[0]
+    if not any(name.startswith(f"{family}/") for name in gym.registry):
+        for point in entry_points(group="gymnasium.envs", name=family):  # what packages like MinAtar declare
+            point.load()()
     try:
-        return gym.make(env_id, **kwargs)
+        return gym.make(env_id, **{"disable_env_checker": True, **kwargs})  # which warns of screens that are not uint8
     except gym.error.UnregisteredEnv:
         near = difflib.get_close_matches(env_id, gym.registry, n=3, cutoff=0.3) or ["ALE/Pong-v5"]
-        raise UserError(f"no environment '{env_id}'; similar ones: {', '.join(near)}") from None
+        hint = f"; pip install {PACKAGES[family]} if that is meant" if family in PACKAGES else ""
+        raise UserError(f"no environment '{env_id}'; similar ones: {', '.join(near)}{hint}") from None
     except (gym.error.Error, TypeError, ImportError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"environment '{env_id}' does not start with {kwargs}: {reason}") from error
@@ -70,7 +77,10 @@ class ScreenEnvironment:
         self._native = [start + meanings.index(name) for name in chosen]
 
     def _screen(self, observation) -> np.ndarray:
-        return self.env.render() if self.renders else observation
+        screen = np.asarray(self.env.render()) if self.renders else observation
+        return (
+            screen if screen.dtype == np.uint8 else (screen * 255).round().astype(np.uint8)
+        )  # MinAtar's are in [0, 1]
 
     def reset(self, seed: int) -> np.ndarray:
         """Screen uint8 [H, W, 3] at the start of an episode."""

@@ -235,6 +235,50 @@ def test_another_environment_keeps_nothing_of_pong(tmp_path, monkeypatch, record
         assert set(file["actions"][:]) == {0, 1, 2, 3}
 
 
+WORLDS = {
+    "breakout": ("ALE/Breakout-v5", ["noop", "fire", "right", "left"]),
+    "freeway": ("ALE/Freeway-v5", ["noop", "up", "down"]),
+    "pitfall": ("ALE/Pitfall-v5", ["noop", "right", "left", "jump", "jump_right", "jump_left", "up", "down"]),
+    "montezuma": (
+        "ALE/MontezumaRevenge-v5",
+        ["noop", "right", "left", "jump", "jump_right", "jump_left", "up", "down"],
+    ),
+    "minatar_breakout": ("MinAtar/Breakout-v1", ["noop", "left", "right"]),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_other_worlds_are_recorded_in_motion_and_with_their_ends(name, tmp_path, record_with):
+    frames = [f"data.recorder.num_frames.{split}={count}" for split, count in (("train", 400), ("val", 2), ("test", 2))]
+    root = record_with(tmp_path, f"data={name}", *frames)
+    with h5py.File(root / "train.h5") as file:
+        environment, actions = WORLDS[name]
+        assert file.attrs["environment"] == environment and file.attrs["fps"] == 10
+        assert list(file.attrs["action_meanings"]) == actions
+        assert set(file["actions"][:]) == set(range(len(actions)))
+        stills = (np.diff(file["frames"][:].astype(int), axis=0) == 0).all(axis=(1, 2, 3))
+        assert stills.mean() < 0.5
+        if name in ("minatar_breakout", "montezuma"):  # random play dies soon in these: no episode is left out for it
+            terminals, ends = file["terminals"][:], file["episode_ends"][:]
+            assert terminals.sum() >= 1 and set(np.flatnonzero(terminals) + 2) <= set(ends)
+
+
+def test_minatar_is_seen_as_it_shows_itself(tmp_path, record_with, load):
+    root = record_with(tmp_path, "data=minatar_breakout", *SMALL)
+    frames = load(root / "train.h5")["frames"]
+    assert frames.shape[1:] == (10, 10, 3)
+    assert ((frames[:, 9] > 0).any(-1).sum(-1) >= 1).all()  # the paddle, a pixel of the last row
+    assert len(np.unique(frames.reshape(-1, 3), axis=0)) == 5  # black, paddle, ball, its trail, bricks
+
+
+def test_an_environment_of_a_package_that_is_not_there_says_which(monkeypatch, tmp_path, record_with):
+    monkeypatch.setattr("data_modules.environments.entry_points", lambda **of: [])
+    monkeypatch.setattr(gym.envs.registration, "registry", {})
+    monkeypatch.setattr(gym, "registry", {})
+    with pytest.raises(UserError, match="pip install minatar"):
+        record_with(tmp_path, "data=minatar_breakout", *SMALL)
+
+
 # ------------------------------------------------------------------------------------------- whole or nothing
 
 
