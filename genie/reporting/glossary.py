@@ -117,17 +117,15 @@ MEANINGS = (
     Meaning(
         r"fvd\.value", "FVD", "of generated videos from the true continuations of the same prompts",
         "fvd", digits=1, better="lower",
+        beside=(("unpaired", "from real videos of other moments"), ("floor", "real videos from these")),
     ),
-    Meaning(
-        r"fvd\.unpaired", "FVD, other clips", "of generated videos from real ones of other moments",
-        "fvd", digits=1, better="lower", beside=(("floor", "real against real"),),
-    ),
+    Meaning(r"fvd\.unpaired", "FVD, other moments", "", "fvd", digits=1, better="lower"),
     Meaning(r"fvd\.floor", "FVD, real against real", "", "fvd", digits=1),
-    Meaning(r"fvd\.kvd", "KVD", "the kernel distance of the same features", "fvd", digits=2, better="lower"),
     Meaning(
-        r"fvd\.kvd_unpaired", "KVD, other clips", "", "fvd", digits=2, better="lower",
-        beside=(("kvd_floor", "real against real"),),
+        r"fvd\.kvd", "KVD", "the kernel distance of the same features", "fvd", digits=2, better="lower",
+        beside=(("kvd_unpaired", "from real videos of other moments"), ("kvd_floor", "real videos from these")),
     ),
+    Meaning(r"fvd\.kvd_unpaired", "KVD, other moments", "", "fvd", digits=2, better="lower"),
     Meaning(r"fvd\.kvd_floor", "KVD, real against real", "", "fvd", digits=2),
     Meaning(r"fvd\.videos", "videos on each side", "", "fvd", digits=0),
     Meaning(r"cost\..+\.seconds", "seconds", unit="s", digits=1),

@@ -22,7 +22,7 @@ def test_references_stand_beside_their_figure(evaluation):
     assert found["rollout.psnr_mean"] == {"copy of the last frame": 32.5202}
     assert found["rollout_objects.ball.present"] == {"copy of the last frame": 0.9875}
     assert found["delta_psnr.t4"] == {"true simulator": 9.8765} and found["delta_psnr.t1"] == {}
-    assert found["fvd.unpaired"] == {"real against real": 88.7654}
+    assert found["fvd.value"] == {"from real videos of other moments": 600.25, "real videos from these": 88.7654}
     assert "delta_psnr.t1_spread" not in found and "tokenizer.psnr_copy_last" not in found
 
 
