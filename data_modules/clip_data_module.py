@@ -1,5 +1,6 @@
-"""The LightningDataModule: episode files in, batches of clips out, in an order that only the step decides."""
+"""The LightningDataModule: recordings in, batches of clips out, in an order that only the step decides."""
 
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -7,21 +8,26 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_modules.clips import ClipDataset
+from data_modules.damage import ON_ERROR
 from data_modules.data_info import DataInfo, describe
+from data_modules.fit import check_fit
+from data_modules.frame_reader import Reading
 from data_modules.seeding import StepBatchSampler
-from data_modules.sources import EpisodeFiles, Split, open_splits
+from data_modules.sources import Split, build_source, open_splits
 from data_modules.workers import SteadyDataLoader
 from genie.errors import UserError
 
 
 class ClipDataModule(L.LightningDataModule):
-    """Clips of `num_frames` frames at `stride`, resized to `image_size` (H, W); keys as in the `data` group.
+    """Clips of `num_frames` frames at `stride`, brought to `image_size` (H, W) as `fit` says (`fit.py`); keys as in the
+    `data` group.
 
-    `root`: a folder with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`,
-    `holdout`: share of validation and of test). `val_clips`: at most so many clips in validation and in
-    test. `fps`: of files that do not say. `name` and `recorder`: only to name the command that records
-    missing files. Raises UserError in `setup` for files that are missing, damaged, disagree, or too short
-    for a clip.
+    `source`: the kind of data, a key of `SOURCES`, and `videos`: the settings of the one of this name. `root`: a folder
+    with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`, `holdout`: share of
+    validation and of test). `val_clips`: at most so many clips in validation and in test. `fps`: of files that do not
+    say, and what videos are resampled to. `on_error`: "skip" what cannot be read, or "raise". `name` and `recorder`:
+    only to name the command that records missing files. Raises UserError in `setup` for files that are missing,
+    damaged, disagree, or too short for a clip.
     """
 
     def __init__(
@@ -40,6 +46,10 @@ class ClipDataModule(L.LightningDataModule):
         holdout: float = 0.1,
         name: str | None = None,
         recorder: dict | None = None,
+        source: str = "episodes",
+        fit: str = "squeeze",
+        on_error: str = "raise",
+        videos: dict | None = None,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -47,13 +57,18 @@ class ClipDataModule(L.LightningDataModule):
         for key, value in {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}.items():
             if value < 1:
                 raise UserError(f"data.{key}={value} must be at least 1")
+        check_fit(fit)
+        if on_error not in ON_ERROR:
+            raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
         self.root, self.image_size = Path(root), tuple(image_size)
         self.num_frames, self.stride, self.fps = num_frames, stride, fps
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
         self.num_workers = num_workers
-        self.name, self.recordable = name, recorder is not None
-        self.source = EpisodeFiles(self.image_size, in_memory)
+        self.name, self.recordable = name, recorder is not None and source == "episodes"
+        self.on_error = on_error
+        reading = Reading(self.image_size, fit, fps, in_memory, on_error)
+        self.source = build_source(source, reading, {"videos": videos})
         self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
@@ -82,7 +97,7 @@ class ClipDataModule(L.LightningDataModule):
         fps = reader.fps or self.fps
         if fps is None:
             raise UserError(f"{reader.path} does not say its frames per second: give data.fps=")
-        dataset = ClipDataset(reader, episodes, num_frames, self.stride, fps, self.seed, max_clips)
+        dataset = ClipDataset(reader, episodes, num_frames, self.stride, fps, self.seed, max_clips, self.on_error)
         if len(dataset) == 0:
             longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
             raise UserError(
@@ -90,6 +105,11 @@ class ClipDataModule(L.LightningDataModule):
                 f"span {dataset.span}, its longest episode has {longest}: lower data.num_frames or stride"
             )
         return dataset
+
+    def teardown(self, stage: str | None = None) -> None:
+        for split, dataset in self.datasets.items():
+            if damage := str(dataset.damage):
+                print(f"{split}: {damage}", file=sys.stderr, flush=True)
 
     # ---------------------------------------------------------------- loaders
 
@@ -104,7 +124,7 @@ class ClipDataModule(L.LightningDataModule):
     @property
     def test_dataset(self) -> ClipDataset:
         if "test" not in self.datasets:
-            raise UserError(f"there is no {self.root / 'test.h5'} to test on")
+            raise UserError(f"there is no {self.root / 'test'}{self.source.suffixes[0]} to test on")
         return self.datasets["test"]
 
     def train_dataloader(self) -> DataLoader:

@@ -5,8 +5,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_modules.damage import DamagedData, DamageLog
 from data_modules.frame_reader import FrameReader
 from data_modules.seeding import mix
+from genie.errors import UserError
+
+REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
 
 
 class ClipDataset(Dataset):
@@ -25,6 +29,9 @@ class ClipDataset(Dataset):
         fps        float32 []           frames of the clip per second
 
     Columns that the file does not have are absent. The last frame of an episode holds action 0 and reward 0.
+
+    on_error: "raise" the reader's DamagedData, or "skip": another clip, which (seed, epoch, index) decide, takes the
+    place of one that cannot be read, and `damage` counts it.
     """
 
     def __init__(
@@ -36,8 +43,10 @@ class ClipDataset(Dataset):
         fps: float,
         seed: int,
         max_clips: int | None = None,
+        on_error: str = "raise",
     ):
         self.reader, self.num_frames, self.stride, self.seed = reader, num_frames, stride, seed
+        self.on_error, self.damage = on_error, DamageLog(reader.recordings)
         self.fps = torch.tensor(fps / stride, dtype=torch.float32)
         self.span = (num_frames - 1) * stride + 1  # frames of the file from the first to the last of a clip
         self.episodes = episodes[episodes[:, 1] - episodes[:, 0] >= self.span]
@@ -65,15 +74,28 @@ class ClipDataset(Dataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        start, end = self.location(index)
+        start, end, frames = self._read(epoch, index)
         stop = start + self.span
-        frames = self.reader.frames(start, stop, self.stride)
         clip = {"frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))}
         for name in self.reader.columns:
             clip[name] = torch.from_numpy(self._column(name, start, stop, end))
         clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
         clip["fps"] = self.fps
         return clip
+
+    def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray]:
+        """`location` and frames [T, H, W, C] of clip `index`, or of the first of its replacements that can be read."""
+        for attempt in range(1 + REPLACEMENTS):
+            start, end = self.location(mix(self.seed, epoch, index, attempt) % len(self) if attempt else index)
+            try:
+                return start, end, self.reader.frames(start, start + self.span, self.stride)
+            except DamagedData as error:
+                if self.on_error == "raise":
+                    raise
+                episode = int(np.searchsorted(self.reader.episodes[:, 0], start, side="right")) - 1
+                self.damage.add(int(self.reader.recordings[episode]), error)
+                last = error
+        raise UserError(f"{1 + REPLACEMENTS} clips one after the other cannot be read, the last of them: {last}")
 
     def _column(self, name: str, start: int, stop: int, end: int) -> np.ndarray:
         if name not in ("rewards", "terminals") or self.stride == 1:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_modules.clips import ClipDataset
+from data_modules.damage import DamagedData
+from genie.errors import UserError
 
 BACKGROUND_FRAMES = 256  # a median over these is as good as over all, and takes less than a second
 
@@ -45,7 +47,21 @@ def describe(dataset: ClipDataset) -> DataInfo:
 
 def _background(dataset: ClipDataset) -> np.ndarray:
     rows = np.concatenate([np.arange(first, end) for first, end in dataset.episodes])
-    count = min(BACKGROUND_FRAMES, len(rows))
-    chosen = rows[np.arange(count) * len(rows) // count]
-    frames = np.concatenate([dataset.reader.frames(row, row + 1) for row in chosen])  # [n, H, W, C]
+    run = getattr(dataset.reader, "run", 1)
+    count = max(1, min(BACKGROUND_FRAMES, len(rows)) // run)
+    stretches = [rows[at : at + run] for at in np.arange(count) * len(rows) // count]
+    frames = np.concatenate([_stretch(dataset, stretch) for stretch in stretches])  # [n, H, W, C]
+    if len(frames) == 0:
+        raise UserError(f"none of {count} places in {dataset.reader.path} can be read")
     return np.median(frames, axis=0).astype(np.uint8).transpose(2, 0, 1).copy()
+
+
+def _stretch(dataset: ClipDataset, rows: np.ndarray) -> np.ndarray:
+    """The first of the rows and those that follow on it; nothing where they cannot be read."""
+    stop = rows[0] + np.flatnonzero(np.diff(rows, append=-1) != 1)[0] + 1
+    try:
+        return dataset.reader.frames(int(rows[0]), int(stop))
+    except DamagedData:
+        if dataset.on_error == "raise":
+            raise
+        return np.empty((0, *dataset.reader.image_size, 3), dtype=np.uint8)

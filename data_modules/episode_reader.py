@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data_modules.resize import AreaResize
+from data_modules.fit import Fit
 from genie.errors import UserError
 
 # column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
@@ -19,7 +19,7 @@ _COLUMNS = {
 
 
 class EpisodeReader:
-    """Frames of one file, resized to `image_size` (H, W), and the columns that the file has.
+    """Frames of one file, brought to `image_size` (H, W) as `fit` says (`fit.py`), and the columns that the file has.
 
     The file is opened on the first read of a process and never travels to another one, so the reader can be
     given to workers. With `in_memory` everything is held instead, frames in their stored size.
@@ -28,8 +28,8 @@ class EpisodeReader:
     file that is missing, damaged or not in the format.
     """
 
-    def __init__(self, path: str | Path, image_size: tuple[int, int], in_memory: bool = False):
-        self.path, self.image_size = Path(path), tuple(image_size)
+    def __init__(self, path: str | Path, image_size: tuple[int, int], in_memory: bool = False, fit: str = "squeeze"):
+        self.path, self.image_size, self.fit = Path(path), tuple(image_size), fit
         self._opened: dict[str, h5py.Dataset] = {}  # looking a data set up takes longer than reading a clip of it
         self._process = -1
         self._loaded: dict[str, np.ndarray] = {}
@@ -54,7 +54,7 @@ class EpisodeReader:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
             raise UserError(f"frames in {self.path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]")
         self.num_frames = frames.shape[0]
-        self.resize = AreaResize(frames.shape[1:3], self.image_size)
+        self.resize = Fit(frames.shape[1:3], self.image_size, self.fit)
         self.columns = [name for name in _COLUMNS if name in file]
         for name in self.columns:
             kinds, _, axes = _COLUMNS[name]
@@ -96,10 +96,6 @@ class EpisodeReader:
         return self.resize(self._data("frames")[start:stop:step])
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the resized frames."""
+        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
         rows = self._data(name)[start:stop].astype(_COLUMNS[name][1])
-        if name == "objects" and self.resize.source != self.image_size:
-            (height, width), (new_height, new_width) = self.resize.source, self.image_size
-            scale = np.array([new_width / width, new_height / height], dtype=np.float32)
-            rows = (rows + 0.5) * scale - 0.5  # the edge of a picture is half a pixel outside its first centre
-        return rows
+        return self.resize.points(rows) if name == "objects" else rows

@@ -1,12 +1,24 @@
 """What every kind of data looks like to clips: the frames of many episodes on one axis of rows."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from genie.errors import UserError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How frames are to be given, by whatever kind of data; keys as in the `data` group. image_size: (H, W)."""
+
+    image_size: tuple[int, int]
+    fit: str
+    fps: float | None
+    in_memory: bool
+    on_error: str
 
 
 class FrameReader(Protocol):
@@ -20,6 +32,7 @@ class FrameReader(Protocol):
         recording is on two sides of a split.
     fps: rows in a second, None where nothing says.
     action_meanings: None where nothing says.
+    run: rows that cost little more than one when they are read together; 1 where it is left out.
     """
 
     path: Path
@@ -33,7 +46,7 @@ class FrameReader(Protocol):
     object_names: list[str]
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
-        """uint8 [n, H, W, 3], rows start, start+step, ... below stop."""
+        """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where one cannot be read."""
         ...
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:

@@ -1,14 +1,16 @@
 """The kinds of data that can be trained on, and which of their files belong to which split."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from data_modules.episode_file import SPLITS
 from data_modules.episode_reader import EpisodeReader
-from data_modules.frame_reader import FrameReader, JoinedReaders, require_same
+from data_modules.frame_reader import FrameReader, JoinedReaders, Reading, require_same
 from data_modules.splits import split_episodes
+from data_modules.videos import Videos
 from genie.errors import UserError
 
 Split = tuple[FrameReader, np.ndarray]  # and its episodes int64 [E, 2] of the reader's rows
@@ -33,12 +35,29 @@ class EpisodeFiles:
 
     what, suffixes = "episode file", (".h5", ".hdf5")
 
-    def __init__(self, image_size: tuple[int, int], in_memory: bool):
-        self.image_size, self.in_memory = image_size, in_memory
+    def __init__(self, image_size: tuple[int, int], in_memory: bool, fit: str = "squeeze"):
+        self.image_size, self.in_memory, self.fit = image_size, in_memory, fit
 
     def open(self, path: Path, files: list[Path]) -> FrameReader:
-        readers = [EpisodeReader(file, self.image_size, self.in_memory) for file in files]
+        readers = [EpisodeReader(file, self.image_size, self.in_memory, self.fit) for file in files]
         return readers[0] if len(readers) == 1 else JoinedReaders(path, readers)
+
+
+# data.source -> the source, of how frames are to be given and of the keys of the group data.<source>
+SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source]] = {
+    "episodes": lambda reading, options: EpisodeFiles(reading.image_size, reading.in_memory, reading.fit),
+    "videos": lambda reading, options: Videos(reading, **options),
+}
+
+
+def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] | None]) -> Source:
+    """The source `kind`. options: for the kinds that have some, the keys of their group. Raises UserError for a wrong
+    kind, or wrong keys."""
+    if kind not in SOURCES:
+        raise UserError(f"data.source={kind} is none of {', '.join(SOURCES)}")
+    if kind in options and options[kind] is None:
+        raise UserError(f"data.source={kind} comes with settings of its own: choose data={kind}")
+    return SOURCES[kind](reading, options.get(kind) or {})
 
 
 def open_splits(source: Source, root: Path, holdout: float, gap: int, advice: str) -> dict[str, Split]:
@@ -59,7 +78,8 @@ def open_splits(source: Source, root: Path, holdout: float, gap: int, advice: st
     suffix = source.suffixes[0]
     missing = [str(root / f"{split}{suffix}") for split in ("train", "val") if not parts[split]]
     if missing:
-        way = f"give data.root=, a folder with train{suffix} and val{suffix} or one {suffix} file"
+        kinds = f"{source.what}s ({', '.join(source.suffixes)})"
+        way = f"give data.root=, a folder with train{suffix} and val{suffix}, or other {kinds}, which are then split"
         raise UserError(f"there is no {' and no '.join(missing)}: {advice}{way}")
     readers = {}
     for split, files in parts.items():

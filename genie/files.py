@@ -1,12 +1,22 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Writing a file so that it is there whole or not at all, and where files are kept that can be made again."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 TEMPORARY = ".tmp-"
+
+
+def cache_folder() -> Path:
+    """GENIE_CACHE, or genie-world/ where the platform keeps the user's caches."""
+    if given := os.environ.get("GENIE_CACHE"):
+        return Path(given).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "genie-world"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genie-world"
 
 
 @contextmanager

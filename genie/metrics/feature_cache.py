@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from genie.errors import UserError
-from genie.files import replacing
-from genie.metrics.pretrained import cache_folder, digest
+from genie.files import cache_folder, replacing
+from genie.metrics.pretrained import digest
 from genie.metrics.video_features import VideoFeatures
 
 

@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import subprocess
 import sys
 import tarfile
@@ -30,7 +29,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from genie.errors import UserError
-from genie.files import replacing
+from genie.files import cache_folder, replacing
 
 
 @dataclass(frozen=True)
@@ -76,15 +75,6 @@ def load(weights: Weights) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"cannot keep weights in {path.parent} ({error}): set GENIE_CACHE to another folder") from error
     return tensors
-
-
-def cache_folder() -> Path:
-    """GENIE_CACHE, or genie-world/ where the platform keeps the user's caches."""
-    if given := os.environ.get("GENIE_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "genie-world"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genie-world"
 
 
 def read_cached(path: Path, weights: Weights) -> dict[str, Tensor] | None:

@@ -1,0 +1,163 @@
+"""Frames of a video by their numbers: the one function that reads them, through PyAV or decord.
+
+PyAV is asked by time, and finds the right frame in every kind of file that is tested. decord counts packets from key
+frame to key frame, which goes wrong where a key frame is stored before frames that are shown earlier (MPEG-4, H.265), and
+in AVI files; it is asked for none of these (`Video.orderly`). Of H.264 with open groups of pictures it still shows the
+last frame but one as the last.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Protocol
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from data_modules.damage import DamagedData
+from data_modules.video_file import Video, numbered, open_stream, picture
+
+OPEN_FILES = 4  # of a process: a decoder of large frames holds tens of MB
+
+
+def read_frames(
+    video: Video, numbers: np.ndarray, decoder: str, change: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The frames of these numbers int64 [n], which rise: uint8 [n, ...], each as `change` makes it of [1, H, W, 3].
+
+    Changed one by one, so that no more than one frame of the video's size is held. decoder: a key of `DECODERS`.
+    Raises DamagedData where one cannot be decoded.
+    """
+    opened = None
+    try:
+        opened = _open_files.get(video, decoder)
+        return np.concatenate([change(frame[None]) for frame in opened.read(numbers)])
+    except Exception as error:  # each library has many kinds of its own
+        _open_files.forget(opened)
+        first, last = video.times[numbers[0]], video.times[numbers[-1]]
+        raise DamagedData(f"{video.path}, {first:.2f} to {last:.2f} s, cannot be decoded ({reason(error)})") from error
+
+
+def reason(error: Exception) -> str:
+    """Why something could not be decoded, in a few words."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
+class OpenVideo(Protocol):
+    """A video opened by one of the libraries."""
+
+    video: Video
+
+    def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
+        """uint8 [H, W, 3] of each of the rising numbers. Raises any exception where one cannot be decoded."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class PyAVVideo:
+    """Sought by time, from the last key frame before."""
+
+    def __init__(self, video: Video):
+        self.video = video
+        self._open()
+
+    def _open(self) -> None:
+        self.context = open_stream(self.video.path)
+        self.container, self.stream = self.context.__enter__()
+
+    def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
+        wanted = iter(numbers.tolist())
+        number = next(wanted)
+        for found, frame in self._from(number):
+            if found > number:
+                break
+            if found == number:
+                array = picture(frame)
+                if array.shape[:2] != (self.video.height, self.video.width):
+                    raise ValueError("its frames change their size")
+                yield array
+                if (number := next(wanted, None)) is None:
+                    return
+        raise ValueError("a frame is missing")
+
+    def _from(self, number: int) -> Iterator[tuple[int, VideoFrame]]:
+        """(number, frame) of all frames from one at or before `number` on."""
+        times, back = self.video.times, 0.0
+        # A seek may end behind the time asked for: key frames are filed under the time at which they are decoded.
+        while self.video.timed and times[number] - back > times[0]:
+            try:
+                self.container.seek(round((times[number] - back) / self.stream.time_base), stream=self.stream)
+            except av.FFmpegError:
+                break  # the file has no table of its frames
+            frames = numbered(self.container.decode(self.stream), times)
+            first = next(frames, None)
+            if first is not None and first[0] <= number:
+                return chain([first], frames)
+            back = max(2 * back, 1.0)
+        self.close()
+        self._open()
+        frames = self.container.decode(self.stream)
+        return numbered(frames, times) if self.video.timed else enumerate(frames)
+
+    def close(self) -> None:
+        self.context.__exit__(None, None, None)
+
+
+class DecordVideo:
+    """decord's batches."""
+
+    def __init__(self, video: Video):
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        self.video = video
+        self.reader = decord.VideoReader(os.path.abspath(video.path), num_threads=1)
+        if len(self.reader) != len(video.times):
+            raise ValueError(f"decord finds {len(self.reader)} frames, there are {len(video.times)}")
+
+    def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
+        yield from self.reader.get_batch(numbers).asnumpy()
+
+    def close(self) -> None:
+        self.reader = None
+
+
+DECODERS = {"auto": PyAVVideo, "pyav": PyAVVideo, "decord": DecordVideo}
+
+
+class OpenFiles:
+    """The videos that this process has open, a few.
+
+    One that was forked leaves those of its parent alone, for good: both would move in the same open file, and the
+    threads of a decoder are not there to be ended.
+    """
+
+    def __init__(self):
+        self.process, self.videos, self.inherited = os.getpid(), OrderedDict(), []
+
+    def get(self, video: Video, decoder: str) -> OpenVideo:
+        """The video, opened now or before."""
+        if self.process != os.getpid():
+            self.inherited.append(self.videos)
+            self.process, self.videos = os.getpid(), OrderedDict()
+        kind = DECODERS[decoder] if video.orderly else PyAVVideo
+        opened = self.videos.pop(video.path, None)
+        if opened is not None and (opened.video is not video or not isinstance(opened, kind)):
+            opened.close()
+            opened = None
+        self.videos[video.path] = opened = opened or kind(video)
+        if len(self.videos) > OPEN_FILES:
+            self.videos.popitem(last=False)[1].close()
+        return opened
+
+    def forget(self, opened: OpenVideo | None) -> None:
+        """Closes a video at which something went wrong: who knows what state its decoder is in."""
+        if opened is not None and self.videos.pop(opened.video.path, None):
+            opened.close()
+
+
+_open_files = OpenFiles()

@@ -1,0 +1,69 @@
+"""A picture of any size brought to the size of the clips: squeezed, with borders, or cropped (`data.fit`)."""
+
+import numpy as np
+
+from data_modules.resize import AreaResize
+from genie.errors import UserError
+
+FITS = ("squeeze", "pad", "pad_edge", "crop")
+
+
+class Fit:
+    """Callable uint8 [N, H, W, 3] -> uint8 [N, *target, 3], by the exact area resize.
+
+    how: `squeeze` changes the shape, the others keep it: `pad` shows the whole picture between black borders,
+    `pad_edge` between borders of its outermost pixels, `crop` its middle, as much as fills the target.
+    Raises UserError for another `how`.
+    """
+
+    def __init__(self, source: tuple[int, int], target: tuple[int, int], how: str):
+        check_fit(how)
+        self.source, self.target, self.how = tuple(source), tuple(target), how
+        self.used, self.filled = self.source, self.target  # (H, W) of what is taken, and of what it becomes
+        (height, width), (rows, columns) = self.source, self.target
+        wide = width * rows > height * columns  # wider than the target
+        if how == "crop":
+            used = (height, round(height * columns / rows)) if wide else (round(width * rows / columns), width)
+            self.used = max(1, used[0]), max(1, used[1])
+        elif how != "squeeze":
+            filled = (round(columns * height / width), columns) if wide else (rows, round(rows * width / height))
+            self.filled = max(1, filled[0]), max(1, filled[1])
+        self.corner = _middle(self.source, self.used)  # (top, left) of what is taken, in the source
+        self.place = _middle(self.target, self.filled)  # and in the target
+        self.resize = AreaResize(self.used, self.filled)
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        (top, left), (height, width) = self.corner, self.used
+        resized = self.resize(frames[:, top : top + height, left : left + width])
+        if self.filled == self.target:
+            return resized
+        (above, before), (rows, columns) = self.place, self.filled
+        borders = (above, self.target[0] - rows - above), (before, self.target[1] - columns - before)
+        return np.pad(resized, ((0, 0), *borders, (0, 0)), mode="edge" if self.how == "pad_edge" else "constant")
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Where float32 [..., 2] points (x, y) of the source are in the target; NaN for what is cropped away.
+
+        In pixels; the top left one has its centre at (0, 0), the edge of a picture is half a pixel outside of it.
+        """
+        if self.source == self.target:
+            return points
+        corner, used, filled, place = (
+            np.array(pair[::-1], dtype=np.float64) for pair in (self.corner, self.used, self.filled, self.place)
+        )
+        inside = points - corner.astype(np.float32) + 0.5
+        moved = inside * (filled / used).astype(np.float32) - 0.5 + place.astype(np.float32)
+        if self.used != self.source:
+            moved[((inside < 0) | (inside > used)).any(-1)] = np.nan
+        return moved
+
+
+def check_fit(how: str) -> None:
+    """Raises UserError for what is no way to fit a picture."""
+    if how not in FITS:
+        raise UserError(f"data.fit={how} is none of {', '.join(FITS)}")
+
+
+def _middle(outer: tuple[int, int], inner: tuple[int, int]) -> tuple[int, int]:
+    """(top, left) of a rectangle in the middle of another."""
+    return (outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2

@@ -1,0 +1,99 @@
+"""The file in which is kept what was found out about the videos of a folder.
+
+It lies beside the videos, hidden, or in the cache folder where nothing can be written there; it holds nothing but
+arrays, and is there whole or not at all.
+"""
+
+import fcntl
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_modules.video_file import Video
+from genie.files import cache_folder, replacing
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was found out about a file.
+
+    stamp: (size, time of change in ns) of the file that this is true of.
+    problem: why it cannot be trained on, empty where it can; all that follows is then meaningless.
+    times … orderly: as in `Video`.
+    cuts: int64 [C], numbers of the frames that begin a new scene; empty where none were looked for.
+    """
+
+    stamp: tuple[int, int]
+    problem: str = ""
+    times: np.ndarray = field(default_factory=lambda: np.empty(0))
+    cuts: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    height: int = 0
+    width: int = 0
+    timed: bool = False
+    orderly: bool = False
+
+    def video(self, path: Path) -> Video:
+        """As it is read."""
+        return Video(path, self.times, self.height, self.width, self.timed, self.orderly)
+
+
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[Path]:
+    """The path of the index `name` of a folder, while no other process has it. Raises OSError where none can be."""
+    home = folder
+    try:
+        lock = open(home / f".{name}.lock", "w")  # noqa: SIM115
+    except OSError:
+        home = cache_folder() / "videos" / hashlib.sha256(os.path.abspath(folder).encode()).hexdigest()[:16]
+        home.mkdir(parents=True, exist_ok=True)
+        lock = open(home / f".{name}.lock", "w")  # noqa: SIM115
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes of one job, one looks at the videos and the others wait
+        yield home / f".{name}.npz"
+
+
+def save(path: Path, entries: dict[str, Entry]) -> None:
+    """Writes entries by their paths."""
+    found = list(entries.values())
+    facts = [[*entry.stamp, entry.height, entry.width, entry.timed, entry.orderly] for entry in found]
+    with replacing(path) as file:
+        np.savez(
+            file,
+            paths=np.array(list(entries), dtype=np.str_),
+            problems=np.array([entry.problem for entry in found], dtype=np.str_),
+            facts=np.array(facts, dtype=np.int64).reshape(-1, 6),
+            **_joined("times", [entry.times for entry in found]),
+            **_joined("cuts", [entry.cuts for entry in found]),
+        )
+
+
+def load(path: Path) -> dict[str, Entry]:
+    """Entries by their paths; none where there is no file, or a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}
+    times, cuts = (_parts(columns, name) for name in ("times", "cuts"))
+    return {
+        str(key): Entry((size, changed), str(problem), t, c, height, width, bool(timed), bool(orderly))
+        for key, problem, (size, changed, height, width, timed, orderly), t, c in zip(
+            columns["paths"], columns["problems"], columns["facts"].tolist(), times, cuts, strict=True
+        )
+    }
+
+
+def _joined(name: str, parts: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of many lengths as one, and where each ends."""
+    ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+    return {name: np.concatenate(parts) if parts else np.empty(0), f"{name}_ends": ends}
+
+
+def _parts(columns: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    return np.split(columns[name], columns[f"{name}_ends"][:-1])

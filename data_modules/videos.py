@@ -1,0 +1,119 @@
+"""Folders of videos as data: each resampled to `data.fps` and brought to `data.image_size` while it is read.
+
+Row k of a video is what is seen k / fps seconds after its first frame: the last frame shown by then, whatever the
+video's own rate is and however it changes. Scenes are the episodes, where cuts are looked for, files the recordings.
+"""
+
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from data_modules.cuts import scenes
+from data_modules.decoding import DECODERS, read_frames
+from data_modules.fit import Fit
+from data_modules.frame_reader import Reading
+from data_modules.index_file import Entry
+from data_modules.video_file import Video
+from data_modules.video_index import index_videos
+from genie.errors import UserError
+
+# webm rounds the times of its frames to thousandths of a second, GIF to hundredths. Rows are therefore taken so many
+# seconds late: else, of a video that has the wanted rate already, one frame would come twice and the next not at all.
+LATE = 0.005
+CUTS = ("none", "detect")
+
+fit_for = lru_cache(maxsize=8)(Fit)  # as many sizes as a folder is likely to hold; one for large frames takes MB
+
+
+class Videos:
+    """The `Source` of video files; the keys of the group `data.videos`.
+
+    decoder: a key of `DECODERS`. cuts: "none" or "detect", with `cut_threshold` of `find_cuts`. Raises UserError for a
+    wrong value.
+    """
+
+    what, suffixes = "video", (".mp4", ".webm", ".avi", ".mkv", ".mov", ".gif")
+
+    def __init__(self, reading: Reading, decoder: str, cuts: str, cut_threshold: float):
+        for key, value, choices in (("decoder", decoder, DECODERS), ("cuts", cuts, CUTS)):
+            if value not in choices:
+                raise UserError(f"data.videos.{key}={value} is none of {', '.join(choices)}")
+        if not 0 < cut_threshold < 1:
+            raise UserError(f"data.videos.cut_threshold={cut_threshold} must be between 0 and 1")
+        if reading.in_memory:
+            raise UserError("data.in_memory=true is for episode files: `python -m genie.convert` makes one of videos")
+        if reading.fps is None:
+            raise UserError("videos have rates of their own: give data.fps=, to which they are resampled")
+        self.reading, self.decoder = reading, decoder
+        self.cut_threshold = cut_threshold if cuts == "detect" else None
+
+    def open(self, path: Path, files: list[Path]) -> "VideoReader":
+        folder = path if path.is_dir() else path.parent
+        entries, new = index_videos(folder, files, self.cut_threshold)
+        damaged = {
+            n: f"{files[n]} cannot be read ({entry.problem})" for n, entry in enumerate(entries) if entry.problem
+        }
+        if damaged:
+            self._say(path, damaged, len(files), new)
+        usable = [(files[n], entry) for n, entry in enumerate(entries) if n not in damaged]
+        return VideoReader(path, usable, self.reading, self.decoder)
+
+    def _say(self, path: Path, damaged: dict[int, str], count: int, new: set[int]) -> None:
+        """Which files are damaged, when they are found; later only how many. Raises UserError where it is too many."""
+        many = f"{len(damaged)} of {count} videos in {path} cannot be read"
+        if len(damaged) == count or self.reading.on_error == "raise":
+            first = next(iter(damaged.values()))
+            raise UserError(f"{first}; {many}" if count > 1 else first)
+        for number in sorted(damaged.keys() & new):
+            print(damaged[number], file=sys.stderr)
+        print(f"{many} and are left out", file=sys.stderr, flush=True)
+
+
+class VideoReader:
+    """The videos behind each other, a `FrameReader`. Frames are decoded when they are asked for."""
+
+    columns: list[str] = []
+    object_names: list[str] = []
+    action_meanings = None
+    run = 8  # a decoder that has found a place goes on cheaply
+
+    def __init__(self, path: Path, usable: list[tuple[Path, Entry]], reading: Reading, decoder: str):
+        self.path, self.image_size, self.fps = path, reading.image_size, reading.fps
+        self.fit, self.decoder = reading.fit, decoder
+        self.videos = [entry.video(file) for file, entry in usable]
+        rows = [self._row(video, video.times[-1]) + 1 for video in self.videos]
+        self.starts = np.cumsum([0, *rows], dtype=np.int64)
+        self.num_frames = int(self.starts[-1])
+        parts = [
+            scenes(self._first_rows(video, entry.cuts), count)
+            for video, (_, entry), count in zip(self.videos, usable, rows, strict=True)
+        ]
+        self.episodes = np.concatenate([part + start for part, start in zip(parts, self.starts, strict=False)])
+        self.recordings = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+
+    def _row(self, video: Video, time: float) -> int:
+        """The last row that is not later than a time."""
+        return int(np.floor((time - video.times[0] + LATE) * self.fps))
+
+    def _first_rows(self, video: Video, frames: np.ndarray) -> np.ndarray:
+        """The first row that shows each of the frames, or a later one."""
+        return np.ceil((video.times[frames] - video.times[0] - LATE) * self.fps).astype(np.int64)
+
+    def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
+        """As in `FrameReader`."""
+        rows = np.arange(start, stop, step)
+        numbers = np.searchsorted(self.starts, rows, side="right") - 1
+        parts = [self._of_video(number, rows[numbers == number]) for number in np.unique(numbers)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _of_video(self, number: int, rows: np.ndarray) -> np.ndarray:
+        video = self.videos[number]
+        seconds = video.times[0] + (rows - self.starts[number]) / self.fps + LATE
+        shown, places = np.unique(np.searchsorted(video.times, seconds, side="right") - 1, return_inverse=True)
+        fit = fit_for((video.height, video.width), self.image_size, self.fit)
+        return read_frames(video, shown, self.decoder, fit)[places]
+
+    def column(self, name: str, start: int, stop: int) -> np.ndarray:
+        raise KeyError(name)  # a video has frames alone
