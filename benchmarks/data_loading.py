@@ -2,18 +2,25 @@
 
 One line for each combination of workers and in_memory: clips per second over `batches` batches of the training
 loader, and the peak resident memory of the process and of its largest worker. Each runs in a process of its own.
+Then the same frames as videos (H.264 at 30 frames a second, `video_size` pixels high and wide, a key frame every 250
+frames), resampled to 10 a second, with each decoder.
 """
 
+import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import islice
+from pathlib import Path
 
-DEFAULTS = {"num_frames": 16, "batch_size": 16, "batches": 150, "height": 64, "width": 64}
+DEFAULTS = {"num_frames": 16, "batch_size": 16, "batches": 150, "height": 64, "width": 64, "video_size": 256}
+VIDEOS, VIDEO_FRAMES, VIDEO_FPS = 8, 300, 30
 
 
-def measure(root: str, num_workers: int, in_memory: bool, settings: dict[str, int]) -> None:
+def measure(root: str, num_workers: int, variant: dict, settings: dict[str, int]) -> None:
+    """variant: what else `ClipDataModule` is given."""
     from data_modules.clip_data_module import ClipDataModule
 
     before = peak_mb(resource.RUSAGE_SELF)
@@ -23,10 +30,11 @@ def measure(root: str, num_workers: int, in_memory: bool, settings: dict[str, in
         num_frames=settings["num_frames"],
         batch_size=settings["batch_size"],
         num_workers=num_workers,
-        in_memory=in_memory,
+        fps=10,
+        **variant,
     )
     data.setup()
-    batches = iter(data.train_dataloader())
+    batches = endless(data)
     for _ in islice(batches, 10):
         pass
     start = time.perf_counter()
@@ -35,10 +43,19 @@ def measure(root: str, num_workers: int, in_memory: bool, settings: dict[str, in
     own = peak_mb(resource.RUSAGE_SELF)
     del batches  # ends the workers: only then their memory is known
     worker = peak_mb(resource.RUSAGE_CHILDREN)
+    shown = variant.get("videos", {}).get("decoder") or f"in_memory={str(variant['in_memory']).lower()}"
     print(
-        f"num_workers={num_workers} in_memory={str(in_memory):5}  {speed:6.0f} clips/s  {own:5.0f} MB "
-        f"(after imports {before:.0f})" + (f", a worker {worker:.0f} MB" if num_workers else "")
+        f"num_workers={num_workers} {shown:15}  {speed:6.0f} clips/s  {own:5.0f} MB "
+        f"(after imports {before:.0f})" + (f", a worker {worker:.0f} MB" if num_workers else ""),
+        flush=True,
     )
+
+
+def endless(data):
+    """The training batches of one epoch after the other."""
+    loader = data.train_dataloader()
+    while True:
+        yield from loader
 
 
 def peak_mb(who: int) -> float:
@@ -46,21 +63,44 @@ def peak_mb(who: int) -> float:
     return resource.getrusage(who).ru_maxrss * 1024 / 1e6
 
 
+def write_videos(root: str, folder: Path, size: int) -> None:
+    """The first frames of the training split as videos."""
+    from data_modules.fit import Fit
+    from data_modules.sources import EpisodeFiles, open_splits
+    from genie.media import write_mp4
+
+    reader, _ = open_splits(EpisodeFiles((64, 64), in_memory=False), Path(root), 0.1, 0, "")["train"]
+    enlarge = Fit(reader.image_size, (size, size), "squeeze")
+    for number in range(VIDEOS):
+        frames = reader.frames(number * VIDEO_FRAMES, (number + 1) * VIDEO_FRAMES)
+        write_mp4(folder / f"{number}.mp4", (enlarge(frame[None])[0] for frame in frames), VIDEO_FPS)
+
+
 def main() -> None:
-    arguments = [argument for argument in sys.argv[1:] if "=" not in argument]
+    arguments = [argument for argument in sys.argv[1:] if "=" not in argument or argument[0] == "{"]
     root = arguments[0] if arguments else "data/pong_64x64"
-    settings = DEFAULTS | {key: int(value) for key, _, value in (a.partition("=") for a in sys.argv[1:] if "=" in a)}
+    given = (argument.partition("=") for argument in sys.argv[1:] if argument not in arguments)
+    settings = DEFAULTS | {key: int(value) for key, _, value in given}
     if len(arguments) == 3:
-        measure(root, int(arguments[1]), arguments[2] == "True", settings)
+        measure(root, int(arguments[1]), json.loads(arguments[2]), settings)
         return
     print(f"{root}, {settings}", flush=True)
-    overrides = [f"{key}={value}" for key, value in settings.items()]
     for num_workers in (0, 2):
         for in_memory in (False, True):
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.data_loading", root, str(num_workers), str(in_memory), *overrides],
-                check=True,
-            )
+            start(root, num_workers, {"in_memory": in_memory}, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        write_videos(root, Path(folder), settings["video_size"])
+        for num_workers in (0, 2):
+            for decoder in ("pyav", "decord"):
+                videos = {"decoder": decoder, "cuts": "none", "cut_threshold": 0.5}
+                start(folder, num_workers, {"source": "videos", "videos": videos}, settings)
+
+
+def start(root: str, num_workers: int, variant: dict, settings: dict[str, int]) -> None:
+    """`measure` in a process of its own."""
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    command = [sys.executable, "-m", "benchmarks.data_loading", root, str(num_workers), json.dumps(variant), *overrides]
+    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Frames of a video by their numbers: the one function that reads them, through PyAV or decord.
 
 PyAV is asked by time, and finds the right frame in every kind of file that is tested. decord counts packets from key
-frame to key frame, which goes wrong where a key frame is stored before frames that are shown earlier (MPEG-4, H.265), and
-in AVI files; it is asked for none of these (`Video.orderly`). Of H.264 with open groups of pictures it still shows the
-last frame but one as the last.
+frame to key frame, which goes wrong where a key frame is stored before frames that are shown earlier (MPEG-4, H.265),
+and in AVI files; it is asked for none of these (`Video.orderly`). Of H.264 with open groups of pictures it still shows
+the last frame but one as the last.
 """
 
 import os
