@@ -17,7 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from data_modules.damage import DamagedData
-from data_modules.video_file import Video, numbered, open_stream, picture
+from data_modules.video_file import SAME_TIME, Video, numbered, open_stream, picture
 
 OPEN_FILES = 4  # of a process: a decoder of large frames holds tens of MB
 
@@ -72,7 +72,7 @@ class PyAVVideo:
     def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
         wanted = iter(numbers.tolist())
         number = next(wanted)
-        for found, frame in self._from(number):
+        for found, frame in self._from(number, set(numbers.tolist())):
             if found > number:
                 break
             if found == number:
@@ -84,8 +84,8 @@ class PyAVVideo:
                     return
         raise ValueError("a frame is missing")
 
-    def _from(self, number: int) -> Iterator[tuple[int, VideoFrame]]:
-        """(number, frame) of all frames from one at or before `number` on."""
+    def _from(self, number: int, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """(number, frame) from one at or before `number` on; of frames that are not wanted, some are left out."""
         times, back = self.video.times, 0.0
         # A seek may end behind the time asked for: key frames are filed under the time at which they are decoded.
         while self.video.timed and times[number] - back > times[0]:
@@ -93,15 +93,25 @@ class PyAVVideo:
                 self.container.seek(round((times[number] - back) / self.stream.time_base), stream=self.stream)
             except av.FFmpegError:
                 break  # the file has no table of its frames
-            frames = numbered(self.container.decode(self.stream), times)
+            frames = numbered(self._decoded(wanted), times)
             first = next(frames, None)
             if first is not None and first[0] <= number:
                 return chain([first], frames)
             back = max(2 * back, 1.0)
         self.close()
         self._open()
-        frames = self.container.decode(self.stream)
-        return numbered(frames, times) if self.video.timed else enumerate(frames)
+        if not self.video.timed:
+            return enumerate(self.container.decode(self.stream))
+        return numbered(self._decoded(wanted), times)
+
+    def _decoded(self, wanted: set[int]) -> Iterator[VideoFrame]:
+        """Frames from where the file stands: all that are wanted, and those without which they could not be decoded."""
+        context, unit = self.stream.codec_context, float(self.stream.time_base)
+        for packet in self.container.demux(self.stream):
+            time = None if packet.pts is None else packet.pts * unit
+            number = None if time is None else np.searchsorted(self.video.times, time + SAME_TIME, side="right") - 1
+            context.skip_frame = "DEFAULT" if number is None or number in wanted else "NONREF"
+            yield from packet.decode()
 
     def close(self) -> None:
         self.context.__exit__(None, None, None)

@@ -7,6 +7,7 @@ sums are exact in floating point and the result does not depend on threads, batc
 import math
 
 import numpy as np
+from scipy.sparse import csr_array, kron
 
 
 def overlap_weights(source: int, target: int) -> np.ndarray:
@@ -26,16 +27,21 @@ class AreaResize:
         self.source, self.target, self.channels = tuple(source), tuple(target), channels
         rows, columns = (overlap_weights(s, t) for s, t in zip(source, target, strict=True))
         self.area = int(rows[0].sum() * columns[0].sum())
-        dtype = np.float32 if self.area * 255 < 2**24 else np.float64  # whole numbers stay exact below this
-        self.rows = rows.astype(dtype)  # [H', H]
+        self.dtype = np.float32 if self.area * 255 < 2**24 else np.float64  # whole numbers stay exact below this
+        # A target pixel covers few of the source: most weights are 0.
+        self.rows = csr_array(rows.astype(self.dtype))  # [H', H]
         # One product over (column, channel) pairs is much faster than a batch of products with C columns.
-        self.columns = np.kron(columns.T, np.eye(channels)).astype(dtype)  # [W * C, W' * C]
+        self.columns = kron(
+            csr_array(columns.astype(self.dtype)), np.eye(channels, dtype=self.dtype), "csr"
+        )  # [W'C, WC]
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         if self.source == self.target:
             return frames
-        flat = frames.reshape(len(frames), self.source[0], -1).astype(self.rows.dtype)
-        sums = (self.rows @ flat) @ self.columns  # [N, H', W' * C]
+        sums = np.empty((len(frames), self.target[0], self.target[1] * self.channels), dtype=self.dtype)
+        for number, frame in enumerate(frames):  # one by one: large ones take much room as floats
+            flat = frame.reshape(self.source[0], -1).astype(self.dtype)  # [H, W * C]
+            sums[number] = (self.columns @ (self.rows @ flat).T).T
         # Half is rounded up; adding it as a whole number keeps the division's result on the right side.
         mean = np.floor((2 * sums + self.area) / (2 * self.area))
         return mean.astype(np.uint8).reshape(len(frames), *self.target, self.channels)

@@ -57,7 +57,8 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, first = divmod(self.position(), self.num_batches)
         generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-        order = torch.randperm(self.num_samples, generator=generator).tolist()
+        order = torch.randperm(self.num_samples, generator=generator)  # not a list: of many videos it would take GB
         size = self.batch_size * self.world_size
         for batch in range(first, self.num_batches):
-            yield [(epoch, i) for i in order[batch * size + self.rank : (batch + 1) * size : self.world_size]]
+            mine = order[batch * size + self.rank : (batch + 1) * size : self.world_size]
+            yield [(epoch, index) for index in mine.tolist()]

@@ -19,7 +19,7 @@ from data_modules.video_file import thumbnails
 from data_modules.workers import SteadyDataLoader
 
 VERSION = 1  # of what the entries mean
-SAVE_SECONDS = 60  # what was found out is saved so often: the next start goes on from there
+SAVE_SECONDS = 60  # what was found out is saved so often, for the case that the process is killed
 
 
 def index_videos(folder: Path, files: Sequence[Path], cut_threshold: float | None) -> tuple[list[Entry], set[int]]:
@@ -37,13 +37,15 @@ def index_videos(folder: Path, files: Sequence[Path], cut_threshold: float | Non
             del known[key]
         new = [n for n, key in enumerate(keys) if key not in known or known[key].stamp != stamps[n]]
         saved = time.monotonic()
-        for n, entry in zip(new, _look_at_all([(files[n], stamps[n], cut_threshold) for n in new]), strict=True):
-            known[keys[n]] = entry
-            if time.monotonic() - saved > SAVE_SECONDS:
+        try:
+            for n, entry in zip(new, _look_at_all([(files[n], stamps[n], cut_threshold) for n in new]), strict=True):
+                known[keys[n]] = entry
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    save(path, known)
+                    saved = time.monotonic()
+        finally:
+            if new or gone:
                 save(path, known)
-                saved = time.monotonic()
-        if new or gone:
-            save(path, known)
     return [known[key] for key in keys], set(new)
 
 

@@ -81,7 +81,7 @@ def load_clips(data: dict, root: str | None, split: str, num_clips: int, num_fra
             f"{error} (a clip is horizon + prompt_frames = {num_frames} frames; data_root= says where)"
         ) from error
     if split not in module.datasets:
-        raise UserError(f"split={split}: {module.root} has no {split}.h5, only {', '.join(module.datasets)}")
+        raise UserError(f"split={split}: {module.root} has no such split, only {', '.join(module.datasets)}")
     return read_clips(module.datasets[split], module.info, batch_size)
 
 

@@ -87,7 +87,6 @@ def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(folder, tmp_
 
 
 def test_what_was_found_out_before_an_interruption_stays(folder, monkeypatch):
-    monkeypatch.setattr(video_index, "SAVE_SECONDS", 0)
     monkeypatch.setattr(video_index, "num_cpus", lambda: 1)
     whole = video_index.look_at
 
