@@ -61,10 +61,13 @@ def look_at(path: Path, stamp: tuple[int, int], cut_threshold: float | None) -> 
     return Entry(stamp, times=video.times, **entry)
 
 
+Task = tuple[Path, tuple[int, int], float | None]  # what `look_at` takes
+
+
 class _Files:
     """A data set for torch's loader, which gives `Entry`s."""
 
-    def __init__(self, tasks: list[tuple[Path, tuple[int, int], float | None]]):
+    def __init__(self, tasks: list[Task]):
         self.tasks = tasks
 
     def __len__(self) -> int:
@@ -74,12 +77,28 @@ class _Files:
         return look_at(*self.tasks[index])
 
 
-def _look_at_all(tasks: list[tuple[Path, tuple[int, int], float | None]]) -> Iterator[Entry]:
-    """The entries, in the order of the tasks."""
-    if tasks:
-        processes = min(len(tasks), num_cpus())
-        settings = {"num_workers": processes if processes > 1 else 0, "batch_size": None, "collate_fn": _unchanged}
-        yield from track(SteadyDataLoader(_Files(tasks), **settings), "looking at videos", len(tasks))
+def _look_at_all(tasks: list[Task]) -> Iterator[Entry]:
+    """The entries, in the order of the tasks. A file on which a decoder crashes is one that cannot be read."""
+    done = 0
+    try:
+        if tasks:
+            for entry in track(_loader(tasks, min(len(tasks), num_cpus())), "looking at videos", len(tasks)):
+                yield entry
+                done += 1
+    except RuntimeError:  # torch's, for a worker that died; which file it had, nobody can say
+        yield from map(_look_at_alone, tasks[done:])
+
+
+def _look_at_alone(task: Task) -> Entry:
+    """The entry of a file, found out by a process of its own."""
+    try:
+        return next(iter(_loader([task], 1)))
+    except RuntimeError:
+        return Entry(task[1], "the decoder crashes")
+
+
+def _loader(tasks: list[Task], processes: int) -> SteadyDataLoader:
+    return SteadyDataLoader(_Files(tasks), num_workers=processes, batch_size=None, collate_fn=_unchanged)
 
 
 def num_cpus() -> int:

@@ -1,6 +1,7 @@
 """What is known of videos is found out once for each file, and kept whole."""
 
 import os
+import signal
 import threading
 
 import numpy as np
@@ -47,12 +48,13 @@ def test_only_new_and_changed_files_are_looked_at(folder, write_video, number_fr
     assert looked_at == {"b.mp4", "new.mp4"} and len(entries["new.mp4"].times) == 3
 
 
-def test_what_is_gone_is_forgotten_and_what_was_not_asked_for_is_not(folder, write_video, number_frames):
+def test_what_is_gone_is_forgotten_and_what_was_not_asked_for_is_not(folder):
     index(folder)
-    (folder / "c.avi").unlink()
+    away = folder.parent / "c.avi"
+    (folder / "c.avi").rename(away)
     index_videos(folder, [folder / "b.mp4"], None)
     assert index(folder)[1] == set()
-    write_video(folder / "c.avi", number_frames(8, (16, 32)), codec="mpeg4")
+    away.rename(folder / "c.avi")  # with the same size and time as ever
     assert index(folder)[1] == {"c.avi"}
 
 
@@ -87,19 +89,33 @@ def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(folder, tmp_
 
 
 def test_what_was_found_out_before_an_interruption_stays(folder, monkeypatch):
-    monkeypatch.setattr(video_index, "num_cpus", lambda: 1)
-    whole = video_index.look_at
+    whole = video_index._look_at_all
 
-    def interrupted(path, *settings):
-        if path.name == "c.avi":
-            raise KeyboardInterrupt
-        return whole(path, *settings)
+    def interrupted(tasks):
+        for task, entry in zip(tasks, whole(tasks), strict=True):
+            if task[0].name == "c.avi":
+                raise KeyboardInterrupt
+            yield entry
 
-    monkeypatch.setattr(video_index, "look_at", interrupted)
+    monkeypatch.setattr(video_index, "_look_at_all", interrupted)
     with pytest.raises(KeyboardInterrupt):
         index(folder)
-    monkeypatch.setattr(video_index, "look_at", whole)
+    monkeypatch.setattr(video_index, "_look_at_all", whole)
     assert index(folder)[1] == {"c.avi", "a.mkv"}
+
+
+def test_a_file_that_brings_the_decoder_down_is_left_out_like_others(folder, monkeypatch):
+    whole = video_index.look_at
+
+    def crashing(path, *settings):
+        if path.name == "b.mp4":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return whole(path, *settings)
+
+    monkeypatch.setattr(video_index, "look_at", crashing)
+    entries, _ = index(folder)
+    assert entries["b.mp4"].problem == "the decoder crashes"
+    assert {name for name, entry in entries.items() if not entry.problem} == {"a.mkv", "c.avi"}
 
 
 def test_processes_do_not_look_at_the_same_videos_at_once(folder):
