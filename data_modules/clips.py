@@ -8,7 +8,6 @@ from torch.utils.data import Dataset
 from data_modules.damage import DamagedData, DamageLog
 from data_modules.frame_reader import FrameReader
 from data_modules.seeding import mix
-from genie.errors import UserError
 
 REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
 
@@ -95,7 +94,7 @@ class ClipDataset(Dataset):
                 episode = int(np.searchsorted(self.reader.episodes[:, 0], start, side="right")) - 1
                 self.damage.add(int(self.reader.recordings[episode]), error)
                 last = error
-        raise UserError(f"{1 + REPLACEMENTS} clips one after the other cannot be read, the last of them: {last}")
+        raise DamagedData(f"{1 + REPLACEMENTS} clips one after the other cannot be read, the last: {last}")
 
     def _column(self, name: str, start: int, stop: int, end: int) -> np.ndarray:
         if name not in ("rewards", "terminals") or self.stride == 1:

@@ -17,9 +17,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from data_modules.damage import DamagedData
-from data_modules.video_file import SAME_TIME, Video, numbered, open_stream, picture
+from data_modules.video_file import Video, number_at, numbered, open_stream, picture
 
 OPEN_FILES = 4  # of a process: a decoder of large frames holds tens of MB
+SKIPPING = ("h264", "hevc", "mpeg4")  # decoders that can be told for each frame whether it may be left out
 
 
 def read_frames(
@@ -108,9 +109,9 @@ class PyAVVideo:
         """Frames from where the file stands: all that are wanted, and those without which they could not be decoded."""
         context, unit = self.stream.codec_context, float(self.stream.time_base)
         for packet in self.container.demux(self.stream):
-            time = None if packet.pts is None else packet.pts * unit
-            number = None if time is None else np.searchsorted(self.video.times, time + SAME_TIME, side="right") - 1
-            context.skip_frame = "DEFAULT" if number is None or number in wanted else "NONREF"
+            if context.name in SKIPPING and packet.pts is not None:
+                number = number_at(packet.pts * unit, self.video.times)
+                context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
             yield from packet.decode()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from data_modules.damage import DamagedData
 from data_modules.decoding import reason
 from data_modules.video_file import Video, has_alpha, numbered, open_stream, picture
 
+ORDERLY = ("h264", "vp8", "vp9")  # codecs that decord decodes, and whose frames it can number
 ORDER_FRAMES = 16  # of a file whose times may be guesses, so many are decoded to see whether they rise
 MISSING_SHARE = 0.1  # a file that ends so much earlier than it says was cut off
 VP8_SHOWN = 0x10  # in the first byte of a packet (RFC 6386, 9.1): the others only serve to predict
@@ -51,6 +52,7 @@ def probe(path: Path) -> Video:
             height, width = picture(packets.first[0]).shape[:2]
             orderly = (
                 container.format.name.startswith(("mov", "matroska"))
+                and stream.codec_context.name in ORDERLY
                 and not (packets.hidden or skipped or has_alpha(packets.first[0]))
                 and (order[packets.keys] == packets.keys).all()
             )

@@ -40,10 +40,13 @@ class Video:
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its first stream of pictures. Raises `av.FFmpegError`, or ValueError where it has none."""
+    """The file and its first stream of pictures. Raises `av.FFmpegError`, or ValueError for another kind of file."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     # An absolute path: of a relative one that begins with `10:30` the library would take 10 for a protocol.
-    container = av.open(os.path.abspath(path), options=options, metadata_errors="ignore")
+    try:
+        container = av.open(os.path.abspath(path), options=options, metadata_errors="ignore")
+    except av.ArgumentError as error:
+        raise ValueError("it is a file of another kind") from error
     try:
         # A picture that is attached is the cover of music.
         streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
@@ -56,12 +59,17 @@ def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         container.close()
 
 
+def number_at(time: float, times: np.ndarray) -> int:
+    """The number of the frame that is shown at a time in seconds, -1 before the first."""
+    return int(np.searchsorted(times, time + SAME_TIME, side="right")) - 1
+
+
 def numbered(frames: Iterable[VideoFrame], times: np.ndarray) -> Iterator[tuple[int, VideoFrame]]:
-    """Frames with their numbers, -1 for one from before the first time. Raises ValueError for one without a time."""
+    """Frames with their numbers. Raises ValueError for one without a time."""
     for frame in frames:
         if frame.time is None:
             raise ValueError("it does not say when its frames are shown")
-        yield int(np.searchsorted(times, frame.time + SAME_TIME, side="right")) - 1, frame
+        yield number_at(frame.time, times), frame
 
 
 def picture(frame: VideoFrame) -> np.ndarray:

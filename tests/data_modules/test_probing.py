@@ -53,7 +53,7 @@ def test_what_is_no_video_or_not_all_of_one_is_named(tmp_path, write_video, clip
     bad = {
         "empty": (write_text(tmp_path / "empty.mp4", ""), "Invalid data"),
         "text": (write_text(tmp_path / "text.mp4", "not a video\n" * 50), "Invalid data"),
-        "picture": (write_picture(tmp_path / "picture.mp4"), "Invalid"),
+        "picture": (write_picture(tmp_path / "picture.mp4"), "another kind"),
         "audio": (write_audio(tmp_path / "audio.mp4"), "holds no video"),
         "no frame": (write_empty_video(tmp_path / "none.mp4"), "holds no"),
         "missing": (tmp_path / "missing.mp4", "No such file"),
