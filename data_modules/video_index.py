@@ -82,7 +82,8 @@ def _look_at_all(tasks: list[Task]) -> Iterator[Entry]:
     done = 0
     try:
         if tasks:
-            for entry in track(_loader(tasks, min(len(tasks), num_cpus())), "looking at videos", len(tasks)):
+            found = iter(_loader(tasks, min(len(tasks), num_cpus())))  # forks, before the bar starts a thread
+            for entry in track(found, "looking at videos", len(tasks)):
                 yield entry
                 done += 1
     except RuntimeError:  # torch's, for a worker that died; which file it had, nobody can say
