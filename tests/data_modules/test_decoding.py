@@ -114,9 +114,9 @@ def test_a_forked_process_does_not_move_in_the_file_of_its_parent(videos, read_n
     assert read_numbers(read_frames(video, np.array([3]), decoder, as_it_is)) == [3]
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    child = context.Process(target=_child, args=(video, queue))
+    child = context.Process(target=_child, args=(video, queue), daemon=True)
     child.start()
-    assert read_numbers(queue.get(timeout=60)) == [20]
+    assert read_numbers(queue.get(timeout=20)) == [20]
     child.join(60)
     assert child.exitcode == 0
     assert read_numbers(read_frames(video, np.array([4, 50]), decoder, as_it_is)) == [4, 50]
