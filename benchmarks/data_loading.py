@@ -1,7 +1,8 @@
 """How fast clips are read, and with how much memory: python -m benchmarks.data_loading [root] [key=value ...]
 
 One line for each combination of workers and in_memory: clips per second over `batches` batches of the training
-loader, and the peak resident memory of the process and of its largest worker. Each runs in a process of its own.
+loader, and the peak resident memory of the process and of its largest worker; without workers the processor's time,
+which does not depend on what else runs. Each runs in a process of its own.
 Then the same frames as videos (H.264 at 30 frames a second, `video_size` pixels high and wide, a key frame every 250
 frames), resampled to 10 a second, with each decoder.
 """
@@ -37,16 +38,17 @@ def measure(root: str, num_workers: int, variant: dict, settings: dict[str, int]
     batches = endless(data)
     for _ in islice(batches, 10):
         pass
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     count = sum(len(batch["seed"]) for batch in islice(batches, settings["batches"]))
-    speed = count / (time.perf_counter() - start)
+    speed, work = count / (time.perf_counter() - start), (time.process_time() - worked) / count
     own = peak_mb(resource.RUSAGE_SELF)
     del batches  # ends the workers: only then their memory is known
     worker = peak_mb(resource.RUSAGE_CHILDREN)
     shown = variant.get("videos", {}).get("decoder") or f"in_memory={str(variant['in_memory']).lower()}"
     print(
         f"num_workers={num_workers} {shown:15}  {speed:6.0f} clips/s  {own:5.0f} MB "
-        f"(after imports {before:.0f})" + (f", a worker {worker:.0f} MB" if num_workers else ""),
+        f"(after imports {before:.0f}), "
+        + (f"a worker {worker:.0f} MB" if num_workers else f"{1000 * work:.1f} ms of CPU a clip"),
         flush=True,
     )
 

@@ -137,6 +137,8 @@ class DecordVideo:
         self.reader = None
 
 
+# `python -m benchmarks.data_loading`, two CPU cores: 18 ms of CPU for a clip with PyAV, 45 with decord, which goes
+# through all of a file when it opens it.
 DECODERS = {"auto": PyAVVideo, "pyav": PyAVVideo, "decord": DecordVideo}
 
 
