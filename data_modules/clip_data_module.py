@@ -22,12 +22,12 @@ class ClipDataModule(L.LightningDataModule):
     """Clips of `num_frames` frames at `stride`, brought to `image_size` (H, W) as `fit` says (`fit.py`); keys as in the
     `data` group.
 
-    `source`: the kind of data, a key of `SOURCES`, and `videos`: the settings of the one of this name. `root`: a folder
-    with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`, `holdout`: share of
-    validation and of test). `val_clips`: at most so many clips in validation and in test. `fps`: of files that do not
-    say, and what videos are resampled to. `on_error`: "skip" what cannot be read, or "raise". `name` and `recorder`:
-    only to name the command that records missing files. Raises UserError in `setup` for files that are missing,
-    damaged, disagree, or too short for a clip.
+    `source`: the kind of data, a key of `SOURCES`, and `videos`, `minari`, `stream`: the settings of the ones of these
+    names. `root`: a folder with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`,
+    `holdout`: share of validation and of test), or the name or address of a data set. `val_clips`: at most so many
+    clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
+    "skip" what cannot be read, or "raise". `name` and `recorder`: only to name the command that records missing files.
+    Raises UserError in `setup` for files that are missing, damaged, disagree, or too short for a clip.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class ClipDataModule(L.LightningDataModule):
         fit: str = "squeeze",
         on_error: str = "raise",
         videos: dict | None = None,
+        minari: dict | None = None,
+        stream: dict | None = None,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -60,7 +62,8 @@ class ClipDataModule(L.LightningDataModule):
         check_fit(fit)
         if on_error not in ON_ERROR:
             raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
-        self.root, self.image_size = Path(root), tuple(image_size)
+        self.root = root if "://" in str(root) else Path(root)  # a path has no two slashes
+        self.image_size = tuple(image_size)
         self.num_frames, self.stride, self.fps = num_frames, stride, fps
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
@@ -68,7 +71,7 @@ class ClipDataModule(L.LightningDataModule):
         self.name, self.recordable = name, recorder is not None and source == "episodes"
         self.on_error = on_error
         reading = Reading(self.image_size, fit, fps, in_memory, on_error)
-        self.source = build_source(source, reading, {"videos": videos})
+        self.source = build_source(source, reading, {"videos": videos, "minari": minari, "stream": stream})
         self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
@@ -78,15 +81,20 @@ class ClipDataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
             return
-        advice = f"record with `python -m genie.record data={self.name}`, or " if self.recordable else ""
-        span = (self.num_frames - 1) * self.stride + 1
-        self.splits = open_splits(self.source, self.root, self.holdout, span, advice)
-        for split in self.splits:
+        for split in self.open():
             self.datasets[split] = self.clips(split, self.num_frames, None if split == "train" else self.val_clips)
         clips = len(self.train_dataset)
         if clips < self.batch_size:
             raise UserError(f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}")
         self.info = describe(self.train_dataset)
+
+    def open(self) -> dict[str, Split]:
+        """What is in each split, before clips are cut out of it. Raises UserError where there is nothing to read."""
+        if not self.splits:
+            advice = f"record with `python -m genie.record data={self.name}`, or " if self.recordable else ""
+            span = (self.num_frames - 1) * self.stride + 1
+            self.splits = open_splits(self.source, self.root, self.holdout, span, advice)
+        return self.splits
 
     def clips(self, split: str, num_frames: int, max_clips: int | None) -> ClipDataset:
         """The clips of `num_frames` frames of a split, all or at most `max_clips` of them, evenly spaced.
@@ -124,7 +132,7 @@ class ClipDataModule(L.LightningDataModule):
     @property
     def test_dataset(self) -> ClipDataset:
         if "test" not in self.datasets:
-            raise UserError(f"there is no {self.root / 'test'}{self.source.suffixes[0]} to test on")
+            raise UserError(f"there is no split to test on in {self.root}, such as test.h5 or a folder test")
         return self.datasets["test"]
 
     def train_dataloader(self) -> DataLoader:

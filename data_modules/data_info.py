@@ -33,8 +33,7 @@ def describe(dataset: ClipDataset) -> DataInfo:
     num_actions = meanings = None
     if "actions" in reader.columns:
         meanings = reader.action_meanings
-        last_id = int(reader.column("actions", 0, reader.num_frames).max())
-        num_actions = len(meanings) if meanings else last_id + 1
+        num_actions = len(meanings) if meanings else int(reader.column("actions", 0, reader.num_frames).max()) + 1
     return DataInfo(
         num_actions=num_actions,
         action_meanings=meanings,

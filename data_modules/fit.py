@@ -1,5 +1,7 @@
 """A picture of any size brought to the size of the clips: squeezed, with borders, or cropped (`data.fit`)."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from data_modules.resize import AreaResize
@@ -56,6 +58,9 @@ class Fit:
         if self.used != self.source:
             moved[((inside < 0) | (inside > used)).any(-1)] = np.nan
         return moved
+
+
+fit_for = lru_cache(maxsize=8)(Fit)  # for as many sizes as a data set is likely to hold; one for large frames takes MB
 
 
 def check_fit(how: str) -> None:

@@ -1,6 +1,6 @@
 """What every kind of data looks like to clips: the frames of many episodes on one axis of rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,7 @@ class FrameReader(Protocol):
     fps: rows in a second, None where nothing says.
     action_meanings: None where nothing says.
     run: rows that cost little more than one when they are read together; 1 where it is left out.
+    stored_sizes: the sizes (H, W) in which the frames are stored, each once.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class FrameReader(Protocol):
     fps: float | None
     action_meanings: list[str] | None
     object_names: list[str]
+    stored_sizes: list[tuple[int, int]]
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where one cannot be read."""
@@ -72,6 +74,7 @@ class JoinedReaders:
             require_same(first, reader, "columns", "fps", "action_meanings", "object_names")
         self.image_size, self.columns, self.fps = first.image_size, first.columns, first.fps
         self.action_meanings, self.object_names = first.action_meanings, first.object_names
+        self.stored_sizes = sorted({size for reader in self.readers for size in reader.stored_sizes})
         self.starts = np.cumsum([0, *(reader.num_frames for reader in self.readers)])
         self.num_frames = int(self.starts[-1])
         self.episodes = _behind([reader.episodes for reader in self.readers], self.starts)
@@ -88,15 +91,28 @@ class JoinedReaders:
         self, start: int, stop: int, step: int, read: Callable[[FrameReader, int, int], np.ndarray]
     ) -> np.ndarray:
         """What `read(reader, first row, one past the last row)` gives of each reader that has some of the rows."""
-        parts = []
-        number = int(np.searchsorted(self.starts, start, side="right")) - 1
-        while start < stop:
-            offset, end = int(self.starts[number]), min(stop, int(self.starts[number + 1]))
-            if start < end:
-                parts.append(read(self.readers[number], start - offset, end - offset))
-                start += -(-(end - start) // step) * step
-            number += 1
+        pieces = pieces_of(self.starts, start, stop, step)
+        parts = [read(self.reader(number), low, high) for number, low, high in pieces]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def reader(self, number: int) -> FrameReader:
+        """The reader `number`, about to be read from."""
+        return self.readers[number]
+
+
+def pieces_of(starts: np.ndarray, start: int, stop: int, step: int) -> Iterator[tuple[int, int, int]]:
+    """Where rows start, start+step, ... below stop are, when they lie behind each other in several parts.
+
+    starts: the first row of each part, then one past the last row of all. Gives (part, first row, one past the last
+    row) for each part that has some of the rows, counted from the part's own beginning.
+    """
+    number = int(np.searchsorted(starts, start, side="right")) - 1
+    while start < stop:
+        offset, end = int(starts[number]), min(stop, int(starts[number + 1]))
+        if start < end:
+            yield number, start - offset, end - offset
+            start += -(-(end - start) // step) * step
+        number += 1
 
 
 def _behind(parts: list[np.ndarray], starts: np.ndarray) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from data_modules.episode_file import SPLITS
 from data_modules.episode_reader import EpisodeReader
-from data_modules.frame_reader import FrameReader, JoinedReaders, Reading, require_same
+from data_modules.frame_reader import FrameReader, Reading, require_same
+from data_modules.minari_data import MinariData
+from data_modules.shards import open_shards
 from data_modules.splits import split_episodes
+from data_modules.stream import Stream
 from data_modules.videos import Videos
 from genie.errors import UserError
 
@@ -17,7 +20,7 @@ Split = tuple[FrameReader, np.ndarray]  # and its episodes int64 [E, 2] of the r
 
 
 class Source(Protocol):
-    """One kind of data.
+    """One kind of data that lies in files.
 
     what: a file of it, in words. suffixes: what the names of its files end with.
     """
@@ -30,27 +33,39 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class NamedSource(Protocol):
+    """One kind of data of which a data set has one name: an id, an address."""
+
+    def open_named(self, name: str) -> tuple[FrameReader, dict[str, np.ndarray] | None]:
+        """The whole data set, and the episodes of each split where it knows them. Raises UserError."""
+        ...
+
+
 class EpisodeFiles:
-    """Episode files (`episode_file.py`), resized to `image_size` (H, W), or held in RAM as they are."""
+    """Episode files (`episode_file.py`)."""
 
     what, suffixes = "episode file", (".h5", ".hdf5")
 
-    def __init__(self, image_size: tuple[int, int], in_memory: bool, fit: str = "squeeze"):
-        self.image_size, self.in_memory, self.fit = image_size, in_memory, fit
+    def __init__(self, reading: Reading):
+        self.reading = reading
 
     def open(self, path: Path, files: list[Path]) -> FrameReader:
-        readers = [EpisodeReader(file, self.image_size, self.in_memory, self.fit) for file in files]
-        return readers[0] if len(readers) == 1 else JoinedReaders(path, readers)
+        if len(files) > 1:
+            return open_shards(path, files, self.reading)
+        return EpisodeReader(files[0], self.reading.image_size, self.reading.in_memory, self.reading.fit)
 
 
 # data.source -> the source, of how frames are to be given and of the keys of the group data.<source>
-SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source]] = {
-    "episodes": lambda reading, options: EpisodeFiles(reading.image_size, reading.in_memory, reading.fit),
+SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source | NamedSource]] = {
+    "episodes": lambda reading, options: EpisodeFiles(reading),
     "videos": lambda reading, options: Videos(reading, **options),
+    "minari": lambda reading, options: MinariData(reading, **options),
+    "stream": lambda reading, options: Stream(reading, **options),
 }
 
 
-def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] | None]) -> Source:
+def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] | None]) -> Source | NamedSource:
     """The source `kind`. options: for the kinds that have some, the keys of their group. Raises UserError for a wrong
     kind, or wrong keys."""
     if kind not in SOURCES:
@@ -60,17 +75,25 @@ def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] 
     return SOURCES[kind](reading, options.get(kind) or {})
 
 
-def open_splits(source: Source, root: Path, holdout: float, gap: int, advice: str) -> dict[str, Split]:
-    """The splits below `root`, "train" and "val" at least:
+def open_splits(
+    source: Source | NamedSource, root: str | Path, holdout: float, gap: int, advice: str
+) -> dict[str, Split]:
+    """The splits of the data set `root`, "train" and "val" at least:
 
     - a folder with an entry for each split: a file `train.*`, or a folder `train` of files, however deep;
-    - one file, or a folder of files without such entries: split by recording (`splits.py`, with its `holdout`, `gap`).
+    - one file, a folder of files without such entries, or a data set that is opened by its name and says nothing of
+      splits: split by recording (`splits.py`, with its `holdout`, `gap`).
 
     Raises UserError where there are none; it begins with `advice`.
     """
+    if isinstance(source, NamedSource):
+        reader, cut = source.open_named(str(root))
+        cut = cut or split_episodes(reader.episodes, reader.recordings, holdout, gap)
+        return {split: (reader, cut[split]) for split in cut}
+    root = Path(root)
     parts = {split: _part(source, root, split) for split in SPLITS}
     if not parts["train"] and not parts["val"]:
-        files = [root] if root.is_file() else _files(source, root)
+        files = files_of(source, root)
         if files:
             reader = source.open(root, files)
             cut = split_episodes(reader.episodes, reader.recordings, holdout, gap)
@@ -90,15 +113,21 @@ def open_splits(source: Source, root: Path, holdout: float, gap: int, advice: st
     return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
 
+def files_of(source: Source | NamedSource, root: Path) -> list[Path]:
+    """All files of the kind at or below `root`, in the order of their names; none where data sets are no files.
+
+    Hidden ones and what is in hidden folders are no data.
+    """
+    if isinstance(source, NamedSource):
+        return []
+    if root.is_file():
+        return [root]
+    found = [path for path in root.rglob("*") if path.suffix.lower() in source.suffixes and path.is_file()]
+    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    return sorted(shown)
+
+
 def _part(source: Source, root: Path, split: str) -> list[Path]:
     """The files of a split that has an entry of its own."""
     files = [root / f"{split}{suffix}" for suffix in source.suffixes if (root / f"{split}{suffix}").is_file()]
-    return files[:1] or _files(source, root / split)
-
-
-def _files(source: Source, folder: Path) -> list[Path]:
-    """All files of the kind below a folder, in the order of their names; hidden ones and what is in hidden folders are
-    no data."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in source.suffixes and path.is_file()]
-    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    return sorted(shown)
+    return files[:1] or files_of(source, root / split)

@@ -5,14 +5,13 @@ video's own rate is and however it changes. Scenes are the episodes, where cuts 
 """
 
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from data_modules.cuts import scenes
 from data_modules.decoding import DECODERS, read_frames
-from data_modules.fit import Fit
+from data_modules.fit import fit_for
 from data_modules.frame_reader import Reading
 from data_modules.index_file import Entry
 from data_modules.video_file import Video
@@ -23,8 +22,6 @@ from genie.errors import UserError
 # seconds late: else, of a video that has the wanted rate already, one frame would come twice and the next not at all.
 LATE = 0.005
 CUTS = ("none", "detect")
-
-fit_for = lru_cache(maxsize=8)(Fit)  # as many sizes as a folder is likely to hold; one for large frames takes MB
 
 
 class Videos:
@@ -91,6 +88,7 @@ class VideoReader:
             for video, (_, entry), count in zip(self.videos, usable, rows, strict=True)
         ]
         self.episodes = np.concatenate([part + start for part, start in zip(parts, self.starts, strict=False)])
+        self.stored_sizes = sorted({(video.height, video.width) for video in self.videos})
         self.recordings = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
     def _row(self, video: Video, time: float) -> int:

@@ -1,4 +1,5 @@
-"""The one exception for mistakes of the user: the command line prints it as one line, without a traceback."""
+"""The one exception for mistakes of the user: the command line prints it as one line, without a traceback; and what any
+other exception says, for such a line."""
 
 
 class UserError(ValueError):
@@ -6,3 +7,8 @@ class UserError(ValueError):
 
     The command line prints `error: <message>` and exits with code 2.
     """
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -109,6 +109,15 @@ def test_only_missing_splits_are_recorded(tmp_path):
     assert missing_splits(data | {"recorder": None, "root": str(tmp_path / "test.h5")}) == []
 
 
+@pytest.mark.parametrize("kind", ["episodes", "videos", "minari", "stream"])
+def test_data_that_are_not_recorded_lack_nothing(tmp_path, kind):
+    from genie.recording import missing_splits
+
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose("train", [f"data={kind}", f"data.root={tmp_path}", "debug=fast"])
+    assert missing_splits(to_plain(config)["data"]) == []
+
+
 def test_an_evaluation_is_repeated_when_something_was_trained_after_it(pipeline, tmp_path):
     report = tmp_path / "outputs" / "pong" / "evaluation" / "evaluation.json"
     checkpoint = tmp_path / "outputs" / "pong" / "lam" / "checkpoints" / "last.ckpt"

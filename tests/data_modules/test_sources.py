@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from data_modules.episode_reader import EpisodeReader
-from data_modules.frame_reader import JoinedReaders
+from data_modules.frame_reader import JoinedReaders, Reading
 from data_modules.sources import EpisodeFiles, open_splits
 from data_modules.splits import split_episodes
 from genie.errors import UserError
 
 
 def splits(root):
-    return open_splits(EpisodeFiles((8, 8), in_memory=False), root, holdout=0.1, gap=4, advice="")
+    return open_splits(
+        EpisodeFiles(Reading((8, 8), "squeeze", None, False, "skip")), root, holdout=0.1, gap=4, advice=""
+    )
 
 
 @pytest.fixture

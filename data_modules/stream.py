@@ -1,0 +1,133 @@
+"""Clips straight from object storage, or from a folder, that `python -m genie.convert format=stream` wrote.
+
+The chunks and their index are LitData's. A record is a stretch of rows of the data set; of a record that is far away
+only the bytes of a clip's frames are fetched, so any order of clips is as cheap as any other and is that of all data
+sets. Rows, episodes and splits are described in index.json beside LitData's own entries, under "genie".
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_modules.episode_header import COLUMNS_READ
+from data_modules.fit import Fit
+from data_modules.frame_reader import FrameReader, Reading, pieces_of
+from genie.errors import UserError, reason
+from genie.files import cache_folder
+
+INDEX = "index.json"
+MOST_KEPT = 4096  # rows of columns
+FORMAT_VERSION = 1  # of what is under "genie" in the index
+
+
+class Stream:
+    """Folders and addresses of streams, as a `NamedSource`.
+
+    storage_options: for LitData's client of the storage, such as {endpoint_url: https://…}. cache: the folder in which
+    the index of a remote stream is kept; None: in the cache folder.
+    """
+
+    def __init__(self, reading: Reading, storage_options: dict[str, Any] | None, cache: str | None):
+        if reading.in_memory:
+            raise UserError("data.in_memory=true is for episode files: `python -m genie.convert` makes one of a stream")
+        self.reading, self.storage_options, self.cache = reading, storage_options, cache
+
+    def open_named(self, name: str) -> tuple[FrameReader, dict[str, np.ndarray]]:
+        """`name`: a folder, or an address such as s3://bucket/folder."""
+        reader = StreamReader(name, self.reading, self.storage_options, self.cache)
+        return reader, reader.splits
+
+
+class StreamReader:
+    """A `FrameReader`. `splits`: episodes int64 [E, 2] of each. It is opened in each process that reads.
+
+    Raises UserError for a stream that is not there or cannot be reached, and for chunks of something else.
+    """
+
+    def __init__(self, name: str, reading: Reading, storage_options: dict[str, Any] | None, cache: str | None):
+        self.path = name if "://" in name else Path(name)
+        self.image_size, self.storage_options, self.cache = reading.image_size, storage_options, cache
+        self._opened, self._process = None, -1
+        self._kept: dict[tuple[int, int], dict[str, np.ndarray]] = {}  # columns of the rows that were asked for last
+        self.run = 8 if "://" in name else 1  # a request for some frames takes no longer than one for one
+        facts = self._facts()
+        self.starts = np.cumsum([0, *self._dataset().frame_counts])
+        self.num_frames = int(self.starts[-1])
+        self.columns, self.fps = facts["columns"], facts["fps"]
+        self.action_meanings, self.object_names = facts["action_meanings"], facts["object_names"]
+        self.splits = {split: np.array(rows).reshape(-1, 2) for split, rows in facts["splits"].items()}
+        self.episodes = np.concatenate(list(self.splits.values()))
+        self.recordings = np.asarray(facts["recordings"])
+        size = tuple(facts["image_size"])
+        self.stored_sizes, self.resize = [size], Fit(size, self.image_size, reading.fit)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_opened": None, "_process": -1, "_kept": {}}
+
+    def _dataset(self):
+        """LitData's data set, of this process."""
+        if self._process != os.getpid():
+            self._opened, self._process = open_stream(str(self.path), self.storage_options, self.cache), os.getpid()
+        return self._opened
+
+    def _facts(self) -> dict[str, Any]:
+        dataset = self._dataset()
+        index = json.loads((Path(dataset.cache.cache_dir) / INDEX).read_text())
+        facts = index.get("genie", {})
+        if facts.get("format_version") != FORMAT_VERSION:
+            raise UserError(f"data.root={self.path} is no stream that genie.convert wrote: convert its source again")
+        return facts
+
+    def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
+        """uint8 [n, H, W, 3], rows start, start+step, ... below stop."""
+        return self.resize(self._read(["frames"], start, stop, step)["frames"])
+
+    def column(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
+        columns = self._kept.get((start, stop))
+        if columns is None:  # one request gives all of them, and the others are asked for next
+            columns = self._read(self.columns, start, stop, 1)
+            if len(self._kept) == 2:  # with a stride, rewards are of more rows than actions
+                self._kept.clear()
+            if stop - start <= MOST_KEPT:
+                self._kept[start, stop] = columns
+        rows = columns[name].astype(COLUMNS_READ[name][1])
+        return self.resize.points(rows) if name == "objects" else rows
+
+    def _read(self, names: list[str], start: int, stop: int, step: int) -> dict[str, np.ndarray]:
+        dataset = self._dataset()
+        parts = []
+        for record, low, high in pieces_of(self.starts, start, stop, step):
+            window = dataset.read_window(record, low, high - low, fields=names)
+            parts.append({name: rows[::step] for name, rows in window.items()})
+        return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def open_stream(name: str, storage_options: dict[str, Any] | None, cache: str | None):
+    """LitData's data set of a folder or an address, with its index read. UserError where that fails."""
+    try:
+        from litdata import StreamingDataset
+        from litdata.streaming import TemporalArrayLoader
+    except ImportError as error:
+        raise UserError(f"data=stream needs litdata ({error}): pip install 'genie-world[stream]'") from None
+    if "://" not in name and not (Path(name) / INDEX).is_file():
+        raise UserError(f"there is no {Path(name) / INDEX}: give data.root=, a folder or address of a stream")
+    quiet_litdata()
+    folder = Path(cache) if cache else cache_folder() / "streams"
+    try:
+        dataset = StreamingDataset(
+            name, cache_dir=str(folder), item_loader=TemporalArrayLoader(), storage_options=storage_options
+        )
+        dataset.frame_counts  # noqa: B018  reads the index, and says where it is of another kind
+        return dataset
+    except Exception as error:  # of the storage's client, of LitData: there is no end to their kinds
+        raise UserError(f"data.root={name} cannot be read as a stream: {reason(error)}") from error
+
+
+def quiet_litdata() -> None:
+    """No notes about how it reads and how much it may keep."""
+    logging.getLogger("litdata").setLevel(logging.WARNING)
