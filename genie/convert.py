@@ -1,0 +1,22 @@
+"""Writes episode files, or a stream, from data of any kind: `python -m genie.convert videos=folder output=mine.h5`."""
+
+from omegaconf import DictConfig
+
+from genie.cli import hydra_main, to_plain
+from genie.errors import UserError
+
+
+@hydra_main("convert", resolve=False)  # `videos` says what data.root is
+def main(cfg: DictConfig) -> None:
+    if cfg.videos is not None:
+        if cfg.data.source != "videos":
+            raise UserError(f"videos={cfg.videos} is for videos alone: with data={cfg.data.name} give data.root=")
+        cfg.data.root = cfg.videos
+    config = to_plain(cfg)
+    from genie.converting.run import convert  # seconds to import: --help and a misspelt key need not wait for it
+
+    print(convert(config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What is to be converted: every recording of a data set, and which of its rows go to which split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_modules.clip_data_module import ClipDataModule
+from data_modules.frame_reader import FrameReader, require_same
+from data_modules.sources import Split, files_of
+from genie.errors import UserError
+
+ALL = "all"  # the split of an output that is one file
+
+# Keys of the group `data` that say how clips are read in training: frames are the same with other values of them.
+OF_CLIPS = (
+    "name", "num_frames", "stride", "batch_size", "val_batch_size", "val_clips", "num_workers", "in_memory", "seed",
+    "recorder", "on_error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording. `number`: counted over all. `reader`: number of its reader. `episodes`: (first row, one past the
+    last row) of each."""
+
+    number: int
+    split: str
+    reader: int
+    episodes: tuple[tuple[int, int], ...]
+
+    @property
+    def num_frames(self) -> int:
+        return sum(end - first for first, end in self.episodes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`readers` and the recordings in them, in the order in which they are written. `fps`: of all.
+
+    `identity`: what the frames depend on, such that JSON can hold it; a conversion goes on where it is the same.
+    """
+
+    readers: list[FrameReader]
+    recordings: list[Recording]
+    fps: float
+    identity: dict[str, Any]
+
+    @property
+    def files(self) -> set[Path]:
+        """All files that are read, in full."""
+        return {Path(path) for path, _, _ in self.identity["files"]}
+
+
+def make_plan(data: dict[str, Any], in_one: bool) -> Plan:
+    """The plan for a group `data`. `in_one`: without splits, since the output is one file.
+
+    Raises UserError where the data cannot be read.
+    """
+    module = ClipDataModule(**data)
+    splits = module.open()
+    readers: list[FrameReader] = []
+    for reader, _ in splits.values():
+        if not any(reader is known for known in readers):
+            readers.append(reader)
+    for reader in readers:
+        require_same(readers[0], reader, "columns", "fps", "action_meanings", "object_names")
+    if in_one:
+        splits = {f"{ALL} {number}": (reader, reader.episodes) for number, reader in enumerate(readers)}
+    recordings: list[Recording] = []
+    for split, part in splits.items():
+        number = next(number for number, reader in enumerate(readers) if reader is part[0])
+        for episodes in _by_recording(part):
+            recordings.append(Recording(len(recordings), ALL if in_one else split, number, episodes))
+    fps = readers[0].fps or module.fps
+    if fps is None:
+        raise UserError(f"{readers[0].path} does not say its frames per second: give data.fps=")
+    settings = {key: value for key, value in data.items() if key not in OF_CLIPS}
+    rows = [[recording.split, recording.reader, recording.episodes] for recording in recordings]
+    return Plan(readers, recordings, fps, {"data": settings, "files": _stamps(module), "rows": rows})
+
+
+def _by_recording(part: Split) -> list[tuple[tuple[int, int], ...]]:
+    """The episodes of each recording of a split."""
+    reader, episodes = part
+    places = np.searchsorted(reader.episodes[:, 0], episodes[:, 0], side="right") - 1
+    found: dict[int, list[tuple[int, int]]] = {}
+    for recording, (first, end) in zip(reader.recordings[places].tolist(), episodes.tolist(), strict=True):
+        found.setdefault(recording, []).append((first, end))
+    return [tuple(episodes) for episodes in found.values()]
+
+
+def _stamps(module: ClipDataModule) -> list[list]:
+    """Path, size and time of change of every file that is read."""
+    root = Path(module.root).resolve()
+    files = [root] if root.is_file() else files_of(module.source, root)
+    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]

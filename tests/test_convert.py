@@ -1,0 +1,229 @@
+"""`genie.convert`: frames stay what they are, a killed conversion goes on, and what is damaged is left out."""
+
+import os
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from data_modules.clip_data_module import ClipDataModule
+from data_modules.damage import DamagedData
+from data_modules.frame_reader import JoinedReaders
+from genie.convert import main
+from genie.media import write_mp4
+
+LENGTHS = [9, 14, 11, 8, 17]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five episode files of one episode each; frame t of the file n is 10 n + t everywhere, and so is its action."""
+    for number, length in enumerate(LENGTHS):
+        values = 10 * number + np.arange(length)
+        path = tmp_path / "source" / f"{number}.h5"
+        path.parent.mkdir(exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file["frames"] = np.broadcast_to(values.astype(np.uint8)[:, None, None, None], (length, 8, 8, 3))
+            file["actions"] = values
+            file["objects"] = np.stack([values, values], 1)[:, None].astype(np.float32)
+            file.attrs["fps"] = 5.0
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def convert(run_main, tmp_path, folder):
+    """convert(output, *overrides): (exit code, what was printed, what was said of errors)."""
+
+    def start(output, *overrides):
+        settings = [f"data.root={folder}", "data.image_size=[8,8]", "num_workers=0", f"output={tmp_path / output}"]
+        return run_main(main, "data=episodes", *settings, *overrides)
+
+    return start
+
+
+def test_one_file_holds_all_episodes_as_they_were(convert, tmp_path, load):
+    code, out, err = convert("all.h5")
+    assert (code, err) == (0, "") and "converted 5 recordings, 5 episodes, 59 frames, 8x8 at 5 fps" in out
+    data = load(tmp_path / "all.h5")
+    values = np.concatenate([10 * number + np.arange(length) for number, length in enumerate(LENGTHS)])
+    np.testing.assert_array_equal(data["frames"][:, 3, 4, 1], values)
+    np.testing.assert_array_equal(data["actions"], values)
+    np.testing.assert_array_equal(data["objects"][:, 0, 0], values)
+    assert data["episode_ends"].tolist() == np.cumsum(LENGTHS).tolist()
+    assert set(data) == {"frames", "actions", "objects", "episode_ends"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.h5", "source"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "files"),
+    [
+        ([], ["test.h5", "train.h5", "val.h5"]),
+        (["shard_frames=20"], ["test/00000.h5", "train/00000.h5", "train/00001.h5", "val/00000.h5"]),
+    ],
+)
+def test_a_folder_is_split_as_it_would_have_been_in_training(convert, tmp_path, folder, overrides, files):
+    assert convert("out", *overrides)[0] == 0
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.h5")) == files
+    before, after = (ClipDataModule(str(root), (8, 8), 4, 2) for root in (folder, tmp_path / "out"))
+    for data in (before, after):
+        data.setup()
+    for split in ("train", "val", "test"):
+        one, other = before.datasets[split], after.datasets[split]
+        assert len(one) == len(other) > 0
+        for index in range(len(one)):
+            assert (one[index]["frames"] == other[index]["frames"]).all()
+
+
+def test_a_stream_is_written_and_read(convert, tmp_path, folder):
+    pytest.importorskip("litdata")
+    assert convert("stream", "format=stream")[0] == 0
+    data = ClipDataModule(
+        str(tmp_path / "stream"), (8, 8), 4, 2, source="stream", stream={"storage_options": None, "cache": None}
+    )
+    data.setup()
+    assert len(data.train_dataset) == 6 + 11 + 8
+    assert data.train_dataset[6]["actions"].tolist() == [10, 11, 12, 13]
+    assert data.test_dataset[0]["actions"].tolist() == [40, 41, 42, 43]
+
+
+def test_what_was_done_is_not_done_again(convert, tmp_path, load, monkeypatch):
+    read, made = JoinedReaders.frames, []
+
+    def breaks(self, start, stop, step=1):
+        made.append(start)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return read(self, start, stop, step)
+
+    monkeypatch.setattr(JoinedReaders, "frames", breaks)
+    code, _, err = convert("all.h5")
+    assert (code, err) == (130, "interrupted\n") and not (tmp_path / "all.h5").exists()
+    monkeypatch.setattr(JoinedReaders, "frames", lambda self, *rows: made.append(rows[0]) or read(self, *rows))
+    code, out, _ = convert("all.h5")
+    assert code == 0 and "going on: 2 of 5 recordings are done" in out
+    assert made == [0, 9, 23, 23, 34, 42]
+    assert load(tmp_path / "all.h5")["actions"].tolist()[-1] == 56
+
+
+def test_other_settings_or_files_start_anew(convert, tmp_path, folder, monkeypatch):
+    def stopped(*overrides):
+        with monkeypatch.context() as patch:
+            patch.setattr("genie.converting.outputs._copy", lambda *arguments: 1 / 0)
+            return convert("all.h5", *overrides)[1]
+
+    stopped()
+    assert "going on: 5 of 5" in stopped()
+    assert "(image_size [8, 8] -> [4, 4]): starting anew" in stopped("data.image_size=[4,4]")
+    assert "going on: 5 of 5" in stopped("data.image_size=[4,4]", "data.batch_size=3")
+    os.utime(folder / "0.h5", (1, 1))
+    assert "(other files): starting anew" in stopped("data.image_size=[4,4]")
+
+
+def test_an_output_is_not_overwritten_by_accident(convert, tmp_path, load):
+    convert("out", "shard_frames=10")
+    code, _, err = convert("out")
+    assert code == 2 and "test/00000.h5 and 3 more exist already: give overwrite=true" in err
+    assert convert("out", "overwrite=true")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.h5")) == ["test.h5", "train.h5", "val.h5"]
+
+
+@pytest.mark.parametrize("output", ["source/0.h5", "source"])
+def test_what_is_read_is_not_replaced(convert, folder, output):
+    code, _, err = convert(output, "overwrite=true")
+    assert code == 2 and err.count("\n") == 1 and "is where the data are read from" in err
+    assert len(list(folder.iterdir())) == 7  # the five files, their index and its lock
+
+
+@pytest.fixture
+def scratched(monkeypatch):
+    """Two of the rows cannot be read."""
+    read = JoinedReaders.frames
+
+    def frames(self, start, stop, step=1):
+        if start <= 30 < stop or start <= 58 < stop:
+            raise DamagedData("the data are gone")
+        return read(self, start, stop, step)
+
+    monkeypatch.setattr(JoinedReaders, "frames", frames)
+
+
+def test_what_cannot_be_read_is_named_and_left_out(convert, tmp_path, load, scratched):
+    code, out, _ = convert("all.h5")
+    assert code == 0 and out.count("the data are gone") == 2
+    assert "converted 3 recordings" in out and "2 recordings could not be read" in out
+    assert load(tmp_path / "all.h5")["episode_ends"].tolist() == [9, 23, 31]
+    code, _, err = convert("other.h5", "data.on_error=raise")
+    assert code == 2 and err.count("\n") == 1 and "the data are gone" in err
+
+
+def test_processes_write_what_one_writes(convert, tmp_path):
+    assert convert("one.h5")[0] == 0 and convert("two.h5", "num_workers=2")[0] == 0
+    with h5py.File(tmp_path / "one.h5") as one, h5py.File(tmp_path / "two.h5") as two:
+        for name in one:
+            np.testing.assert_array_equal(one[name][:], two[name][:])
+
+
+def test_videos_become_episodes_and_their_scenes_stay_together(tmp_path, run_main, load):
+    for number, level in enumerate((50, 100, 150)):
+        picture = np.full((24, 32, 3), level, np.uint8)
+        scenes = [picture] * 20 + [255 - picture[::-1] // 2] * (20 if number == 1 else 0)
+        write_mp4(tmp_path / "videos" / f"{number}.mp4", scenes, 20)
+    whole = (tmp_path / "videos" / "0.mp4").read_bytes()
+    (tmp_path / "videos" / "9.mp4").write_bytes(whole[: len(whole) // 2])
+    settings = ["data.image_size=[8,8]", "data.fps=10", "data.videos.cuts=detect", "num_workers=2"]
+    code, out, err = run_main(main, f"videos={tmp_path / 'videos'}", f"output={tmp_path / 'mine.h5'}", *settings)
+    assert code == 0 and "converted 3 recordings, 4 episodes, 40 frames" in out, err
+    assert err.count("9.mp4") == 1
+    data = load(tmp_path / "mine.h5")
+    assert set(data) == {"frames", "episode_ends", "recordings"}
+    assert data["episode_ends"].tolist() == [10, 20, 30, 40] and data["recordings"].tolist() == [0, 1, 1, 2]
+    levels = data["frames"].mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(levels, np.repeat([50, 100, 255 - 50, 150], 10), atol=4)
+
+
+def test_a_killed_conversion_goes_on(tmp_path, run_main, load):
+    lengths = [64] * 16
+    (tmp_path / "large").mkdir()
+    for number, length in enumerate(lengths):  # they take a while to be resized
+        with h5py.File(tmp_path / "large" / f"{number:02d}.h5", "w") as file:
+            file["frames"] = np.full((length, 160, 160, 3), number, np.uint8)
+    command = ["data=episodes", f"data.root={tmp_path / 'large'}", f"output={tmp_path / 'all.h5'}", "num_workers=0"]
+    parts = tmp_path / ".all.h5.parts"
+    process = subprocess.Popen([sys.executable, "-m", "genie.convert", *command], stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(parts.glob("0*.h5"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    done = len(list(parts.glob("0*.h5")))
+    assert 2 <= done < len(lengths), "it was not killed in the middle"
+    code, out, err = run_main(main, *command)
+    assert code == 0 and f"going on: {done} of {len(lengths)}" in out, err
+    data = load(tmp_path / "all.h5")
+    assert data["episode_ends"].tolist() == np.cumsum(lengths).tolist()
+    assert data["frames"][::64, 5, 5, 0].tolist() == list(range(16))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.h5", "large"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["output=a.h5", "format=stream"], "format=stream writes a folder"),
+        (["output=a.h5", "shard_frames=10"], "shard_frames= needs a folder"),
+        (["output=a", "format=mp4"], "format=mp4 must be episodes or stream"),
+        (["output=a", "num_workers=-1"], "num_workers=-1 must be a whole number"),
+        (["output=a", "videos=folder"], "videos=folder is for videos alone"),
+        (["output=a", "data.on_error=hide"], "data.on_error=hide is none of skip, raise"),
+        (["output=/proc/nowhere/a.h5"], "cannot write into /proc/nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line(convert, monkeypatch, tmp_path, overrides, says):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = convert("unused", *overrides)
+    assert code == 2 and err.count("\n") == 1 and says in err
