@@ -1,0 +1,115 @@
+"""The command `genie.inspect`: figures as a table and as inspect.json, pictures and videos."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data_modules.clip_data_module import ClipDataModule
+from genie.checks import require_whole
+from genie.files import replacing
+from genie.inspection.columns import action_facts, count_terminals, episode_facts, reward_facts
+from genie.inspection.frames import frame_facts
+from genie.inspection.pictures import write_clips, write_sheet
+from genie.media import VIDEO_HEIGHT, scale_to
+
+
+def inspect(config: dict[str, Any]) -> None:
+    """Inspects the data set of a resolved configuration. Raises UserError where it cannot be trained on."""
+    require_whole(config, "num_clips", "scale")
+    require_whole(config, "num_videos", least=0)
+    require_whole(config["sheet"], "rows", "columns", prefix="sheet.")
+    module = ClipDataModule(**config["data"])
+    module.setup()
+    facts = data_facts(module, config["num_clips"])
+    folder = Path(config["output"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "inspect.json", "w") as file:
+        json.dump(facts, file, indent=2)
+    console = Console()
+    console.print(table_of(facts))
+    clips = module.clips("train", module.num_frames, config["num_clips"])
+    write_sheet(folder / "contact_sheet.png", clips, config["sheet"]["rows"], config["sheet"]["columns"])
+    scale = config["scale"] or scale_to(module.image_size[0], VIDEO_HEIGHT)
+    videos = write_clips(folder, clips, config["num_videos"], scale)
+    names = ["inspect.json", "contact_sheet.png", *(path.name for path in videos)]
+    print(f"written into {folder}: {', '.join(names)}")
+
+
+def data_facts(module: ClipDataModule, num_clips: int) -> dict[str, Any]:
+    """All facts about a data set that is set up: of the whole, and of each split under "splits"."""
+    reader, info = module.splits["train"][0], module.info
+    facts = {
+        "root": str(module.root),
+        "stored_sizes": reader.stored_sizes,
+        "image_size": module.image_size,
+        "fps": info.fps,
+        "num_frames": module.num_frames,
+        "stride": module.stride,
+        "columns": reader.columns,
+        "num_actions": info.num_actions,
+        "action_meanings": info.action_meanings,
+        "object_names": info.object_names,
+    }
+    seen: dict[str, tuple[str, int]] = {}
+    return facts | {"splits": {split: split_facts(module, split, num_clips, seen) for split in module.splits}}
+
+
+def split_facts(module: ClipDataModule, split: str, num_clips: int, seen: dict[str, tuple[str, int]]) -> dict[str, Any]:
+    """The facts about one split; `seen`: as `frame_facts` takes it."""
+    reader, episodes = module.splits[split]
+    facts = episode_facts(reader, episodes, module.info.fps * module.stride)
+    facts["clips"] = len(module.clips(split, module.num_frames, None))
+    if "actions" in reader.columns:
+        facts["actions"] = action_facts(reader, episodes)
+    if "rewards" in reader.columns:
+        facts["rewards"] = reward_facts(reader, episodes)
+    if "terminals" in reader.columns:
+        facts["terminals"] = count_terminals(reader, episodes)
+    return facts | {"look": frame_facts(module.clips(split, module.num_frames, num_clips), seen, split)}
+
+
+def table_of(facts: dict[str, Any]) -> Table:
+    """The facts as a table, a column for each split."""
+    sizes = ", ".join(f"{height}x{width}" for height, width in facts["stored_sizes"][:4])
+    sizes += f" and {len(facts['stored_sizes']) - 4} more" if len(facts["stored_sizes"]) > 4 else ""
+    height, width = facts["image_size"]
+    title = (
+        f"{facts['root']}: {sizes}, seen at {height}x{width}, {facts['fps']:g} frames a second, "
+        f"clips of {facts['num_frames']}; beside frames: {', '.join(facts['columns']) or 'nothing'}"
+    )
+    table = Table("", *facts["splits"], title=escape(title), title_justify="left")
+    rows = [rows_of(split) for split in facts["splits"].values()]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        table.add_row(escape(name), *(escape(row.get(name, "")) for row in rows))
+    return table
+
+
+def rows_of(split: dict[str, Any]) -> dict[str, str]:
+    """What the table says of a split."""
+    lengths, look = split["episode_frames"], split["look"]
+    rows = {
+        "recordings": f"{split['recordings']}",
+        "episodes": f"{split['episodes']}",
+        "frames": f"{split['frames']}",
+        "minutes": f"{split['minutes']:.1f}",
+        "episode length": f"{lengths['min']} to {lengths['max']}, median {lengths['median']:g}",
+        "clips": f"{split['clips']}",
+    }
+    rows |= {f"action {name}": f"{share:.1%}" for name, share in split.get("actions", {}).items()}
+    if rewards := split.get("rewards"):
+        rows["rewards"] = f"{rewards['min']:g} to {rewards['max']:g}, {1 - rewards['not_zero']:.1%} 0"
+        rows |= {f"reward {value}": f"{count}" for value, count in (rewards["counts"] or {}).items()}
+    if "terminals" in split:
+        rows["terminals"] = f"{split['terminals']}"
+    rows["brightness"] = f"{look['brightness']:.3f}"
+    if look["motion"] is not None:
+        rows["motion"] = f"{look['motion']:.4f}"
+        rows["still frames"] = f"{look['still']:.1%}"
+    rows["dark frames"] = f"{look['dark']:.1%}"
+    rows["repeated clips"] = f"{look['repeated']} of {look['clips_sampled']}"
+    rows["also in another split"] = f"{look['in_other_split']} of {look['clips_sampled']}"
+    return rows
