@@ -52,10 +52,11 @@ def _make_parts(plan: Plan, parts: Parts, config: dict[str, Any]) -> int:
         print(f"going on: {len(plan.recordings) - len(missing)} of {len(plan.recordings)} recordings are done")
     num_workers = num_cpus() if config["num_workers"] is None else config["num_workers"]
     tasks = [(recording, parts.path(recording.number)) for recording in missing]
+    done = write_parts(plan.readers, tasks, plan.fps, min(num_workers, len(tasks)))
     skipped = 0
     with _bar() as bar:
         task = bar.add_task("reading", total=sum(recording.num_frames for recording in missing))
-        for recording, damage in write_parts(plan.readers, tasks, plan.fps, min(num_workers, len(tasks))):
+        for recording, damage in done:
             bar.advance(task, recording.num_frames)
             if damage is None:
                 continue

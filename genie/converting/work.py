@@ -36,8 +36,14 @@ def write_parts(
 ) -> Iterator[Done]:
     """Writes a part for each recording, in `num_workers` processes (0: in this one), and gives each when it is done."""
     work = _Work(readers, tasks, fps)
+    # An iterator of the loader has its processes already: they are to be there before a progress bar starts a thread.
+    finished = iter(SteadyDataLoader(work, num_workers=num_workers, batch_size=None, in_order=False))
+    return _named(finished, tasks)
+
+
+def _named(finished: Iterator[tuple[int, str | None]], tasks: list[tuple[Recording, Path]]) -> Iterator[Done]:
     try:
-        for number, damage in SteadyDataLoader(work, num_workers=num_workers, batch_size=None, in_order=False):
+        for number, damage in finished:
             yield tasks[number][0], damage
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
