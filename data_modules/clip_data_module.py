@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from data_modules.augmentation import Augmentation
 from data_modules.clips import ClipDataset
 from data_modules.damage import ON_ERROR
 from data_modules.data_info import DataInfo, describe
@@ -26,7 +27,7 @@ class ClipDataModule(L.LightningDataModule):
     names. `root`: a folder with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`,
     `holdout`: share of validation and of test), or the name or address of a data set. `val_clips`: at most so many
     clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
-    "skip" what cannot be read, or "raise". `name` and `recorder`: only to name the command that records missing files.
+    "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `name` and `recorder`: only to name the command that records missing files.
     Raises UserError in `setup` for files that are missing, damaged, disagree, or too short for a clip.
     """
 
@@ -52,6 +53,7 @@ class ClipDataModule(L.LightningDataModule):
         videos: dict | None = None,
         minari: dict | None = None,
         stream: dict | None = None,
+        augmentation: dict | None = None,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -69,7 +71,7 @@ class ClipDataModule(L.LightningDataModule):
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
         self.num_workers = num_workers
         self.name, self.recordable = name, recorder is not None and source == "episodes"
-        self.on_error = on_error
+        self.on_error, self.augmentation = on_error, Augmentation(augmentation)
         reading = Reading(self.image_size, fit, fps, in_memory, on_error)
         self.source = build_source(source, reading, {"videos": videos, "minari": minari, "stream": stream})
         self.splits: dict[str, Split] = {}
@@ -87,6 +89,9 @@ class ClipDataModule(L.LightningDataModule):
         if clips < self.batch_size:
             raise UserError(f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}")
         self.info = describe(self.train_dataset)
+        if self.augmentation.active:
+            self.augmentation.know(self.info)
+            self.train_dataset.augmentation = self.augmentation
 
     def open(self) -> dict[str, Split]:
         """What is in each split, before clips are cut out of it. Raises UserError where there is nothing to read."""

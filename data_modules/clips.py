@@ -1,5 +1,7 @@
 """Clips: T frames at a stride out of one episode, with what was done and what happened in them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,6 +33,7 @@ class ClipDataset(Dataset):
 
     on_error: "raise" the reader's DamagedData, or "skip": another clip, which (seed, epoch, index) decide, takes the
     place of one that cannot be read, and `damage` counts it.
+    `augmentation`, where it is set, makes another clip of the whole one (`augmentation.py`).
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ClipDataset(Dataset):
         counts = (self.episodes[:, 1] - self.episodes[:, 0] - self.span) // self.step + 1
         self.offsets = np.concatenate([[0], np.cumsum(counts)])  # clips before each episode
         self.num_clips = int(self.offsets[-1])
+        self.augmentation: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
         self.chosen = None
         if max_clips is not None and self.num_clips > max_clips:
             self.chosen = np.arange(max_clips) * self.num_clips // max_clips
@@ -80,7 +84,7 @@ class ClipDataset(Dataset):
             clip[name] = torch.from_numpy(self._column(name, start, stop, end))
         clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
         clip["fps"] = self.fps
-        return clip
+        return clip if self.augmentation is None else self.augmentation(clip)
 
     def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray]:
         """`location` and frames [T, H, W, C] of clip `index`, or of the first of its replacements that can be read."""

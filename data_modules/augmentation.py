@@ -1,0 +1,161 @@
+"""Random changes to the clips of training, each the same in all frames of a clip: few recordings then look like more.
+
+What a clip gets is a function of its seed alone, that is of (seed, epoch, index): the same for any number of workers
+and after a resume. Each change has a draw of its own, so that switching one on leaves the others as they were.
+
+Dimension letters: `T` frames, `C H W` channels and pixels, `O` objects.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data_modules.data_info import DataInfo
+from data_modules.seeding import mix
+from genie.errors import UserError
+
+AUGMENTATION_STREAM = 2  # keeps these draws apart from those of masks and moves with the same seed
+LIMITS = {"crop": 0.9, "shift": 0.5, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5}
+FLIPS = {"horizontal": -1, "vertical": -2}  # the axis of frames that is turned about
+DRAWS = ("size", "top", "left", "down", "right", "flip", "brightness", "contrast", "saturation", "hue")
+GREY = torch.tensor([0.299, 0.587, 0.114])  # how bright red, green and blue are to the eye
+STEPS = 1024  # a colour's factors are whole numbers of these: sums are then exact, in any order and on any machine
+
+
+class Augmentation:
+    """Callable that changes a clip of `ClipDataset`. `settings`: the keys of `data.augmentation`; missing ones are off.
+
+    Raises UserError for values that cannot be.
+    """
+
+    def __init__(self, settings: dict[str, Any] | None):
+        settings = settings or {}
+        self.strength = {name: settings.get(name, 0) for name in LIMITS}
+        for name, most in LIMITS.items():
+            value = self.strength[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise UserError(f"data.augmentation.{name}={value} must be a number from 0 to {most:g}")
+        self.flip, self.flip_actions = settings.get("flip"), settings.get("flip_actions")
+        if self.flip is not None and self.flip not in FLIPS:
+            raise UserError(f"data.augmentation.flip={self.flip} must be null, {' or '.join(FLIPS)}")
+        self.swaps: list[tuple[int, int]] = []
+        self.active = self.flip is not None or any(self.strength.values())
+
+    def know(self, info: DataInfo) -> None:
+        """Finds the actions that a flip swaps. Raises UserError where it has to be told and is not, or is wrong."""
+        if self.flip is None or info.num_actions is None:
+            return
+        known = " ".join(info.action_meanings or map(str, range(info.num_actions)))
+        if self.flip_actions is None:
+            raise UserError(
+                f"data.augmentation.flip={self.flip} mirrors recorded actions too ({known}): give those that change "
+                "places, data.augmentation.flip_actions='{one: other}', or {} where none does"
+            )
+        self.swaps = swapped(self.flip_actions, info.action_meanings, info.num_actions)
+
+    def __call__(self, clip: dict[str, Tensor]) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(mix(int(clip["seed"]), AUGMENTATION_STREAM))
+        draw = dict(zip(DRAWS, torch.rand(len(DRAWS), generator=generator, dtype=torch.float64).tolist(), strict=True))
+        clip = dict(clip)
+        if self.strength["crop"]:
+            crop(clip, 1 - self.strength["crop"] * draw["size"], draw["top"], draw["left"])
+        if self.strength["shift"]:
+            height, width = clip["frames"].shape[-2:]
+            most = self.strength["shift"]
+            shift(clip, *(round((2 * draw[to] - 1) * most * n) for to, n in (("down", height), ("right", width))))
+        if self.flip and draw["flip"] < 0.5:
+            flip(clip, self.flip, self.swaps)
+        turns = {name: (2 * draw[name] - 1) * self.strength[name] for name in DRAWS[-4:]}
+        if any(turns.values()):
+            clip["frames"] = recolour(clip["frames"], **turns)
+        return clip
+
+
+def swapped(given: Any, names: list[str] | None, count: int) -> list[tuple[int, int]]:
+    """The pairs of ids that `given`, {one: other} by name or id, swaps. Raises UserError where these are no pairs."""
+
+    def number(action: Any) -> int:
+        found = names.index(action) if names and action in names else action
+        if isinstance(found, bool) or not isinstance(found, int) or not 0 <= found < count:
+            there = ", ".join(names or []) or f"0 … {count - 1}"
+            raise UserError(f"data.augmentation.flip_actions: there is no action {action!r}, only {there}")
+        return found
+
+    if not isinstance(given, dict):
+        raise UserError(f"data.augmentation.flip_actions={given} must be pairs, as in '{{left: right}}'")
+    other: dict[int, int] = {}
+    for pair in given.items():
+        one, two = map(number, pair)
+        if other.setdefault(one, two) != two or other.setdefault(two, one) != one:
+            raise UserError(f"data.augmentation.flip_actions={given}: a mirror swaps two actions, or leaves one alone")
+    return [(one, two) for one, two in other.items() if one < two]
+
+
+def crop(clip: dict[str, Tensor], share: float, top: float, left: float) -> None:
+    """Shows `share` of height and width in the size of the whole; `top` and `left` in [0, 1): where it is taken."""
+    frames = clip["frames"]
+    height, width = frames.shape[-2:]
+    rows, columns = max(1, round(height * share)), max(1, round(width * share))
+    y, x = int(top * (height - rows + 1)), int(left * (width - columns + 1))
+    part = frames[..., y : y + rows, x : x + columns]
+    clip["frames"] = F.interpolate(part, size=(height, width), mode="bilinear")
+    if "objects" in clip:  # the edge of a picture is half a pixel outside its first centre
+        scale = torch.tensor([width / columns, height / rows])
+        _place(clip, (clip["objects"] + 0.5 - torch.tensor([x, y])) * scale - 0.5)
+
+
+def shift(clip: dict[str, Tensor], down: int, right: int) -> None:
+    """Moves the picture; where nothing comes in, its edge is repeated."""
+    height, width = clip["frames"].shape[-2:]
+    rows = (torch.arange(height) - down).clamp(0, height - 1)
+    columns = (torch.arange(width) - right).clamp(0, width - 1)
+    clip["frames"] = clip["frames"].index_select(-2, rows).index_select(-1, columns)
+    if "objects" in clip:
+        _place(clip, clip["objects"] + torch.tensor([right, down]))
+
+
+def flip(clip: dict[str, Tensor], direction: str, swaps: list[tuple[int, int]]) -> None:
+    """Mirrors the picture, and what was done in it."""
+    axis = FLIPS[direction]
+    frames = clip["frames"]
+    clip["frames"] = frames.flip(axis)
+    if "objects" in clip:
+        mirrored = clip["objects"].clone()
+        which = -1 - axis  # of (x, y), against (…, H, W)
+        mirrored[..., which] = frames.shape[axis] - 1 - mirrored[..., which]
+        clip["objects"] = mirrored
+    if swaps:
+        actions = clip["actions"].clone()
+        for one, two in swaps:
+            actions[clip["actions"] == one] = two
+            actions[clip["actions"] == two] = one
+        clip["actions"] = actions
+
+
+def recolour(frames: Tensor, brightness: float, contrast: float, saturation: float, hue: float) -> Tensor:
+    """uint8 [T, 3, H, W] in other colours: one linear map of (red, green, blue) for the whole clip.
+
+    brightness, contrast and saturation: 0.2 is a fifth more, -0.2 a fifth less, contrast about the mean brightness of
+    the clip; hue: turns about the grey axis, 0.5 is the opposite colour. Grey stays grey.
+    """
+    angle = 2 * math.pi * hue
+    around = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turn = math.cos(angle) * torch.eye(3) + (1 - math.cos(angle)) / 3 + math.sin(angle) * around
+    vivid = (1 + saturation) * torch.eye(3) - saturation * GREY
+    pixels = frames.shape[0] * frames.shape[2] * frames.shape[3]
+    mean = float(frames.sum(dim=(0, 2, 3)).double() @ GREY.double()) / pixels
+    matrix = (1 + brightness) * (1 + contrast) * vivid @ turn
+    offset = -(1 + brightness) * contrast * mean
+    matrix, offset = (STEPS * matrix).round() / STEPS, round(STEPS * offset) / STEPS
+    changed = matrix @ frames.flatten(2).float() + (offset + 0.5)
+    return changed.floor_().clamp_(0, 255).byte().view(frames.shape)
+
+
+def _place(clip: dict[str, Tensor], objects: Tensor) -> None:
+    """Sets the places (x, y) [T, O, 2]; an object that is out of the picture is absent."""
+    height, width = clip["frames"].shape[-2:]
+    inside = ((objects >= -0.5) & (objects < torch.tensor([width, height]) - 0.5)).all(-1, keepdim=True)
+    clip["objects"] = torch.where(inside, objects, torch.nan)
