@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from genie.errors import UserError
-from genie.playing.command import address, bind, load_game, play
+from genie.playing.command import load_game, play
 from genie.playing.guard import is_loopback
+from genie.serving import address, bind
 from genie.world.sampler import Sampler
 
 
@@ -71,7 +72,7 @@ def test_a_taken_port_is_one_line(play_config):
     ],
 )
 def test_wrong_values_are_one_line(play_config, override, message, monkeypatch):
-    monkeypatch.setattr("genie.playing.command.serve", lambda *arguments: pytest.fail("it was served"))
+    monkeypatch.setattr("genie.serving.serve", lambda *arguments: pytest.fail("it was served"))
     with pytest.raises(UserError, match=message) as error:
         play(play_config("play.port=0", override))
     assert "\n" not in str(error.value)
@@ -79,7 +80,7 @@ def test_wrong_values_are_one_line(play_config, override, message, monkeypatch):
 
 def test_who_else_can_play_is_said(play_config, monkeypatch, capsys):
     served = []
-    monkeypatch.setattr("genie.playing.command.serve", lambda app, *arguments: served.append(app))
+    monkeypatch.setattr("genie.serving.serve", lambda app, *arguments: served.append(app))
     play(play_config("play.port=0"))
     assert capsys.readouterr().err == ""
     play(play_config("play.port=0", "play.host=0.0.0.0"))
@@ -89,7 +90,7 @@ def test_who_else_can_play_is_said(play_config, monkeypatch, capsys):
 
 
 def test_addresses():
-    with bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0, "play") as listener:
         port = listener.getsockname()[1]
         assert address("127.0.0.1", listener) == f"http://127.0.0.1:{port}"
         assert address("::1", listener) == f"http://[::1]:{port}"

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from genie.playing.command import address as url
-from genie.playing.command import bind, load_game, web_server
+from genie.playing.command import load_game
 from genie.playing.server import create_app
+from genie.serving import address as url
+from genie.serving import bind, web_server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def address(play_config):
     settings = ["fps=30", "steps=2", "play.max_sessions=2", "play.actions={0: stay, 1: up, 2: down}"]
     game = load_game(play_config(*settings))
-    with bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0, "play") as listener:
         server = web_server(create_app(game), game.max_upload)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
