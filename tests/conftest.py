@@ -1,4 +1,4 @@
-"""What all tests share: one thread, one small recording of real Pong, tiny configurations and clips."""
+"""What all tests share: one thread, a small recording of real Pong, tiny configurations and clips, others' weights."""
 
 import copy
 import functools
@@ -173,3 +173,26 @@ def read_video():
     from genie.media import read_mp4
 
     return read_mp4
+
+
+@functools.cache
+def _have(make):
+    from genie.errors import UserError
+
+    try:
+        return make(), None
+    except UserError as error:
+        return None, str(error)
+
+
+@pytest.fixture(scope="session")
+def pretrained():
+    """pretrained(make): what `make()` gives, once for all tests; they are skipped where its weights cannot be had."""
+
+    def get(make):
+        made, reason = _have(make)
+        if reason is not None:
+            pytest.skip(reason)
+        return made
+
+    return get
