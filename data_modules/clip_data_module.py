@@ -1,6 +1,7 @@
 """The LightningDataModule: recordings in, batches of clips out, in an order that only the step decides."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -13,6 +14,7 @@ from data_modules.damage import ON_ERROR
 from data_modules.data_info import DataInfo, describe
 from data_modules.fit import check_fit
 from data_modules.frame_reader import Reading
+from data_modules.quality import GoodWindows
 from data_modules.seeding import StepBatchSampler
 from data_modules.sources import Split, build_source, open_splits
 from data_modules.workers import SteadyDataLoader
@@ -27,8 +29,10 @@ class ClipDataModule(L.LightningDataModule):
     names. `root`: a folder with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`,
     `holdout`: share of validation and of test), or the name or address of a data set. `val_clips`: at most so many
     clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
-    "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `name` and `recorder`: only to name the command that records missing files.
-    Raises UserError in `setup` for files that are missing, damaged, disagree, or too short for a clip.
+    "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `quality`,
+    `min_quality`, `quality_splits`: scores and what they leave (`quality.py`). `name` and `recorder`: only to name the
+    command that records missing files. Raises UserError in `setup` for files that are missing, damaged, disagree, or
+    too short for a clip.
     """
 
     def __init__(
@@ -54,6 +58,9 @@ class ClipDataModule(L.LightningDataModule):
         minari: dict | None = None,
         stream: dict | None = None,
         augmentation: dict | None = None,
+        quality: str | None = None,
+        min_quality: float | None = None,
+        quality_splits: Sequence[str] = ("train",),
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -72,18 +79,21 @@ class ClipDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.name, self.recordable = name, recorder is not None and source == "episodes"
         self.on_error, self.augmentation = on_error, Augmentation(augmentation)
+        self.good = GoodWindows(quality, min_quality, quality_splits)
         reading = Reading(self.image_size, fit, fps, in_memory, on_error)
         self.source = build_source(source, reading, {"videos": videos, "minari": minari, "stream": stream})
         self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
+        self.kept: dict[str, tuple[int, int]] = {}  # frames that are good enough, of how many: where it was asked for
 
     # ------------------------------------------------------------------ files
 
     def setup(self, stage: str | None = None) -> None:
         if self.datasets:
             return
-        for split in self.open():
+        self.splits, self.kept = self.good.of(self.open(), self.root)
+        for split in self.splits:
             self.datasets[split] = self.clips(split, self.num_frames, None if split == "train" else self.val_clips)
         clips = len(self.train_dataset)
         if clips < self.batch_size:

@@ -65,6 +65,8 @@ def train(config: dict[str, Any], job: int | None = None) -> float | None:
         record_missing(config["data"])
     data = ClipDataModule(**config["data"])
     data.setup("fit")
+    for split, (kept, rows) in data.kept.items():
+        print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
     stage.set_data_info(data.info)
     trainer = build_trainer(config, folder, label, checkpoint)
     folder.open(resumed=checkpoint is not None)

@@ -73,7 +73,9 @@ def load_clips(data: dict, root: str | None, split: str, num_clips: int, num_fra
     Raises UserError where the data are not there or have no such clip.
     """
     settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": num_clips, "num_workers": 0}
-    module = ClipDataModule(**{**data, **settings, "in_memory": False, "root": root or data["root"]})
+    if root is not None:
+        settings |= {"root": root, "min_quality": None, "augmentation": None}  # they are of the run's own data
+    module = ClipDataModule(**{**data, **settings, "in_memory": False})
     try:
         module.setup()
     except UserError as error:

@@ -1,0 +1,126 @@
+"""Files of windows: one line for each stretch of frames, and a first line that says of which data they are.
+
+    # {"train": {"rows": 24000, "look": …}}      of each part, so that a file of other data is refused
+    part,first,stop,…                            rows first … stop - 1 of the part's reader, and what is known of them
+
+A part is a split; data that are cut into splits on reading have one part, "all", however they are cut.
+"""
+
+import base64
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_modules.frame_reader import FrameReader
+from data_modules.resize import AreaResize
+from data_modules.sources import Split
+from genie.errors import UserError
+from genie.files import replacing
+
+KEYS = ("part", "first", "stop")
+SAMPLES = 8  # frames that tell one data set from another,
+THUMBNAIL = (8, 8)  # by the mean colours of so many areas,
+TOLERANCE = 3  # which another decoder or size changes by rounding alone
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows `first` … `stop` - 1 of a part of the data, in one episode."""
+
+    part: str
+    first: int
+    stop: int
+
+
+@dataclass
+class Table:
+    """`data`: the `identity` of each part, empty where nothing says; `rows`: the other columns of each window."""
+
+    data: dict[str, dict]
+    rows: dict[Window, dict[str, str]]
+
+
+def curation_folder(root: Path) -> Path:
+    """Where the files of a data set's curation are, unless they are told to be elsewhere."""
+    return root / "curation" if root.is_dir() else root.with_name(f"{root.stem}_curation")
+
+
+def parts(splits: dict[str, Split]) -> dict[str, FrameReader]:
+    """The readers by the names of their parts."""
+    readers = {split: reader for split, (reader, _) in splits.items()}
+    first, *others = readers.values()
+    return {"all": first} if others and all(reader is first for reader in others) else readers
+
+
+def identity(reader: FrameReader) -> dict:
+    """What tells the frames of a reader from others: how many there are, and what some of them look like."""
+    rows = [number * reader.num_frames // SAMPLES for number in range(SAMPLES)]
+    frames = np.concatenate([reader.frames(row, row + 1) for row in rows])
+    small = AreaResize(frames.shape[1:3], THUMBNAIL)(frames)
+    return {"rows": reader.num_frames, "look": base64.b64encode(small.tobytes()).decode()}
+
+
+def require_same_data(path: Path, data: dict[str, dict], readers: dict[str, FrameReader]) -> None:
+    """Raises UserError where a file was made for other data than `readers`."""
+    way = "run `python -m genie.curate` on these data"
+    for part, reader in readers.items():
+        if part not in data:
+            raise UserError(f"{path} is of {' and '.join(data) or 'no data'}, not of {part}: {way}")
+        then, now = data[part], identity(reader)
+        if then["rows"] != now["rows"]:
+            raise UserError(f"{path} is of {then['rows']:,} frames, {reader.path} has {now['rows']:,}: {way}")
+        before, after = (np.frombuffer(base64.b64decode(one["look"]), np.uint8).astype(int) for one in (then, now))
+        if before.shape != after.shape or np.abs(before - after).max() > TOLERANCE:
+            raise UserError(f"{path} is of other frames than those of {reader.path}: {way}")
+
+
+def write_table(path: Path, table: Table, columns: Sequence[str]) -> None:
+    """Writes the file, whole or not at all. Raises UserError where it cannot be written."""
+    try:
+        with replacing(path, "w", newline="", encoding="utf-8") as file:
+            file.write(f"# {json.dumps(table.data)}\n")
+            writer = csv.DictWriter(file, [*KEYS, *columns], lineterminator="\n")
+            writer.writeheader()
+            for window, values in table.rows.items():
+                writer.writerow({key: getattr(window, key) for key in KEYS} | values)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror or error}): give output= another folder") from error
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Table:
+    """The file, of its columns those that are named; the first line may lack.
+
+    Raises UserError where the file is missing, lacks a column or has a line that is none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"there is no {path}: `python -m genie.curate` writes it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    data = _data(path, lines[0][1:]) if lines and lines[0].startswith("#") else {}
+    reader = csv.DictReader(line for line in lines if not line.startswith("#"))
+    if missing := {*KEYS, *columns} - set(reader.fieldnames or ()):
+        raise UserError(f"{path} has no column {', '.join(sorted(missing))}")
+    rows = {}
+    for line in reader:
+        try:
+            window = Window(line["part"], int(line["first"]), int(line["stop"]))
+            rows[window] = {name: line[name].strip() for name in columns}
+        except (TypeError, ValueError, AttributeError):
+            raise UserError(f"{path} has a line that is no window: {','.join(map(str, line.values()))}") from None
+    return Table(data, rows)
+
+
+def _data(path: Path, text: str) -> dict[str, dict]:
+    try:
+        data = json.loads(text)
+        for one in data.values():
+            int(one["rows"]), base64.b64decode(one["look"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(f"the first line of {path} does not say of which data it is: make the file anew") from None
+    return data
