@@ -11,6 +11,7 @@ from genie.curate import main
 from genie.curation.command import curate, rating_queue
 from genie.curation.ratings import Ratings
 from genie.errors import UserError
+from genie.evaluation.clips import load_clips
 from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
 
 
@@ -71,6 +72,13 @@ def test_steps_apart_and_a_head_for_other_data(curate_config, rated, mix, pong_r
     data = ClipDataModule(str(pong_root), (64, 64), 8, 2, quality=str(other / "quality.csv"), min_quality=3)
     data.setup()
     assert data.kept["train"][0] > 0.9 * data.kept["train"][1] == 0.9 * 600
+
+
+def test_other_data_are_evaluated_without_the_scores(curate_config, mix, pong_root):
+    data = curate_config(mix[0])["data"] | {"min_quality": 3, "quality": "scores_of_the_mix.csv"}
+    assert len(load_clips(data, str(pong_root), "val", num_clips=4, num_frames=8, batch_size=2)) == 4
+    with pytest.raises(UserError, match="scores_of_the_mix.csv"):
+        load_clips(data, None, "val", num_clips=4, num_frames=8, batch_size=2)
 
 
 def test_the_page_is_first_and_training_second(curate_config, footage, mix, tmp_path, monkeypatch, capsys):
