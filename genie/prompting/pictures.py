@@ -1,0 +1,105 @@
+"""Pictures of any size and format as RGB, upright, without more being decoded than memory holds.
+
+Moving pictures (GIF, WebP, APNG) are read here too. `None` stands for what is no picture: perhaps a video.
+
+Dimension letters: `H W` pixels.
+"""
+
+import functools
+import io
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+from genie.config_errors import one_line
+from genie.errors import UserError
+from genie.prompting.rates import at_rate
+
+# What people have. The others that Pillow knows are rare, and some of them start other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF")
+MOVING = ("GIF", "WEBP", "PNG")  # of the other formats, the first picture of a file counts
+LARGE = 4096  # pixels: a longer side is first reduced by a whole factor, so that memory stays small
+MOST_PIXELS = 80_000_000  # of a picture: some 300 MB when it is decoded
+SECONDS = 0.1  # that a picture of a moving one is shown where it does not say: what browsers do
+
+
+def read_pictures(
+    source: Path | bytes, name: str, num_frames: int, fps: float, keep: Callable[[Image.Image], Any] = Image.Image.copy
+) -> list[Any] | None:
+    """What `keep` makes of the picture in a file or its content: of one, or of a moving one of at most `num_frames` at
+    `fps` from its start. They have mode RGB, or RGBA where something is transparent.
+
+    `name`: what messages call it. Nothing is decoded before its size is known, and one at a time. Raises UserError for
+    a picture that is damaged or has more than `MOST_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()
+        ) as image:  # fmt: skip
+            if math.prod(image.size) > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            if image.format in MOVING and getattr(image, "is_animated", False):
+                return [keep(shown) for shown in itertools.islice(at_rate(_shown(image), fps), num_frames)]
+            image.draft("RGB", (LARGE, LARGE))  # a JPEG is decoded at a fraction of its size where that is enough
+            return [keep(_decoded(image))]
+    except UnidentifiedImageError:
+        return None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: make it smaller") from error
+    except Exception as error:  # whatever a decoder says to bytes that were made to break it
+        raise UserError(f"{name} is damaged and cannot be read ({one_line(error)}): give another picture") from error
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def to_rgb(image: Image.Image, behind: int = 0) -> np.ndarray:
+    """uint8 [H, W, 3]; what is transparent shows the grey level `behind` it."""
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (behind, behind, behind, 255)), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def _shown(image: Image.Image) -> Iterator[tuple[float, Image.Image | None]]:
+    """The pictures of a moving one, each with the second at which it appears; at the end, None."""
+    seconds = 0.0
+    for picture in ImageSequence.Iterator(image):
+        shown = _decoded(picture)  # here: only now it is known for how long
+        yield seconds, shown
+        seconds += picture.info.get("duration", 0) / 1000 or SECONDS
+    yield seconds, None
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    """In mode RGB or RGBA, turned as the camera says, at most `LARGE` pixels wide and high."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bits(image)
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    factor = -(-max(image.size) // LARGE)
+    return ImageOps.exif_transpose(image.reduce(factor) if factor > 1 else image)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits or of numbers, which Pillow would clip at 255 instead of scaling it.
+
+    Numbers (mode F) count as [0, 1] or [0, 255], whichever holds them.
+    """
+    grey = np.nan_to_num(np.asarray(image).astype(np.float64))
+    if image.mode == "F":
+        grey *= 255 if grey.max(initial=0) <= 1 else 1
+    else:
+        grey /= 257
+    scaled = Image.fromarray(grey.clip(0, 255).round().astype(np.uint8))
+    scaled.info = image.info
+    scaled.getexif().update(image.getexif())
+    return scaled
