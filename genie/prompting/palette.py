@@ -1,0 +1,138 @@
+"""The colours of a world's data: its background, what else is seen, and where.
+
+Dimension letters: `K` colours, `H W` pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import ImageColor
+from scipy import ndimage
+
+from genie.errors import UserError
+from genie.prompting.clips import open_data
+
+FRAMES = 256  # spread over the training split: what counts is seen in many of them
+COLOURS = 8
+FOREGROUND = 32  # of 255, in any channel: a pixel this far from the background is something else
+BIN = 16  # of 255: width of the bins in which colours are counted
+APART = 40  # distance in RGB: nearer ones are shades of one colour
+WEAK = 0.02  # of the strongest colour's strength: less is where two things meet, or an odd frame
+NEAR = 1 / 16  # of the picture, a standard deviation: so far around a place counts as the place
+ANYWHERE = 1e-3  # weight of what is seen elsewhere: it decides where nothing ever was
+
+
+@dataclass(frozen=True)
+class Palette:
+    """`background` uint8 [H, W, 3]; `colours` uint8 [K, 3], the strongest first; `places` float [K, H, W], how
+    much of each is seen around a pixel, of all that is seen of it in a frame."""
+
+    background: np.ndarray
+    colours: np.ndarray
+    places: np.ndarray
+
+    def nearest(self, colours: np.ndarray) -> np.ndarray:
+        """uint8 [..., 3] → int64 [...], which of the K colours is nearest to each."""
+        given = colours.astype(np.float32)
+        return np.stack([((given - colour) ** 2).sum(-1) for colour in self.colours]).argmin(0)
+
+    def usual(self, where: np.ndarray) -> int:
+        """Which of the K colours is seen the most in the part `where` bool [H, W] of the frames."""
+        return int((self.places[:, where].sum(1) + ANYWHERE * self.places.sum((1, 2))).argmax())
+
+
+def palette_of_data(data: dict, image_size: tuple[int, int]) -> Palette:
+    """The palette of the training frames of a run, `data` being the group of that name in its configuration.
+
+    The background is their median, pixel by pixel; the colours are those of what differs from it by more than
+    `FOREGROUND` (`_strongest`).
+
+    Raises UserError where the data is not there, or nothing is seen in it but the background.
+    """
+    try:
+        module = open_data(data, image_size, num_frames=1)
+    except UserError as error:
+        raise UserError(
+            f"a sketch gets the colours of the training data, and {error}; or give prompt_palette="
+        ) from error
+    reader, episodes = module.splits["train"]
+    rows = np.concatenate([np.arange(first, end) for first, end in episodes])
+    count = min(FRAMES, len(rows))
+    frames = np.concatenate([reader.frames(row, row + 1) for row in rows[np.arange(count) * len(rows) // count]])
+    background = module.info.background.transpose(1, 2, 0)
+    seen = (np.abs(frames.astype(np.int16) - background) > FOREGROUND).any(-1)  # [n, H, W]
+    if not seen.any():
+        raise UserError("nothing moves in the training data, so a sketch finds no colours there: give prompt_palette=")
+    pixels, behind = frames[seen], np.broadcast_to(background, frames.shape)[seen]
+    colours = _strongest(pixels, behind, np.nonzero(seen)[0])
+    number = np.full(seen.shape, -1)
+    number[seen] = _from_blends(pixels, behind, colours).argmin(0)
+    around = [NEAR * side for side in image_size]
+    places = [ndimage.gaussian_filter(_shares(number == k), around, mode="nearest") for k in range(len(colours))]
+    return Palette(background, colours, np.stack(places))
+
+
+def _shares(seen: np.ndarray) -> np.ndarray:
+    """float64 [H, W] of bool [n, H, W]: where a colour is seen; each frame counts as one, however much it shows."""
+    return (seen / np.maximum(seen.sum((1, 2), keepdims=True), 1)).mean(0)
+
+
+def palette_of_names(names: Any, image_size: tuple[int, int]) -> Palette:
+    """The palette of a list of colours: the background's, then the others, as [r, g, b], a name or '#rrggbb'.
+
+    Raises UserError for anything else.
+    """
+    try:
+        colours = [ImageColor.getrgb(name)[:3] if isinstance(name, str) else _three(name) for name in names]
+    except (TypeError, ValueError) as error:
+        raise UserError(_wrong(names)) from error
+    if len(colours) < 2:
+        raise UserError(_wrong(names))
+    background = np.broadcast_to(np.array(colours[0], dtype=np.uint8), (*image_size, 3))
+    others = np.array(colours[1:], dtype=np.uint8)
+    return Palette(background, others, np.ones((len(others), *image_size)))
+
+
+def _wrong(names: Any) -> str:
+    return f"prompt_palette={names}: give the background's colour and one or more others, as in [[144,72,17],white]"
+
+
+def _three(values: Any) -> list[int]:
+    if len(values) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in values):
+        raise ValueError
+    return values
+
+
+def _strongest(pixels: np.ndarray, behind: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """The colours uint8 [K, 3], strongest first, of `pixels` uint8 [n, 3] before a background `behind` them [n, 3].
+
+    A colour, in a bin of similar ones, is as strong as there are frames with it (`frame` int64 [n]: that of a pixel),
+    times its squared distance from the background. Where a thing covers part of a pixel, its colour is blended with the
+    background: of what may be such a blend of a stronger one, nothing is taken.
+    """
+    bins = (pixels // BIN).astype(np.int64) @ (256, 16, 1)
+    distance = np.bincount(bins, ((pixels.astype(np.float32) - behind) ** 2).sum(-1)) / np.maximum(np.bincount(bins), 1)
+    strength = distance * np.bincount(np.unique(frame * 4096 + bins) % 4096, minlength=len(distance))
+    found = np.empty((0, 3), dtype=np.uint8)
+    for number in np.argsort(-strength, kind="stable"):
+        if len(found) == COLOURS or strength[number] < WEAK * strength.max():
+            break
+        inside = bins == number
+        exact, counts = np.unique(pixels[inside], axis=0, return_counts=True)
+        colour, ground = exact[counts.argmax()], np.median(behind[inside], axis=0)
+        if not len(found) or _from_blends(colour[None], ground[None], found).min() > APART:
+            found = np.concatenate([found, colour[None]])
+    return found
+
+
+def _from_blends(pixels: np.ndarray, behind: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """How far [K, n] each of `pixels` [n, 3] is from the blends of each of `colours` [K, 3] with the background
+    `behind` it [n, 3]."""
+    pixels, behind = pixels.astype(np.float32), behind.astype(np.float32)
+    distances = []
+    for colour in colours.astype(np.float32):
+        step = colour - behind
+        share = ((pixels - behind) * step).sum(-1) / np.maximum((step**2).sum(-1), 1)
+        distances.append(np.linalg.norm(pixels - behind - share.clip(0, 1)[:, None] * step, axis=-1))
+    return np.stack(distances)
