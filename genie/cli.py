@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genie.config_errors import explain, explain_value, group_options, one_line
 from genie.config_types import check_overrides
 from genie.errors import UserError
+from genie.spelling import spelled
 
 
 def options(group: str, without: str | None = None) -> str:
@@ -45,11 +46,13 @@ class JobFailed:
     message: str
 
 
-def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+def hydra_main(
+    config_name: str, resolve: bool = True, text_key: str | None = None
+) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
     The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.
-    What it returns is what a sweep (`--multirun`) optimises.
+    What it returns is what a sweep (`--multirun`) optimises. `text_key`: a key that takes a text (`spelled`).
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
@@ -80,6 +83,8 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         @functools.wraps(function)
         def main() -> None:
             failed.clear()
+            if text_key:
+                sys.argv[1:] = [spelled(word, text_key) for word in sys.argv[1:]]
             # Hydra then raises what went wrong instead of printing it and leaving.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:

@@ -17,10 +17,11 @@ from genie.checks import require_number, require_whole
 from genie.cost import GenerationCost, measured
 from genie.errors import UserError
 from genie.inference import choose_device, inference
-from genie.media import VIDEO_HEIGHT, enlarge, scale_to, to_bytes, write_frames, write_mp4
+from genie.media import VIDEO_HEIGHT, enlarge, scale_to, to_bytes, write_frames, write_mp4, write_png
 from genie.playing.prompting import prompt_from
 from genie.playing.recording import Recording, read_session
-from genie.prompts import data_prompt, read_prompt
+from genie.prompting.clips import data_prompt
+from genie.prompting.prompter import Prompter, prompt_kind
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
@@ -59,6 +60,9 @@ def generate(config: dict[str, Any]) -> Path:
             yield enlarge(to_bytes(frame), scale)
 
     try:
+        if config["save_prompt"]:
+            given = np.concatenate(list(enlarge(to_bytes(frames), scale)), axis=1)
+            write_png(output.with_name(f"{output.stem}_prompt.png"), given)
         with measured() as cost:
             if config["save_frames"]:
                 path = write_frames(output, pictures())
@@ -106,6 +110,7 @@ def _check(config: dict[str, Any]) -> None:
     require_whole(config, "num_frames", "prompt_frames", "scale")
     require_whole(config, "prompt_clip", "seed", least=0)
     require_number(config, "fps", above=0, most=1000)
+    prompt_kind(config)
     with_overrides(Sampler(), config)
 
 
@@ -125,8 +130,9 @@ def _output(config: dict[str, Any]) -> Path:
 
 def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor | None]:
     """Frames [T, 3, H, W] in [0, 1] and the actions int64 [T-1] between, where the world takes them."""
-    if config["prompt"] is not None:
-        return read_prompt(config["prompt"], world.image_size, config["prompt_frames"], world.fps), None
+    given = Prompter(config, world).given()
+    if given is not None:
+        return given, None
     data, length = world.config["data"], config["prompt_frames"]
     frames, actions = data_prompt(data, world.image_size, length, config["prompt_clip"])
     return frames, world.prompt_actions(actions)

@@ -18,7 +18,9 @@ from genie.checks import require_whole
 from genie.errors import UserError
 from genie.inference import choose_device, inference
 from genie.media import to_bytes
-from genie.prompts import PromptClips, array_prompt, read_prompt
+from genie.prompting.clips import PromptClips
+from genie.prompting.fitting import usual_fit
+from genie.prompting.prompts import array_prompt, read_prompt
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel
@@ -150,10 +152,11 @@ class Episodes:
         return Start(frames, self.world.prompt_actions(actions))
 
     def _read(self, prompt: Prompt) -> Start:
-        size = self.world.image_size
+        size, fit = self.world.image_size, usual_fit(self.world.config)
         if isinstance(prompt, str | Path):
-            return Start(read_prompt(prompt, size, self.prompt_frames, self.world.fps), None)
-        return Start(array_prompt(prompt, size), None)
+            name = f"prompt={prompt}"
+            return Start(read_prompt(Path(prompt), name, size, self.prompt_frames, self.world.fps, fit), None)
+        return Start(array_prompt(prompt, size, fit), None)
 
 
 def check_options(options: dict[str, Any] | None, known: Sequence[str] = OPTIONS) -> dict[str, Any]:

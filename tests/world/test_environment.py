@@ -18,7 +18,7 @@ from PIL import Image
 
 from genie.errors import UserError
 from genie.media import to_bytes, write_mp4
-from genie.prompts import PromptClips
+from genie.prompting.clips import PromptClips
 from genie.world.environment import GenieEnv
 from genie.world.sampler import Sampler
 from genie.world.vector_environment import GenieVectorEnv

@@ -1,0 +1,112 @@
+"""Which kind of prompt a user gives, a picture, a video, a sketch or a text, and what becomes of it.
+
+Dimension letters: `T` frames, `H W` pixels.
+"""
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from data_modules.fit import FITS
+from genie.errors import UserError
+from genie.prompting.fitting import fit_picture, usual_fit
+from genie.prompting.palette import Palette, palette_of_data, palette_of_names
+from genie.prompting.pictures import read_pictures
+from genie.prompting.prompts import read_prompt, require_file, to_frames
+from genie.prompting.sketches import draw_sketch
+from genie.prompting.text import TextToImage, load_text_to_image, require_text
+from genie.world.world_model import WorldModel
+
+KINDS = ("auto", "sketch", "text")
+LIKE_A_FILE = re.compile(r"[/\\]|\.\w{2,5}$|^\S*$")  # a folder's sign, an ending, or a single word
+
+
+def prompt_kind(config: dict[str, Any]) -> str | None:
+    """What the keys of conf/prompt.yaml ask for: "file", "sketch" or "text"; None: a clip of the data.
+
+    Unless prompt_kind says so, a prompt is a text only where there is a model for it, no such file, and no likeness to
+    the name of one: a misspelt name is never drawn. Raises UserError for what cannot be, before anything is loaded.
+    """
+    prompt, kind, model = config["prompt"], config["prompt_kind"], config["text_model"]
+    if kind not in KINDS:
+        raise UserError(f"prompt_kind={kind}: there is {', '.join(KINDS)}")
+    if config["prompt_fit"] not in (None, *FITS):
+        raise UserError(f"prompt_fit={config['prompt_fit']}: there is {', '.join(FITS)}")
+    if prompt is None:
+        if kind != "auto":
+            raise UserError(
+                f"prompt_kind={kind} needs a prompt: add prompt={'...' if kind == 'text' else 'drawing.png'}"
+            )
+        return None
+    prompt = str(prompt)
+    if kind == "auto" and model is not None and not os.path.isfile(prompt) and not LIKE_A_FILE.search(prompt):
+        kind = "text"
+    if kind == "text":
+        require_text(prompt)
+        if model is None:
+            raise UserError(
+                "a text prompt needs a model that draws it: text_model=<folder or name>; see docs/prompts.md"
+            )
+        return kind
+    require_file(Path(prompt), f"prompt={prompt}")
+    return "file" if kind == "auto" else kind
+
+
+class Prompter:
+    """Makes prompts for one world: frames float [T, 3, H, W] in [0, 1], multiples of 1/255.
+
+    `config`: the keys of conf/prompt.yaml, with prompt_frames, seed and device. Files are paths or their content, and
+    `name` is what messages call them. The palette and the text model are loaded when they are first needed.
+
+    Every method raises UserError, in one line, for what cannot become a prompt.
+    """
+
+    def __init__(self, config: dict[str, Any], world: WorldModel) -> None:
+        self.config, self.world = config, world
+        self.fit = config["prompt_fit"] or usual_fit(world.config)
+
+    def given(self) -> Tensor | None:
+        """The prompt that the configuration gives; None: a clip of the data."""
+        kind, prompt = prompt_kind(self.config), str(self.config["prompt"])
+        if kind == "text":
+            return self.text(prompt, self.config["seed"])
+        if kind is None:
+            return None
+        return (self.sketch if kind == "sketch" else self.file)(Path(prompt), f"prompt={prompt}")
+
+    def file(self, source: Path | bytes, name: str) -> Tensor:
+        """Of a picture or a video."""
+        length = self.config["prompt_frames"]
+        return read_prompt(source, name, self.world.image_size, length, self.world.fps, self.fit)
+
+    def sketch(self, source: Path | bytes, name: str) -> Tensor:
+        """Of a drawing: one frame."""
+        sketches = read_pictures(source, name, 1, self.world.fps)
+        if sketches is None:
+            raise UserError(f"{name} is no picture that can be read: a sketch is one picture")
+        return to_frames([draw_sketch(sketches[0], name, self.palette, self.fit)])
+
+    def text(self, text: str, seed: int) -> Tensor:
+        """Of a text: one frame."""
+        picture = self.text_to_image(require_text(text), self.world.image_size, seed)
+        return to_frames([fit_picture(picture, self.world.image_size, self.fit)])
+
+    @cached_property
+    def palette(self) -> Palette:
+        """The colours of sketches."""
+        if self.config["prompt_palette"] is not None:
+            return palette_of_names(self.config["prompt_palette"], self.world.image_size)
+        if "data" not in self.world.config:
+            raise UserError("this world does not know the data it was trained on: a sketch needs prompt_palette=")
+        return palette_of_data(self.world.config["data"], self.world.image_size)
+
+    @cached_property
+    def text_to_image(self) -> TextToImage | None:
+        """What draws texts; None where text_model is not given."""
+        if self.config["text_model"] is None:
+            return None
+        return load_text_to_image(self.config["text_to_image"], self.world.device)
