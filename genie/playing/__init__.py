@@ -3,6 +3,7 @@
 labels.py     what the actions are called, which key does which
 prompting.py  where a rollout begins
 session.py    one player's rollout and controls
+drawing.py    texts that players want to see
 batching.py   the states of all sessions, stepped together
 engine.py     when which session gets its next frame; the model's own thread
 recording.py  a session as mp4 and as JSON, and back

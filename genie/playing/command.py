@@ -16,7 +16,8 @@ from genie.playing.prompting import Prompt, clip_prompt, picture_prompt
 from genie.playing.protocol import FPS
 from genie.playing.server import Game, create_app
 from genie.playing.terminal import play_in_terminal, require_terminal
-from genie.prompts import PromptClips, read_prompt
+from genie.prompting.clips import PromptClips
+from genie.prompting.prompter import Prompter, prompt_kind
 from genie.sampling import Samplers, with_overrides
 from genie.serving import check_address, serve_page
 from genie.world.sampler import Sampler
@@ -46,6 +47,7 @@ def check(config: dict[str, Any]) -> None:
     require_whole(config, "prompt_frames")
     require_whole(config, "prompt_clip", "seed", least=0)
     require_number(config, "fps", above=0, most=FPS[1])
+    prompt_kind(config)
     require_whole(settings, "max_sessions", "max_frames", "max_upload", "threads", prefix="play.")
     require_whole(settings, "idle", least=0, prefix="play.")
     check_address(settings, "play")
@@ -61,7 +63,8 @@ def load_game(config: dict[str, Any]) -> Game:
     device = choose_device(config["device"])
     world = WorldModel.load(run).to(device)
     world.sampler = with_overrides(world.sampler, config)
-    clips, prompt = _prompt(config, world)
+    prompter = Prompter(config, world)
+    clips, prompt = _prompt(config, world, prompter)
     names = clips.info.action_meanings if clips else None
     labels = action_labels(settings["actions"], suggest(run, world.num_actions, world.takes_environment_actions, names))
     return Game(
@@ -75,24 +78,24 @@ def load_game(config: dict[str, Any]) -> Game:
         prompt=prompt,
         samplers=Samplers(world.sampler),
         clips=clips,
+        prompter=prompter,
+        takes_text=prompter.text_to_image is not None,
         threads=_threads(settings["threads"], world, prompt),
         max_frames=settings["max_frames"],
         max_upload=settings["max_upload"] * MEGABYTE,
     )
 
 
-def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[PromptClips | None, Prompt]:
+def _prompt(config: dict[str, Any], world: WorldModel, prompter: Prompter) -> tuple[PromptClips | None, Prompt]:
     """The validation clips (None: not there, but there is a prompt), and where a session begins."""
-    length = config["prompt_frames"]
+    given = prompter.given()
     try:
-        clips = PromptClips(world.config["data"], world.image_size, length)
+        clips = PromptClips(world.config["data"], world.image_size, config["prompt_frames"])
     except UserError:
-        if config["prompt"] is None:
+        if given is None:
             raise
         clips = None
-    if config["prompt"] is None:
-        return clips, clip_prompt(clips, config["prompt_clip"], world)
-    return clips, picture_prompt(read_prompt(config["prompt"], world.image_size, length, world.fps))
+    return clips, clip_prompt(clips, config["prompt_clip"], world) if given is None else picture_prompt(given)
 
 
 def _threads(given: int | None, world: WorldModel, prompt: Prompt) -> int:

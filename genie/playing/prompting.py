@@ -18,7 +18,8 @@ from torch import Tensor, cat
 
 from genie.errors import UserError
 from genie.media import to_bytes
-from genie.prompts import PromptClips, decode_picture
+from genie.prompting.clips import PromptClips
+from genie.prompting.prompts import read_prompt
 from genie.world.world_model import WorldModel
 
 MOST_IMAGES = 64  # in a session file: more than a window is of no use
@@ -68,5 +69,7 @@ def prompt_from(source: Any, world: WorldModel) -> Prompt:
                 contents = [base64.b64decode(picture, validate=True) for picture in pictures]
             except (TypeError, ValueError, binascii.Error) as error:
                 raise UserError("its prompt has a picture that is not in base64") from error
-            return picture_prompt(cat([decode_picture(content, world.image_size) for content in contents]))
+            size, name = world.image_size, "a picture of its prompt"
+            frames = [read_prompt(content, name, size, 1, world.fps, "squeeze") for content in contents]
+            return picture_prompt(cat(frames))
     raise UserError("its prompt is neither a clip of the data nor pictures")

@@ -6,15 +6,17 @@ From the page, as JSON text:
     {"type": "pause", "paused": true}
     {"type": "step"}                             pause, and make one frame
     {"type": "reset", "seed": 3, "clip": 12}     begin again; without "seed" or "clip" with the same one
-    {"type": "settings", "fps": 10, "sampler": "maskgit", "steps": 12, "temperature": 1}
+    {"type": "reset", "text": "a red platform"}  likewise, once a model has drawn the text
+    {"type": "settings", "fps": 10, "sampler": "maskgit", "steps": 12, "temperature": 1, "sketch": true}
                                                  any of these; a sampler's name sets all its settings
-or as binary: a picture (PNG, JPEG, WEBP, GIF, BMP), to begin again from.
+or as binary: the content of a picture or a video, to begin again from; a drawing while "sketch" is true.
 
 From the server, as JSON text:
 
     {"type": "welcome", "session": id, "run", "width", "height", "actions": [{"index", "label", "keys"}, …], "idle",
-     "clips": 2987 | null, "samplers": [names], "max_frames", "max_upload"}      once, at first
-    {"type": "state", "paused", "fps", "seed", "clip": 12 | null, "sampler": {"name", "steps", "temperature", …}}
+     "clips": 2987 | null, "takes_text", "samplers": [names], "max_frames", "max_upload"}      once, at first
+    {"type": "state", "paused", "fps", "seed", "clip": 12 | null, "sketch",
+     "sampler": {"name", "steps", "temperature", …}}
                                                  after every change
     {"type": "notice", "message"}                something could not be done; the session goes on
     {"type": "end", "message"}                   the session is over; the connection closes
@@ -59,6 +61,7 @@ def state_message(session: Session) -> dict[str, Any]:
         "fps": session.fps,
         "seed": session.seed,
         "clip": session.prompt.source.get("clip"),
+        "sketch": session.sketch,
         "sampler": {"name": session.sampler_name, **asdict(session.sampler)},
     }
 
@@ -103,6 +106,9 @@ def hold(session: Session, message: dict[str, Any], num_actions: int) -> None:
 def settle(session: Session, message: dict[str, Any], samplers: Samplers) -> None:
     """Does what a message "settings" says: all of it, or nothing. Raises UserError for a value that cannot be."""
     fps, name, sampler = session.fps, session.sampler_name, session.sampler
+    sketch = message.get("sketch", session.sketch)
+    if not isinstance(sketch, bool):
+        raise UserError("sketch must be true or false")
     if "fps" in message:
         fps = number(message, "fps", *FPS)
     if "sampler" in message:
@@ -113,4 +119,5 @@ def settle(session: Session, message: dict[str, Any], samplers: Samplers) -> Non
         given["steps"] = whole(message, "steps", *STEPS)
     if "temperature" in message:
         given["temperature"] = number(message, "temperature", *TEMPERATURE)
-    session.fps, session.sampler_name, session.sampler = fps, name, Samplers.changed(sampler, **given)
+    session.sampler = Samplers.changed(sampler, **given)
+    session.fps, session.sampler_name, session.sketch = fps, name, sketch

@@ -11,9 +11,11 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDisconnect
 from fastapi.staticfiles import StaticFiles
+from torch import Tensor
 
 from genie.errors import UserError
 from genie.media import to_bytes
+from genie.playing.drawing import Drawings
 from genie.playing.engine import Engine, ServerFullError
 from genie.playing.guard import Guard
 from genie.playing.labels import Action
@@ -22,7 +24,9 @@ from genie.playing.prompting import Prompt, clip_prompt, encode_png, picture_pro
 from genie.playing.protocol import LARGEST_SEED, hold, parse, settle, state_message, whole
 from genie.playing.recording import session_json, session_mp4
 from genie.playing.session import Session
-from genie.prompts import PromptClips, decode_picture
+from genie.prompting.clips import PromptClips
+from genie.prompting.prompter import Prompter
+from genie.prompting.text import require_text
 from genie.sampling import Samplers
 from genie.world.world_model import WorldModel
 
@@ -31,7 +35,8 @@ SEND_SECONDS = 20  # a connection that takes nothing for so long is dead
 
 @dataclass
 class Game:
-    """What all sessions of a server share. `clips`: None where the run's data is not there."""
+    """What all sessions of a server share. `clips`: None where the run's data is not there. `takes_text`: whether
+    players may write what they want to see."""
 
     run: str
     world: WorldModel  # its facts: only the engine's thread steps it
@@ -43,6 +48,8 @@ class Game:
     prompt: Prompt
     samplers: Samplers
     clips: PromptClips | None
+    prompter: Prompter
+    takes_text: bool
     threads: int
     max_frames: int
     max_upload: int  # bytes
@@ -50,6 +57,7 @@ class Game:
     def __post_init__(self) -> None:
         # Pictures, videos and files: neither on the event loop nor in the model's way.
         self.files = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self.drawings = Drawings(self.prompter.text)
 
     async def aside(self, function: Callable, *arguments: Any) -> Any:
         """Runs a function that takes a while."""
@@ -74,6 +82,7 @@ class Game:
             "actions": [asdict(action) for action in self.actions],
             "idle": self.idle,
             "clips": None if self.clips is None else len(self.clips),
+            "takes_text": self.takes_text,
             "samplers": self.samplers.names,
             "max_frames": self.max_frames,
             "max_upload": self.max_upload,
@@ -89,6 +98,7 @@ def create_app(game: Game, loopback: bool = True) -> FastAPI:
         yield
         ticking.cancel()
         game.files.shutdown(wait=False, cancel_futures=True)
+        game.drawings.close()
 
     # no generated documentation: it would load scripts from other hosts
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -131,6 +141,7 @@ def create_app(game: Game, loopback: bool = True) -> FastAPI:
             if not sending.done() and "end" in outbox.texts:
                 await asyncio.wait([sending], timeout=SEND_SECONDS)
         finally:
+            await game.drawings.cancel(session.id)
             game.engine.close(session)
             for task in (sending, playing):
                 task.add_done_callback(_forget_error)
@@ -190,8 +201,9 @@ async def _answer(game: Game, session: Session, received: dict[str, Any], outbox
     """Does what one message says. Raises UserError for what cannot be done."""
     if received.get("bytes") is not None:
         if len(received["bytes"]) > game.max_upload:
-            raise UserError(f"the picture is larger than {game.max_upload / 2**20:g} MB: make it smaller")
-        frames = await game.aside(decode_picture, received["bytes"], game.world.image_size)
+            raise UserError(f"the file is larger than {game.max_upload / 2**20:g} MB: make it smaller")
+        read = game.prompter.sketch if session.sketch else game.prompter.file
+        frames = await game.aside(read, received["bytes"], "the file")
         await game.engine.reset(session, picture_prompt(frames), session.seed)
         outbox.put(state_message(session))
         return
@@ -208,6 +220,9 @@ async def _answer(game: Game, session: Session, received: dict[str, Any], outbox
         case "step":
             session.paused, session.singles = True, 1
             game.engine.hurry(session)
+        case "reset" if "text" in message:
+            _draw(game, session, message, outbox)
+            return
         case "reset":
             await _reset(game, session, message)
         case "settings":
@@ -227,3 +242,22 @@ async def _reset(game: Game, session: Session, message: dict[str, Any]) -> None:
         index = whole(message, "clip", 0, len(game.clips) - 1)
         prompt = await game.aside(clip_prompt, game.clips, index, game.world)
     await game.engine.reset(session, prompt, seed)
+
+
+def _draw(game: Game, session: Session, message: dict[str, Any], outbox: Outbox) -> None:
+    """Begins again from a text, once it is drawn."""
+    if not game.takes_text:
+        raise UserError("this server draws no texts: it was started without text_model=")
+    if not isinstance(message["text"], str):
+        raise UserError("text must be a text")
+    seed = whole(message, "seed", 0, LARGEST_SEED) if "seed" in message else session.seed
+
+    async def use(frames: Tensor) -> None:
+        await game.engine.reset(session, picture_prompt(frames), seed)
+        outbox.put(state_message(session))
+
+    def tell(text: str) -> None:
+        outbox.put({"type": "notice", "message": text})
+
+    game.drawings.begin(session.id, require_text(message["text"]), seed, use, tell)
+    tell("your text is being drawn: play on until it is there")

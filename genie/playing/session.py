@@ -46,6 +46,7 @@ class Session:
     fps: float
     seed: int = 0
     sampler_name: str = "run"
+    sketch: bool = False  # pictures that the player sends are drawings
     max_frames: int = 10_000
     on_frame: Callable[[Frame], None] = _ignore
     on_end: Callable[[str], None] = field(default=lambda message: None)

@@ -201,7 +201,7 @@ def test_an_own_picture_and_one_that_is_none(open_page, tmp_path):
     until(page, f"{color} == '200,30,90,255'")
     (tmp_path / "none.png").write_text("hello")
     page.set_input_files("#file", tmp_path / "none.png")
-    until(page, "document.getElementById('message').textContent.includes('no picture')")
+    until(page, "document.getElementById('message').textContent.includes('neither a picture')")
 
 
 def test_one_too_many_is_told_and_can_try_again(open_page):

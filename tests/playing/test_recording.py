@@ -13,7 +13,7 @@ from genie.errors import UserError
 from genie.generation import generate
 from genie.playing.prompting import decode_png, picture_prompt
 from genie.playing.recording import read_session, session_json, session_mp4
-from genie.prompts import decode_picture
+from genie.prompting.prompts import read_prompt
 from genie.world.sampler import Sampler
 
 MOVES = [0, 1, 2, 2, 1, 0, 1, 2, 0, 2]  # longer than the window
@@ -49,7 +49,8 @@ def test_a_replay_is_what_was_played(game, at_table, replay, prompt):
     async def play(table):
         player = await table.player(clip=1)
         await table.act((player, 2))
-        chosen = table.prompt(6) if prompt == "clip" else picture_prompt(decode_picture(picture(), (64, 64)))
+        own = read_prompt(picture(), "a picture", (64, 64), 1, 10, "squeeze")
+        chosen = table.prompt(6) if prompt == "clip" else picture_prompt(own)
         await table.engine.reset(player, chosen, 5)
         for turn, action in enumerate(MOVES):
             player.sampler = Sampler(3, 3.0) if turn < 4 else Sampler(5, 2.0, entropy_bound=1.0)

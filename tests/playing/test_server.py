@@ -4,15 +4,17 @@ import contextlib
 import io
 import json
 import struct
+import threading
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from genie.errors import UserError
 from genie.playing import server
 from genie.playing.command import load_game
 from genie.playing.labels import Action
@@ -194,7 +196,7 @@ def test_the_page_comes_whole_and_from_here_alone(plain_client):
         '{"type": "settings", "steps": 0}', '{"type": "settings", "steps": 1000000000}',
         '{"type": "settings", "temperature": -1}', '{"type": "settings", "sampler": "../secret"}',
         '{"type": "settings", "sampler": []}', '{"type": "reset", "seed": -1}', '{"type": "reset", "clip": 1000000}',
-        '{"type": "reset", "clip": "0"}',
+        '{"type": "reset", "clip": "0"}', '{"type": "settings", "sketch": 1}',
     ],
 )  # fmt: skip
 def test_bad_messages_are_answered_and_the_session_goes_on(plain_client, text):
@@ -220,6 +222,101 @@ def test_an_own_picture(serve):
         first = next(frame for frame in mine.frames if frame[0]["rollout"] == rollout)
         assert first[0]["number"] == 0 and first[1].shape == (64, 64, 3) and (first[1] == (10, 200, 30)).all()
         mine.play(2)
+
+
+def test_an_own_clip_gives_as_many_frames_as_a_prompt_has(serve, tmp_path):
+    levels = [10, 80, 150, 220, 250]
+    pictures = [Image.new("RGB", (64, 64), (level,) * 3) for level in levels]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=100)
+    with page(serve("prompt_frames=3")) as mine:
+        mine.socket.send_bytes((tmp_path / "a.gif").read_bytes())
+        while mine.frames == [] or mine.frames[-1][0]["rollout"] < 2:
+            mine.until("frame")
+        mine.play(1)
+        given = [picture for header, picture in mine.frames if header["rollout"] == 2 and header["action"] is None]
+        assert [int(picture.mean()) for picture in given] == levels[:3]
+
+
+def test_a_drawing_gets_the_colours_of_the_world(serve):
+    image = Image.new("RGB", (640, 640), "white")
+    ImageDraw.Draw(image).rectangle((560, 200, 579, 299), fill="black")
+    file = io.BytesIO()
+    image.save(file, format="png")
+    with page(serve()) as mine:
+        assert mine.state["sketch"] is False
+        mine.send(type="settings", sketch=True)
+        mine.until("state")
+        assert mine.state["sketch"] is True
+        mine.socket.send_bytes(file.getvalue())
+        while mine.frames == [] or mine.frames[-1][0]["rollout"] < 2:
+            mine.until("frame")
+        first = next(picture for header, picture in mine.frames if header["rollout"] == 2)
+        assert np.abs(first[50, 30].astype(int) - (144, 72, 17)).max() <= 2  # the field of Pong, not paper
+        assert (first[21:29, 56] != first[50, 30]).any(-1).all() and first.max() < 250
+        mine.socket.send_bytes(png(64, 64))
+        mine.until("notice")
+        assert "nothing is drawn" in mine.notices[-1]
+
+
+class Painter:
+    """A text-to-image model that waits until it may draw."""
+
+    def __init__(self):
+        self.may, self.asked = threading.Event(), []
+
+    def __call__(self, text, size, seed):
+        self.asked.append((text, size, seed))
+        assert self.may.wait(30)
+        if text == "nothing":
+            raise UserError("there is nothing to see")
+        return np.full((32, 32, 3), 200, dtype=np.uint8)
+
+
+def test_a_text_is_drawn_while_the_world_goes_on(serve, monkeypatch):
+    painter = Painter()
+    monkeypatch.setattr("genie.prompting.prompter.load_text_to_image", lambda *arguments: painter)
+    with page(serve("text_model=any")) as mine:
+        assert mine.world["takes_text"]
+        mine.send(type="reset", text=" a red platform ", seed=9)
+        mine.until("notice")
+        mine.play(3)
+        assert mine.frames[-1][0]["rollout"] == 1
+        mine.send(type="reset", text="another one")
+        mine.until("notice")
+        assert "still being drawn" in mine.notices[-1]
+        painter.may.set()
+        while mine.frames[-1][0]["rollout"] < 2:
+            mine.until("frame")
+        first = next(picture for header, picture in mine.frames if header["rollout"] == 2)
+        assert (first == 200).all() and painter.asked == [("a red platform", (64, 64), 9)]
+        mine.play(1)
+        assert mine.state["seed"] == 9 and mine.state["clip"] is None
+        for text, notice in (("nothing", "nothing to see"), ("  ", "1 to 500 characters"), (7, "must be a text")):
+            mine.notices.clear()
+            mine.send(type="reset", text=text)
+            while not any(notice in one for one in mine.notices):
+                mine.until("notice")
+
+
+def test_leaving_while_a_text_is_drawn(serve, monkeypatch):
+    painter = Painter()
+    monkeypatch.setattr("genie.prompting.prompter.load_text_to_image", lambda *arguments: painter)
+    client = serve("text_model=any")
+    with page(client) as leaves:
+        leaves.send(type="reset", text="lava")
+        leaves.until("notice")
+    painter.may.set()
+    with page(client) as stays:
+        stays.play(2)
+        assert len(client.sessions) == 1
+
+
+def test_without_a_model_there_are_no_texts(plain_client):
+    with page(plain_client) as mine:
+        assert mine.world["takes_text"] is False
+        mine.send(type="reset", text="lava")
+        mine.until("notice")
+        assert "text_model=" in mine.notices[-1]
 
 
 @pytest.mark.parametrize("picture", ["bomb", "large", "text", "broken", "nothing"])

@@ -79,6 +79,7 @@ function welcome(message) {
   $("actions").replaceChildren(...message.actions.map(actionButton));
   $("sampler").replaceChildren(...message.samplers.map((name) => new Option(name === "run" ? "as started" : name, name)));
   $("clip-row").hidden = $("clips").hidden = message.clips === null;
+  $("text-row").hidden = !message.takes_text;
   if (message.clips !== null) {
     $("clip").max = message.clips - 1;
     $("clip-count").textContent = `0 … ${message.clips - 1}`;
@@ -99,6 +100,7 @@ function settle(message) {
   fill($("steps"), message.sampler.steps);
   fill($("temperature"), round(message.sampler.temperature));
   $("sampler").value = message.sampler.name;
+  $("sketch").checked = message.sketch;
   if (message.clip !== null) {
     fill($("clip"), message.clip);
     $("thumbnail").src = `clips/${message.clip}.png`;
@@ -229,7 +231,8 @@ function releaseAll() {
   }
 }
 
-const typing = (target) => target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+const typing = (target) =>
+  (target instanceof HTMLInputElement && target.type !== "checkbox") || target instanceof HTMLSelectElement;
 
 document.addEventListener("keydown", (event) => {
   if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey || !world || ended) return;
@@ -277,6 +280,12 @@ whenChanged("sampler", (value) => ({ type: "settings", sampler: value }));
 whenChanged("seed", (value) => ({ type: "reset", seed: Number(value) }));
 whenChanged("clip", (value) => ({ type: "reset", clip: Number(value) }));
 
+$("sketch").onchange = () => send({ type: "settings", sketch: $("sketch").checked });
+$("text-row").onsubmit = (event) => {
+  event.preventDefault();
+  send({ type: "reset", text: $("text").value });
+};
+
 function clipButton(index) {
   const button = document.createElement("button");
   button.type = "button";
@@ -294,7 +303,7 @@ function clipButton(index) {
 
 function upload(file) {
   if (!file || ended) return;
-  if (file.size > world.max_upload) say(`This picture is larger than ${world.max_upload / 2 ** 20} MB: make it smaller.`);
+  if (file.size > world.max_upload) say(`This file is larger than ${world.max_upload / 2 ** 20} MB: make it smaller.`);
   else if (socket?.readyState === WebSocket.OPEN) socket.send(file);
 }
 $("file").onchange = () => {
