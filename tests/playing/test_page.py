@@ -202,6 +202,10 @@ def test_an_own_picture_and_one_that_is_none(open_page, tmp_path):
     (tmp_path / "none.png").write_text("hello")
     page.set_input_files("#file", tmp_path / "none.png")
     until(page, "document.getElementById('message').textContent.includes('neither a picture')")
+    assert page.is_hidden("#text-row")  # nothing draws texts here
+    page.tap("#sketch")
+    page.set_input_files("#file", tmp_path / "own.png")
+    until(page, "document.getElementById('message').textContent.includes('nothing is drawn')")
 
 
 def test_one_too_many_is_told_and_can_try_again(open_page):
