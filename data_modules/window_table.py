@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_modules.damage import DamagedData
 from data_modules.frame_reader import FrameReader
 from data_modules.resize import AreaResize
 from data_modules.sources import Split
@@ -59,9 +60,17 @@ def parts(splits: dict[str, Split]) -> dict[str, FrameReader]:
 def identity(reader: FrameReader) -> dict:
     """What tells the frames of a reader from others: how many there are, and what some of them look like."""
     rows = [number * reader.num_frames // SAMPLES for number in range(SAMPLES)]
-    frames = np.concatenate([reader.frames(row, row + 1) for row in rows])
+    frames = np.concatenate([_frame(reader, row) for row in rows])
     small = AreaResize(frames.shape[1:3], THUMBNAIL)(frames)
     return {"rows": reader.num_frames, "look": base64.b64encode(small.tobytes()).decode()}
+
+
+def _frame(reader: FrameReader, row: int) -> np.ndarray:
+    """uint8 [1, H, W, 3]; black where it cannot be read."""
+    try:
+        return reader.frames(row, row + 1)
+    except DamagedData:
+        return np.zeros((1, *reader.image_size, 3), dtype=np.uint8)
 
 
 def require_same_data(path: Path, data: dict[str, dict], readers: dict[str, FrameReader]) -> None:

@@ -87,8 +87,8 @@ def label(config: dict[str, Any], footage: Footage, ratings: Ratings) -> None:
 def rating_queue(footage: Footage, most: int) -> list[Window]:
     """At most `most` windows from all of the data, in the order in which to rate them."""
     some = [footage.windows[index] for index in candidates(len(footage.windows), most)]
-    signals = all_signals(list(look_at(footage, some, None)))
-    return [some[index] for index in rating_order(as_features(signals, SIGNALS))]
+    looks = list(look_at(footage, some, None))
+    return [looks[index].window for index in rating_order(as_features(all_signals(looks), SIGNALS))]
 
 
 def train(config: dict[str, Any], footage: Footage, ratings: Ratings, files: Files) -> Head:
@@ -98,14 +98,14 @@ def train(config: dict[str, Any], footage: Footage, ratings: Ratings, files: Fil
         way = f"give {FEWEST} at least, not all the same, with `python -m genie.curate step=label`"
         raise UserError(f"{ratings.path} has {len(given)} ratings, of {len(set(given.values()))} kinds: {way}")
     settings = {name: config[name] for name in ("features", "resnet", "num_pictures", "picture_size")}
-    windows = list(given)
-    looks = list(look_at(footage, windows, pooled_features(settings, config["device"])))
-    values = np.array(list(given.values()), dtype=np.float64)
+    looks = list(look_at(footage, list(given), pooled_features(settings, config["device"])))
+    windows = [look.window for look in looks]
+    values = np.array([given[window] for window in windows], dtype=np.float64)
     recordings = [footage.recordings[window] for window in windows]
     by_recording = len(set(recordings)) >= FEWEST
     fit = fit_head(stack(looks), values, recordings if by_recording else windows, settings)
     held_out = "all clips of its recording" if by_recording else "it"
-    print(f"{len(given)} rated clips, the quality of each by a head that was trained without {held_out}:")
+    print(f"{len(windows)} rated clips, the quality of each by a head that was trained without {held_out}:")
     print_agreement(fit, values, config["min_quality"])
     fit.head.save(files.head)
     print(f"head: {files.head}")
@@ -135,8 +135,9 @@ def score(config: dict[str, Any], footage: Footage, head: Head | None, files: Fi
     if head is None:
         print("nothing was rated: they are what can be measured, and data.min_quality cannot use them")
         return
-    lengths = np.array([window.stop - window.first for window in footage.windows])
+    lengths = np.array([look.window.stop - look.window.first for look in looks])
     threshold = config["min_quality"]
-    kept = lengths[np.array(quality) >= threshold].sum() / lengths.sum()
+    total = sum(window.stop - window.first for window in footage.windows)
+    kept = lengths[np.array(quality) >= threshold].sum() / total
     where = "" if files.quality == footage.folder / QUALITY_FILE else f"data.quality={files.quality} "
     print(f"{kept:.1%} of all frames have {threshold:g} or more: train with {where}data.min_quality={threshold:g}")

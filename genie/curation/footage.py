@@ -19,7 +19,7 @@ class Footage:
     def __init__(self, data: dict[str, Any]):
         module = ClipDataModule(**{**data, "min_quality": None, "augmentation": None})
         module.setup()
-        self.root = Path(data["root"])
+        self.root, self.on_error = Path(data["root"]), module.on_error
         self.readers = parts(module.splits)
         self.fps = module.info.fps
         self.data = {part: identity(reader) for part, reader in self.readers.items()}

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from data_modules.damage import DamagedData
 from data_modules.window_table import Table, Window, write_table
 from genie.curation.footage import Footage
 from genie.curation.pictures import PooledFeatures
@@ -26,10 +27,19 @@ class Look:
 
 
 def look_at(footage: Footage, windows: list[Window], network: PooledFeatures | None) -> Iterator[Look]:
-    """A look at one window after the other, with progress on a terminal; features without a network are the signals."""
+    """A look at one window after the other, with progress on a terminal; features without a network are the signals.
+
+    Windows that cannot be read are named and left out; with `data.on_error=raise` they are a DamagedData.
+    """
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     for window in track(windows, "looking at clips", console=console, transient=True):
-        frames = footage.frames(window)
+        try:
+            frames = footage.frames(window)
+        except DamagedData as error:
+            if footage.on_error == "raise":
+                raise
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+            continue
         signals = measure(frames)
         blocks = [as_features([signals], MEASURED)[0]]
         if network is not None:

@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks.curation import true_rating
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.damage import DamagedData
+from data_modules.episode_reader import EpisodeReader
 from genie.curate import main
 from genie.curation.command import curate, rating_queue
 from genie.curation.ratings import Ratings
@@ -122,3 +124,24 @@ def test_the_command_line(run_main, mix, tmp_path):
     assert code == 2 and err.startswith("error: there is no nowhere") and err.count("\n") == 1
     code, out, err = run_main(main, "--help")
     assert code == 0 and out.count("\n") <= 45 and "$" not in out
+
+
+def test_what_cannot_be_read_is_named_and_not_kept(curate_config, rated, mix, tmp_path, monkeypatch, capsys):
+    path, _ = mix
+    bad = next(iter(rated.values))
+    frames = EpisodeReader.frames
+
+    def damaged(reader, start, stop, step=1):
+        if stop - start > 1 and start < bad.stop and stop > bad.first:
+            raise DamagedData("this place is damaged")
+        return frames(reader, start, stop, step)
+
+    monkeypatch.setattr(EpisodeReader, "frames", damaged)
+    settings = [f"output={tmp_path}", f"labels={rated.path}"]
+    curate(curate_config(path, *settings))
+    printed = capsys.readouterr()
+    assert "left out: this place is damaged" in printed.err and "49 rated clips" in printed.out
+    kept = (tmp_path / "quality.csv").read_text()
+    assert f"all,{bad.first},{bad.stop}," not in kept and len(kept.splitlines()) == 2 + 95
+    with pytest.raises(UserError, match="this place is damaged"):
+        curate(curate_config(path, *settings, "data.on_error=raise"))
