@@ -20,7 +20,8 @@ from data_modules.damage import DamagedData
 from data_modules.video_file import Video, number_at, numbered, open_stream, picture
 
 OPEN_FILES = 4  # of a process: a decoder of large frames holds tens of MB
-SKIPPING = ("h264", "hevc", "mpeg4")  # decoders that can be told for each frame whether it may be left out
+# Decoders that can be told for each frame whether it may be left out. That of AV1 takes what it is told first for all.
+SKIPPING = ("h264", "hevc", "mpeg4")
 
 
 def read_frames(
