@@ -3,6 +3,7 @@
 import copy
 import functools
 import os
+import signal
 import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -15,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it, and so would children
 
 
 @pytest.fixture(autouse=True)
