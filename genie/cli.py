@@ -12,6 +12,7 @@ A job of a sweep that goes wrong says so and lets the others go on; the exit cod
 import functools
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ from genie.spelling import spelled
 
 
 def options(group: str, without: str | None = None) -> str:
-    """The choices of a group for a help text, but for those that begin with `without`."""
-    return " | ".join(name for name in group_options(group) if without is None or not name.startswith(without))
+    """The choices of a group for a help text, but for those that begin with `without`; many take several lines."""
+    names = [name for name in group_options(group) if without is None or not name.startswith(without)]
+    return f"\n{'':14}".join(textwrap.wrap(" | ".join(names), width=100, break_on_hyphens=False))
 
 
 OmegaConf.register_new_resolver("options", options, replace=True)

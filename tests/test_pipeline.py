@@ -52,7 +52,9 @@ def test_each_step_is_the_command_of_a_user_with_the_same_overrides(pipeline):
 
 
 def test_the_demo_of_the_makefile_gets_to_its_evaluation(pipeline):
-    lines = subprocess.run(["make", "--dry-run", "demo"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    lines = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "demo"], cwd=ROOT, text=True, capture_output=True, check=True
+    ).stdout
     words = shlex.split(lines[lines.index("-m genie.pipeline") :].replace("\\\n", ""))[2:]
     commands, _ = pipeline(*words)
     evaluate = ["num_clips=32", "fvd.videos=32", "fvd.baselines=[copy_last]"]
