@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_modules.damage import DamagedData, DamageLog
-from data_modules.frame_reader import FrameReader
+from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.seeding import mix
 
 REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
@@ -95,8 +95,7 @@ class ClipDataset(Dataset):
             except DamagedData as error:
                 if self.on_error == "raise":
                     raise
-                episode = int(np.searchsorted(self.reader.episodes[:, 0], start, side="right")) - 1
-                self.damage.add(int(self.reader.recordings[episode]), error)
+                self.damage.add(int(self.reader.recordings[episodes_at(self.reader, start)]), error)
                 last = error
         raise DamagedData(f"{1 + REPLACEMENTS} clips one after the other cannot be read, the last: {last}")
 

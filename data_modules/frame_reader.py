@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from genie.errors import UserError
 
@@ -62,6 +63,11 @@ def require_same(one: FrameReader, other: FrameReader, *names: str) -> None:
         if getattr(one, name) != getattr(other, name):
             had, has = getattr(one, name), getattr(other, name)
             raise UserError(f"{one.path} has {name} {had}, {other.path} has {has}: they cannot be trained on together")
+
+
+def episodes_at(reader: FrameReader, rows: ArrayLike) -> np.ndarray:
+    """The numbers of the episodes in which some rows are, of the same shape."""
+    return np.searchsorted(reader.episodes[:, 0], rows, side="right") - 1
 
 
 class JoinedReaders:

@@ -16,7 +16,7 @@ from data_modules.damage import DamagedData
 from data_modules.index_file import Entry, load, locked, save
 from data_modules.probing import probe
 from data_modules.video_file import thumbnails
-from data_modules.workers import SteadyDataLoader
+from data_modules.workers import SteadyDataLoader, num_cpus
 
 VERSION = 1  # of what the entries mean
 SAVE_SECONDS = 60  # what was found out is saved so often, for the case that the process is killed
@@ -100,11 +100,6 @@ def _look_at_alone(task: Task) -> Entry:
 
 def _loader(tasks: list[Task], processes: int) -> SteadyDataLoader:
     return SteadyDataLoader(_Files(tasks), num_workers=processes, batch_size=None, collate_fn=_unchanged)
-
-
-def num_cpus() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unchanged(entry: Entry) -> Entry:

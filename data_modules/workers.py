@@ -1,4 +1,4 @@
-"""What a reading process does with signals: one to a whole group must not kill workers that the trainer needs."""
+"""Processes that read: how many there may be, and that a signal to a whole group does not kill those still needed."""
 
 import os
 import signal
@@ -40,3 +40,8 @@ def _end_with_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
+
+
+def num_cpus() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

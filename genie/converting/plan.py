@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.frame_reader import FrameReader, require_same
+from data_modules.frame_reader import FrameReader, episodes_at, require_same
 from data_modules.sources import Split, files_of
 from genie.errors import UserError
 
@@ -84,7 +82,7 @@ def make_plan(data: dict[str, Any], in_one: bool) -> Plan:
 def _by_recording(part: Split) -> list[tuple[tuple[int, int], ...]]:
     """The episodes of each recording of a split."""
     reader, episodes = part
-    places = np.searchsorted(reader.episodes[:, 0], episodes[:, 0], side="right") - 1
+    places = episodes_at(reader, episodes[:, 0])
     found: dict[int, list[tuple[int, int]]] = {}
     for recording, (first, end) in zip(reader.recordings[places].tolist(), episodes.tolist(), strict=True):
         found.setdefault(recording, []).append((first, end))

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_modules.video_index import num_cpus
+from data_modules.workers import num_cpus
 from genie.checks import require_whole
 from genie.converting.outputs import Output
 from genie.converting.parts import Parts

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data_modules.clips import ClipDataset
 from data_modules.episode_reader import EpisodeReader
+from data_modules.frame_reader import episodes_at
 from data_modules.recorder import EpisodeRecorder, build_recorder
 from data_modules.replay import EpisodeReplay
 from genie.errors import UserError
@@ -99,7 +100,7 @@ def _replays(recorder: EpisodeRecorder, dataset: ClipDataset, split: str) -> Ite
     reader, current, replay = dataset.reader, -1, None
     for index in range(len(dataset)):
         row, end = dataset.location(index)
-        episode = int(np.searchsorted(reader.episodes[:, 0], row, side="right")) - 1
+        episode = int(episodes_at(reader, row))
         start = int(reader.episodes[episode, 0])
         if episode != current:
             replay, current = EpisodeReplay(recorder, split, episode, reader.column("actions", start, end)), episode

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_modules.frame_reader import FrameReader
+from data_modules.frame_reader import FrameReader, episodes_at
 
 PIECE = 65536  # rows read at a time
 MOST_VALUES = 10  # different rewards that are counted one by one
@@ -15,9 +15,8 @@ MOST_VALUES = 10  # different rewards that are counted one by one
 def episode_facts(reader: FrameReader, episodes: np.ndarray, fps: float) -> dict[str, Any]:
     """Number and length of the episodes int64 [E, 2] of a split."""
     lengths = episodes[:, 1] - episodes[:, 0]
-    starts = np.searchsorted(reader.episodes[:, 0], episodes[:, 0], side="right") - 1
     return {
-        "recordings": len(np.unique(reader.recordings[starts])),
+        "recordings": len(np.unique(reader.recordings[episodes_at(reader, episodes[:, 0])])),
         "episodes": len(episodes),
         "frames": int(lengths.sum()),
         "minutes": float(lengths.sum() / fps / 60),

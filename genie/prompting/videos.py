@@ -9,8 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from genie.config_errors import one_line
-from genie.errors import UserError
+from genie.errors import UserError, reason
 from genie.prompting.pictures import MOST_PIXELS
 from genie.prompting.rates import at_rate
 
@@ -42,8 +41,7 @@ def read_video(
         raise
     except (av.error.FFmpegError, IndexError, ValueError, OSError) as error:
         if not frames:
-            reason = one_line(error) or type(error).__name__
-            raise UserError(f"{name} is neither a picture nor a video that can be read ({reason})") from error
+            raise UserError(f"{name} is neither a picture nor a video that can be read ({reason(error)})") from error
     if not frames:
         raise UserError(f"{name} is a video without frames")
     return frames
