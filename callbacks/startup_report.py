@@ -46,6 +46,8 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
     counts = [(split, getattr(data, f"{split}_dataset", None)) for split in ("train", "val")]
     if any(dataset is not None for _, dataset in counts):
         lines["clips"] = ", ".join(f"{split} {len(dataset):,}" for split, dataset in counts if dataset is not None)
+        unseen = [(split, getattr(dataset, "too_short", 0)) for split, dataset in counts]
+        lines |= {f"not seen: {split}": f"{count:,} episodes shorter than a clip" for split, count in unseen if count}
     lines["steps"] = f"{trainer.max_steps:,}"
     if trainer.accumulate_grad_batches > 1:
         lines["steps"] += f", each of {trainer.accumulate_grad_batches} batches"

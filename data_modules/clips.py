@@ -17,9 +17,8 @@ REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
 class ClipDataset(Dataset):
     """All clips of the given episodes, or at most `max_clips` evenly spaced ones that do not overlap.
 
-    `episodes` int64 [E, 2]: first and one past the last frame; a clip never leaves its episode, and
-    episodes that are shorter than a clip give none. `dataset[index]` or `dataset[epoch, index]` is a
-    dictionary:
+    `episodes` int64 [E, 2]: first and one past the last frame; a clip never leaves its episode, and those that are
+    shorter than a clip give none: `too_short` counts them. `dataset[index]` or `dataset[epoch, index]` is a dictionary:
 
         frames     uint8   [T, C, H, W]
         actions    int64   [T]          taken on seeing frame t; with a stride, the first of the skipped ones
@@ -52,6 +51,7 @@ class ClipDataset(Dataset):
         self.fps = torch.tensor(fps / stride, dtype=torch.float32)
         self.span = (num_frames - 1) * stride + 1  # frames of the file from the first to the last of a clip
         self.episodes = episodes[episodes[:, 1] - episodes[:, 0] >= self.span]
+        self.too_short = len(episodes) - len(self.episodes)
         self.step = 1 if max_clips is None else self.span
         counts = (self.episodes[:, 1] - self.episodes[:, 0] - self.span) // self.step + 1
         self.offsets = np.concatenate([[0], np.cumsum(counts)])  # clips before each episode

@@ -12,7 +12,7 @@ import uvicorn
 
 from genie.checks import require_whole
 from genie.errors import UserError
-from genie.playing.guard import is_loopback
+from genie.guard import is_loopback
 
 OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly larger one gets an answer
 

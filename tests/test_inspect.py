@@ -79,6 +79,27 @@ def test_what_is_still_dark_or_there_twice_is_found(write, inspect):
     assert test["in_other_split"] == 3 and test["repeated"] == test["still"] == test["dark"] == 0
 
 
+def test_episodes_that_training_will_not_see_are_counted(write, inspect):
+    path = write(noise(8, LENGTH))
+    with h5py.File(path, "r+") as file:
+        ends = file["episode_ends"][:]
+        del file["episode_ends"]
+        file["episode_ends"] = np.concatenate([[3, 5], ends])  # clips have 4 frames
+    facts, out = inspect(path)
+    assert facts["splits"]["train"]["too_short"] == 2 and facts["splits"]["test"]["too_short"] == 0
+    assert "shorter than a clip" in out
+    assert "shorter than a clip" not in inspect(path, "data.num_frames=2")[1]
+
+
+def test_the_sheet_shows_what_augmentation_makes_of_clips(write, inspect, tmp_path):
+    path = write(noise(8, LENGTH))
+    sheets = []
+    for overrides in ([], ["data.augmentation.shift=0.4"]):
+        inspect(path, "num_videos=0", *overrides)
+        sheets.append((tmp_path / "out" / "contact_sheet.png").read_bytes())
+    assert sheets[0] != sheets[1]
+
+
 def test_the_sheet_and_the_videos_show_the_models_pixels(write, inspect, tmp_path, read_video):
     frames = np.repeat(np.repeat(noise(8, LENGTH)[:, :, ::4, ::4], 4, 2), 4, 3)  # plain blocks survive a video
     path = write(frames)

@@ -14,7 +14,7 @@ ALL = "all"  # the split of an output that is one file
 # Keys of the group `data` that say how clips are read in training: frames are the same with other values of them.
 OF_CLIPS = (
     "name", "num_frames", "stride", "batch_size", "val_batch_size", "val_clips", "num_workers", "in_memory", "seed",
-    "recorder", "on_error",
+    "recorder", "on_error", "augmentation", "quality", "min_quality", "quality_splits",
 )  # fmt: skip
 
 
@@ -57,6 +57,9 @@ def make_plan(data: dict[str, Any], in_one: bool) -> Plan:
     Raises UserError where the data cannot be read.
     """
     module = ClipDataModule(**data)
+    if module.augmentation.active or module.good.min_quality is not None:
+        key = "augmentation" if module.augmentation.active else "min_quality"
+        raise UserError(f"data.{key} is for training: a conversion writes every frame as it is, so leave it out here")
     splits = module.open()
     readers: list[FrameReader] = []
     for reader, _ in splits.values():

@@ -18,7 +18,7 @@ from data_modules.window_table import Window
 from genie.curation.footage import Footage
 from genie.curation.ratings import BEST, Ratings
 from genie.errors import UserError
-from genie.playing.guard import Guard
+from genie.guard import Guard
 
 SHARED = ("style.css", "icon.svg")  # with the page on which a world is played
 

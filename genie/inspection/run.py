@@ -32,6 +32,7 @@ def inspect(config: dict[str, Any]) -> None:
     console = Console()
     console.print(table_of(facts))
     clips = module.clips("train", module.num_frames, config["num_clips"])
+    clips.augmentation = module.train_dataset.augmentation  # what training changes is seen as well
     write_sheet(folder / "contact_sheet.png", clips, config["sheet"]["rows"], config["sheet"]["columns"])
     scale = config["scale"] or scale_to(module.image_size[0], VIDEO_HEIGHT)
     videos = write_clips(folder, clips, config["num_videos"], scale)
@@ -62,7 +63,8 @@ def split_facts(module: ClipDataModule, split: str, num_clips: int, seen: dict[s
     """The facts about one split; `seen`: as `frame_facts` takes it."""
     reader, episodes = module.splits[split]
     facts = episode_facts(reader, episodes, module.info.fps * module.stride)
-    facts["clips"] = len(module.clips(split, module.num_frames, None))
+    clips = module.clips(split, module.num_frames, None)
+    facts |= {"clips": len(clips), "too_short": clips.too_short}
     if "actions" in reader.columns:
         facts["actions"] = action_facts(reader, episodes)
     if "rewards" in reader.columns:
@@ -99,6 +101,8 @@ def rows_of(split: dict[str, Any]) -> dict[str, str]:
         "episode length": f"{lengths['min']} to {lengths['max']}, median {lengths['median']:g}",
         "clips": f"{split['clips']}",
     }
+    if split["too_short"]:  # what ends in them, deaths above all, is then never learned
+        rows["shorter than a clip"] = f"{split['too_short']} episodes"
     rows |= {f"action {name}": f"{share:.1%}" for name, share in split.get("actions", {}).items()}
     if rewards := split.get("rewards"):
         rows["rewards"] = f"{rewards['min']:g} to {rewards['max']:g}, {1 - rewards['not_zero']:.1%} 0"

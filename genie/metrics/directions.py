@@ -9,7 +9,15 @@ from genie.errors import UserError
 
 # The first pattern that fits the name decides; None: neither is better, as for the baselines, which no model moves.
 DIRECTIONS = (
+    ("cost.*", None),
     ("*horizons_above_*", "max"),
+    ("*_clips", None),  # how many there were
+    ("*.videos", None),
+    ("*floor", None),
+    ("*.mass*", None),  # 1 is best
+    ("*_random_actions*", None),
+    ("*_simulator*", None),
+    ("*_reconstruction", None),
     ("*_copy_last*", None),
     ("*_background*", None),
     ("*_majority", None),
@@ -27,6 +35,13 @@ DIRECTIONS = (
     ("*usage", "max"),
     ("*perplexity", "max"),  # of a codebook
     ("*survival", "max"),
+    ("*.present*", "max"),
+    ("*.in_place*", "max"),
+    ("*.doubled*", "min"),
+    ("*.invented*", "min"),
+    ("*.distance_*", "min"),
+    ("*passes_per_frame", "min"),
+    ("*seconds_per_frame", "min"),
 )
 
 

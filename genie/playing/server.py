@@ -14,10 +14,10 @@ from fastapi.staticfiles import StaticFiles
 from torch import Tensor
 
 from genie.errors import UserError
+from genie.guard import Guard
 from genie.media import to_bytes
 from genie.playing.drawing import Drawings
 from genie.playing.engine import Engine, ServerFullError
-from genie.playing.guard import Guard
 from genie.playing.labels import Action
 from genie.playing.outbox import Outbox
 from genie.playing.prompting import Prompt, clip_prompt, encode_png, picture_prompt

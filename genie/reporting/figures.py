@@ -83,7 +83,7 @@ def mark_best(row: Row) -> None:
     values = {cell.value for cell in finite}
     if row.meaning.better is None or len(values) < 2:
         return
-    best = max(values) if row.meaning.better == "higher" else min(values)
+    best = max(values) if row.meaning.better == "max" else min(values)
     for cell in finite:
         cell.best = cell.value == best
 

@@ -1,4 +1,4 @@
-"""What the figures of an evaluation mean: label, unit, which direction is better, one line and a definition.
+"""What the figures of an evaluation mean: label, unit, one line and a definition; and which direction is better.
 
 A figure is known by its path in evaluation.json, as in `rollout.psnr_mean`. One that no entry matches is shown all the
 same, by its path and without a direction. `definition` names an entry of definitions.py.
@@ -7,14 +7,17 @@ same, by its path and without a direction. `definition` names an entry of defini
 import re
 from dataclasses import dataclass, replace
 
+from genie.metrics.directions import direction
+
 
 @dataclass(frozen=True)
 class Meaning:
     """One kind of figure.
 
-    `pattern` matches its whole path, `label` may use the pattern's groups as {0}, {1}; `says` is one line. `better`:
-    "higher", "lower" or None where no direction is known. `unit` "%" stands for shares in [0, 1]. `beside`: names of
-    figures of the same part that belong beside it, and what they are called there.
+    `pattern` matches its whole path, `label` may use the pattern's groups as {0}, {1}; `says` is one line. `unit` "%"
+    stands for shares in [0, 1]. `beside`: names of figures of the same part that belong beside it, and what they are
+    called there. `better`: "max" where more is better, "min" where less is, None where neither is or it is not known
+    (`genie.metrics.directions`).
     """
 
     pattern: str
@@ -23,19 +26,19 @@ class Meaning:
     definition: str | None = None
     unit: str = ""
     digits: int = 2
-    better: str | None = None
     beside: tuple[tuple[str, str], ...] = ()
+    better: str | None = None
 
 
 MEANINGS = (
     Meaning(
         r"tokenizer\.psnr", "PSNR", "frames that went through the tokens; bounds all that is generated from them",
-        "psnr", "dB", better="higher",
+        "psnr", "dB",
     ),
-    Meaning(r"tokenizer\.ssim", "SSIM", "the same frames, by local structure", "ssim", digits=3, better="higher"),
+    Meaning(r"tokenizer\.ssim", "SSIM", "the same frames, by local structure", "ssim", digits=3),
     Meaning(
         r"(?:tokenizer|lam)\.codebook_usage", "codes used", "share of the codes that occur at all",
-        "codebook", "%", 1, "higher",
+        "codebook", "%", 1,
     ),
     Meaning(
         r"(?:tokenizer|lam)\.codebook_perplexity", "perplexity", "codes, if all were used equally often",
@@ -43,89 +46,89 @@ MEANINGS = (
     ),
     Meaning(
         r"objects\.(.+)\.survival", "{0} survives", "share of its true positions at which the tokens keep it",
-        "objects", "%", 1, "higher",
+        "objects", "%", 1,
         (("false_alarms", "false alarms"), ("seen", "positions"), ("controls", "of the control")),
     ),
-    Meaning(r"objects\.(.+)\.false_alarms", "{0}, false alarms", "", "objects", "%", 1, "lower"),
+    Meaning(r"objects\.(.+)\.false_alarms", "{0}, false alarms", "", "objects", "%", 1),
     Meaning(r"objects\.(.+)\.(?:seen|controls)", "{0}, positions", "", "objects", digits=0),
     Meaning(
-        r"lam\.psnr", "next frame, PSNR", "predicted from the past and one latent action", "psnr", "dB", better="higher"
+        r"lam\.psnr", "next frame, PSNR", "predicted from the past and one latent action", "psnr", "dB"
     ),
     Meaning(
         r"lam\.action_nmi", "NMI with the true actions", "0: unrelated, 1: the same up to names",
-        "alignment", better="higher",
+        "alignment",
     ),
     Meaning(
         r"lam\.action_accuracy", "best matching with the true actions", "share that agrees after the best renaming",
-        "alignment", "%", 1, "higher",
+        "alignment", "%", 1,
     ),
     Meaning(
         r"rollout\.psnr_first", "PSNR, first frame", "past frames are true, the frame is generated",
-        "rollout", "dB", better="higher",
+        "rollout", "dB",
     ),
     Meaning(
         r"rollout\.psnr_last", "PSNR, last frame", "everything since the prompt is generated",
-        "rollout", "dB", better="higher",
+        "rollout", "dB",
     ),
     Meaning(
         r"rollout\.psnr_mean", "PSNR, mean over the horizon", "generated frames against true ones",
-        "rollout", "dB", better="higher",
+        "rollout", "dB",
     ),
     Meaning(
         r"rollout\.ssim_(first|last|mean)", "SSIM, {0}", "generated frames against true ones, by local structure",
-        "ssim", digits=3, better="higher",
+        "ssim", digits=3,
     ),
-    Meaning(r"rollout\.psnr_by_horizon", "PSNR by horizon", "", "rollout", "dB", better="higher"),
-    Meaning(r"rollout\.ssim_by_horizon", "SSIM by horizon", "", "ssim", digits=3, better="higher"),
+    Meaning(r"rollout\.psnr_by_horizon", "PSNR by horizon", "", "rollout", "dB"),
+    Meaning(r"rollout\.ssim_by_horizon", "SSIM by horizon", "", "ssim", digits=3),
     Meaning(
         r"rollout\.horizons_above_copy_last", "horizons above the copy",
-        "generated frames that beat a copy of the last given one", "rollout", digits=0, better="higher",
+        "generated frames that beat a copy of the last given one", "rollout", digits=0,
     ),
     Meaning(
         r"rollout\.passes_per_frame", "passes per frame", "of the dynamics, for one generated frame",
-        digits=1, better="lower",
+        digits=1,
     ),
-    Meaning(r"rollout\.seconds_per_frame", "seconds per frame", "to generate one", unit="s", digits=3, better="lower"),
+    Meaning(r"rollout\.seconds_per_frame", "seconds per frame", "to generate one", unit="s", digits=3),
     Meaning(
         r"delta_psnr\.t(\d+)", "ΔPSNR, t = {0}", "what random actions cost; 0: actions are ignored",
-        "delta_psnr", "dB", better="higher",
+        "delta_psnr", "dB",
     ),
     Meaning(
         r"delta_psnr\.t(\d+)_pooled", "ΔPSNR, t = {0}, pooled", "clips in which much moves decide it",
-        "delta_psnr", "dB", better="higher",
+        "delta_psnr", "dB",
     ),
     Meaning(r"delta_psnr\.simulator_clips", "clips replayed in the true simulator", digits=0),
     Meaning(
         r"rollout_objects\.(.+)\.(present|in_place)(?:_by_horizon)?", "{0} {1}",
-        "share of the frames that truly show it", "object_presence", "%", 1, "higher",
+        "share of the frames that truly show it", "object_presence", "%", 1,
     ),
     Meaning(
-        r"rollout_objects\.(.+)\.(doubled|invented)(?:_by_horizon)?", "{0} {1}", "", "object_presence", "%", 1, "lower"
+        r"rollout_objects\.(.+)\.(doubled|invented)(?:_by_horizon)?", "{0} {1}", "", "object_presence", "%", 1
     ),
     Meaning(
         r"rollout_objects\.(.+)\.mass(?:_by_horizon)?", "{0}, mass", "1: as much as in the truth", "object_presence"
     ),
     Meaning(
         r"rollout_objects\.(.+)\.distance_(mean|median)(?:_by_horizon)?", "{0}, distance, {1}",
-        "from its true position, of those present", "object_presence", "px", better="lower",
+        "from its true position, of those present", "object_presence", "px",
     ),
     Meaning(
         r"rollout_objects\.(.+)\.false_alarms", "{0}, false alarms", "found in true frames where it is not",
-        "object_presence", "%", 1, "lower",
+        "object_presence", "%", 1,
     ),
     Meaning(r"rollout_objects\.(.+)\.(seen|absent)", "{0}, frames {1}", "", "object_presence", digits=0),
     Meaning(
         r"fvd\.value", "FVD", "of generated videos from the true continuations of the same prompts",
-        "fvd", digits=1, better="lower",
+        "fvd", digits=1,
         beside=(("unpaired", "from real videos of other moments"), ("floor", "real videos from these")),
     ),
-    Meaning(r"fvd\.unpaired", "FVD, other moments", "", "fvd", digits=1, better="lower"),
+    Meaning(r"fvd\.unpaired", "FVD, other moments", "", "fvd", digits=1),
     Meaning(r"fvd\.floor", "FVD, real against real", "", "fvd", digits=1),
     Meaning(
-        r"fvd\.kvd", "KVD", "the kernel distance of the same features", "fvd", digits=2, better="lower",
+        r"fvd\.kvd", "KVD", "the kernel distance of the same features", "fvd", digits=2,
         beside=(("kvd_unpaired", "from real videos of other moments"), ("kvd_floor", "real videos from these")),
     ),
-    Meaning(r"fvd\.kvd_unpaired", "KVD, other moments", "", "fvd", digits=2, better="lower"),
+    Meaning(r"fvd\.kvd_unpaired", "KVD, other moments", "", "fvd", digits=2),
     Meaning(r"fvd\.kvd_floor", "KVD, real against real", "", "fvd", digits=2),
     Meaning(r"fvd\.videos", "videos on each side", "", "fvd", digits=0),
     Meaning(r"cost\..+\.seconds", "seconds", unit="s", digits=1),
@@ -159,5 +162,6 @@ def meaning(path: str) -> Meaning:
     """The meaning of a figure, its label filled in; for an unknown one, its name."""
     for known in MEANINGS:
         if match := re.fullmatch(known.pattern, path):
-            return replace(known, label=known.label.format(*match.groups()).replace("_", " "))
+            label = known.label.format(*match.groups()).replace("_", " ")
+            return replace(known, label=label, better=direction(path))
     return Meaning(re.escape(path), path.split(".", 1)[-1].replace(".", ", ").replace("_", " "), digits=4)

@@ -50,6 +50,14 @@ def test_every_figure():
     assert lines["steps"] == "3,000"
 
 
+def test_episodes_that_are_not_seen_are_said():
+    class Clips(list):
+        too_short = 7
+
+    lines = report(trainer(datamodule=SimpleNamespace(train_dataset=Clips(range(30)), val_dataset=range(3))), Stage())
+    assert lines["not seen: train"].startswith("7 episodes") and "not seen: val" not in lines
+
+
 def test_accumulation_is_said_and_data_may_be_unknown():
     lines = report(trainer(accumulate_grad_batches=4, datamodule=None), Stage())
     assert lines["steps"] == "3,000, each of 4 batches"

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from genie.errors import UserError
+from genie.guard import is_loopback
 from genie.playing.command import load_game, play
-from genie.playing.guard import is_loopback
 from genie.serving import address, bind
 from genie.world.sampler import Sampler
 

@@ -227,6 +227,8 @@ def test_without_a_file_a_validation_clip_is_taken(pong_root):
     with h5py.File(pong_root / "val.h5") as file:
         assert np.array_equal(as_bytes(frames), file["frames"][5:8])
         assert actions.tolist() == file["actions"][5:8].tolist()
+    # what training alone needs may be gone since
+    assert torch.equal(data_prompt({**data, "min_quality": 3}, (64, 64), num_frames=3, index=5)[0], frames)
     with pytest.raises(UserError, match="prompt_clip=100000: .* clips"):
         data_prompt(data, (64, 64), num_frames=3, index=100000)
     with pytest.raises(UserError, match="without prompt="):

@@ -70,8 +70,8 @@ def test_the_figures_of_the_command_line_are_known():
         "rollout.psnr_last",
         "delta_psnr.t2_pooled",
     ):
-        assert meaning(path).better == "higher" and meaning(path).definition
-    assert meaning("fvd.value").better == "lower" and meaning("fvd.speed").better is None
+        assert meaning(path).better == "max" and meaning(path).definition
+    assert meaning("fvd.value").better == "min" and meaning("fvd.speed").better is None
     assert meaning("delta_psnr.t16").label == "ΔPSNR, t = 16"
 
 
