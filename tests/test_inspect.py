@@ -87,8 +87,8 @@ def test_episodes_that_training_will_not_see_are_counted(write, inspect):
         file["episode_ends"] = np.concatenate([[3, 5], ends])  # clips have 4 frames
     facts, out = inspect(path)
     assert facts["splits"]["train"]["too_short"] == 2 and facts["splits"]["test"]["too_short"] == 0
-    assert "shorter than a clip" in out
-    assert "shorter than a clip" not in inspect(path, "data.num_frames=2")[1]
+    assert "too short" in out
+    assert "too short" not in inspect(path, "data.num_frames=2")[1]
 
 
 def test_the_sheet_shows_what_augmentation_makes_of_clips(write, inspect, tmp_path):

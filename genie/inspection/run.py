@@ -102,7 +102,7 @@ def rows_of(split: dict[str, Any]) -> dict[str, str]:
         "clips": f"{split['clips']}",
     }
     if split["too_short"]:  # what ends in them, deaths above all, is then never learned
-        rows["shorter than a clip"] = f"{split['too_short']} episodes"
+        rows["too short"] = f"{split['too_short']} episodes"
     rows |= {f"action {name}": f"{share:.1%}" for name, share in split.get("actions", {}).items()}
     if rewards := split.get("rewards"):
         rows["rewards"] = f"{rewards['min']:g} to {rewards['max']:g}, {1 - rewards['not_zero']:.1%} 0"

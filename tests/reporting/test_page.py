@@ -112,8 +112,8 @@ def test_figures_that_are_not_finite(make_run, parse, evaluation, number):
 
 def test_the_best_of_each_row_is_marked(make_run, parse, evaluation):
     other = copy.deepcopy(evaluation)
-    other["tokenizer"] |= {"psnr": 46.0, "psnr_copy_last": 99.0, "codebook_perplexity": 99.0}
-    other["fvd"]["value"] = 400.0  # lower is better
+    other["tokenizer"] |= {"psnr": 46.0, "psnr_copy_last": 99.0}
+    other["fvd"]["value"] = 400.0  # less is better
     other["rollout"]["psnr_mean"] = 30.0
     other["novelty"]["surprise"] = 99.0  # no direction is known
     page = parse([make_run("a"), make_run("b", other)])
