@@ -98,9 +98,10 @@ def _from_hub(model: str, pipeline: Any) -> Path:
     try:
         return Path(pipeline.download(model, use_safetensors=True))
     except Exception as error:  # of the network, of the hub, or of the model
+        why = one_line(error).split(". ")[0][:200]
         raise UserError(
-            f"text_model={model} is no folder, and it cannot be fetched ({one_line(error)[:300]}): give a folder, or "
-            "check the name and the network"
+            f"text_model={model} is no folder, and it cannot be fetched ({why}): give a folder, or check the name and "
+            "the network"
         ) from error
 
 

@@ -26,6 +26,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JP
 MOVING = ("GIF", "WEBP", "PNG")  # of the other formats, the first picture of a file counts
 LARGE = 4096  # pixels: a longer side is first reduced by a whole factor, so that memory stays small
 MOST_PIXELS = 80_000_000  # of a picture: some 300 MB when it is decoded
+SMALLEST = 2  # pixels a side: one of one pixel is a slip, such as the dot with which web pages count their visitors
 SECONDS = 0.1  # that a picture of a moving one is shown where it does not say: what browsers do
 
 
@@ -36,7 +37,7 @@ def read_pictures(
     `fps` from its start. They have mode RGB, or RGBA where something is transparent.
 
     `name`: what messages call it. Nothing is decoded before its size is known, and one at a time. Raises UserError for
-    a picture that is damaged or has more than `MOST_PIXELS`.
+    a picture that is damaged, has more than `MOST_PIXELS`, or is less than `SMALLEST` wide or high.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(
@@ -44,12 +45,17 @@ def read_pictures(
         ) as image:  # fmt: skip
             if math.prod(image.size) > MOST_PIXELS:
                 raise Image.DecompressionBombError
+            if min(image.size) < SMALLEST:
+                size = "x".join(map(str, image.size))
+                raise UserError(f"{name} is {size} pixels large, and nothing can be seen in it: give another picture")
             if image.format in MOVING and getattr(image, "is_animated", False):
                 return [keep(shown) for shown in itertools.islice(at_rate(_shown(image), fps), num_frames)]
             image.draft("RGB", (LARGE, LARGE))  # a JPEG is decoded at a fraction of its size where that is enough
             return [keep(_decoded(image))]
     except UnidentifiedImageError:
         return None
+    except UserError:
+        raise
     except Image.DecompressionBombError as error:
         raise UserError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: make it smaller") from error
     except Exception as error:  # whatever a decoder says to bytes that were made to break it

@@ -49,7 +49,7 @@ def test_a_larger_one_is_averaged_over_areas(tmp_path, picture):
     assert (as_bytes(read(save(tmp_path / "b.png", checkers))) == 100).all()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 1000), (17, 15), (16, 200)])
+@pytest.mark.parametrize("size", [(2, 2), (3, 1000), (17, 15), (16, 200)])
 def test_any_size_fits(tmp_path, size):
     frames = read(save(tmp_path / "a.png", np.full((*size, 3), 77, dtype=np.uint8)), size=(12, 20))
     assert frames.shape == (1, 3, 12, 20)
@@ -208,6 +208,12 @@ def test_a_decompression_bomb_is_one_line(tmp_path, recwarn, side):
             read_prompt(source, "prompt=a.png", (16, 16), 1, 10.0, "squeeze")
         assert "\n" not in str(error.value)
     assert not recwarn.list
+
+
+def test_a_picture_of_one_pixel_is_one_line(tmp_path):
+    path = save(tmp_path / "a.png", np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(UserError, match="is 1x1 pixels large"):
+        read(path)
 
 
 def test_damaged_pictures_too(tmp_path):
