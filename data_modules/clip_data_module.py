@@ -15,7 +15,7 @@ from data_modules.data_info import DataInfo, describe
 from data_modules.fit import check_fit
 from data_modules.frame_reader import Reading
 from data_modules.quality import GoodWindows
-from data_modules.seeding import StepBatchSampler
+from data_modules.seeding import START, StepBatchSampler, check_step
 from data_modules.sources import Split, build_source, open_splits
 from data_modules.workers import SteadyDataLoader
 from genie.errors import UserError
@@ -85,6 +85,8 @@ class ClipDataModule(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
+        self.start = START  # where a resumed run left off
+        self.sampler: StepBatchSampler | None = None  # of training, once it has begun
         self.kept: dict[str, tuple[int, int]] = {}  # frames that are good enough, of how many: where it was asked for
 
     # ------------------------------------------------------------------ files
@@ -150,15 +152,30 @@ class ClipDataModule(L.LightningDataModule):
             raise UserError(f"there is no split to test on in {self.root}, such as test.h5 or a folder test")
         return self.datasets["test"]
 
+    def check_step(self, world_size: int, accumulate: int) -> None:
+        """Raises UserError where there are too few training clips for one step on so many devices."""
+        check_step(len(self.train_dataset), self.batch_size, world_size, accumulate)
+
     def train_dataloader(self) -> DataLoader:
-        rank, world_size = self._rank()
+        """The batches of a training, without an end; without a trainer, those of one pass over the clips."""
+        rank, world_size = self.ranks()
         trainer = self.trainer
 
         def position() -> int:
             return 0 if trainer is None else trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
-        sampler = StepBatchSampler(len(self.train_dataset), self.batch_size, rank, world_size, position, self.seed)
-        return self._loader(self.train_dataset, batch_sampler=sampler)
+        self.sampler = StepBatchSampler(
+            len(self.train_dataset),
+            self.batch_size,
+            rank,
+            world_size,
+            position,
+            self.seed,
+            accumulate=1 if trainer is None else trainer.accumulate_grad_batches,
+            start=self.start,
+            endless=trainer is not None,
+        )
+        return self._loader(self.train_dataset, batch_sampler=self.sampler)
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader(self.val_dataset)
@@ -167,12 +184,12 @@ class ClipDataModule(L.LightningDataModule):
         return self._evaluation_loader(self.test_dataset)
 
     def _evaluation_loader(self, dataset: ClipDataset) -> DataLoader:
-        rank, world_size = self._rank()
+        rank, world_size = self.ranks()
         count = len(dataset) // world_size * world_size  # equal shares: no rank waits for another
         share = range(rank, count, world_size) if count else range(len(dataset))
         return self._loader(dataset, sampler=share, batch_size=self.val_batch_size)
 
-    def _rank(self) -> tuple[int, int]:
+    def ranks(self) -> tuple[int, int]:
         """(rank, number of ranks) of data parallelism; ranks of one tensor-parallel group read the same."""
         strategy = getattr(self.trainer, "strategy", None)
         kwargs = getattr(strategy, "distributed_sampler_kwargs", None) or {"num_replicas": 1, "rank": 0}

@@ -1,6 +1,7 @@
 """Counted randomness: what step n draws is a function of (seed, n), never of what ran before."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
@@ -8,6 +9,7 @@ from torch.utils.data import Sampler
 from genie.errors import UserError
 
 _MASK = 2**64 - 1
+ENDLESS = 2**40
 
 
 def mix(*values: int) -> int:
@@ -21,16 +23,38 @@ def mix(*values: int) -> int:
     return state & (2**63 - 1)
 
 
-class StepBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batch k of training, as a function of k alone: a list of (epoch, index) for this rank.
+class Place(NamedTuple):
+    """Where a run is in its data: batch number `batch` begins behind `offset` samples of pass `epoch` over them."""
 
-    Every epoch is a permutation of `num_samples` drawn from (seed, epoch); batch k takes the k-th group of
+    epoch: int = 0
+    offset: int = 0
+    batch: int = 0
+
+
+START = Place()
+
+
+def check_step(num_samples: int, batch_size: int, world_size: int, accumulate: int) -> None:
+    """Raises UserError where the samples do not fill one optimizer step."""
+    if num_samples < batch_size * world_size * accumulate:
+        batches = f" and {accumulate} batches a step" if accumulate > 1 else ""
+        raise UserError(
+            f"{num_samples} clips do not fill a batch of {batch_size} on each of {world_size} devices{batches}: "
+            "lower data.batch_size"
+        )
+
+
+class StepBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Batch k of training, as a function of k alone: a list of (epoch, index) for this rank, without an end.
+
+    Every epoch is a permutation of `num_samples` drawn from (seed, epoch); each batch takes the next
     `batch_size * world_size` of it, and the rank every `world_size`-th of these, so the global batch is the
     same for every number of ranks. `position()` gives the number of the next batch; it is asked whenever an
-    iteration starts, so a resumed run goes on with the batch it would have seen, and nothing has to be
-    saved. What does not fill a batch at the end of an epoch is left out (of this epoch's permutation only).
+    iteration starts, so a resumed run goes on with the batch it would have seen. What does not fill a step, which is
+    `accumulate` batches, at the end of an epoch is left out (of this epoch's permutation only).
 
-    `len` is the number of batches of an epoch, not of its rest: Lightning adds the position itself.
+    `start`: where a run with other batches, another number of ranks or of batches to a step left off. Samples count,
+    so that this run goes on with the sample that would have been next. `endless=False`: iterations end with an epoch.
     """
 
     def __init__(
@@ -41,24 +65,42 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         world_size: int,
         position: Callable[[], int],
         seed: int,
+        accumulate: int = 1,
+        start: Place = START,
+        endless: bool = True,
     ):
-        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        check_step(num_samples, batch_size, world_size, accumulate)
+        self.num_samples, self.seed, self.start = num_samples, seed, start
         self.rank, self.world_size, self.position = rank, world_size, position
-        self.num_batches = num_samples // (batch_size * world_size)
-        if self.num_batches == 0:
-            raise UserError(
-                f"{num_samples} clips do not fill a batch of {batch_size} on each of {world_size} devices: "
-                "lower data.batch_size"
-            )
+        self.samples = batch_size * world_size  # of a batch
+        self.accumulate, self.endless = accumulate, endless
 
     def __len__(self) -> int:
-        return self.num_batches
+        """More batches than any run takes. Lightning would do without, but reads one batch ahead then."""
+        return ENDLESS if self.endless else self._batches(0)
+
+    def place(self, batch: int) -> Place:
+        """Where a batch is, by its number."""
+        epoch, offset, first = self.start
+        left = batch - first
+        if left >= (rest := self._batches(offset)):
+            (passes, left), offset = divmod(left - rest, self._batches(0)), 0
+            epoch += 1 + passes
+        return Place(epoch, offset + left * self.samples, batch)
+
+    def _batches(self, offset: int) -> int:
+        """How many batches an epoch has from this sample on."""
+        return (self.num_samples - offset) // (self.samples * self.accumulate) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, first = divmod(self.position(), self.num_batches)
-        generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-        order = torch.randperm(self.num_samples, generator=generator)  # not a list: of many videos it would take GB
-        size = self.batch_size * self.world_size
-        for batch in range(first, self.num_batches):
-            mine = order[batch * size + self.rank : (batch + 1) * size : self.world_size]
-            yield [(epoch, index) for index in mine.tolist()]
+        epoch, offset, _ = self.place(self.position())
+        while True:
+            generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+            order = torch.randperm(self.num_samples, generator=generator)  # not a list: of many videos it would take GB
+            for _ in range(self._batches(offset)):
+                mine = order[offset + self.rank : offset + self.samples : self.world_size]
+                yield [(epoch, index) for index in mine.tolist()]
+                offset += self.samples
+            if not self.endless:
+                return
+            epoch, offset = epoch + 1, 0

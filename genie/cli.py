@@ -28,7 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genie.config_errors import explain, explain_value, group_options, one_line
 from genie.config_types import check_overrides
-from genie.errors import UserError
+from genie.errors import SaidByFirst, UserError
+from genie.parallel.place import first_here, said_once
 from genie.spelling import spelled
 
 
@@ -63,13 +64,16 @@ def hydra_main(
         @functools.wraps(function)
         def task(cfg: DictConfig) -> Any:
             try:
-                check_overrides(cfg, HydraConfig.get())
-                return function(to_plain(cfg) if resolve else cfg)
+                with said_once():
+                    check_overrides(cfg, HydraConfig.get())
+                    config = to_plain(cfg) if resolve else cfg
+                return function(config)
             except (UserError, OmegaConfBaseException) as error:
                 if wants_trace():
                     raise
                 line, code = explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error), 2
-                print(f"error: {line}", file=sys.stderr)
+                if not isinstance(error, SaidByFirst):
+                    print(f"error: {line}", file=sys.stderr)
             except Exception as error:
                 if wants_trace():
                     raise
@@ -126,5 +130,6 @@ def wants_trace() -> bool:
 
 def fail(message: str) -> NoReturn:
     """`error: <message>` on stderr, exit code 2: a mistake of the user."""
-    print(f"error: {message}", file=sys.stderr)
+    if first_here():
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(2)

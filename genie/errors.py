@@ -9,6 +9,10 @@ class UserError(ValueError):
     """
 
 
+class SaidByFirst(UserError):
+    """The first of several processes has ended with an error that it prints itself: the others end without a word."""
+
+
 def reason(error: BaseException) -> str:
     """What an exception says, on one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -43,6 +43,10 @@ class Pipeline:
         if unknown:
             raise UserError(f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}")
         check_step("evaluate", "evaluate", config["evaluate"])
+        if config["launcher"]["name"] == "torchrun":
+            raise UserError(
+                "launcher=torchrun is for python -m genie.train: a pipeline starts its stages one by one itself"
+            )
         self.world = Path(config["output_dir"]) / config["name"]
         self.results: list[tuple[str, str, str]] = []  # step, time, figures
 

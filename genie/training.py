@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep, best_checkpoint
 from callbacks.counted_randomness import CountedRandomness
+from callbacks.data_position import DataPosition
 from callbacks.graceful_stop import GracefulStop
 from callbacks.loggers import build_loggers, logger_callbacks
 from callbacks.loss_plot import LossPlot
@@ -23,12 +24,14 @@ from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
 from genie.cli import in_sweep
-from genie.errors import UserError
+from genie.errors import UserError, reason
 from genie.hardware import best_precision, keep_freed_memory
 from genie.metrics.directions import chosen_direction
+from genie.parallel.ddp import ddp_strategy
+from genie.parallel.meeting import Ranks
 from genie.recording import record_missing
 from genie.run_folder import RunFolder
-from genie.stages import build_stage
+from genie.stages import Stage, build_stage
 from genie.versions import software_versions
 
 # Lightning's hints that do not hold here, each by its own words.
@@ -39,6 +42,7 @@ NOISE = (
     r".*smaller than the logging interval.*",  # epochs do not count
     r".*in eval mode at the start of training.*",  # frozen earlier stages are meant to be
     r".*treespec, LeafSpec.*",  # between Lightning and torch
+    r".*sync_dist=True.*",  # what is logged there is the same on all processes
 )
 
 
@@ -49,32 +53,42 @@ def train(config: dict[str, Any], job: int | None = None) -> float | None:
     """
     keep_freed_memory()
     quiet_lightning()
+    with Ranks(config) as ranks:
+        return train_as(ranks, ranks.config, job)
+
+
+def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | None:
+    """`train` as one of its processes: the first is through with all up to `ranks.open()` before the others begin."""
     folder = RunFolder(config)
     label = f"{config['name']} {config['stage']['name']}" + ("" if job is None else f" {job}")
     checkpoint = folder.resumable()
     if checkpoint and checkpoint["global_step"] >= folder.max_steps:
-        print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
+        ranks.print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
         return objective_of(folder)
     L.seed_everything(config["seed"], verbose=False)
     stage = build_stage(config)
     stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
     if checkpoint:
         check_same_dependencies(getattr(stage, "fingerprints", {}), checkpoint.get("fingerprints", {}))
-    announce(folder, label, checkpoint)
-    if config["record_if_missing"]:
-        record_missing(config["data"])
+    if ranks.is_first:
+        announce(folder, label, checkpoint)
+        if config["record_if_missing"]:
+            record_missing(config["data"])
     data = ClipDataModule(**config["data"])
     data.setup("fit")
     for split, (kept, rows) in data.kept.items():
-        print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
+        ranks.print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
+    data.check_step(ranks.world_size, config["trainer"]["accumulate"])
     stage.set_data_info(data.info)
-    trainer = build_trainer(config, folder, label, checkpoint)
-    folder.open(resumed=checkpoint is not None)
+    trainer = build_trainer(config, folder, label, checkpoint, ranks, stage)
+    if ranks.is_first:
+        folder.open(resumed=checkpoint is not None)
+        ranks.open()
     if config["compile"]:
         stage.compile_blocks()
     trainer.fit(stage, datamodule=data, ckpt_path=folder.last if checkpoint else None, weights_only=True)
     value = objective_of(folder)
-    print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
+    ranks.print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
     return value
 
 
@@ -105,17 +119,28 @@ def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -
 
 
 def build_trainer(
-    config: dict[str, Any], folder: RunFolder, label: str, checkpoint: dict[str, Any] | None
+    config: dict[str, Any],
+    folder: RunFolder,
+    label: str,
+    checkpoint: dict[str, Any] | None,
+    ranks: Ranks,
+    stage: Stage,
 ) -> L.Trainer:
     """Lightning's trainer with our callbacks and loggers; nothing is written yet. Steps count, epochs do not."""
     settings = dict(config["trainer"])
+    if not isinstance(settings["devices"], list):
+        settings["devices"] = ranks.num_devices
+    settings["num_nodes"] = ranks.num_nodes
+    if settings["strategy"] == "ddp" or settings["strategy"] == "auto" and ranks.world_size > 1:
+        settings["strategy"] = ddp_strategy(stage.leaves_out_parameters(checkpoint["global_step"] if checkpoint else 0))
     if settings["precision"] == "auto":
         settings["precision"] = best_precision(settings["accelerator"])
+    settings["accumulate_grad_batches"] = settings.pop("accumulate")
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     loggers = build_loggers(config["logger"], folder.path, label, checkpoint)
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             **settings,
             max_epochs=-1,
             check_val_every_n_epoch=None,
@@ -123,12 +148,13 @@ def build_trainer(
             use_distributed_sampler=False,
             enable_model_summary=False,
             default_root_dir=folder.path,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), ranks.environment],
             logger=loggers,
             callbacks=[*build_callbacks(config, folder, label), *logger_callbacks(loggers)],
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"trainer: {error}") from error
+        raise UserError(f"trainer: {reason(error)}") from error
+    return ranks.attach(trainer)
 
 
 def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> list[L.Callback]:
@@ -139,6 +165,7 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
     best_mode = chosen_direction(saving["mode"], saving["monitor"], "callbacks.checkpoint.mode")
     return [
         CountedRandomness(config["seed"]),
+        DataPosition(label),
         StartupReport(label, str(folder.path)),
         StepProgress(label, **settings["progress"]),
         Rollouts(label, folder.media, settings["rollouts"], config["seed"]),  # with the averaged weights: before them

@@ -5,6 +5,7 @@ choice, range, interval, int, tag(log, ...). The study is kept in the sweep's fo
 """
 
 import math
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,6 +75,8 @@ class OptunaSweeper(Sweeper):
     def check(self) -> None:
         """Raises `UserError` for the first option that cannot be."""
         options = self.options
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            raise UserError("a search chooses its jobs in one process: start it without torchrun, with launcher=local")
         require_whole(options, "num_trials", "batch_size", prefix="hydra.sweeper.")
         if options["sampler"] not in SAMPLERS:
             raise UserError(f"hydra.sweeper.sampler={options['sampler']} must be one of: {', '.join(SAMPLERS)}")

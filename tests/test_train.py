@@ -7,6 +7,8 @@ from hydra import compose, initialize_config_module
 from callbacks.metrics_file import last_values, read_metrics
 from genie.cli import to_plain
 from genie.errors import UserError
+from genie.parallel.meeting import Ranks
+from genie.stages import build_stage
 from genie.training import build_trainer, resume_command, train
 
 
@@ -27,6 +29,11 @@ def folder_of(config):
     from genie.run_folder import RunFolder
 
     return RunFolder(config)
+
+
+def trainer_of(config):
+    with Ranks(config) as ranks:
+        return build_trainer(config, folder_of(config), "run", None, ranks, build_stage(config))
 
 
 def test_a_run_folder_holds_what_its_readme_says_and_the_objective_is_returned(configure, tmp_path):
@@ -138,16 +145,14 @@ def test_compiling_is_done_on_request(configure, monkeypatch):
 
 
 def test_the_validation_interval_counts_steps_not_batches(configure):
-    config = configure("trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3")
-    trainer = build_trainer(config, folder_of(config), "run", None)
+    trainer = trainer_of(configure("trainer.accumulate=4", "trainer.val_check_interval=3"))
     assert trainer.val_check_interval == 12
     assert trainer.max_epochs == -1
 
 
 def test_the_best_state_is_the_one_with_the_better_figure(configure):
     def modes(*overrides):
-        config = configure(*overrides)
-        savers = build_trainer(config, folder_of(config), "run", None).checkpoint_callbacks
+        savers = trainer_of(configure(*overrides)).checkpoint_callbacks
         return [saver.mode for saver in savers if getattr(saver, "monitor", None)]
 
     assert modes() == ["min"] and modes("callbacks.checkpoint.monitor=val/psnr") == ["max"]

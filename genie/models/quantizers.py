@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genie.models.batch_norm import GlobalBatchNorm
 from genie.models.precision import full_precision
+from genie.parallel.ranks import from_first, gather_samples, sum_over_ranks
 
 
 @dataclass
@@ -35,7 +37,8 @@ class VectorQuantizer(nn.Module):
 
     The codebook starts as latents of the first training batch, and a code that no latent chose for
     `revive_after` training steps becomes a latent of the current batch: random codes that all lie far from the
-    data are how codebooks collapse.
+    data are how codebooks collapse. On several ranks all of that concerns the latents of all of them; under gradient
+    accumulation, those of one batch: a step of several batches counts as so many steps.
 
     Args:
         num_codes: K.
@@ -65,11 +68,11 @@ class VectorQuantizer(nn.Module):
             latents = F.normalize(latents.float(), dim=-1, eps=1e-12)
             flat = latents.reshape(-1, self.width)  # [M, L]
             if self.training and not self.initialized:
-                self._take_codes(torch.ones(self.num_codes, dtype=torch.bool, device=flat.device), flat)
+                self._take_codes(torch.ones(self.num_codes, dtype=torch.bool, device=flat.device), latents)
                 self.initialized.fill_(True)
             codes = (flat.detach() @ F.normalize(self.codebook.detach(), dim=-1).T).argmax(dim=-1)
             if self.training and self.revive_after:
-                self._revive(codes, flat)
+                self._revive(codes, latents)
             codes = codes.view(latents.shape[:-1])
             chosen = self.lookup(codes)
             loss = F.mse_loss(chosen, latents.detach(), reduction="none").sum(-1).mean()
@@ -77,24 +80,28 @@ class VectorQuantizer(nn.Module):
             return Quantized(straight_through(latents, chosen), codes, loss)
 
     @torch.no_grad()
-    def _take_codes(self, which: Tensor, flat: Tensor) -> None:
-        """Replace the codes marked in `which` [K] by random latents of the batch (with a little noise for twins)."""
+    def _take_codes(self, which: Tensor, latents: Tensor) -> None:
+        """Replace the codes marked in `which` [K] by random ones of the latents [B, ..., L] of all ranks, with a little
+        noise for twins."""
+        flat = gather_samples(latents).reshape(-1, self.width)
         picks = torch.randint(len(flat), (self.num_codes,), device=flat.device)
         fresh = F.normalize(flat[picks] + 0.01 * torch.randn_like(flat[picks]), dim=-1)
-        self.codebook.copy_(torch.where(which[:, None], fresh.to(self.codebook.dtype), self.codebook))
+        self.codebook.copy_(torch.where(which[:, None], from_first(fresh).to(self.codebook.dtype), self.codebook))
 
     @torch.no_grad()
-    def _revive(self, codes: Tensor, flat: Tensor) -> None:
-        used = torch.bincount(codes, minlength=self.num_codes) > 0
+    def _revive(self, codes: Tensor, latents: Tensor) -> None:
+        used = sum_over_ranks(torch.bincount(codes, minlength=self.num_codes)) > 0
         self.idle_steps.add_(1).masked_fill_(used, 0)
         dead = self.idle_steps >= self.revive_after
         if dead.any():
-            self._take_codes(dead, flat)
+            self._take_codes(dead, latents)
             self.idle_steps.masked_fill_(dead, 0)
 
 
 class LatentHead(nn.Module):
     """Hidden states to the latents that are quantised, at will with zero mean and unit variance over the batch.
+
+    The batch is that of all ranks; under gradient accumulation, each of those that make up a step by itself.
 
     What all latents share would otherwise outweigh the small differences that tell them apart: a quantiser then
     puts all of them on one code, and from there no gradient leads away. The mean is taken off the hidden states,
@@ -104,9 +111,9 @@ class LatentHead(nn.Module):
 
     def __init__(self, width: int, latent_dim: int, standardize: bool, bias: bool = True) -> None:
         super().__init__()
-        self.center = nn.BatchNorm1d(width, affine=False) if standardize else None
+        self.center = GlobalBatchNorm(width) if standardize else None
         self.projection = nn.Linear(width, latent_dim, bias=bias and not standardize)
-        self.scale = nn.BatchNorm1d(latent_dim, affine=False) if standardize else None
+        self.scale = GlobalBatchNorm(latent_dim) if standardize else None
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden [..., D] → latents fp32 [..., L]."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from callbacks.checkpoints import accumulating
 from genie.errors import UserError
 from genie.models.backbone import Backbone
 from genie.stages.schedules import schedule_factor
+from genie.stages.step_figures import StepFigures
 
 
 class Stage(L.LightningModule):
@@ -27,6 +29,8 @@ class Stage(L.LightningModule):
         self.save_hyperparameters({"config": config})
         self.config = config
         self.options = config["stage"]
+        self.step_figures = StepFigures()
+        self.weights: dict[str, int] = {}  # of figures of a validation batch that are no means over its clips
         if config["data"]["num_frames"] < 2:
             raise UserError(f"data.num_frames={config['data']['num_frames']}: a clip has at least 2 frames")
         channels = config["model"]["tokenizer"].get("channels", 3)
@@ -61,6 +65,10 @@ class Stage(L.LightningModule):
         """Optimiser steps so far, also of a stage that was loaded and has no trainer."""
         return self.trained_steps + self.global_step
 
+    def leaves_out_parameters(self, step: int) -> bool:
+        """Whether there are steps, from this one on, in which trained parameters get no gradient."""
+        return False
+
     # -- data ---------------------------------------------------------------------------------------------------
 
     def set_data_info(self, info) -> None:
@@ -77,15 +85,19 @@ class Stage(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss, metrics = self.compute(batch)
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"train/{name}": value for name, value in metrics.items()})
+        self.step_figures.add({"loss": loss, **metrics})
+        if not accumulating(self.trainer):
+            self.log_dict({f"train/{name}": value for name, value in self.step_figures.take().items()})
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         loss, metrics = self.compute(batch)
-        size = len(batch["frames"])
-        self.log("val/loss", loss, batch_size=size, sync_dist=True)
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=size, sync_dist=True)
+        self.log_validation({"loss": loss, **metrics}, len(batch["frames"]))
+
+    def log_validation(self, figures: dict[str, Tensor], size: int) -> None:
+        """Logs the figures of a batch of `size` clips, whose means over all batches and ranks validation gives."""
+        for name, value in figures.items():
+            self.log(f"val/{name}", value, batch_size=self.weights.get(name, size), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.config["optimizer"]

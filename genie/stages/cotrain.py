@@ -5,9 +5,12 @@ flows, so the actions stay what makes frames predictable and never what makes to
 """
 
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from genie.stages.dynamics import DynamicsStage
 from genie.stages.lam import LatentActionMetrics, build_lam, latent_action_loss, predict_next
+
+LOSSES = ("lam_loss", "dynamics_loss")  # the loss is their sum
 
 
 class CotrainStage(DynamicsStage):
@@ -17,6 +20,7 @@ class CotrainStage(DynamicsStage):
         super().__init__(config)
         self.lam = build_lam(config, self.options["lam"])
         self.validation = LatentActionMetrics(self.lam.num_actions)
+        self.validation_losses = nn.ModuleList(MeanMetric() for _ in LOSSES)
 
     def parts(self) -> dict[str, nn.Module]:
         return {"lam": self.lam, "dynamics": self.model}
@@ -35,6 +39,9 @@ class CotrainStage(DynamicsStage):
     def freeze(self, part: str, module: nn.Module) -> None:
         super().freeze(part, module)
         self.lam.use_tokenizer(module)
+
+    def leaves_out_parameters(self, step: int) -> bool:
+        return step < self.options["lam"]["action_free_steps"]
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
@@ -56,6 +63,14 @@ class CotrainStage(DynamicsStage):
         metrics |= {"dynamics_loss": loss.detach(), "lam_loss": lam_loss.detach(), **lam_metrics}
         return loss + lam_loss, metrics
 
+    def log_validation(self, figures: dict[str, Tensor], size: int) -> None:
+        del figures["loss"]  # a sum of means over clips and over tokens: it is known in the end
+        for mean, name in zip(self.validation_losses, LOSSES, strict=True):
+            mean.update(figures[name], self.weights.get(name, size))
+        super().log_validation(figures, size)
+
     def on_validation_epoch_end(self) -> None:
+        self.log("val/loss", sum(mean.compute() for mean in self.validation_losses))
         self.log_dict({f"val/{name}": value for name, value in self.validation.compute().items()})
-        self.validation.reset()
+        for metric in (self.validation, *self.validation_losses):
+            metric.reset()

@@ -9,7 +9,7 @@ from genie.models import DynamicsModel
 from genie.models.patches import Patches
 from genie.stages.base import build_part
 from genie.stages.frozen import DependentStage
-from genie.stages.masking import mask_tokens
+from genie.stages.masking import expected_masked, mask_tokens
 
 ACTION_SOURCES = ("latent", "environment")
 
@@ -63,6 +63,7 @@ class DynamicsStage(DependentStage):
         """`dynamics_loss` of the model, in validation with the figures that need no masks."""
         loss, metrics = dynamics_loss(self.model, tokens, actions, seeds, self.options)
         if not self.training:
+            self.weights = dict.fromkeys(("loss", "dynamics_loss", "masked_accuracy"), int(metrics.pop("num_masked")))
             metrics["teacher_forced_accuracy"] = teacher_forced_accuracy(self.model, tokens, actions)
             metrics["teacher_forced_accuracy_copy_last"] = (tokens[:, -1] == tokens[:, -2]).float().mean()
         return loss, metrics
@@ -81,20 +82,23 @@ def dynamics_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy (nats, fp32) on the masked tokens, and its accuracy.
 
+    In training it is the sum over the masked tokens, divided by how many the batch is expected to have. Batches differ
+    in how many they have: the mean of each would weigh a token by the company it has, so that the mean over the ranks,
+    or over the batches of a step, would be another one than that of their samples taken together. The expected number
+    is the same for all, so it is that one, and an unbiased estimate of the loss of a token. In validation it is the
+    mean over the masked tokens, `num_masked` of them, which is its weight.
+
     Options: `mask_rate`, `clean_prefix`, `corruption` (see `mask_tokens`).
     """
-    masked = mask_tokens(
-        tokens,
-        seeds,
-        model.num_codes,
-        tuple(options["mask_rate"]),
-        options["clean_prefix"],
-        options["corruption"],
-    )
+    rates, clean_prefix = tuple(options["mask_rate"]), options["clean_prefix"]
+    masked = mask_tokens(tokens, seeds, model.num_codes, rates, clean_prefix, options["corruption"])
     logits = model(masked.inputs, actions, masked.mask)  # [M, K]
     target = tokens[masked.mask]
-    loss = F.cross_entropy(logits, target)
-    return loss, {"masked_accuracy": (logits.argmax(-1) == target).float().mean()}
+    metrics = {"masked_accuracy": (logits.argmax(-1) == target).float().mean()}
+    if not model.training:
+        return F.cross_entropy(logits, target), metrics | {"num_masked": masked.mask.sum()}
+    expected = len(tokens) * expected_masked(*tokens.shape[1:], rates, clean_prefix)
+    return F.cross_entropy(logits, target, reduction="sum") / expected, metrics
 
 
 @torch.no_grad()

@@ -38,6 +38,9 @@ class LatentActionStage(DependentStage):
         super().freeze(part, module)
         self.model.use_tokenizer(module)
 
+    def leaves_out_parameters(self, step: int) -> bool:
+        return step < self.options["action_free_steps"]
+
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
         self.model.start_from(self.background)

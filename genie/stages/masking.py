@@ -66,3 +66,19 @@ def mask_tokens(
     mask, wrong = torch.stack(masks).to(device), torch.stack(replaced).to(device)
     inputs = torch.where(wrong & ~mask, torch.stack(noise).to(device), tokens)
     return Masked(inputs, mask)
+
+
+def expected_masked(length: int, size: int, mask_rate: tuple[float, float], clean_prefix: float) -> float:
+    """How many tokens `mask_tokens` masks in a clip of `length` frames of `size` tokens, on average over seeds."""
+    low, high = mask_rate
+    firsts = range(1, length)
+    likely = {first: clean_prefix / len(firsts) + (1 - clean_prefix) * (first == 1) for first in firsts}
+    number = 0.0
+    for first, probability in likely.items():
+        tokens = (length - first) * size
+        # with this probability no token is masked by its rate, and one is then: the mean of (1 - rate) ** tokens
+        nowhere = (1 - low) ** tokens
+        if high > low:
+            nowhere = ((1 - low) ** (tokens + 1) - (1 - high) ** (tokens + 1)) / ((tokens + 1) * (high - low))
+        number += probability * (tokens * (low + high) / 2 + nowhere)
+    return number

@@ -14,6 +14,7 @@ from callbacks.metrics_file import last_values
 from genie.cli import one_line
 from genie.errors import UserError
 from genie.files import replacing
+from genie.parallel.place import rank
 from genie.sweeps.table import RECORD, varied, write_table
 
 HOW_TO_START = (
@@ -27,8 +28,11 @@ def recorded_job(config: dict[str, Any], hydra: DictConfig) -> Iterator[dict[str
     """Keeps the record of a job, and the sweep's table, while the body runs; the body sets `record["value"]`.
 
     `config["run_dir"]` becomes <sweep folder>/<n>/<stage>, unless the user gave one: the jobs share name and stage.
-    Raises `UserError` where the folder holds another job.
+    Raises `UserError` where the folder holds another job. Of several processes the first keeps it.
     """
+    if rank():
+        yield {"job": hydra.job.num}
+        return
     sweep = Path(hydra.sweep.dir)
     folder = sweep / hydra.sweep.subdir
     overrides = dict(override.split("=", 1) for override in hydra.overrides.task if "=" in override)

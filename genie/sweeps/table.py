@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from genie.files import replacing
 from genie.metrics.directions import direction
+from genie.parallel.place import rank
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,6 +24,8 @@ class SweepTable(Callback):
     """Prints the table when all jobs of a sweep are done."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if rank():
+            return
         from rich.console import Console  # every command looks at Hydra's plugins, and few print tables
 
         folder = Path(config.hydra.sweep.dir)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 
 import h5py
 import lightning as L
@@ -128,9 +129,8 @@ def test_a_resumed_training_sees_the_batches_it_would_have_seen(tmp_path, write_
     for split in ("train", "val"):
         write_episodes(tmp_path / "data" / f"{split}.h5", [19, 11])  # 24 clips: an epoch is 6 batches
     whole = fit(tmp_path / "data", tmp_path, 20)
-    steps = iter(range(0, 24, 6))
-    sampler = StepBatchSampler(24, 4, 0, 1, lambda: next(steps), seed=0)
-    assert whole == [[mix(0, *key) for key in batch] for _ in range(4) for batch in sampler][:20]
+    sampler = StepBatchSampler(24, 4, 0, 1, lambda: 0, seed=0)
+    assert whole == [[mix(0, *key) for key in batch] for batch in islice(sampler, 20)]
     for stop in (4, 6, 14):
         assert fit(tmp_path / "data", tmp_path, stop) == whole[:stop]
         assert fit(tmp_path / "data", tmp_path, 20, ckpt_path=tmp_path / f"{stop}.ckpt") == whole[stop:]
@@ -140,7 +140,7 @@ def test_ranks_share_validation(pong_root, monkeypatch):
     data = module(pong_root, image_size=(64, 64), val_clips=7)
     parts = []
     for rank in range(2):
-        monkeypatch.setattr(data, "_rank", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(data, "ranks", lambda rank=rank: (rank, 2))
         parts.append({seed for batch in data.val_dataloader() for seed in batch["seed"].tolist()})
     assert [len(part) for part in parts] == [3, 3] and not parts[0] & parts[1]
 

@@ -9,6 +9,7 @@ from genie.errors import UserError
 from genie.models import DynamicsModel
 from genie.stages import build_stage
 from genie.stages.dynamics import dynamics_loss, teacher_forced_accuracy
+from genie.stages.masking import expected_masked
 
 
 class Colours:
@@ -57,12 +58,28 @@ def test_the_loss_counts_masked_tokens_only_and_shows_none_of_them():
         model.to_logits.weight.copy_(F.pad(20 * torch.eye(7), (0, 1)))  # says what it sees; nothing for the mask
     tokens, actions = torch.randint(7, (4, 5, 6)), torch.zeros(4, 4, dtype=torch.int64)
     options = {"mask_rate": [0.5, 1.0], "clean_prefix": 0, "corruption": 0}
-    loss, metrics = dynamics_loss(model, tokens, actions, torch.arange(4), options)
+    loss, metrics = dynamics_loss(model.eval(), tokens, actions, torch.arange(4), options)
     assert loss.item() == pytest.approx(math.log(7))  # evenly between all codes: it knew none
     assert metrics["masked_accuracy"] < 0.5
     masked = model.seen == 7
     assert masked[:, 1:].float().mean() > 0.4 and not masked[:, 0].any()
     assert torch.equal(model.seen[~masked], tokens[~masked])
+
+
+def test_in_training_the_loss_of_a_batch_is_the_mean_of_those_of_its_parts(build, make_clips):
+    stage = build("dynamics")
+    batch = make_clips(6)
+    tokens, actions = stage.targets(batch)
+
+    def loss(clips, training=True):
+        return dynamics_loss(stage.model.train(training), tokens[clips], actions[clips], batch["seed"][clips], options)
+
+    options = {"mask_rate": [0.1, 0.9], "clean_prefix": 0.5, "corruption": 0}
+    parts = [loss(slice(first, first + 2))[0] for first in (0, 2, 4)]
+    torch.testing.assert_close(torch.stack(parts).mean(), loss(slice(0, 6))[0])
+    mean, metrics = loss(slice(0, 6), training=False)  # the same sum, over as many tokens as there are
+    expected = 6 * expected_masked(4, tokens.shape[2], (0.1, 0.9), 0.5)
+    torch.testing.assert_close(loss(slice(0, 6))[0], mean * metrics["num_masked"] / expected)
 
 
 def test_temporally_teacher_forced_accuracy_asks_for_the_last_frame_alone():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genie.stages.masking import mask_tokens
+from genie.stages.masking import expected_masked, mask_tokens
 
 CODES = 50
 
@@ -79,3 +79,12 @@ def test_wrong_rates():
     for rate in [(0, 1), (0.6, 0.5), (0.5, 1.1)]:
         with pytest.raises(ValueError, match="mask_rate="):
             mask_tokens(tokens(1), seeds(1), CODES, rate)
+
+
+@pytest.mark.parametrize("clean_prefix", [0.0, 0.4])
+@pytest.mark.parametrize("rate", [(0.5, 1.0), (0.3, 0.3), (0.01, 0.05)])
+def test_the_expected_number_of_masked_tokens_is_their_mean(rate, clean_prefix):
+    clips = torch.zeros(4000, 4, 6, dtype=torch.int64)
+    counts = mask_tokens(clips, seeds(4000), CODES, rate, clean_prefix).mask.sum((1, 2)).double()
+    error = counts.std() / 4000**0.5
+    assert abs(counts.mean() - expected_masked(4, 6, rate, clean_prefix)) < 4 * error

@@ -1,0 +1,137 @@
+"""Starting the further processes of a training on this machine, and not outliving one another.
+
+Lightning starts them with the command line of the first one. Under `--multirun` that is the whole sweep, which each of
+them would run again; here each runs the job that it belongs to.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from data_modules.workers import num_cpus
+from genie.errors import UserError
+
+# in the environment of a process that another one has started: the process of that one, and its how many-th training
+PARENT, TRAINING = "GENIE_PARENT", "GENIE_TRAINING"
+PR_SET_PDEATHSIG = 1  # of prctl(2)
+ENDS_WELL = (None, 0, 130, 143)  # exit codes of a process that runs, is through, or was told to stop
+END_SECONDS = 60  # in which a process that is through, or was told to stop, has ended
+GRACE_SECONDS = 10  # in which the loss of another process ends this one by itself: gloo tells it, NCCL waits
+
+
+class RankLauncher(_SubprocessScriptLauncher):
+    """Lightning's launcher, with the processes started as jobs of Hydra, watched, and ended with this one.
+
+    `training`: what tells this training from others of the same process.
+    """
+
+    def __init__(self, environment: ClusterEnvironment, num_processes: int, num_nodes: int, training: str):
+        super().__init__(environment, num_processes, num_nodes)
+        self.training = training
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Starts the processes, unless this is one of them, and calls the function."""
+        environment = self.cluster_environment
+        environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not environment.creates_processes_externally:
+            self._start()
+        if "OMP_NUM_THREADS" not in os.environ:  # each takes its share of the machine
+            torch.set_num_threads(max(1, num_cpus() // self.num_processes))
+        return function(*args, **kwargs)
+
+    def _start(self) -> None:
+        command, environment = this_job(), self.cluster_environment
+        shared = {
+            "MASTER_ADDR": environment.main_address,
+            "MASTER_PORT": str(environment.main_port),
+            "NODE_RANK": str(environment.node_rank()),
+            "WORLD_SIZE": str(self.num_processes * self.num_nodes),
+            PARENT: str(os.getpid()),
+            TRAINING: self.training,
+        }
+        for local_rank in range(1, self.num_processes):
+            own = os.environ | shared | {"LOCAL_RANK": str(local_rank)}
+            self.procs.append(subprocess.Popen(command, env=own))
+        self.watch = Watch(self.procs)
+        self.watch.start()
+
+    def end(self, failed: bool) -> None:
+        """Returns when all processes have ended. `failed`: this one has, so the others would wait for it in vain."""
+        if not self.procs:
+            return
+        if failed:
+            print_lost(self.procs)
+        for process in self.procs:
+            if failed:
+                process.kill()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.watch.over.set()
+
+
+class Watch(threading.Thread):
+    """Ends this process where one that it has started died and no error came of it."""
+
+    def __init__(self, processes: list[subprocess.Popen]):
+        super().__init__(daemon=True, name="watch-ranks")
+        self.processes, self.over = processes, threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(1.0):
+            if all(process.poll() in ENDS_WELL for process in self.processes):
+                continue
+            if self.over.wait(GRACE_SECONDS):
+                return
+            print_lost(self.processes)
+            for process in self.processes:
+                process.kill()
+            os._exit(1)  # Python cannot interrupt what waits inside a library
+
+
+def print_lost(processes: list[subprocess.Popen]) -> None:
+    """Says on stderr which of the processes has died, and of what."""
+    for number, process in enumerate(processes, 1):
+        code = process.poll()
+        if code not in ENDS_WELL:
+            cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            message = (
+                f"process {number} of this machine {cause}; the run goes on from its last checkpoint with resume=true"
+            )
+            print(message, file=sys.stderr, flush=True)
+
+
+def this_job() -> list[str]:
+    """The command that runs this training in another process: never the sweep whose job it is.
+
+    Raises UserError outside of a command, where nobody knows it.
+    """
+    if not HydraConfig.initialized():
+        raise UserError("several processes are started by the command alone: python -m genie.train trainer=ddp ...")
+    hydra = HydraConfig.get()
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    flags = [word for folder in folders for word in ("--config-dir", folder)]
+    searchpath = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath=")]
+    return [sys.executable, "-m", "genie.train", *flags, *hydra.overrides.task, *searchpath, "hydra.mode=RUN"]
+
+
+def end_with_parent() -> None:
+    """In a process that another has started: has the kernel end it with that one, however that ends."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):
+        sys.exit(1)

@@ -1,0 +1,139 @@
+"""The processes of one training, seen from one of them: one configuration, one preparation, one that prints.
+
+The first process checks everything, records, opens the run folder. The others begin when it is through, with its
+configuration and into the folder as it left it; where it fails, they end without a word.
+"""
+
+import atexit
+import itertools
+import json
+import os
+import time
+from typing import Any
+
+import lightning as L
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
+
+from genie.errors import SaidByFirst
+from genie.parallel.devices import layout
+from genie.parallel.launching import TRAINING, RankLauncher, end_with_parent
+from genie.parallel.place import said_once
+
+ADDRESS = ("MASTER_ADDR", "MASTER_PORT")  # where the processes meet
+WAIT_SECONDS = 0.2  # between two questions whether the first process is through
+FAILED = "failed"
+
+trainings = itertools.count()  # in this process: the processes of a launcher run the same jobs in the same order
+
+
+class Ranks:
+    """Context manager around the training of a configuration on one or more processes.
+
+    Raises UserError where the devices or the launcher are not what `trainer` and `launcher` ask for.
+
+    Attributes: `rank`, `world_size`, `num_devices` (on each machine), `num_nodes`; `config`: that of the first process.
+    """
+
+    def __init__(self, config: dict[str, Any]):
+        end_with_parent()
+        self.number = os.environ.get(TRAINING) or str(next(trainings))
+        self.config, self.launcher = config, config["launcher"]["name"]
+        with said_once():
+            self.num_devices, self.num_nodes = layout(config["trainer"], self.launcher)
+        self.world_size = self.num_devices * self.num_nodes
+        if self.launcher == "local":
+            here = int(os.environ.get("LOCAL_RANK", 0))
+            self.rank = int(os.environ.get("NODE_RANK", 0)) * self.num_devices + here if self.world_size > 1 else 0
+        else:
+            self.rank = int(os.environ["RANK"])
+        self.former = {name: os.environ.get(name) for name in ADDRESS}
+        self.processes: RankLauncher | None = None
+        self.store: dist.Store | None = None
+        self.told = False
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def __enter__(self) -> "Ranks":
+        if self.world_size > 1:
+            self.store = dist.PrefixStore(f"training {self.number}", self._meet())
+            if not self.is_first:
+                self.config = self._hear()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if self.is_first:
+            self._tell(kind is not None)
+        failed = kind is not None and issubclass(kind, Exception)
+        if self.processes is not None and failed:
+            self.processes.end(failed)
+        if self.launcher == "local":  # the next job of a sweep starts processes of its own
+            leave()
+            for name, value in self.former.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+        if self.processes is not None and not failed:
+            self.processes.end(failed)
+        self.store = None
+
+    def print(self, text: str) -> None:
+        """A line from the first process alone."""
+        if self.is_first:
+            print(text, flush=True)
+
+    def open(self) -> None:
+        """The first process is through with what is done once: the others may begin."""
+        if self.is_first:
+            self._tell(failed=False)
+
+    @property
+    def environment(self) -> ClusterEnvironment:
+        """What Lightning asks for ranks and addresses: of the launcher that was chosen, not of one that it detects."""
+        return LightningEnvironment() if self.launcher == "local" else TorchElasticEnvironment()
+
+    def attach(self, trainer: L.Trainer) -> L.Trainer:
+        """The trainer, which starts its processes as Hydra needs it."""
+        strategy = trainer.strategy
+        if self.launcher == "local" and strategy.launcher is not None:
+            strategy._launcher = self.processes = RankLauncher(
+                strategy.cluster_environment, self.num_devices, self.num_nodes, self.number
+            )
+            assert strategy.launcher is self.processes, "Lightning keeps its launcher elsewhere"
+        elif self.world_size > 1:
+            atexit.register(leave)
+        return trainer
+
+    def _meet(self) -> dist.Store:
+        """The store through which the processes talk before they train. Lightning's group then meets there too."""
+        if self.launcher == "local" and self.is_first and self.num_nodes == 1:
+            store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+            os.environ.update(zip(ADDRESS, ("127.0.0.1", str(store.port)), strict=True))
+            return store
+        host, port = (os.environ[name] for name in ADDRESS)
+        serves = self.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun does
+        return dist.TCPStore(host, int(port), is_master=serves, wait_for_workers=False, multi_tenant=True)
+
+    def _tell(self, failed: bool) -> None:
+        if self.store is None or self.told:
+            return
+        # for the others, a run that the first has begun is one to go on with
+        word = FAILED if failed else json.dumps(self.config | {"resume": True, "overwrite": False})
+        self.store.set("word", word)
+        self.told = True
+
+    def _hear(self) -> dict[str, Any]:
+        while not self.store.check(["word"]):  # not `wait`, in which Ctrl-C would have to wait too
+            time.sleep(WAIT_SECONDS)
+        word = self.store.get("word").decode()
+        if word == FAILED:
+            raise SaidByFirst("the first process has failed")
+        return json.loads(word)
+
+
+def leave() -> None:
+    """Leaves the group of the processes. With a group an exit may end in an abort by the threads of gloo."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,37 @@
+"""Which process of a command this is, as its environment says. Imported by every command: without torch."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from genie.errors import SaidByFirst
+
+
+def rank() -> int:
+    """The number of this process among those that one command runs as, 0 for the only one.
+
+    torchrun and SLURM say it. Of processes that the command itself started on one machine, it is their number there,
+    which is enough to know the first one.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["RANK"])
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        return int(os.environ.get("SLURM_PROCID", 0))
+    return int(os.environ.get("NODE_RANK", 0)) or int(os.environ.get("LOCAL_RANK", 0))
+
+
+def first_here() -> bool:
+    """Whether this is the first process of the command on its machine."""
+    local = os.environ.get("LOCAL_RANK") or (os.environ.get("SLURM_LOCALID") if rank() else None)
+    return int(local or 0) == 0
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Around what goes wrong in all processes of a machine alike: the first one says so, the others end silently."""
+    try:
+        yield
+    except Exception as error:
+        if first_here():
+            raise
+        raise SaidByFirst("said by the first process of this machine") from error

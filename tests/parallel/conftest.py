@@ -1,0 +1,100 @@
+"""Tiny trainings of each stage, and how torchrun starts the processes of some."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 600  # seconds; less than one where nothing goes wrong
+TINY = [
+    "model=debug",
+    "data.image_size=[16,16]",
+    "model.tokenizer.patch_size=4",
+    "model.lam.patch_size=4",
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "trainer.max_steps=20",
+    "trainer.val_check_interval=10",
+    "trainer.log_every_n_steps=1",
+    "callbacks.rollouts.every_n_train_steps=0",
+    "data.num_workers=0",
+    "data.val_clips=16",
+]
+
+
+def launch(*arguments: str, **environment: str) -> subprocess.Popen:
+    """`python <arguments>` with the packages of this checkout, one thread, and its output to be read."""
+    own = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *arguments], env=own, **pipes)
+
+
+def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    """Waits for a process; one that hangs is killed."""
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def torchrun():
+    """torchrun(nodes, processes, *arguments): the finished commands of `nodes` machines, each of which is this one."""
+
+    def run(nodes, processes, *arguments):
+        flags = ["--nnodes", str(nodes), "--nproc-per-node", str(processes)]
+        flags += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+        started = [
+            launch("-m", "torch.distributed.run", *flags, "--node-rank", str(node), *arguments) for node in range(nodes)
+        ]
+        return [finish(process) for process in started]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trainings(tmp_path_factory, torchrun):
+    """trainings(nodes, processes, cases): trains each list of overrides, one after the other, in the same processes."""
+
+    def run(nodes, processes, cases):
+        path = tmp_path_factory.mktemp("cases") / "cases.json"
+        path.write_text(json.dumps([[*TINY, *case, "launcher=torchrun"] for case in cases]))
+        return torchrun(nodes, processes, str(Path(__file__).with_name("trainings.py")), str(path))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def train_here(tmp_path_factory):
+    """train_here(overrides): the same in this process, by itself."""
+    from hydra import compose, initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    from genie.cli import to_plain
+    from genie.training import train
+
+    def run(overrides):
+        GlobalHydra.instance().clear()
+        with initialize_config_module("conf", version_base="1.3"):
+            config = to_plain(compose("train", [*TINY, *overrides]))
+        return train(config)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def background():
+    """(start, finish): start(*overrides) gives a running `python -m genie.train`, finish(process) the finished one."""
+    return lambda *overrides: launch("-m", "genie.train", *TINY, *overrides), finish

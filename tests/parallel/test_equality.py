@@ -1,0 +1,106 @@
+"""A training is the same one on however many processes: 20 steps of each stage, to 1e-5."""
+
+import pytest
+import torch
+
+from callbacks.metrics_file import read_metrics
+
+GLOBAL_BATCH = 4
+FSQ = ["+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[4,4,4]"]
+STANDARDIZED = "+model.tokenizer.standardize=true"
+REVIVED = "+model.tokenizer.revive_after=3"
+CASES = {
+    "tokenizer, vq": ["stage=tokenizer", REVIVED],
+    "tokenizer, vq, standardized": ["stage=tokenizer", REVIVED, STANDARDIZED],
+    "tokenizer, fsq, standardized": ["stage=tokenizer", *FSQ, STANDARDIZED],
+    "lam": ["stage=lam", "+model.lam.revive_after=2", "stage.action_free_steps=5"],
+    "lam, not standardized": ["stage=lam", "+model.lam.standardize=false"],
+    "lam on tokens": ["stage=lam", "+model.lam.input=tokens"],
+    "dynamics": ["stage=dynamics", "stage.clean_prefix=0.5", "stage.corruption=0.1"],
+    "cotrain": ["stage=cotrain", "stage.lam.action_free_steps=3"],
+}
+# Under accumulation, batch statistics and codebooks are those of a batch and not of a step; these have neither.
+WITHOUT_STATISTICS = {
+    "tokenizer, fsq": ["stage=tokenizer", *FSQ],
+    "lam": ["stage=lam", "+model.lam.quantizer=fsq", "+model.lam.levels=[3]", "+model.lam.standardize=false"],
+    "dynamics": CASES["dynamics"],
+    "cotrain": [
+        "stage=cotrain", "+model.lam.quantizer=fsq", "+model.lam.levels=[3]", "+model.lam.standardize=false",
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory, pong_root, train_here):
+    """Overrides that name the data, and a tokenizer and a latent action model for the stages after them."""
+    outputs = tmp_path_factory.mktemp("earlier")
+    data = f"data.root={pong_root}"
+    checkpoints = []
+    for stage in ("tokenizer", "lam"):
+        train_here([f"stage={stage}", data, f"output_dir={outputs}", "name=a"])
+        checkpoints.append(f"{stage}_ckpt={outputs}/a/{stage}/checkpoints/last.ckpt")
+    return [data, *checkpoints]
+
+
+def settings(cases, folder, per_process, earlier, *more):
+    return [
+        [*case, *earlier, f"data.batch_size={per_process}", f"run_dir={folder}/{number}", *more]
+        for number, case in enumerate(cases.values())
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, train_here, earlier):
+    folder = tmp_path_factory.mktemp("alone")
+    for overrides in settings(CASES, folder, GLOBAL_BATCH, earlier):
+        train_here(overrides)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[(1, 2), (2, 1)], ids=["2 processes", "2 machines"])
+def together(request, tmp_path_factory, trainings, earlier):
+    folder = tmp_path_factory.mktemp("together")
+    trainer = "trainer=ddp_cpu" if request.param[0] == 1 else "trainer=multi_node"
+    cases = settings(CASES, folder, GLOBAL_BATCH // 2, earlier, trainer)
+    for process in trainings(*request.param, cases):
+        assert process.returncode == 0, process.stdout + process.stderr
+    return folder
+
+
+def assert_same(one, other):
+    """The same rows of metrics.csv, but for figures that are means over masked tokens of a process."""
+    rows, others = (read_metrics(folder / "metrics.csv") for folder in (one, other))
+    assert [row["step"] for row in rows] == [row["step"] for row in others]
+    assert sum("train/loss" in row for row in rows) == 20 and sum("val/loss" in row for row in rows) == 2
+    for row, expected in zip(others, rows, strict=True):
+        assert row.keys() == expected.keys()
+        for name in expected.keys() - {"train/masked_accuracy"}:
+            assert row[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6), (row["step"], name)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=CASES)
+def test_processes_take_the_steps_of_one(alone, together, number):
+    assert_same(alone / str(number), together / str(number))
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=CASES)
+def test_codebooks_and_running_statistics_are_those_of_one_process(alone, together, number):
+    states = [
+        torch.load(folder / str(number) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (alone, together)
+    ]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        if name.endswith(("idle_steps", "initialized", "num_batches_tracked")):
+            assert torch.equal(value, states[1][name]), name
+        elif name.endswith(("codebook", "running_mean", "running_var")):
+            torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("name", WITHOUT_STATISTICS)
+def test_accumulated_batches_are_one_large_batch(tmp_path, train_here, earlier, name):
+    case = WITHOUT_STATISTICS[name]
+    train_here([*case, *earlier, f"data.batch_size={GLOBAL_BATCH}", f"run_dir={tmp_path}/one"])
+    half = [f"data.batch_size={GLOBAL_BATCH // 2}", "trainer.accumulate=2", f"run_dir={tmp_path}/two"]
+    train_here([*case, *earlier, *half])
+    assert_same(tmp_path / "one", tmp_path / "two")

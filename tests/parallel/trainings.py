@@ -1,0 +1,21 @@
+"""One of the processes of a launcher: python trainings.py <file>; it holds the overrides of each training."""
+
+import json
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+
+from genie.cli import to_plain
+from genie.training import train
+
+
+def main() -> None:
+    for overrides in json.loads(Path(sys.argv[1]).read_text()):
+        with initialize_config_module("conf", version_base="1.3"):
+            config = to_plain(compose("train", overrides))
+        train(config)
+
+
+if __name__ == "__main__":
+    main()
