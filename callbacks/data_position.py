@@ -24,7 +24,7 @@ class DataPosition(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         place = trainer.datamodule.sampler.place(trainer.fit_loop.epoch_loop.total_batch_idx)
-        trainer.fit_loop.epoch_progress.current.processed = place.epoch
+        trainer.fit_loop.epoch_progress.current.completed = place.epoch
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         sampler = trainer.datamodule.sampler

@@ -4,7 +4,6 @@ Lightning starts them with the command line of the first one. Under `--multirun`
 them would run again; here each runs the job that it belongs to.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -20,10 +19,8 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from data_modules.workers import num_cpus
 from genie.errors import UserError
+from genie.parallel.place import PARENT, TRAINING
 
-# in the environment of a process that another one has started: the process of that one, and its how many-th training
-PARENT, TRAINING = "GENIE_PARENT", "GENIE_TRAINING"
-PR_SET_PDEATHSIG = 1  # of prctl(2)
 ENDS_WELL = (None, 0, 130, 143)  # exit codes of a process that runs, is through, or was told to stop
 END_SECONDS = 60  # in which a process that is through, or was told to stop, has ended
 GRACE_SECONDS = 10  # in which the loss of another process ends this one by itself: gloo tells it, NCCL waits
@@ -124,14 +121,3 @@ def this_job() -> list[str]:
     flags = [word for folder in folders for word in ("--config-dir", folder)]
     searchpath = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath=")]
     return [sys.executable, "-m", "genie.train", *flags, *hydra.overrides.task, *searchpath, "hydra.mode=RUN"]
-
-
-def end_with_parent() -> None:
-    """In a process that another has started: has the kernel end it with that one, however that ends."""
-    parent = os.environ.get(PARENT)
-    if parent is None:
-        return
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):
-        sys.exit(1)

@@ -17,8 +17,8 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, LightningE
 
 from genie.errors import SaidByFirst
 from genie.parallel.devices import layout
-from genie.parallel.launching import TRAINING, RankLauncher, end_with_parent
-from genie.parallel.place import said_once
+from genie.parallel.launching import RankLauncher
+from genie.parallel.place import TRAINING, end_with_parent, said_once
 
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")  # where the processes meet
 WAIT_SECONDS = 0.2  # between two questions whether the first process is through

@@ -1,10 +1,17 @@
 """Which process of a command this is, as its environment says. Imported by every command: without torch."""
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from genie.errors import SaidByFirst
+
+# in the environment of a process that another one has started: the process of that one, and its how many-th training
+PARENT, TRAINING = "GENIE_PARENT", "GENIE_TRAINING"
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def rank() -> int:
@@ -35,3 +42,14 @@ def said_once() -> Iterator[None]:
         if first_here():
             raise
         raise SaidByFirst("said by the first process of this machine") from error
+
+
+def end_with_parent() -> None:
+    """In a process that another has started: has the kernel end it with that one, however that ends."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):
+        sys.exit(1)

@@ -97,7 +97,8 @@ class Stage(L.LightningModule):
     def log_validation(self, figures: dict[str, Tensor], size: int) -> None:
         """Logs the figures of a batch of `size` clips, whose means over all batches and ranks validation gives."""
         for name, value in figures.items():
-            self.log(f"val/{name}", value, batch_size=self.weights.get(name, size), sync_dist=True)
+            weight = float(self.weights.get(name, size))  # of whole numbers, Lightning would round the mean over ranks
+            self.log(f"val/{name}", value, batch_size=weight, sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.config["optimizer"]

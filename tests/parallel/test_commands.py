@@ -43,7 +43,7 @@ def test_a_sweep_runs_each_job_once_on_all_processes(tmp_path, pong_root, backgr
     start, finish = background
     settings = [f"data.root={pong_root}", "stage=tokenizer", "trainer.max_steps=4", "trainer.val_check_interval=2"]
     sweep = tmp_path / "sweep"
-    process = finish(start("-m", "seed=1,2", f"hydra.sweep.dir={sweep}", *settings, *TWO))
+    process = finish(start("seed=1,2", f"hydra.sweep.dir={sweep}", *settings, *TWO, "-m"))
     assert process.returncode == 0 and process.stderr == "", process.stdout + process.stderr
     assert process.stdout.count("4 steps in") == 2  # said by one process, once a job
     assert process.stdout.count("parameters: tokenizer") == 2 and process.stdout.count("sweep.csv, sweep.png") == 1
@@ -55,22 +55,23 @@ def test_a_sweep_runs_each_job_once_on_all_processes(tmp_path, pong_root, backgr
         assert [(start["processes"], start["to_step"]) for start in record["starts"]] == [(2, 4)]
         assert json.loads((sweep / str(job) / "job.json").read_text())["value"] == losses(run, "val/loss")[-1]
     assert losses(sweep / "0" / "tokenizer") != losses(sweep / "1" / "tokenizer")
-    assert {path.name for path in sweep.iterdir()} == {"0", "1", "sweep.csv", "sweep.png"}
+    assert {path.name for path in sweep.iterdir()} == {"0", "1", "sweep.csv", "sweep.png", "multirun.yaml"}
 
 
-def test_stopped_and_killed_in_each_process_it_goes_on_and_ends_on_one(tmp_path, pong_root, background, train_here):
-    """SIGTERM to the second process, SIGKILL to it, SIGKILL to the first one, the rest on a single process."""
+def test_stopped_and_killed_on_two_processes_it_goes_on_and_ends_on_one(tmp_path, pong_root, background, train_here):
+    """SIGTERM to the second process, then SIGKILL to it, and the rest on a single process."""
     start, finish = background
     settings = [f"data.root={pong_root}", "stage=tokenizer", "trainer.max_steps=200", "trainer.val_check_interval=50"]
-    settings += ["schedule=constant", "callbacks.checkpoint.every_n_train_steps=5", f"run_dir={tmp_path}/run"]
+    settings += ["+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[4,4,4]", "schedule=constant"]
+    settings += ["callbacks.checkpoint.every_n_train_steps=5", f"run_dir={tmp_path}/run"]
     run = tmp_path / "run"
     last = run / "checkpoints" / "last.ckpt"
 
-    def interrupt(number, which, after, *more):
+    def interrupt(number, after, *more):
         process = start(*settings, *TWO, *more)
         wait_for(lambda: len(losses(run)) >= after, process)
         others = children(process.pid)
-        os.kill(others[0] if which else process.pid, number)
+        os.kill(others[0], number)
         finished = finish(process)
         end = time.monotonic() + 20
         while not all(map(is_gone, others)):
@@ -78,19 +79,16 @@ def test_stopped_and_killed_in_each_process_it_goes_on_and_ends_on_one(tmp_path,
             time.sleep(0.1)
         return finished, torch.load(last, weights_only=True)["global_step"]
 
-    stopped, step = interrupt(signal.SIGTERM, 1, 3)
+    stopped, step = interrupt(signal.SIGTERM, 3)
     assert stopped.returncode == 143 and 3 <= step < 200, stopped.stderr
     assert stopped.stderr.count(f"stopped by SIGTERM at step {step}") == stopped.stderr.count("to go on:") == 1
 
-    lost, step = interrupt(signal.SIGKILL, 1, step + 10, "resume=true")
+    lost, step = interrupt(signal.SIGKILL, step + 10, "resume=true")
     assert lost.returncode != 0 and "process 1 of this machine was killed by SIGKILL" in lost.stderr
-
-    dead, step = interrupt(signal.SIGKILL, 0, step + 10, "resume=true")
-    assert dead.returncode == -signal.SIGKILL
 
     train_here([*settings, *ONE, "resume=true", f"trainer.max_steps={step + 10}"])
     train_here([*settings, *ONE, f"run_dir={tmp_path}/alone", f"trainer.max_steps={step + 10}"])
-    assert losses(run) == pytest.approx(losses(tmp_path / "alone"), rel=1e-3)
+    assert losses(run) == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
 
 
 def test_under_torchrun_there_is_one_run_folder_and_one_voice(tmp_path, pong_root, torchrun):
@@ -103,14 +101,3 @@ def test_under_torchrun_there_is_one_run_folder_and_one_voice(tmp_path, pong_roo
     folders = {path.name for path in tmp_path.rglob("*") if path.is_dir()}
     assert folders == {"debug", "tokenizer", "checkpoints", "plots", "media", "step_5"}
     assert json.loads((run / "run.json").read_text())["starts"][0]["processes"] == 2
-
-    (refused,) = torchrun(1, 2, *arguments, "launcher=torchrun", "data.root=/nowhere", "overwrite=true")
-    assert refused.returncode != 0 and refused.stderr.count("error: ") == 1
-    assert read_metrics(run / "metrics.csv")  # nothing was deleted
-
-
-def test_a_mistake_is_told_once(tmp_path, background):
-    start, finish = background
-    process = finish(start("stage=tokenizer", "data.root=/nowhere", f"output_dir={tmp_path}", *TWO))
-    assert process.returncode == 2 and process.stdout == "" and process.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())

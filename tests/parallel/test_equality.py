@@ -8,22 +8,19 @@ from callbacks.metrics_file import read_metrics
 GLOBAL_BATCH = 4
 FSQ = ["+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[4,4,4]"]
 STANDARDIZED = "+model.tokenizer.standardize=true"
-REVIVED = "+model.tokenizer.revive_after=3"
 CASES = {
-    "tokenizer, vq": ["stage=tokenizer", REVIVED],
-    "tokenizer, vq, standardized": ["stage=tokenizer", REVIVED, STANDARDIZED],
-    "tokenizer, fsq, standardized": ["stage=tokenizer", *FSQ, STANDARDIZED],
+    "tokenizer, vq": ["stage=tokenizer", "+model.tokenizer.revive_after=3", STANDARDIZED],
     "lam": ["stage=lam", "+model.lam.revive_after=2", "stage.action_free_steps=5"],
-    "lam, not standardized": ["stage=lam", "+model.lam.standardize=false"],
-    "lam on tokens": ["stage=lam", "+model.lam.input=tokens"],
     "dynamics": ["stage=dynamics", "stage.clean_prefix=0.5", "stage.corruption=0.1"],
-    "cotrain": ["stage=cotrain", "stage.lam.action_free_steps=3"],
+    "cotrain": ["stage=cotrain", "stage.lam.action_free_steps=3", "+model.lam.standardize=false"],
+    "tokenizer, fsq": ["stage=tokenizer", *FSQ, STANDARDIZED],
+    "lam on tokens": ["stage=lam", "+model.lam.input=tokens"],
 }
-# Under accumulation, batch statistics and codebooks are those of a batch and not of a step; these have neither.
+STAGES = 4  # cases at the beginning: one for each stage
+# Under accumulation, batch statistics and codebooks are those of a batch and not of a step: these have neither. The
+# stage that trains both the latent action model and the dynamics stands for each of them.
 WITHOUT_STATISTICS = {
-    "tokenizer, fsq": ["stage=tokenizer", *FSQ],
-    "lam": ["stage=lam", "+model.lam.quantizer=fsq", "+model.lam.levels=[3]", "+model.lam.standardize=false"],
-    "dynamics": CASES["dynamics"],
+    "tokenizer": ["stage=tokenizer", *FSQ],
     "cotrain": [
         "stage=cotrain", "+model.lam.quantizer=fsq", "+model.lam.levels=[3]", "+model.lam.standardize=false",
     ],
@@ -57,37 +54,53 @@ def alone(tmp_path_factory, train_here, earlier):
     return folder
 
 
-@pytest.fixture(scope="module", params=[(1, 2), (2, 1)], ids=["2 processes", "2 machines"])
-def together(request, tmp_path_factory, trainings, earlier):
-    folder = tmp_path_factory.mktemp("together")
-    trainer = "trainer=ddp_cpu" if request.param[0] == 1 else "trainer=multi_node"
-    cases = settings(CASES, folder, GLOBAL_BATCH // 2, earlier, trainer)
-    for process in trainings(*request.param, cases):
+@pytest.fixture(scope="module")
+def on_two_processes(tmp_path_factory, trainings, earlier):
+    return train_on(trainings, 1, 2, tmp_path_factory.mktemp("processes"), CASES, earlier, "trainer=ddp_cpu")
+
+
+@pytest.fixture(scope="module")
+def on_two_machines(tmp_path_factory, trainings, earlier):
+    stages = dict(list(CASES.items())[:STAGES])
+    return train_on(trainings, 2, 1, tmp_path_factory.mktemp("machines"), stages, earlier, "trainer=multi_node")
+
+
+def train_on(trainings, nodes, processes, folder, cases, earlier, trainer):
+    for process in trainings(nodes, processes, settings(cases, folder, GLOBAL_BATCH // 2, earlier, trainer)):
         assert process.returncode == 0, process.stdout + process.stderr
     return folder
 
 
 def assert_same(one, other):
-    """The same rows of metrics.csv, but for figures that are means over masked tokens of a process."""
+    """The same rows of metrics.csv, but for the accuracy on the masked tokens of a batch, a mean of means.
+
+    The running statistics that validation uses are divided by small variances here, which enlarges what was rounded.
+    """
     rows, others = (read_metrics(folder / "metrics.csv") for folder in (one, other))
     assert [row["step"] for row in rows] == [row["step"] for row in others]
-    assert sum("train/loss" in row for row in rows) == 20 and sum("val/loss" in row for row in rows) == 2
+    assert sum("train/loss" in row for row in rows) == 20 and sum("val/loss" in row for row in rows) == 1
     for row, expected in zip(others, rows, strict=True):
         assert row.keys() == expected.keys()
         for name in expected.keys() - {"train/masked_accuracy"}:
-            assert row[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6), (row["step"], name)
+            error = 1e-5 if name.startswith("train/") else 1e-4
+            assert row[name] == pytest.approx(expected[name], rel=error, abs=1e-7), (row["step"], name)
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=CASES)
-def test_processes_take_the_steps_of_one(alone, together, number):
-    assert_same(alone / str(number), together / str(number))
+def test_processes_take_the_steps_of_one(alone, on_two_processes, number):
+    assert_same(alone / str(number), on_two_processes / str(number))
+
+
+@pytest.mark.parametrize("number", range(STAGES), ids=list(CASES)[:STAGES])
+def test_machines_take_the_steps_of_one(alone, on_two_machines, number):
+    assert_same(alone / str(number), on_two_machines / str(number))
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=CASES)
-def test_codebooks_and_running_statistics_are_those_of_one_process(alone, together, number):
+def test_codebooks_and_running_statistics_are_those_of_one_process(alone, on_two_processes, number):
     states = [
         torch.load(folder / str(number) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-        for folder in (alone, together)
+        for folder in (alone, on_two_processes)
     ]
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
