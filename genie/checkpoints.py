@@ -1,6 +1,5 @@
 """Trained stages back from their checkpoints, without any configuration but their own and without unpickling code."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,26 @@ import torch
 from torch import nn
 
 from genie.errors import UserError
+from genie.exporting.files import SUFFIX, digest, read_exported
 from genie.stages import STAGES, Stage
 
 
+def stage_file(run: Path, stage: str) -> Path:
+    """Where a folder holds a trained stage: a run's last checkpoint, or an exported file (`genie.export`)."""
+    last, exported = run / stage / "checkpoints" / "last.ckpt", run / f"{stage}{SUFFIX}"
+    return exported if exported.is_file() and not last.exists() else last
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint on the CPU; UserError where it is missing, damaged or holds more than plain data."""
+    """The contents of a checkpoint, or of an exported file (weights, configuration and steps alone), on the CPU.
+
+    Raises UserError where it is missing, damaged or holds more than plain data.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
+    if path.suffix == SUFFIX:
+        return read_exported(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a few flipped bytes make it raise anything: struct.error, IndexError, TypeError, …
@@ -29,7 +40,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def load_stage(path: str | Path) -> Stage:
     """The stage of a checkpoint, in evaluation mode on the CPU; of a run with `ema=true`, with the averaged weights."""
-    checkpoint = read_checkpoint(path)
+    return build_from(read_checkpoint(path), path)
+
+
+def build_from(checkpoint: dict[str, Any], path: str | Path) -> Stage:
+    """`load_stage` of what was read from `path`."""
     config = checkpoint["hyper_parameters"]["config"]
     try:
         stage = STAGES[config["stage"]["name"]](config)
@@ -46,8 +61,4 @@ def load_stage(path: str | Path) -> Stage:
 
 def fingerprint(module: nn.Module) -> str:
     """Hash of a module's weights: says whether a tokenizer is the one that a dynamics model was trained on."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest(module.state_dict())

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from genie.versions import now, software_versions
 
+TRAINED = ("*/checkpoints/last.ckpt", "*.safetensors")  # files of a run's stages, and of exported ones
 # what a figure does not depend on: where things are, how they are computed, what is made of them
 NOT_SETTINGS = ("run", "output", "device", "batch_size", "reuse", "report")
 
@@ -40,7 +41,8 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def newer_than_checkpoints(evaluation: Path, run: Path) -> bool:
     """Whether the file is there and no stage of `run` was trained since it was written."""
-    trained = [path.stat().st_mtime for path in run.glob("*/checkpoints/last.ckpt")]
+    files = [path for pattern in TRAINED for path in run.glob(pattern)]
+    trained = [path.stat().st_mtime for path in files]
     return evaluation.exists() and evaluation.stat().st_mtime >= max(trained, default=0)
 
 

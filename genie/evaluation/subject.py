@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from genie.checkpoints import fingerprint, load_stage, read_checkpoint
+from genie.checkpoints import fingerprint, load_stage, read_checkpoint, stage_file
 from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.sampling import with_overrides
@@ -44,8 +44,8 @@ class Subject:
 
     def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any]) -> None:
         self.run, self.device, self.overrides = Path(run), device, sampler
-        paths = {stage: self.run / stage / "checkpoints" / "last.ckpt" for stage in STAGES}
-        self.checkpoints = {stage: path for stage, path in paths.items() if path.is_file()}
+        paths = {stage: stage_file(self.run, stage) for stage in STAGES}
+        self.checkpoints = {stage: path for stage, path in paths.items() if path.exists()}
         if not self.checkpoints:
             raise UserError(f"run={run} holds no trained stage (no {paths['tokenizer']}): {self._hint()}")
         found = self.checkpoints | self._elsewhere()

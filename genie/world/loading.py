@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from genie.checkpoints import fingerprint, load_stage
+from genie.checkpoints import fingerprint, load_stage, stage_file
 from genie.errors import UserError
 from genie.stages import Stage
 from genie.world.sampler import Sampler
@@ -13,19 +13,12 @@ from genie.world.sampler import Sampler
 
 def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
     """The arguments of a `WorldModel` (its `load` says which checkpoints are taken, and what is raised)."""
-    stages = [dynamics] if dynamics else ["dynamics", "cotrain"]
-    paths = [run / stage / "checkpoints" / "last.ckpt" for stage in stages]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise UserError(
-            f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
-        )
-    stage = load_stage(path)
-    tokenizer = _trained_with(stage, run, "tokenizer")
+    stage = load_stage(dynamics_file(run, dynamics))
+    tokenizer = trained_with(stage, run, "tokenizer")[1].model
     lam = getattr(stage, "lam", None)
     if lam is None and stage.options["actions"] == "latent":
         try:
-            lam = _trained_with(stage, run, "lam")
+            lam = trained_with(stage, run, "lam")[1].model
         except UserError:  # it names actions of given videos; the world plays without
             lam = None
     if lam is not None:
@@ -47,20 +40,34 @@ def parts_of(stage: Stage, tokenizer: nn.Module, lam: nn.Module | None) -> dict[
     }
 
 
-def _trained_with(stage: Stage, run: Path, part: str) -> nn.Module:
-    """The tokenizer or latent action model (`part`) that a loaded dynamics `stage` was trained on, by fingerprint."""
-    folder = run / part / "checkpoints"
-    paths = [folder / "last.ckpt", folder / "best.ckpt", Path(stage.config[f"{part}_ckpt"])]
-    found = [path for path in dict.fromkeys(paths) if path.is_file()]
+def dynamics_file(run: Path, dynamics: str | None = None) -> Path:
+    """The file of the dynamics of `run`, of the stage `dynamics` or cotrain; UserError where there is none."""
+    paths = [stage_file(run, stage) for stage in ([dynamics] if dynamics else ["dynamics", "cotrain"])]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise UserError(
+            f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
+        )
+    return path
+
+
+def trained_with(stage: Stage, run: Path, part: str) -> tuple[Path, Stage]:
+    """The stage `part` (tokenizer or lam) that a loaded dynamics `stage` was trained on, by fingerprint, and its file.
+
+    Raises UserError where there is none.
+    """
+    best = run / part / "checkpoints" / "best.ckpt"
+    paths = [stage_file(run, part), best, Path(stage.config[f"{part}_ckpt"])]
+    found = [path for path in dict.fromkeys(paths) if path.exists()]
     errors = []
     for path in found:
         try:
-            model = load_stage(path).model
+            trained = load_stage(path)
         except UserError as error:
             errors.append(error)
             continue
-        if fingerprint(model) == stage.fingerprints.get(part):
-            return model
+        if fingerprint(trained.model) == stage.fingerprints.get(part):
+            return path, trained
     if errors:
         raise errors[0]
     if not found:

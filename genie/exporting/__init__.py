@@ -1,0 +1,1 @@
+"""Trained stages as safetensors files, for other machines and other programs."""

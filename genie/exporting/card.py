@@ -1,0 +1,55 @@
+"""The README.md of an exported folder: what is in it, how it was trained, how it is used, what was measured."""
+
+from pathlib import Path
+
+from callbacks.startup_report import short, size
+from genie.pipeline import evaluated
+from genie.stages import Stage
+
+USES = """## Use
+
+    pip install genie-world
+    python -m genie.play run=<this folder>
+    python -m genie.generate run=<this folder> prompt=picture.png actions=[0,1,2]
+
+```python
+from genie.world.world_model import WorldModel
+
+world = WorldModel.load("<this folder>")
+```
+"""
+
+
+def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: list[str]) -> str:
+    """The text, in Markdown. `measured`: an evaluation.json, of which the `figures` are shown; it need not be there."""
+    newest = list(stages.values())[-1]
+    data, model = newest.config["data"], newest.config["model"]
+    height, width = data["image_size"]
+    lines = [
+        "---\nlibrary_name: genie-world\n---",
+        f"# {newest.config['name']}",
+        f"A [Genie](https://arxiv.org/abs/2402.15391) world model for frames of {width}x{height} pixels at "
+        f"{float(newest.fps):g} a second, preset `{model['name']}`, trained on the data set `{data['name']}` in clips "
+        f"of {data['num_frames']} frames.",
+        "\n".join(["| file | parameters | steps | type | size |", "|---|---|---|---|---|", *_rows(stages, dtype)]),
+        "A file holds the weights and, in its header, the configuration that they are built from; nothing in it is "
+        "run. `config.json` is that configuration for other programs.",
+    ]
+    if {"dynamics", "cotrain"} & {stage.options["name"] for stage in stages.values()}:
+        lines.append(USES.strip())
+    values = evaluated(measured) if measured.is_file() else {}
+    shown = [f"| {name} | {values[name]:.4g} |" for name in figures if name in values]
+    if shown:
+        lines.append("\n".join(["## Measured", "", "| figure | value |", "|---|---|", *shown]))
+        if dtype == "bf16":
+            lines.append("Measured before the weights were rounded.")
+    return "\n\n".join(lines) + "\n"
+
+
+def _rows(stages: dict[Path, Stage], dtype: str | None) -> list[str]:
+    counts = {file: sum(parameter.numel() for parameter in stage.parameters()) for file, stage in stages.items()}
+    return [
+        f"| `{file.name}` | {short(counts[file], 1000, ('', ' k', ' M', ' G'))} | {stage.trained_steps:,} | "
+        f"{dtype or 'as trained'} | {size(file.stat().st_size)} |"
+        for file, stage in stages.items()
+    ]
