@@ -49,6 +49,9 @@ class JobFailed:
     message: str
 
 
+FAILED: list[JobFailed] = []  # of this command, wherever they ran
+
+
 def hydra_main(
     config_name: str, resolve: bool = True, text_key: str | None = None
 ) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
@@ -59,8 +62,6 @@ def hydra_main(
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
-        failed: list[JobFailed] = []
-
         @functools.wraps(function)
         def task(cfg: DictConfig) -> Any:
             try:
@@ -81,14 +82,14 @@ def hydra_main(
                 traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
             if not in_sweep():
                 sys.exit(code)
-            failed.append(JobFailed(line))
-            return failed[-1]
+            FAILED.append(JobFailed(line))
+            return FAILED[-1]
 
         command = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)
 
         @functools.wraps(function)
         def main() -> None:
-            failed.clear()
+            FAILED.clear()
             if text_key:
                 sys.argv[1:] = [spelled(word, text_key) for word in sys.argv[1:]]
             # Hydra then raises what went wrong instead of printing it and leaving.
@@ -105,7 +106,7 @@ def hydra_main(
                     raise
                 print("interrupted", file=sys.stderr)
                 sys.exit(130)
-            if failed:
+            if FAILED:
                 sys.exit(1)
 
         return main
