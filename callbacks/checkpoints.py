@@ -1,64 +1,134 @@
 """Checkpoints that are there whole or not at all, and go on exactly where the run was.
 
-`last.ckpt` holds a finished step: where a validation follows the step, it is written after it, so that a
-resumed run neither repeats nor loses a row of metrics.csv. `best.ckpt` is Lightning's `ModelCheckpoint`.
+`last.ckpt` holds a finished step: where a validation follows the step, it is written after it, and the step's row of
+metrics.csv is written before it, so that a resumed run neither repeats nor loses a row. How files are named, kept and
+checked is in `genie/checkpoint_store.py`. `best.ckpt` is in `best_checkpoint.py`.
+
+A save that fails for the disk (full, a quota, no permission) leaves everything that was there, and training goes on:
+the next one may succeed. Only where the last one of a run fails, the run ends with an error.
 """
 
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
-from genie.files import replacing
+from callbacks.metrics_csv import log_step
+from genie.checkpoint_store import LAST, keep_as_last, publish, step_path
+from genie.checks import require_whole
+from genie.errors import RunError, reason
+from genie.files import TEMPORARY
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the final name, syncs, renames: `kill -9` leaves the old file or the new one.
 
-    Lightning's own goes through $TMPDIR; over a file system boundary that is a copy which can be cut short.
+    Lightning's own goes through $TMPDIR; over a file system boundary that is a copy which can be cut short. `failure`
+    says why the last save failed, None where it did not: the other processes wait for this one, so nothing is raised.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: str | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO writes local files and takes no storage options")
-        with replacing(path) as file:
-            torch.save(checkpoint, file)
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")
+        self.failure = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                write(checkpoint, file)
+            publish(temporary, path)
+        except OSError as error:
+            self.failure = reason(error)
+            message = f"WARNING: {path} could not be saved ({self.failure}); the checkpoints before it are as they were"
+            print(message, file=sys.stderr, flush=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def best_checkpoint(folder: Path, monitor: str, mode: str) -> ModelCheckpoint:
-    """Keeps `best.ckpt`: the state in which validation found `monitor` lowest ("min") or highest ("max")."""
-    return ModelCheckpoint(
-        folder,
-        "best",
-        monitor=monitor,
-        mode=mode,
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
+def write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    """`torch.save`, which makes other errors of what the disk says; this one raises the disk's."""
+    watched = _Watched(file)
+    try:
+        torch.save(checkpoint, watched)
+    except Exception as error:
+        raise watched.error or error from None
+
+
+class _Watched:
+    """A file that remembers the first error of the disk."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.error = file, None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self.file.flush()
+        except OSError as error:
+            self.error = self.error or error
+            raise
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `last.ckpt`: every n steps, after each validation and after the last step."""
+    """Keeps `last.ckpt`: every n steps, after each validation and after the last step.
 
-    def __init__(self, folder: Path, every_n_train_steps: int):
-        self.path, self.every_n_train_steps = folder / "last.ckpt", every_n_train_steps
+    The newest `keep` states stay, each under its step.
+    """
+
+    def __init__(self, folder: Path, every_n_train_steps: int, keep: int):
+        require_whole({"keep": keep}, "keep", prefix="callbacks.checkpoint.")
+        self.folder, self.path = folder, folder / LAST
+        self.every_n_train_steps, self.keep = every_n_train_steps, keep
         self.saved_step = 0
+        self.num_failures = 0
+
+    def save_step(self, trainer: Trainer) -> None:
+        """Writes the state at the end of a batch that finished a step and that no validation follows; on all ranks."""
+        log_step(trainer)
+        self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes the state as it is now; call it on all ranks, at the end of a batch or of a validation."""
-        trainer.save_checkpoint(self.path, weights_only=False)
-        self.saved_step = trainer.global_step
+        """Writes the state as it is now, when all rows of metrics.csv are written that belong to it."""
+        path = step_path(self.folder, trainer.global_step)
+        trainer.save_checkpoint(path, weights_only=False)
+        failed = getattr(trainer.strategy.checkpoint_io, "failure", None) is not None
+        if trainer.is_global_zero and not failed:
+            try:
+                keep_as_last(path, self.keep)
+            except OSError as error:
+                failed = True
+                print(f"WARNING: {self.path} could not be renewed ({reason(error)})", file=sys.stderr, flush=True)
+        if trainer.strategy.reduce_boolean_decision(failed, all=False):
+            self.num_failures += 1
+        else:
+            self.saved_step = trainer.global_step
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.saved_step = trainer.global_step  # of a resumed run
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        due = step % self.every_n_train_steps == 0 and step != self.saved_step
-        if due and not accumulating(trainer) and not validation_follows(trainer):
-            self.save(trainer)
+        due = step % self.every_n_train_steps == 0 or step == trainer.max_steps
+        if due and step != self.saved_step and not accumulating(trainer) and not validation_follows(trainer):
+            self.save_step(trainer)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not accumulating(trainer):
@@ -67,6 +137,14 @@ class LastCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step != self.saved_step:
             self.save(trainer)
+        if trainer.global_step != self.saved_step:
+            held = f"{self.path} holds step {self.saved_step}" if self.saved_step else f"there is no {self.path}"
+            raise RunError(
+                f"step {trainer.global_step}, the last one, could not be saved, and {held}: make room on the disk and "
+                "go on with resume=true"
+            )
+        if self.num_failures and trainer.is_global_zero:
+            print(f"WARNING: {self.num_failures} times a checkpoint could not be saved", file=sys.stderr, flush=True)
 
     def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Makes a state that was saved after a validation that of the end of its training batch.

@@ -2,7 +2,8 @@
 
 A handler only sets a flag. At the end of the step, on all ranks if any rank was told, `last.ckpt` is written;
 the run leaves before the next step, when the step's metrics (and validation, where one is due) are there too.
-A second signal leaves at once. Exit codes are the shell's: 143 after SIGTERM or SIGUSR1, 130 after Ctrl-C.
+A second signal leaves at once. Exit codes are the shell's: 143 after SIGTERM or SIGUSR1, 130 after Ctrl-C. In a job of
+SLURM the first process also puts the job back into the queue, for the signals in `requeue_on`.
 
 Lightning's own SIGTERM handler communicates between ranks inside the handler, hangs when only one gets the
 signal, and exits with 0; this one takes its place.
@@ -12,12 +13,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from callbacks.checkpoints import LastCheckpoint, accumulating
+from callbacks.checkpoints import LastCheckpoint, accumulating, validation_follows
+from callbacks.requeue import requeue, slurm_job
+from genie.errors import UserError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_REQUEST_SECONDS = 2.0  # a terminal and a parent process may both pass on the same Ctrl-C
@@ -28,10 +32,16 @@ class Stopped(SystemExit):
 
 
 class GracefulStop(Checkpoint):
-    """Saves and leaves when told to. `how_to_resume` is the command that the message on stderr names."""
+    """Saves and leaves when told to. `how_to_resume` is the command that the message on stderr names.
 
-    def __init__(self, last: LastCheckpoint, how_to_resume: str):
-        self.last, self.how_to_resume = last, how_to_resume
+    `requeue_on`: names of the signals after which a job of SLURM is requeued, before the run leaves.
+    """
+
+    def __init__(self, last: LastCheckpoint, how_to_resume: str, requeue_on: Sequence[str] = ()):
+        names = [number.name for number in SIGNALS]
+        if unknown := [name for name in requeue_on if name not in names]:
+            raise UserError(f"callbacks.stop.requeue_on: {unknown[0]} is none of {', '.join(names)}")
+        self.last, self.how_to_resume, self.requeue_on = last, how_to_resume, requeue_on
         self.received: signal.Signals | None = None
         self.received_at = 0.0
         self.stopping = False
@@ -54,17 +64,23 @@ class GracefulStop(Checkpoint):
         if accumulating(trainer):
             return
         self.stopping = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
-        if self.stopping and self.last.saved_step != trainer.global_step:
-            self.last.save(trainer)
+        # a validation that is due belongs to the step: it is saved after it
+        if self.stopping and self.last.saved_step != trainer.global_step and not validation_follows(trainer):
+            self.last.save_step(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self.stopping:
             return
-        name = (self.received or signal.SIGTERM).name
+        # another process may have got the signal
+        number = signal.Signals(trainer.strategy.broadcast(self.received or signal.SIGTERM))
         if trainer.is_global_zero:
-            message = f"stopped by {name} at step {trainer.global_step}, saved in {self.last.path}"
-            print(f"\n{message}\nto go on: {self.how_to_resume}", file=sys.stderr, flush=True)
-        raise Stopped(exit_code(self.received or signal.SIGTERM))
+            held, step = self.last.saved_step, trainer.global_step
+            saved = f"saved in {self.last.path}" if held == step else f"NOT saved: {self.last.path} holds step {held}"
+            print(f"\nstopped by {number.name} at step {step}, {saved}", file=sys.stderr)
+            job = slurm_job()
+            again = requeue(job) if job and number.name in self.requeue_on else f"to go on: {self.how_to_resume}"
+            print(again, file=sys.stderr, flush=True)
+        raise Stopped(exit_code(number))
 
 
 def exit_code(number: int) -> int:

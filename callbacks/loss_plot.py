@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks.metrics_file import read_metrics
-from genie.files import replacing
+from genie.files import not_vital, replacing
 
 NUM_COLUMNS = 3
 MANY_ROWS = 1000  # from here on, a search for the best place of a legend takes long
@@ -17,7 +17,7 @@ LOG_SCALE_RATIO = 20  # a curve that falls by more is unreadable on a linear axi
 
 
 class LossPlot(Callback):
-    """Draws the picture anew after each validation and at the end."""
+    """Draws the picture anew after each validation, at the end, and at the start of a run that may have gone back."""
 
     def __init__(self, metrics: Path, picture: Path):
         self.metrics, self.picture = metrics, picture
@@ -26,10 +26,11 @@ class LossPlot(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         size = self.metrics.stat().st_size if trainer.is_global_zero else self.drawn
         if size != self.drawn:
-            plot_metrics(self.metrics, self.picture)
+            with not_vital(self.picture):
+                plot_metrics(self.metrics, self.picture)
             self.drawn = size
 
-    on_train_end = on_validation_end
+    on_train_start = on_train_end = on_validation_end
 
 
 def families(names: list[str]) -> dict[str, list[str]]:

@@ -10,8 +10,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a metrics.csv, with the values they have (`step`, `epoch`: int); [] where there is no file."""
     if not Path(path).exists():
         return []
-    with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # a killed run may leave half a line
+    whole = Path(path).read_text().rpartition("\n")[0]  # a killed run may leave half a line
+    rows = [row for row in csv.DictReader(whole.split("\n")) if None not in row.values()]
     return [{name: _number(name, value) for name, value in row.items() if value != ""} for row in rows]
 
 

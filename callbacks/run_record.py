@@ -1,6 +1,6 @@
 """run.json: what a training took. Time, speed, memory, device and versions, of the steps that last.ckpt holds.
 
-It is written with each checkpoint, so that both tell of the same step, and goes on where a run is resumed:
+It is written with each checkpoint, which carries the same entries, and goes on where a run is resumed:
 
     {"stage": "lam", "steps": 2500, "seconds": 610.2, "validation_seconds": 41.0, "steps_per_second": 4.39,
      "peak_rss_mb": 1480.5, "peak_device_mb": null, "starts": [{"date": …, "from_step": 0, "to_step": 2500, …}]}
@@ -19,9 +19,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from callbacks.metrics_file import read_record
 from genie.cost import peak_device_mb, peak_rss_mb
-from genie.files import replacing
+from genie.files import not_vital, replacing
 from genie.versions import now
 
 
@@ -40,10 +39,7 @@ class RunRecord(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.date, self.from_step = now(), trainer.global_step
-        # A run that starts anew has no file; a resumed one goes on from the state that the file tells of.
-        starts = read_record(self.path).get("starts", [])
-        self.former = [start for start in starts if start["to_step"] <= self.from_step]
-        self.write(trainer)
+        self.write(self._entry(trainer), trainer.is_global_zero)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.validation_started = time.monotonic()
@@ -52,14 +48,23 @@ class RunRecord(Checkpoint):
         self.validation_seconds += time.monotonic() - self.validation_started
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.write(trainer)
+        entry = self._entry(trainer)
+        checkpoint["callbacks"][self.state_key] = {"starts": [*self.former, entry]}
+        self.write(entry, trainer.is_global_zero)
 
-    def write(self, trainer: Trainer) -> None:
-        """Writes the file as things are now."""
-        if not trainer.is_global_zero:
-            return
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.former = state_dict["starts"]
+
+    def write(self, entry: dict[str, Any], is_global_zero: bool) -> None:
+        """Writes the file with `entry` for this start."""
+        if is_global_zero:
+            with not_vital(self.path), replacing(self.path, "w") as file:
+                json.dump(_summary(self.stage, [*self.former, entry]), file, indent=1)
+
+    def _entry(self, trainer: Trainer) -> dict[str, Any]:
+        """This start, as things are now."""
         device = trainer.strategy.root_device
-        start = {
+        return {
             "date": self.date,
             "from_step": self.from_step,
             "to_step": trainer.global_step,
@@ -74,8 +79,6 @@ class RunRecord(Checkpoint):
             "command": self.command,
             "versions": self.versions,
         }
-        with replacing(self.path, "w") as file:
-            json.dump(_summary(self.stage, [*self.former, start]), file, indent=1)
 
 
 def _summary(stage: str, starts: list[dict[str, Any]]) -> dict[str, Any]:

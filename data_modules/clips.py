@@ -25,6 +25,7 @@ class ClipDataset(Dataset):
         rewards    float32 [T]          from frame t to the next one of the clip: with a stride, their sum
         terminals  bool    [T]          likewise: whether one of them was terminal
         objects    float32 [T, O, 2]    (x, y) in pixels of the clip's frames, NaN when absent
+        index      int64   []           number of the clip, to name it
         seed       int64   []           mix(seed, epoch, index), for all randomness about this sample
         fps        float32 []           frames of the clip per second
 
@@ -82,6 +83,7 @@ class ClipDataset(Dataset):
         clip = {"frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))}
         for name in self.reader.columns:
             clip[name] = torch.from_numpy(self._column(name, start, stop, end))
+        clip["index"] = torch.tensor(index, dtype=torch.int64)
         clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
         clip["fps"] = self.fps
         return clip if self.augmentation is None else self.augmentation(clip)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from genie.checkpoint_store import verify
 from genie.errors import UserError
 from genie.exporting.files import SUFFIX, digest, read_exported
 from genie.stages import STAGES, Stage
@@ -17,18 +18,21 @@ def stage_file(run: Path, stage: str) -> Path:
     return exported if exported.is_file() and not last.exists() else last
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
     """The contents of a checkpoint, or of an exported file (weights, configuration and steps alone), on the CPU.
 
-    Raises UserError where it is missing, damaged or holds more than plain data.
+    `peek`: tensors stay in the file until they are used, and nothing in it is verified. Raises UserError where it is
+    missing, damaged or holds more than plain data.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}")
     if path.suffix == SUFFIX:
         return read_exported(path)
+    if not peek:
+        verify(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=peek)
     except Exception as error:  # a few flipped bytes make it raise anything: struct.error, IndexError, TypeError, …
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})") from error

@@ -4,8 +4,9 @@
     def main(config: dict) -> float | None: ...
 
 A `UserError`, a misspelt key, an unknown choice, a wrong override: `error: <one line>` on stderr, exit code
-2. Any other error inside the command keeps its traceback (without Hydra's frames), exit code 1. `debug=trace`
-or GENIE_TRACE=1 gives the full traceback of everything. Hydra's own settings are in conf/command_line.yaml.
+2; a `RunError` likewise with exit code 1. Any other error inside the command keeps its traceback (without Hydra's
+frames), exit code 1. `debug=trace` or GENIE_TRACE=1 gives the full traceback of everything. Hydra's own settings are in
+conf/command_line.yaml.
 A job of a sweep that goes wrong says so and lets the others go on; the exit code is then 1 in the end.
 """
 
@@ -28,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genie.config_errors import explain, explain_value, group_options, one_line
 from genie.config_types import check_overrides
-from genie.errors import SaidByFirst, UserError
+from genie.errors import RunError, SaidByFirst, UserError
 from genie.parallel.place import first_here, said_once
 from genie.spelling import spelled
 
@@ -75,6 +76,11 @@ def hydra_main(
                 line, code = explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error), 2
                 if not isinstance(error, SaidByFirst):
                     print(f"error: {line}", file=sys.stderr)
+            except RunError as error:
+                if wants_trace():
+                    raise
+                line, code = one_line(error), 1
+                print(f"error: {line}", file=sys.stderr)
             except Exception as error:
                 if wants_trace():
                     raise

@@ -1,5 +1,5 @@
-"""The one exception for mistakes of the user: the command line prints it as one line, without a traceback; and what any
-other exception says, for such a line."""
+"""The two exceptions that the command line prints as one line, without a traceback: a mistake of the user, and a run
+that cannot go on; and what any other exception says, for such a line."""
 
 
 class UserError(ValueError):
@@ -11,6 +11,13 @@ class UserError(ValueError):
 
 class SaidByFirst(UserError):
     """The first of several processes has ended with an error that it prints itself: the others end without a word."""
+
+
+class RunError(RuntimeError):
+    """Why a run that began rightly cannot go on: no memory, no disk space, a loss that is no number.
+
+    The message is ONE line. The command line prints `error: <message>` and exits with code 1.
+    """
 
 
 def reason(error: BaseException) -> str:

@@ -1,11 +1,14 @@
 """Writing a file so that it is there whole or not at all, and where files are kept that can be made again."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from genie.errors import reason
 
 TEMPORARY = ".tmp-"
 
@@ -45,7 +48,19 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def not_vital(what: str | Path) -> Iterator[None]:
+    """Around the writing of something that a run can do without: what the disk refuses is a line on stderr."""
+    try:
+        yield
+    except OSError as error:
+        print(f"WARNING: {what} could not be written ({reason(error)})", file=sys.stderr, flush=True)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Deletes temporary files that a killed process left in `folder`."""
+    """Deletes temporary files and folders that a killed process left in `folder`."""
     for leftover in folder.glob(f".*{TEMPORARY}*"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)

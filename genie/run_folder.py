@@ -1,19 +1,31 @@
 """The folder of a run, outputs/<name>/<stage>/: what may start in it, and what a resumed run goes on from.
 
-config.yaml  run.json  checkpoints/{last,best}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
+config.yaml  run.json  checkpoints/{last,best,step-<n>}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
 """
 
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from genie.checkpoint_store import (
+    LAST,
+    kept,
+    name_also,
+    newest_whole,
+    remove,
+    remove_orphans,
+    step_of,
+    step_path,
+)
 from genie.checkpoints import read_checkpoint
 from genie.errors import UserError
-from genie.files import remove_leftovers, replacing
+from genie.files import TEMPORARY, remove_leftovers, replacing
 
-CONTENTS = ("config.yaml", "run.json", "checkpoints", "metrics.csv", "plots", "media", "wandb", "tensorboard")
+CONTENTS = ("checkpoints", "config.yaml", "run.json", "metrics.csv", "plots", "media", "wandb", "tensorboard")
 MODELS = ("tokenizer", "lam", "dynamics")
 TRAINED = {
     "tokenizer": ("tokenizer",),
@@ -21,17 +33,32 @@ TRAINED = {
     "dynamics": ("dynamics",),
     "cotrain": ("lam", "dynamics"),
 }
+# what a training goes on with, beside the configuration
+RESUMED = {
+    "global_step": int,
+    "state_dict": dict,
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+NOT_THE_MODEL = ("model.name",)  # of the keys of the group
+ALSO_THE_MODEL = ("stage.actions",)  # what the same weights stand for
 HOW_TO_START = "resume=true goes on, name=... takes another folder, overwrite=true deletes it"
 
 
 class RunFolder:
-    """The folder of one run of one stage, from a resolved configuration."""
+    """The folder of one run of one stage, from a resolved configuration.
+
+    `source`: the checkpoint that a resumed run goes on from, None for a new run; known after `resumable`.
+    """
 
     def __init__(self, config: dict[str, Any]):
         self.config = config
         self.path = Path(config["run_dir"])
         self.checkpoints = self.path / "checkpoints"
-        self.last = self.checkpoints / "last.ckpt"
+        self.last = self.checkpoints / LAST
+        self.source: Path | None = None
         self.metrics = self.path / "metrics.csv"
         self.record = self.path / "run.json"
         self.loss_plot = self.path / "plots" / "loss.png"
@@ -39,12 +66,13 @@ class RunFolder:
 
     def holds_run(self) -> bool:
         """Whether a run was started here."""
-        return (self.path / "config.yaml").exists() or self.last.exists()
+        return (self.path / "config.yaml").exists() or self.last.exists() or bool(kept(self.checkpoints))
 
     def resumable(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from, None for a new run; nothing on disk is changed.
+        """The checkpoint to go on from, its tensors still in the file; None for a new run. Nothing on disk is changed.
 
-        Raises `UserError` where a run is in the way, or where its model is not the one that is asked for.
+        It is the newest one that is whole: what is damaged is said on stderr. Raises `UserError` where a run is in the
+        way, where its model is not the one that is asked for, and where it has checkpoints and none of them is whole.
         """
         resume, overwrite = self.config["resume"], self.config["overwrite"]
         if resume and overwrite:
@@ -55,15 +83,16 @@ class RunFolder:
             return None
         if not resume:
             raise UserError(f"{self.path} holds a run already: {HOW_TO_START}")
-        if not self.last.exists():
+        self.source = self._newest_whole()
+        if self.source is None:
             return None
-        checkpoint = self._read_last()
-        self._check_same_model()
+        checkpoint = self._read(self.source)
+        self._check_same_model(checkpoint)
         return checkpoint
 
     def is_complete(self) -> bool:
-        """Whether the run has taken all of its steps. Raises `UserError` for a damaged checkpoint."""
-        return self.last.exists() and self._read_last()["global_step"] >= self.max_steps
+        """Whether last.ckpt is whole and holds all of the run's steps. `UserError` where no checkpoint is whole."""
+        return self._newest_whole() == self.last and self._read(self.last)["global_step"] >= self.max_steps
 
     @property
     def max_steps(self) -> int:
@@ -71,46 +100,78 @@ class RunFolder:
 
     def open(self, resumed: bool) -> None:
         """Makes the folder and writes config.yaml; what a former run left goes, unless it is `resumed`."""
-        if not resumed:
+        if resumed:
+            self.go_back()
+        else:
             for name in CONTENTS:
-                entry = self.path / name
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                else:
-                    entry.unlink(missing_ok=True)
+                self._delete(self.path / name)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self.checkpoints):
             remove_leftovers(folder)
+        remove_orphans(self.checkpoints)
         with replacing(self.path / "config.yaml", "w") as file:
             yaml.safe_dump(self.config, file, sort_keys=False)
 
-    def changed_settings(self) -> dict[str, tuple[Any, Any]]:
-        """Keys in which the configuration differs from the folder's config.yaml: (there, now)."""
-        then, now = flatten(self._stored_config()), flatten(self.config)
+    def changed_settings(self, then: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Keys in which the configuration differs from a former one, `then`: (there, now)."""
+        before, now = flatten(then), flatten(self.config)
         ignored = ("resume", "overwrite", "run_dir", "output_dir", "name")
         return {
-            key: (then.get(key), now.get(key))
-            for key in sorted({*then, *now})
-            if then.get(key) != now.get(key) and key not in ignored
+            key: (before.get(key), now.get(key))
+            for key in sorted({*before, *now})
+            if before.get(key) != now.get(key) and key not in ignored
         }
 
-    def _read_last(self) -> dict[str, Any]:
+    def _newest_whole(self) -> Path | None:
+        damaged: list[str] = []
+        path = newest_whole(self.checkpoints, lambda _, message: damaged.append(message))
+        if damaged and path is None:
+            raise UserError(
+                f"{damaged[0]}, and no other one of this run is whole; put a good one in its place, or start anew with "
+                "overwrite=true"
+            )
+        for message in damaged:
+            print(f"WARNING: {message}: going back to {path}", file=sys.stderr, flush=True)
+        return path
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, Any]:
         try:
-            return read_checkpoint(self.last)
+            checkpoint = read_checkpoint(path, peek=True)
+            for key, kind in RESUMED.items():
+                if not isinstance(checkpoint.get(key), kind):
+                    raise UserError(f"{path} cannot be gone on from: its {key} is {type(checkpoint.get(key)).__name__}")
+            return checkpoint
         except UserError as error:
             raise UserError(f"{error}; put a good one in its place, or start anew with overwrite=true") from error
 
-    def _stored_config(self) -> dict[str, Any]:
-        path = self.path / "config.yaml"
-        return yaml.safe_load(path.read_text()) if path.exists() else self.config
+    def go_back(self) -> None:
+        """The state that the run goes on from is the newest one there is, under both of its names."""
+        step = self._read(self.source)["global_step"]
+        for path in kept(self.checkpoints):
+            if step_of(path) > step:
+                remove(path)
+        name_also(self.source, self.last)
+        if not step_path(self.checkpoints, step).exists():  # a file that was put there by hand
+            name_also(self.last, step_path(self.checkpoints, step))
 
-    def _check_same_model(self) -> None:
+    def _delete(self, entry: Path) -> None:
+        """Deletes a file or a folder; a folder is gone as a whole before its contents go one by one."""
+        if not entry.is_dir() or entry.is_symlink():
+            entry.unlink(missing_ok=True)
+            return
+        condemned = self.path / f".{entry.name}{TEMPORARY}{os.getpid()}"
+        os.replace(entry, condemned)
+        shutil.rmtree(condemned)
+
+    def _check_same_model(self, checkpoint: dict[str, Any]) -> None:
         trained = TRAINED.get(self.config["stage"]["name"], MODELS)
         parts = [f"model.{model}." for model in MODELS if model not in trained]
         differing = [
             f"{key} ({then} there, {now} now)"
-            for key, (then, now) in self.changed_settings().items()
-            if key.startswith("model.") and key != "model.name" and not any(key.startswith(part) for part in parts)
+            for key, (then, now) in self.changed_settings(checkpoint["hyper_parameters"]["config"]).items()
+            if key in ALSO_THE_MODEL
+            or (key.startswith("model.") and key not in NOT_THE_MODEL and not any(map(key.startswith, parts)))
         ]
         if differing:
             raise UserError(

@@ -11,7 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep, best_checkpoint
+from callbacks.bad_steps import BadSteps
+from callbacks.best_checkpoint import BestCheckpoint
+from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep
 from callbacks.counted_randomness import CountedRandomness
 from callbacks.data_position import DataPosition
 from callbacks.graceful_stop import GracefulStop
@@ -24,12 +26,14 @@ from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
 from genie.cli import in_sweep
-from genie.errors import UserError, reason
+from genie.errors import RunError, UserError, reason
 from genie.hardware import best_precision, keep_freed_memory
 from genie.metrics.directions import chosen_direction
+from genie.out_of_memory import advice, is_out_of_memory
 from genie.parallel.ddp import ddp_strategy
 from genie.parallel.meeting import Ranks
 from genie.recording import record_missing
+from genie.resuming import announce, check_same_dependencies, check_same_weights
 from genie.run_folder import RunFolder
 from genie.stages import Stage, build_stage
 from genie.versions import software_versions
@@ -63,6 +67,8 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
     label = f"{config['name']} {config['stage']['name']}" + ("" if job is None else f" {job}")
     checkpoint = folder.resumable()
     if checkpoint and checkpoint["global_step"] >= folder.max_steps:
+        if ranks.is_first:
+            folder.go_back()
         ranks.print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
         return objective_of(folder)
     L.seed_everything(config["seed"], verbose=False)
@@ -70,6 +76,7 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
     stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
     if checkpoint:
         check_same_dependencies(getattr(stage, "fingerprints", {}), checkpoint.get("fingerprints", {}))
+        check_same_weights(stage, checkpoint)
     if ranks.is_first:
         announce(folder, label, checkpoint)
         if config["record_if_missing"]:
@@ -86,7 +93,8 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
         ranks.open()
     if config["compile"]:
         stage.compile_blocks()
-    trainer.fit(stage, datamodule=data, ckpt_path=folder.last if checkpoint else None, weights_only=True)
+    del checkpoint  # its tensors are in a file that training will replace
+    fit(trainer, stage, data, folder)
     value = objective_of(folder)
     ranks.print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
     return value
@@ -97,25 +105,18 @@ def objective_of(folder: RunFolder) -> float | None:
     return last_values(folder.metrics).get(folder.config["objective"])
 
 
-def check_same_dependencies(now: dict[str, str], then: dict[str, str]) -> None:
-    """Raises `UserError` where an earlier stage has been trained anew since the run to resume was started."""
-    for part in then:
-        if now.get(part) != then[part]:
-            raise UserError(
-                f"cannot resume: {part}_ckpt holds other weights than those this run was started with; "
-                "give the former checkpoint, or start anew with overwrite=true"
-            )
-
-
-def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -> None:
-    """Says from where a run with resume=true goes on, and with which other settings."""
-    if checkpoint is None:
-        if folder.config["resume"]:
-            print(f"{label}: nothing to resume in {folder.path}, starting from the first step")
-        return
-    print(f"{label}: going on from step {checkpoint['global_step']} of {folder.max_steps} in {folder.path}")
-    for key, (then, now) in folder.changed_settings().items():
-        print(f"  changed: {key} {then} -> {now}")
+def fit(trainer: L.Trainer, stage: L.LightningModule, data: L.LightningDataModule, folder: RunFolder) -> None:
+    """Trains, from the checkpoint that the folder goes on from. What cannot be helped here is told in one line."""
+    try:
+        trainer.fit(stage, datamodule=data, ckpt_path=folder.last if folder.source else None, weights_only=True)
+    except (UserError, RunError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise RunError(advice(folder.config)) from error
+        if trainer._checkpoint_connector._loaded_checkpoint:  # until all of it is restored
+            raise UserError(f"{folder.last} does not fit this version ({reason(error)[:200]})") from error
+        raise
 
 
 def build_trainer(
@@ -136,6 +137,7 @@ def build_trainer(
     if settings["precision"] == "auto":
         settings["precision"] = best_precision(settings["accelerator"])
     settings["accumulate_grad_batches"] = settings.pop("accumulate")
+    settings.pop("on_nan")
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     loggers = build_loggers(config["logger"], folder.path, label, checkpoint)
@@ -161,11 +163,12 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
     """What happens beside the steps, in the order in which it happens."""
     settings = config["callbacks"]
     saving = settings["checkpoint"]
-    last = LastCheckpoint(folder.checkpoints, saving["every_n_train_steps"])
+    last = LastCheckpoint(folder.checkpoints, saving["every_n_train_steps"], saving["keep"])
     best_mode = chosen_direction(saving["mode"], saving["monitor"], "callbacks.checkpoint.mode")
     return [
         CountedRandomness(config["seed"]),
         DataPosition(label),
+        BadSteps(last, config["trainer"]["on_nan"], **settings["bad_steps"]),
         StartupReport(label, str(folder.path)),
         StepProgress(label, **settings["progress"]),
         Rollouts(label, folder.media, settings["rollouts"], config["seed"]),  # with the averaged weights: before them
@@ -174,9 +177,9 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
         RunRecord(folder.record, config["stage"]["name"], this_command(), software_versions()),
         # Lightning calls these last, in this order.
         ValidateLastStep(),
-        best_checkpoint(folder.checkpoints, saving["monitor"], best_mode),
+        BestCheckpoint(folder.checkpoints, saving["monitor"], best_mode),
         last,
-        GracefulStop(last, resume_command()),
+        GracefulStop(last, resume_command(), settings["stop"]["requeue_on"]),
     ]
 
 

@@ -1,10 +1,16 @@
 """What may start in a run folder, and what is deleted there."""
 
+import shutil
+
 import pytest
+import torch
 import yaml
 
+from callbacks.checkpoints import AtomicCheckpointIO
+from genie.checkpoint_store import keep_as_last, step_path
+from genie.checkpoints import read_checkpoint
 from genie.errors import UserError
-from genie.run_folder import RunFolder, flatten
+from genie.run_folder import RESUMED, RunFolder, flatten
 
 
 def config(path, stage="tokenizer", **changes):
@@ -57,10 +63,14 @@ def test_overwriting_deletes_what_a_run_writes_and_nothing_else(started):
 
 
 def test_resuming_keeps_everything_but_leftovers_of_a_killed_write(started):
-    RunFolder(config(started, resume=True)).open(resumed=True)
+    folder = RunFolder(config(started, resume=True))
+    save(folder, 1)
+    (started / "checkpoints" / ".step-000000003.ckpt.1a2b").mkdir()  # shards that never got their name
+    folder.resumable()
+    folder.open(resumed=True)
     assert (started / "metrics.csv").read_text() == "step\n1\n"
     assert (started / "wandb" / "deep").exists()
-    assert list((started / "checkpoints").iterdir()) == []
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["last.ckpt", "step-000000001.ckpt"]
 
 
 def test_a_damaged_checkpoint_is_one_line_with_a_way_out(started):
@@ -68,6 +78,93 @@ def test_a_damaged_checkpoint_is_one_line_with_a_way_out(started):
     with pytest.raises(UserError, match=r"last\.ckpt .*overwrite=true") as raised:
         RunFolder(config(started, resume=True)).resumable()
     assert "\n" not in str(raised.value)
+
+
+def save(folder, step, **changes):
+    """A checkpoint of that step, as training leaves it."""
+    checkpoint = {
+        "global_step": step,
+        "state_dict": {"weight": torch.full((1000,), float(step))},
+        "hyper_parameters": {"config": config(folder.path)},
+        "callbacks": {},
+        "loops": {},
+        "optimizer_states": [],
+        "lr_schedulers": [],
+    }
+    path = step_path(folder.checkpoints, step)
+    AtomicCheckpointIO().save_checkpoint(checkpoint | changes, path)
+    keep_as_last(path, keep=3)
+
+
+def harm(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_a_damaged_checkpoint_is_left_for_the_one_before(started, capsys):
+    folder = RunFolder(config(started, resume=True))
+    for step in (10, 20, 30):
+        save(folder, step)
+    harm(folder.last)
+    harm(step_path(folder.checkpoints, 20))
+    assert folder.resumable()["global_step"] == 10
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2 and "last.ckpt" in said and "damaged" in said
+    assert "going back to" in said and "step-000000010.ckpt" in said
+    folder.open(resumed=True)
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["last.ckpt", "step-000000010.ckpt"]
+    assert read_checkpoint(folder.last)["global_step"] == 10
+    assert RunFolder(config(started, resume=True)).resumable()["global_step"] == 10 and not capsys.readouterr().err
+
+
+def test_a_run_is_complete_only_where_later_stages_find_it_whole(started):
+    folder = RunFolder(config(started, resume=True))
+    save(folder, 4)
+    assert not folder.is_complete()
+    save(folder, 5)
+    assert folder.is_complete()
+    folder.last.unlink()
+    shutil.copy(step_path(folder.checkpoints, 5), folder.last)
+    harm(folder.last)
+    assert not folder.is_complete() and folder.resumable()["global_step"] == 5
+
+
+def test_a_checkpoint_that_was_put_there_is_gone_on_from_and_kept(started):
+    folder = RunFolder(config(started, resume=True))
+    save(folder, 30)
+    (folder.path / "elsewhere").mkdir()
+    other = RunFolder(config(folder.path / "elsewhere"))
+    save(other, 20)
+    folder.last.unlink()
+    shutil.copy(other.last, folder.last)
+    assert folder.resumable()["global_step"] == 20
+    folder.open(resumed=True)
+    assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["last.ckpt", "step-000000020.ckpt"]
+
+
+def test_a_run_that_lost_its_last_checkpoint_goes_on_from_a_kept_one(started):
+    folder = RunFolder(config(started, resume=True))
+    save(folder, 30)
+    folder.last.unlink()
+    (started / "config.yaml").unlink()
+    assert folder.holds_run() and folder.resumable()["global_step"] == 30
+
+
+@pytest.mark.parametrize("key", RESUMED)
+def test_a_checkpoint_without_what_a_run_goes_on_with_is_refused(started, key):
+    folder = RunFolder(config(started, resume=True))
+    for value in ("x", None, 1.5):
+        save(folder, 30, **{key: value})
+        with pytest.raises(UserError, match=f"{key}.*overwrite=true") as raised:
+            folder.resumable()
+        assert "\n" not in str(raised.value)
+
+
+def test_another_model_is_told_by_the_checkpoint_not_by_a_file_that_can_be_edited(started):
+    folder = RunFolder(config(started, resume=True, model=config(started)["model"] | {"tokenizer": {"width": 9}}))
+    save(folder, 3)
+    (started / "config.yaml").write_text(yaml.safe_dump(folder.config))
+    with pytest.raises(UserError, match=r"another model: model\.tokenizer\.width \(8 there, 9 now\)"):
+        folder.resumable()
 
 
 def test_a_file_in_the_way(tmp_path):
@@ -78,7 +175,8 @@ def test_a_file_in_the_way(tmp_path):
 
 def test_changed_settings_are_those_that_matter(started):
     changed = config(started, resume=True, optimizer={"lr": 0.3, "eps": 1}, name="other")
-    assert RunFolder(changed).changed_settings() == {"optimizer.lr": (0.1, 0.3), "optimizer.eps": (None, 1)}
+    found = RunFolder(changed).changed_settings(config(started))
+    assert found == {"optimizer.lr": (0.1, 0.3), "optimizer.eps": (None, 1)}
 
 
 def test_flatten():

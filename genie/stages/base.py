@@ -107,6 +107,11 @@ class Stage(L.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, self.learning_rate_factor())
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A run that no longer averages its weights goes on from the weights, not from their average."""
+        if not self.config["ema"] and "current_model_state" in checkpoint:
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep, best_checkpoint
+from callbacks.best_checkpoint import BestCheckpoint
+from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep
 from callbacks.counted_randomness import CountedRandomness
 from callbacks.graceful_stop import GracefulStop
 from callbacks.metrics_csv import MetricsCSV
@@ -24,7 +25,8 @@ class Pictures(Dataset):
     def __getitem__(self, key):
         index = key[1] if isinstance(key, tuple) else key
         generator = torch.Generator().manual_seed(index)
-        return {"frames": torch.randint(0, 256, (2, 3, 4, 4), generator=generator, dtype=torch.uint8)}
+        frames = torch.randint(0, 256, (2, 3, 4, 4), generator=generator, dtype=torch.uint8)
+        return {"frames": frames, "index": torch.tensor(index)}
 
 
 class Data(L.LightningDataModule):
@@ -46,6 +48,7 @@ class Model(L.LightningModule):
 
     def __init__(self):
         super().__init__()
+        self.save_hyperparameters({"config": {}})  # no checkpoint of this project is without
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Flatten(2), nn.Linear(48, 48), nn.Dropout(0.5))
         self.at_step, self.at_validation = {}, {}
@@ -79,9 +82,13 @@ class Model(L.LightningModule):
 
 
 def fit(folder: Path, model: Model, resume: bool = False, callbacks=(), max_steps=12, **settings) -> L.Trainer:
-    """Trains in `folder` with the callbacks that every run has; `resume`: goes on from last.ckpt."""
-    last = LastCheckpoint(folder, settings.pop("every_n_train_steps", 3))
+    """Trains in `folder` with the callbacks that every run has; `resume`: goes on from last.ckpt.
+
+    `callbacks`: more of them, or what makes them of the one that keeps last.ckpt.
+    """
+    last = LastCheckpoint(folder, settings.pop("every_n_train_steps", 3), settings.pop("keep", 2))
     former = torch.load(last.path, weights_only=True)["global_step"] if resume else None
+    requeue_on, monitor = settings.pop("requeue_on", ()), settings.pop("monitor", "val/loss")
     interval = settings.pop("val_check_interval", 4) * settings.get("accumulate_grad_batches", 1)
     trainer = L.Trainer(
         accelerator="cpu",
@@ -97,11 +104,11 @@ def fit(folder: Path, model: Model, resume: bool = False, callbacks=(), max_step
         logger=[MetricsCSV(folder / "metrics.csv", former)],
         callbacks=[
             CountedRandomness(0),
-            *callbacks,
+            *(callbacks(last) if callable(callbacks) else callbacks),
             ValidateLastStep(),
-            best_checkpoint(folder, "val/loss", "min"),
+            BestCheckpoint(folder, monitor, "min"),
             last,
-            GracefulStop(last, "the same command with resume=true"),
+            GracefulStop(last, "the same command with resume=true", requeue_on),
         ],
         **{"enable_progress_bar": False, **settings},
     )

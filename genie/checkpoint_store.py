@@ -1,0 +1,217 @@
+"""Checkpoints on disk: there whole or not at all, proved whole before they are used, the newest few of them kept.
+
+    checkpoints/
+      step-000001500.ckpt    the newest states, by optimizer steps done
+      step-000001000.ckpt
+      last.ckpt              the newest one under the name that later stages use: a link, nothing is stored twice
+      best.ckpt
+
+A checkpoint is one file, as `torch.save` writes it, or a folder of the same name that several processes wrote. The file
+is a zip; each of its entries has a CRC-32, which `torch.load` does not look at. A folder has a manifest.json with the
+size and CRC-32 of each of its files, written last.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from genie.errors import UserError, reason
+from genie.files import TEMPORARY, replacing, sync
+
+LAST, BEST, MANIFEST = "last.ckpt", "best.ckpt", "manifest.json"
+STEP = re.compile(r"step-(\d+)\.ckpt")
+CHUNK = 2**22  # bytes read at once
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def step_path(folder: Path, step: int) -> Path:
+    """Where the state after `step` optimizer steps is kept."""
+    return folder / f"step-{step:09}.ckpt"
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a kept checkpoint."""
+    return int(STEP.fullmatch(path.name)[1])
+
+
+def kept(folder: Path) -> list[Path]:
+    """The checkpoints that are kept by their step, the newest first."""
+    return sorted((path for path in folder.glob("step-*.ckpt") if STEP.fullmatch(path.name)), key=step_of, reverse=True)
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Gives a checkpoint that was written beside `final` under a temporary name its name, for good.
+
+    Whoever opens `final` at any moment, also after a power cut, finds the former one or this one. A folder cannot take
+    the place of another in one step: it gets a name of its own, and `final` is a symbolic link, which can.
+    """
+    if not temporary.is_dir():
+        sync(temporary)
+        os.replace(temporary, final)
+        sync(final.parent)
+        return
+    home = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    os.replace(temporary, home)
+    former = _home(final)
+    if final.is_dir() and not final.is_symlink():  # copied here by hand
+        former = final.with_name(f".{final.name}{TEMPORARY}{os.getpid()}")
+        os.replace(final, former)
+    _link(os.symlink, home.name, final)
+    sync(final.parent)
+    if former is not None:
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def keep_as_last(path: Path, keep: int) -> None:
+    """Makes last.ckpt another name of the checkpoint `path` beside it, and deletes all but the `keep` newest."""
+    last = path.with_name(LAST)
+    name_also(path, last)
+    for old in kept(path.parent)[keep:]:
+        if not old.samefile(last):
+            remove(old)
+
+
+def name_also(path: Path, name: Path) -> None:
+    """Gives the checkpoint `path` a second name in its folder, in place of what had that name."""
+    if name.exists() and name.samefile(path):
+        return
+    try:
+        if path.is_dir():
+            _link(os.symlink, os.readlink(path) if path.is_symlink() else path.name, name)
+        else:
+            _link(os.link, path, name)
+    except OSError:  # a file system without links
+        with replacing(name) as copy, open(path, "rb") as file:
+            shutil.copyfileobj(file, copy, CHUNK)
+    sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Deletes a checkpoint, a file or a folder."""
+    home = _home(path)
+    path.unlink(missing_ok=True)
+    if home is not None:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def remove_orphans(folder: Path) -> None:
+    """Deletes folders of shards that have no name: those of a process that was killed before they got one."""
+    named = {_home(path) for path in folder.iterdir() if path.is_symlink()}
+    for home in folder.glob(".*.ckpt.*"):
+        if home.is_dir() and home not in named:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _home(path: Path) -> Path | None:
+    """The folder that a published folder's name points to."""
+    return path.parent / os.readlink(path) if path.is_symlink() else None
+
+
+def _link(make: Callable, target: str | Path, name: Path) -> None:
+    temporary = name.with_name(f".{name.name}{TEMPORARY}{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        make(target, temporary)
+        os.replace(temporary, name)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes manifest.json of a folder that is complete but for it, when everything in it is safe on the disk."""
+    files = _files(folder)
+    for path in [*files.values(), *{path.parent for path in files.values()}]:
+        sync(path)
+    entries = {name: {"bytes": path.stat().st_size, "crc32": _crc32(path)} for name, path in files.items()}
+    with replacing(folder / MANIFEST, "w") as file:
+        json.dump(entries, file, indent=1)
+
+
+# -- checking ---------------------------------------------------------------------------------------------------------
+
+
+def verify(path: Path) -> None:
+    """Raises UserError where a checkpoint is missing or a single byte of its contents is not what was written.
+
+    Everything is read once; `python -m benchmarks.torture --cost` prints the seconds that a gigabyte takes.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"there is no checkpoint {path}")
+    try:
+        wrong = _wrong_in_folder(path) if path.is_dir() else _wrong_in_file(path)
+    except Exception as error:  # what is wrong in a zip or a manifest makes its reader raise anything
+        wrong = reason(error)[:120]
+    if wrong:
+        raise UserError(f"{path} is not a checkpoint of this project or is damaged ({wrong})")
+
+
+def newest_whole(folder: Path, damaged: Callable[[Path, str], None] = lambda path, message: None) -> Path | None:
+    """The newest whole checkpoint of a run: last.ckpt, or the newest of the kept ones; None where there is none.
+
+    `damaged(path, message)` is called for each that is passed over.
+    """
+    seen = []
+    for path in [folder / LAST, *kept(folder)]:
+        if not path.exists() or any(path.samefile(other) for other in seen):
+            continue
+        seen.append(path)
+        try:
+            verify(path)
+        except UserError as error:
+            damaged(path, str(error))
+        else:
+            return path
+    return None
+
+
+def _wrong_in_file(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        # `torch.save` compresses nothing: what claims to be larger than the file would only fill the memory
+        if any(entry.compress_type for entry in entries) or sum(e.file_size for e in entries) > path.stat().st_size:
+            return "its entries are compressed or larger than the file"
+        for entry in entries:
+            with archive.open(entry) as contents:
+                while contents.read(CHUNK):  # raises at the end where the CRC-32 is another one
+                    pass
+    torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # its reader is stricter in what is around them
+    return None
+
+
+def _wrong_in_folder(folder: Path) -> str | None:
+    if not (folder / MANIFEST).is_file():
+        return f"it has no {MANIFEST}, so it was not written to its end"
+    files = _files(folder)
+    for name, entry in json.loads((folder / MANIFEST).read_text()).items():
+        if name not in files:
+            return f"{name} is missing"
+        if files[name].stat().st_size != entry["bytes"] or _crc32(files[name]) != entry["crc32"]:
+            return f"{name} has changed"
+    return None
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in paths if path != folder / MANIFEST}
+
+
+def _crc32(path: Path) -> int:
+    value = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value

@@ -1,0 +1,72 @@
+"""What a resumed run goes on with: refused where the weights do not fit, said where something cannot be kept."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from genie.errors import UserError
+from genie.run_folder import RunFolder
+from genie.stages import Stage
+
+ORDER = "which clips a step sees"
+# What is no longer that of the uninterrupted run when one of these keys has changed. Weights, optimiser and step are.
+NOT_KEPT = {
+    "data.batch_size": ORDER,
+    "data.num_frames": "the clips and their order: there are others of another length",
+    "data.stride": "the clips and their order: there are others at another stride",
+    "data.root": "the clips and their order: the data are others",
+    "data.source": "the clips and their order: the data are others",
+    "trainer.accumulate": ORDER,
+    "trainer.devices": f"{ORDER} on each device, and the last bits of sums",
+    "trainer.num_nodes": f"{ORDER} on each device, and the last bits of sums",
+    "trainer.precision": "the last bits of all results",
+    "seed": "the order of the clips, and all noise",
+    "ema": "the average of the weights: with true it begins here, with false it goes",
+}
+
+
+def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -> None:
+    """Says from where a run with resume=true goes on, with which other settings, and what cannot be kept for them."""
+    if checkpoint is None:
+        if folder.config["resume"]:
+            print(f"{label}: nothing to resume in {folder.path}, starting from the first step")
+        return
+    print(f"{label}: going on from step {checkpoint['global_step']} of {folder.max_steps} in {folder.path}")
+    for key, (then, now) in folder.changed_settings(checkpoint["hyper_parameters"]["config"]).items():
+        lost = f"; not kept: {NOT_KEPT[key]}" if key in NOT_KEPT else ""
+        print(f"  changed: {key} {then} -> {now}{lost}")
+
+
+def check_same_dependencies(now: dict[str, str], then: dict[str, str]) -> None:
+    """Raises `UserError` where an earlier stage has been trained anew since the run to resume was started."""
+    for part in then:
+        if now.get(part) != then[part]:
+            raise UserError(
+                f"cannot resume: {part}_ckpt holds other weights than those this run was started with; "
+                "give the former checkpoint, or start anew with overwrite=true"
+            )
+
+
+def check_same_weights(stage: Stage, checkpoint: dict[str, Any]) -> None:
+    """Raises `UserError` where the tensors of a checkpoint are not those of the stage, by name and shape.
+
+    The configuration tells most of it (`RunFolder`); this is for what it does not tell, such as a file from elsewhere.
+    """
+    differing = list(_differing(stage.state_dict(), checkpoint["state_dict"]))
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(
+            f"cannot resume: the checkpoint holds other weights than this model: {', '.join(differing[:3])}{more}; "
+            "give the model it was started with, or another name="
+        )
+
+
+def _differing(ours: dict[str, Any], theirs: Any) -> Iterator[str]:
+    if not isinstance(theirs, dict):
+        yield "its state_dict is none"
+        return
+    for name in sorted({*ours, *map(str, theirs)}):
+        here, there = (tuple(getattr(weights.get(name), "shape", ())) for weights in (ours, theirs))
+        if name not in ours or name not in theirs:
+            yield f"{name} (only {'there' if name in theirs else 'here'})"
+        elif here != there:
+            yield f"{name} ({list(there)} there, {list(here)} now)"
