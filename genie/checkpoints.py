@@ -51,16 +51,35 @@ def build_from(checkpoint: dict[str, Any], path: str | Path) -> Stage:
     """`load_stage` of what was read from `path`."""
     config = checkpoint["hyper_parameters"]["config"]
     try:
-        stage = STAGES[config["stage"]["name"]](config)
+        kind = STAGES[config["stage"]["name"]]
+        with torch.device("meta"):  # a size that somebody made up takes no memory
+            found = differing(kind(config).state_dict(), checkpoint["state_dict"])
+        if found:
+            raise ValueError(f"size mismatch: {', '.join(found)}")
+        stage = kind(config)
         stage.load_state_dict(checkpoint["state_dict"])
         stage.fingerprints = dict(checkpoint.get("fingerprints", {}))
         stage.trained_steps = int(checkpoint.get("global_step", 0))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit this version of its model ({reason})") from error
     return stage.eval()
+
+
+def differing(ours: dict[str, Any], theirs: Any) -> list[str]:
+    """Names of tensors that are in one of two state dictionaries alone, or have another shape there."""
+    if not isinstance(theirs, dict):
+        return [f"the weights are a {type(theirs).__name__}"]
+    found = []
+    for name in sorted({*ours, *map(str, theirs)}):
+        here, there = (list(getattr(weights.get(name), "shape", ())) for weights in (ours, theirs))
+        if name not in ours or name not in theirs:
+            found.append(f"{name} (only {'in the checkpoint' if name in theirs else 'in the model'})")
+        elif here != there:
+            found.append(f"{name} ({there} in the checkpoint, {here} in the model)")
+    return found
 
 
 def fingerprint(module: nn.Module) -> str:

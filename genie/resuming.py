@@ -1,8 +1,8 @@
 """What a resumed run goes on with: refused where the weights do not fit, said where something cannot be kept."""
 
-from collections.abc import Iterator
 from typing import Any
 
+from genie.checkpoints import differing
 from genie.errors import UserError
 from genie.run_folder import RunFolder
 from genie.stages import Stage
@@ -51,22 +51,27 @@ def check_same_weights(stage: Stage, checkpoint: dict[str, Any]) -> None:
 
     The configuration tells most of it (`RunFolder`); this is for what it does not tell, such as a file from elsewhere.
     """
-    differing = list(_differing(stage.state_dict(), checkpoint["state_dict"]))
-    if differing:
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    found = differing(stage.state_dict(), checkpoint["state_dict"]) or _differing_moments(stage, checkpoint)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UserError(
-            f"cannot resume: the checkpoint holds other weights than this model: {', '.join(differing[:3])}{more}; "
+            f"cannot resume: the checkpoint holds other weights than this model: {', '.join(found[:3])}{more}; "
             "give the model it was started with, or another name="
         )
 
 
-def _differing(ours: dict[str, Any], theirs: Any) -> Iterator[str]:
-    if not isinstance(theirs, dict):
-        yield "its state_dict is none"
-        return
-    for name in sorted({*ours, *map(str, theirs)}):
-        here, there = (tuple(getattr(weights.get(name), "shape", ())) for weights in (ours, theirs))
-        if name not in ours or name not in theirs:
-            yield f"{name} (only {'there' if name in theirs else 'here'})"
-        elif here != there:
-            yield f"{name} ({list(there)} there, {list(here)} now)"
+def _differing_moments(stage: Stage, checkpoint: dict[str, Any]) -> list[str]:
+    """Parameters whose state in the optimiser has another shape than they have."""
+    groups = stage.configure_optimizers()["optimizer"].param_groups
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    states = [state.get("state") if isinstance(state, dict) else None for state in checkpoint["optimizer_states"]]
+    if len(states) != 1 or not isinstance(states[0], dict):
+        return ["the state of the optimiser is none"]
+    found = []
+    for index, state in states[0].items():
+        if isinstance(index, int):  # by name where it was saved in shards
+            shape = parameters[index].shape if index < len(parameters) else None
+            moments = [value for value in state.values() if getattr(value, "ndim", 0)] if isinstance(state, dict) else [0]
+            if any(getattr(value, "shape", None) != shape for value in moments):
+                found.append(f"moments of parameter {index} of the optimiser")
+    return found

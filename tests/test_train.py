@@ -47,6 +47,8 @@ def test_a_run_folder_holds_what_its_readme_says_and_the_objective_is_returned(c
         "metrics.csv",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
+        "checkpoints/step-000000004.ckpt",
+        "checkpoints/step-000000005.ckpt",
         "plots/loss.png",
     }
     rows = read_metrics(run / "metrics.csv")
