@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from genie.checkpoint_store import verify
+from genie.checkpoint_store import newest_whole, verify
 from genie.errors import UserError
 from genie.exporting.files import SUFFIX, digest, read_exported
 from genie.stages import STAGES, Stage
@@ -44,7 +44,13 @@ def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
 
 def load_stage(path: str | Path) -> Stage:
     """The stage of a checkpoint, in evaluation mode on the CPU; of a run with `ema=true`, with the averaged weights."""
-    return build_from(read_checkpoint(path), path)
+    path = Path(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except UserError as error:
+        other = newest_whole(path.parent)
+        raise UserError(f"{error}; {other} is whole" if other else str(error)) from error
+    return build_from(checkpoint, path)
 
 
 def build_from(checkpoint: dict[str, Any], path: str | Path) -> Stage:

@@ -69,9 +69,12 @@ def _differing_moments(stage: Stage, checkpoint: dict[str, Any]) -> list[str]:
         return ["the state of the optimiser is none"]
     found = []
     for index, state in states[0].items():
-        if isinstance(index, int):  # by name where it was saved in shards
-            shape = parameters[index].shape if index < len(parameters) else None
-            moments = [value for value in state.values() if getattr(value, "ndim", 0)] if isinstance(state, dict) else [0]
-            if any(getattr(value, "shape", None) != shape for value in moments):
-                found.append(f"moments of parameter {index} of the optimiser")
+        if not isinstance(index, int):  # saved in shards, by name
+            continue
+        shape = parameters[index].shape if index < len(parameters) else None
+        tensors = (
+            [value for value in state.values() if getattr(value, "ndim", 0)] if isinstance(state, dict) else [None]
+        )
+        if any(getattr(value, "shape", None) != shape for value in tensors):
+            found.append(f"moments of parameter {index} of the optimiser")
     return found

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from genie.checkpoint_store import keep_as_last, step_path
 from genie.checkpoints import fingerprint, load_stage, read_checkpoint
 from genie.errors import UserError
 
@@ -82,7 +83,7 @@ def test_damaged_files_are_one_line(good, tmp_path):
     with zipfile.ZipFile(good) as archive:
         pickled = archive.read("good/data.pkl")
     chance = random.Random(0)
-    for _ in range(150):
+    for _ in range(60):
         broken = bytearray(pickled)
         for _ in range(3):
             broken[chance.randrange(len(broken))] = chance.randrange(256)
@@ -93,6 +94,16 @@ def test_damaged_files_are_one_line(good, tmp_path):
             read_checkpoint(path)  # a flipped bit of a number is nobody's error
         except UserError as error:
             assert "\n" not in str(error)
+
+
+def test_a_damaged_file_names_the_whole_one_beside_it(good, tmp_path):
+    for step in (1, 2):
+        step_path(tmp_path, step).write_bytes(good.read_bytes())
+    keep_as_last(step_path(tmp_path, 2), keep=2)
+    broken = bytearray(good.read_bytes())
+    broken[len(broken) // 2] ^= 1  # one bit, of a weight: torch would not notice
+    (tmp_path / "last.ckpt").write_bytes(broken)
+    refused(tmp_path / "last.ckpt", "damaged .*step-000000001.ckpt is whole")
 
 
 def test_other_files_are_one_line(tmp_path):
@@ -141,6 +152,17 @@ def test_foreign_checkpoints_are_one_line(good, tmp_path):
     ]:
         torch.save(torch.load(good, weights_only=True) | {"hyper_parameters": {"config": odd}}, path)
         refused(path, words)
+    for width in (float("nan"), float("inf"), -8, 0, 2.5, "wide", [8], None, True, 10**9):  # the last one: a terabyte
+        sizes = config["model"] | {"lam": config["model"]["lam"] | {"width": width}}
+        odd = {"hyper_parameters": {"config": config | {"model": sizes}}}
+        torch.save(torch.load(good, weights_only=True) | odd, path)
+        refused(path)
+    for key in ("stage", "model", "data"):
+        for odd in (float("nan"), None, [], {"x": 1}, "text"):
+            torch.save(
+                torch.load(good, weights_only=True) | {"hyper_parameters": {"config": config | {key: odd}}}, path
+            )
+            refused(path)
     for key, value in [("state_dict", weights), ("state_dict", 4), ("fingerprints", 4), ("global_step", "x")]:
         torch.save(torch.load(good, weights_only=True) | {key: value}, path)
         refused(path, "does not fit")

@@ -3,7 +3,7 @@
 import pytest
 
 from genie.cli import hydra_main
-from genie.errors import UserError
+from genie.errors import RunError, UserError
 
 
 @pytest.fixture
@@ -65,6 +65,13 @@ def test_a_user_error_is_one_line(run):
         raise UserError("data.stride=0 must\n   be at least 1")
 
     assert run(function=wrong)[:3] == (2, "", "error: data.stride=0 must be at least 1\n")
+
+
+def test_a_run_that_cannot_go_on_is_one_line_of_another_exit_code(run):
+    def full(config):
+        raise RunError("no room\n on the disk")
+
+    assert run(function=full)[:3] == (1, "", "error: no room on the disk\n")
 
 
 def test_any_other_error_keeps_its_traceback_without_hydras_frames(run):

@@ -1,4 +1,4 @@
-"""Going on with other settings, from damaged files and from files of strangers; and what cannot be helped, in one line."""
+"""Going on with other settings, from damaged files and from files of strangers; what cannot be helped, in one line."""
 
 import copy
 import shutil
