@@ -35,7 +35,7 @@ SETTINGS = (
     "model.tokenizer.num_codes=16",
     "+model.tokenizer.revive_after=3",
     "data.batch_size=2",
-    "trainer.accumulate_grad_batches=2",
+    "trainer.accumulate=2",
 )
 WRITING = ("replace", "link", "fsync")  # of the module os
 MOST_KILLS = 4

@@ -26,6 +26,7 @@ from genie.checkpoints import read_checkpoint
 from genie.checks import require_number, require_whole
 from genie.errors import RunError, UserError
 from genie.models.quantizers import VectorQuantizer
+from genie.parallel.gradients import gradient_norm
 
 POLICIES = ("stop", "skip", "rollback")
 
@@ -126,9 +127,7 @@ class BadSteps(Callback):
             loss = trainer.strategy.reduce(loss, reduce_op="mean")  # all ranks keep the same losses
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return float(loss), 0.0  # with loss scaling, infinite gradients are no accident
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of sharded gradients
+        norm = gradient_norm(parameter for group in optimizer.param_groups for parameter in group["params"])
         return tuple(torch.stack([loss, norm.to(loss.device).float()]).tolist())
 
     def _wrong(self, loss: float, norm: float) -> str | None:

@@ -23,6 +23,7 @@ from genie.checkpoint_store import LAST, keep_as_last, publish, step_path
 from genie.checks import require_whole
 from genie.errors import RunError, reason
 from genie.files import TEMPORARY
+from genie.parallel.sharded_files import read_sharded
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -48,11 +49,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 write(checkpoint, file)
             publish(temporary, path)
         except OSError as error:
-            self.failure = reason(error)
-            message = f"WARNING: {path} could not be saved ({self.failure}); the checkpoints before it are as they were"
-            print(message, file=sys.stderr, flush=True)
+            self.note_failure(path, error)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def note_failure(self, path: Path, error: OSError) -> None:
+        """Says that a checkpoint could not be written; training goes on."""
+        self.failure = reason(error)
+        message = f"WARNING: {path} could not be saved ({self.failure}); the checkpoints before it are as they were"
+        print(message, file=sys.stderr, flush=True)
+
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Of a file, or of the folder that a sharded training wrote."""
+        path = Path(path)
+        return read_sharded(path) if path.is_dir() else super().load_checkpoint(path, *arguments, **options)
 
 
 def write(checkpoint: dict[str, Any], file: BinaryIO) -> None:

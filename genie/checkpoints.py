@@ -9,8 +9,8 @@ from torch import nn
 from genie.checkpoint_store import newest_whole, verify
 from genie.errors import UserError
 from genie.exporting.files import SUFFIX, digest, read_exported
+from genie.parallel.sharded_files import read_sharded
 from genie.stages import STAGES, Stage
-
 
 def stage_file(run: Path, stage: str) -> Path:
     """Where a folder holds a trained stage: a run's last checkpoint, or an exported file (`genie.export`)."""
@@ -19,27 +19,31 @@ def stage_file(run: Path, stage: str) -> Path:
 
 
 def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
-    """The contents of a checkpoint, or of an exported file (weights, configuration and steps alone), on the CPU.
+    """The contents of a checkpoint, a file or the folder of a sharded one, or of an exported file (weights,
+    configuration and steps alone), on the CPU.
 
-    `peek`: tensors stay in the file until they are used, and nothing in it is verified. Raises UserError where it is
-    missing, damaged or holds more than plain data.
+    `peek`: tensors stay in the file until they are used, those in shards have shapes alone, and nothing is verified.
+    Raises UserError where it is missing, damaged or holds more than plain data.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"there is no checkpoint {path}")
     if path.suffix == SUFFIX:
         return read_exported(path)
     if not peek:
         verify(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=peek)
+        if path.is_dir():
+            checkpoint = read_sharded(path, weights=not peek)
+        else:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=peek)
     except Exception as error:  # a few flipped bytes make it raise anything: struct.error, IndexError, TypeError, …
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})") from error
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not isinstance(settings, dict) or not isinstance(settings.get("config"), dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} is a PyTorch file but not a checkpoint of this project: it carries no configuration")
-    return checkpoint
+    return checkpoint if weights else {name: part for name, part in checkpoint.items() if name not in WEIGHTS}
 
 
 def load_stage(path: str | Path) -> Stage:

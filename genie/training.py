@@ -27,11 +27,14 @@ from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
 from genie.cli import in_sweep
 from genie.errors import RunError, UserError, reason
-from genie.hardware import best_precision, keep_freed_memory
+from genie.hardware import keep_freed_memory
 from genie.metrics.directions import chosen_direction
 from genie.out_of_memory import advice, is_out_of_memory
-from genie.parallel.ddp import ddp_strategy
+from genie.parallel.arguments import trainer_arguments
+from genie.parallel.checks import check_parallel
 from genie.parallel.meeting import Ranks
+from genie.parallel.place import said_once
+from genie.parallel.plan import prepare
 from genie.recording import record_missing
 from genie.resuming import announce, check_same_dependencies, check_same_weights
 from genie.run_folder import RunFolder
@@ -57,6 +60,8 @@ def train(config: dict[str, Any], job: int | None = None) -> float | None:
     """
     keep_freed_memory()
     quiet_lightning()
+    with said_once():
+        check_parallel(config)
     with Ranks(config) as ranks:
         return train_as(ranks, ranks.config, job)
 
@@ -91,8 +96,7 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
     if ranks.is_first:
         folder.open(resumed=checkpoint is not None)
         ranks.open()
-    if config["compile"]:
-        stage.compile_blocks()
+    prepare(stage.parts().values(), config["compile"], config["trainer"]["activation_checkpointing"])
     del checkpoint  # its tensors are in a file that training will replace
     fit(trainer, stage, data, folder)
     value = objective_of(folder)
@@ -128,16 +132,8 @@ def build_trainer(
     stage: Stage,
 ) -> L.Trainer:
     """Lightning's trainer with our callbacks and loggers; nothing is written yet. Steps count, epochs do not."""
-    settings = dict(config["trainer"])
-    if not isinstance(settings["devices"], list):
-        settings["devices"] = ranks.num_devices
-    settings["num_nodes"] = ranks.num_nodes
-    if settings["strategy"] == "ddp" or settings["strategy"] == "auto" and ranks.world_size > 1:
-        settings["strategy"] = ddp_strategy(stage.leaves_out_parameters(checkpoint["global_step"] if checkpoint else 0))
-    if settings["precision"] == "auto":
-        settings["precision"] = best_precision(settings["accelerator"])
-    settings["accumulate_grad_batches"] = settings.pop("accumulate")
-    settings.pop("on_nan")
+    leaves_out = stage.leaves_out_parameters(checkpoint["global_step"] if checkpoint else 0)
+    settings, precision = trainer_arguments(config, ranks.num_devices, ranks.num_nodes, leaves_out)
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     loggers = build_loggers(config["logger"], folder.path, label, checkpoint)
@@ -150,7 +146,7 @@ def build_trainer(
             use_distributed_sampler=False,
             enable_model_summary=False,
             default_root_dir=folder.path,
-            plugins=[AtomicCheckpointIO(), ranks.environment],
+            plugins=[AtomicCheckpointIO(), ranks.environment, *precision],
             logger=loggers,
             callbacks=[*build_callbacks(config, folder, label), *logger_callbacks(loggers)],
         )

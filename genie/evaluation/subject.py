@@ -64,7 +64,7 @@ class Subject:
         return {
             part: path
             for part, path in paths.items()
-            if path.is_file() and fingerprint(load_stage(path).model) == newest.fingerprints[part]
+            if path.exists() and fingerprint(load_stage(path).model) == newest.fingerprints[part]
         }
 
     @cached_property

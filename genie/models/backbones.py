@@ -174,7 +174,7 @@ class ConvolutionalNetwork(Backbone):
 
     def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
         for block in self.blocks:
-            x = block(x)
+            x = self.run(block, x)
         return self.norm(x)
 
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from genie.models.backbone import Backbone
-from genie.models.patches import PixelEmbedding
+from genie.models.patches import Patches, PixelEmbedding
 from genie.models.st_transformer import STTransformer
 
 POSITION_STD = 0.5
@@ -22,34 +23,42 @@ RESIDUAL = (
 
 
 @torch.no_grad()
-def initialize(model: nn.Module, seed: int) -> None:
+def initialize(
+    model: nn.Module, seed: int, write: Callable[[nn.Parameter, Tensor], object] = nn.Parameter.copy_
+) -> None:
     """Give every parameter of `model` its initial values, random ones from a generator seeded by (seed, its name).
 
     Weights of linear layers and convolutions are normal with variance 1 / inputs; embeddings normal with standard
     deviation 0.1; the layers that write to a residual stream are scaled down by √(2 · blocks) (GPT-2), so that the
     stream's variance does not grow with depth; the layer to pixels by 10, so that a model starts out close to the frame
     its pixel biases start from. Spatial positions start as 2-D sinusoids and filters on pixels smooth, so that what is
-    learned at one place holds at its neighbours from the start. Norms and biases keep PyTorch's 1 and 0.
+    learned at one place holds at its neighbours from the start. Norms and biases start at PyTorch's 1 and 0.
+
+    One parameter at a time is drawn, fp32 on the CPU, and handed to `write`, which may keep a part of it.
     """
     depth = max([1, *(len(module.blocks) for module in model.modules() if isinstance(module, Backbone))])
+    patches = {module.projection: module.patches for module in model.modules() if isinstance(module, PixelEmbedding)}
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
-            full_name = f"{module_name}.{name}".lstrip(".")
+            full_name, shape = f"{module_name}.{name}".lstrip("."), parameter.shape
             if name.endswith("bias"):
-                parameter.zero_()
-            elif parameter.dim() > 1:  # else the scale of a norm
-                std = 1 / math.sqrt(parameter[0].numel()) if isinstance(module, nn.Linear | nn.Conv2d) else 0.1
-                if full_name.endswith(RESIDUAL):
-                    std /= math.sqrt(2 * depth)
-                if full_name.endswith("to_pixels.projection.weight"):
-                    std /= 10
-                parameter.copy_(normal(parameter.shape, std, seed, full_name))
-    for module in model.modules():
-        if isinstance(module, STTransformer):
-            grid = sinusoids(module.grid, module.spatial_positions.shape[1])
-            module.spatial_positions[-len(grid) :].copy_(POSITION_STD * grid)
-        if isinstance(module, PixelEmbedding):
-            smooth_filters(module)
+                write(parameter, torch.zeros(shape))
+                continue
+            if len(shape) == 1:  # the scale of a norm
+                write(parameter, torch.ones(shape))
+                continue
+            std = 1 / math.sqrt(math.prod(shape[1:])) if isinstance(module, nn.Linear | nn.Conv2d) else 0.1
+            if full_name.endswith(RESIDUAL):
+                std /= math.sqrt(2 * depth)
+            if full_name.endswith("to_pixels.projection.weight"):
+                std /= 10
+            values = normal(shape, std, seed, full_name)
+            if name == "spatial_positions" and isinstance(module, STTransformer):
+                grid = sinusoids(module.grid, shape[1])
+                values[-len(grid) :] = POSITION_STD * grid
+            if name == "weight" and module in patches:
+                values = smooth_filters(values, patches[module])
+            write(parameter, values)
 
 
 def normal(shape: torch.Size, std: float, seed: int, name: str) -> Tensor:
@@ -73,11 +82,12 @@ def sinusoids(grid: tuple[int, int], width: int) -> Tensor:
     return table / table.std().clamp_min(1e-3)
 
 
-def smooth_filters(embedding: PixelEmbedding) -> None:
-    """Blur the filters of a pixel embedding along both axes (Gaussian, a quarter patch wide), at twice their norm."""
-    size, weight = embedding.patches.patch_size, embedding.projection.weight
+def smooth_filters(weight: Tensor, patches: Patches) -> Tensor:
+    """The filters [D, p² · C] of a pixel embedding, blurred along both axes (Gaussian, a quarter patch wide), at twice
+    their norm."""
+    size = patches.patch_size
     places = torch.arange(size, dtype=torch.float32)
     blur = torch.exp(-((places[:, None] - places) ** 2) / (2 * (max(size, 4) / 4) ** 2))
-    filters = weight.view(-1, size, size, embedding.patches.channels)
+    filters = weight.view(-1, size, size, patches.channels)
     smooth = torch.einsum("ip,jq,dpqc->dijc", blur, blur, filters)
-    weight.copy_((smooth * (2 * weight.norm() / smooth.norm())).reshape(weight.shape))
+    return (smooth * (2 * weight.norm() / smooth.norm())).reshape(weight.shape)

@@ -7,7 +7,6 @@ Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width.
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from genie.models.attention import SelfAttention
 from genie.models.backbone import Backbone
@@ -92,7 +91,7 @@ class STTransformer(Backbone):
         extra_tokens: tokens of a frame beyond the grid (a prepended action), with positions of their own.
         temporal_positions: "rotary" (relative: windows slide, other lengths load) or "learned" (an absolute
             table of `max_frames` entries; longer clips raise ValueError).
-        activation_checkpointing: recompute each block in the backward pass instead of keeping its activations.
+        activation_checkpointing: see `Backbone`.
         num_heads, head_dim, mlp_ratio, qk_norm, bias, dropout, modulated: see `STBlock`.
     """
 
@@ -153,8 +152,5 @@ class STTransformer(Backbone):
         x = self.add_positions(x, span)
         for number, block in enumerate(self.blocks):
             layer = None if span is None else span.layer(number)
-            if self.activation_checkpointing and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, condition, layer, use_reentrant=False)
-            else:
-                x = block(x, condition, layer)
+            x = self.run(block, x, condition, layer)
         return self.norm(x)

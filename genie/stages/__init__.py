@@ -1,8 +1,11 @@
 """The training stages, by the name that `stage=` takes."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from genie.errors import UserError
+from genie.parallel.checks import SHARDED
+from genie.parallel.materialize import parameters_on_meta
 from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
 from genie.stages.dynamics import DynamicsStage
@@ -18,16 +21,19 @@ STAGES: dict[str, type[Stage]] = {
 
 
 def build_stage(config: dict[str, Any]) -> Stage:
-    """The stage of a resolved configuration, freshly initialised from its seed."""
-    from genie.models.initialization import initialize
+    """The stage of a resolved configuration, freshly initialised from its seed.
 
+    Where it is to be sharded its parameters have no values yet: the strategy gives each rank its own.
+    """
     name = config["stage"]["name"]
     if name not in STAGES:
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
-    stage = STAGES[name](config)
+    sharded = config["trainer"]["strategy"] == SHARDED
+    with parameters_on_meta() if sharded else nullcontext():
+        stage = STAGES[name](config)
     stage.learning_rate_factor()  # a schedule that does not fit is told before any work
-    for part in stage.parts().values():
-        initialize(part, config["seed"])
+    if not sharded:
+        stage.initialize()
     return stage
 
 

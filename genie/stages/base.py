@@ -5,12 +5,15 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from callbacks.checkpoints import accumulating
 from genie.errors import UserError
-from genie.models.backbone import Backbone
+from genie.models.initialization import initialize
+from genie.parallel.gradients import clip_by_norm
+from genie.parallel.offload import build_adamw
 from genie.stages.schedules import schedule_factor
 from genie.stages.step_figures import StepFigures
 
@@ -75,6 +78,15 @@ class Stage(L.LightningModule):
         """Take what the model needs to know of its data (a `data_modules.DataInfo`) before the first step."""
         self.background.copy_(torch.as_tensor(info.background).float() / 255)
         self.fps.fill_(info.fps)
+        self.start_from_background()
+
+    def start_from_background(self) -> None:
+        """Let models that begin at a typical frame begin at the background."""
+
+    def initialize(self, write: Callable[[nn.Parameter, Tensor], object] = nn.Parameter.copy_) -> None:
+        """Give all parts the initial weights that the seed says; `write` as in `genie.models.initialization`."""
+        for part in self.parts().values():
+            initialize(part, self.config["seed"], write)
 
     @staticmethod
     def frames(batch: dict[str, Tensor]) -> Tensor:
@@ -103,7 +115,8 @@ class Stage(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.config["optimizer"]
         groups = decay_groups(self.trained(), optimizer["weight_decay"])
-        adamw = torch.optim.AdamW(groups, lr=optimizer["lr"], betas=tuple(optimizer["betas"]), eps=optimizer["eps"])
+        options = {"lr": optimizer["lr"], "betas": tuple(optimizer["betas"]), "eps": optimizer["eps"]}
+        adamw = build_adamw(groups, cpu_offload=optimizer["cpu_offload"], **options)
         scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, self.learning_rate_factor())
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -111,6 +124,17 @@ class Stage(L.LightningModule):
         """A run that no longer averages its weights goes on from the weights, not from their average."""
         if not self.config["ema"] and "current_model_state" in checkpoint:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """On several processes by a norm that does not depend on how they share the gradients."""
+        if isinstance(self.trainer.strategy, ParallelStrategy) and gradient_clip_algorithm in (None, "norm"):
+            if gradient_clip_val:
+                groups = optimizer.param_groups
+                clip_by_norm((parameter for group in groups for parameter in group["params"]), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
@@ -137,13 +161,6 @@ class Stage(L.LightningModule):
         """The module whose parameters the optimiser gets."""
         return self.model
 
-    def compile_blocks(self) -> None:
-        """`torch.compile` each block in place, so that the names in a checkpoint stay as they are."""
-        for module in self.trained().modules():
-            if isinstance(module, Backbone):
-                for block in module.blocks:
-                    block.compile()
-
     # -- the report ---------------------------------------------------------------------------------------------
 
     def example_flops(self) -> int:
@@ -161,12 +178,15 @@ class Stage(L.LightningModule):
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: matrices decay; norms, biases, embeddings, position tables and codebooks do not."""
+    """Parameter groups for AdamW: matrices decay; norms, biases, embeddings, position tables and codebooks do not.
+
+    Parameters come with their names, which the optimiser's state then carries.
+    """
     decay, keep = [], []
-    for module in model.modules():
+    for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             matrix = isinstance(module, nn.Linear | nn.Conv2d) and name == "weight"
-            (decay if matrix else keep).append(parameter)
+            (decay if matrix else keep).append((f"{module_name}.{name}".lstrip("."), parameter))
     return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
 
 

@@ -45,8 +45,10 @@ class CotrainStage(DynamicsStage):
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
-        self.lam.start_from(self.background)
         self.validation.set_true_actions(info.num_actions)
+
+    def start_from_background(self) -> None:
+        self.lam.start_from(self.background)
 
     def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         frames = self.frames(batch)

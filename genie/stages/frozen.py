@@ -34,7 +34,7 @@ class DependentStage(Stage):
         from genie.checkpoints import fingerprint, load_stage
 
         path = Path(self.config[f"{part}_ckpt"])
-        if not path.is_file():
+        if not path.exists():
             raise UserError(
                 f"stage={self.options['name']} needs a trained {part}, and there is no {path}: run "
                 f"`python -m genie.train stage={part} name={self.config['name']}` first, or give {part}_ckpt=…"

@@ -43,8 +43,10 @@ class LatentActionStage(DependentStage):
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
-        self.model.start_from(self.background)
         self.validation.set_true_actions(info.num_actions)
+
+    def start_from_background(self) -> None:
+        self.model.start_from(self.background)
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         frames = self.frames(batch)

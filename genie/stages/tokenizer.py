@@ -25,8 +25,7 @@ class TokenizerStage(Stage):
     def tokens_per_frame(self) -> int:
         return self.model.num_tokens
 
-    def set_data_info(self, info) -> None:
-        super().set_data_info(info)
+    def start_from_background(self) -> None:
         self.model.start_from(self.background)
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

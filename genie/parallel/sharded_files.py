@@ -1,0 +1,123 @@
+"""Sharded checkpoints: a folder in which every rank has written its own part, for models that no process holds whole.
+
+    meta.pt                      the checkpoint as in a single file, with None in place of every sharded tensor
+    shard-00001-of-00008.pt      rows of the sharded tensors, of one rank, by their place in the checkpoint
+
+All are files of `torch.save` with plain containers and tensors, and are read as such. (torch.distributed.checkpoint
+describes its folders by a pickle, which runs what is in it when it is read.)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from genie.files import sync
+
+META = "meta.pt"
+Place = tuple[str | int, ...]  # keys and indices that lead to a tensor in a checkpoint
+
+
+def shard_name(rank: int, num_shards: int) -> str:
+    return f"shard-{rank + 1:05}-of-{num_shards:05}.pt"
+
+
+def take_shards(value: Any, shards: dict[Place, Tensor], place: Place = ()) -> Any:
+    """A copy of a checkpoint, with None for every sharded tensor, of which this rank's rows go to `shards`."""
+    if isinstance(value, DTensor):
+        shards[place] = value.to_local().detach().cpu()
+        return None
+    if isinstance(value, dict):
+        return {key: take_shards(child, shards, (*place, key)) for key, child in value.items()}
+    if isinstance(value, list):
+        return [take_shards(child, shards, (*place, number)) for number, child in enumerate(value)]
+    return value
+
+
+def gather_shards(value: Any, keep: bool) -> Any:
+    """A copy of a part of a checkpoint with whole tensors on the CPU where `keep`, with None in their place elsewhere.
+
+    All ranks have to call it: they gather one tensor after the other.
+    """
+    if isinstance(value, DTensor):
+        whole = value.detach().full_tensor()
+        return whole.cpu() if keep else None
+    if isinstance(value, dict):
+        return {key: gather_shards(child, keep) for key, child in value.items()}
+    if isinstance(value, list):
+        return [gather_shards(child, keep) for child in value]
+    return value
+
+
+def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards: int) -> None:
+    """Write what a rank writes of a checkpoint into a folder that is there: its shard, and meta.pt if it is the first.
+
+    On return it is on disk. All ranks have to call it.
+    """
+    shards: dict[Place, Tensor] = {}
+    rest = take_shards(checkpoint, shards)
+    files = {shard_name(rank, num_shards): shards}
+    if rank == 0:
+        files[META] = {"num_shards": num_shards, "checkpoint": rest}
+    for name, contents in files.items():
+        torch.save(contents, folder / name)
+        sync(folder / name)
+
+
+class ShardedFiles:
+    """The files of a sharded checkpoint, of any number of ranks: read without processes, tensors only where touched.
+
+    Raises what `torch.load` raises for files that are missing or damaged.
+
+    `checkpoint`: the contents of meta.pt.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        meta = torch.load(folder / META, map_location="cpu", weights_only=True)
+        names = [shard_name(rank, meta["num_shards"]) for rank in range(meta["num_shards"])]
+        self.checkpoint: dict[str, Any] = meta["checkpoint"]
+        self.shards: list[dict[Place, Tensor]] = [
+            torch.load(folder / name, map_location="cpu", weights_only=True, mmap=True) for name in names
+        ]
+
+    def pieces(self, *place: str | int) -> list[Tensor]:
+        """The tensor at that place, cut along its first axis."""
+        if place in self.shards[0]:
+            return [shard[place] for shard in self.shards]
+        return [at(self.checkpoint, place)]
+
+
+class SingleFile:
+    """A checkpoint of one file behind the same interface."""
+
+    def __init__(self, path: Path) -> None:
+        self.checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+    def pieces(self, *place: str | int) -> list[Tensor]:
+        return [at(self.checkpoint, place)]
+
+
+def open_stored(path: Path) -> ShardedFiles | SingleFile:
+    """A checkpoint of either form."""
+    return ShardedFiles(path) if path.is_dir() else SingleFile(path)
+
+
+def at(value: Any, place: Place) -> Any:
+    """What is at a place."""
+    for key in place:
+        value = value[key]
+    return value
+
+
+def read_sharded(folder: Path, weights: bool = True) -> dict[str, Any]:
+    """A sharded checkpoint as a single file would hold it, with whole tensors on the CPU; in one process.
+
+    `weights=False`: what was sharded is on the meta device: it has a shape, and is not read.
+    """
+    stored = ShardedFiles(folder)
+    for place in stored.shards[0]:
+        pieces = stored.pieces(*place)
+        at(stored.checkpoint, place[:-1])[place[-1]] = torch.cat(pieces if weights else [p.to("meta") for p in pieces])
+    return stored.checkpoint

@@ -1,0 +1,179 @@
+"""What one of two processes does for the tests of sharded training; its results go to a file for each process.
+
+python -m torch.distributed.run --standalone --nproc-per-node 2 driver.py <folder> <override> ...
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from hydra import compose, initialize_config_module
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from callbacks import loss_plot
+from data_modules.data_info import DataInfo
+from genie.checkpoints import read_checkpoint
+from genie.cli import to_plain
+from genie.parallel.gradients import gradient_norm
+from genie.parallel.materialize import materialize
+from genie.parallel.plan import average_exact_gradients, exact_parameters, prepare, shard
+from genie.stages import build_stage
+from genie.training import train
+
+FOLDER, SMALL = Path(sys.argv[1]), sys.argv[2:]  # where the runs are, overrides of all of them
+STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
+PAIR = ["trainer.accelerator=cpu", "trainer.devices=2", "launcher=torchrun"]
+
+
+def configure(*overrides):
+    with initialize_config_module("conf", version_base="1.3"):
+        return to_plain(compose("train", [*SMALL, f"output_dir={FOLDER}", *overrides]))
+
+
+def run(name, strategy, steps, *overrides):
+    """Trains `name` with a strategy."""
+    train(configure(*PAIR, f"name={name}", f"trainer.strategy={strategy}", f"trainer.max_steps={steps}",
+                    f"tokenizer_ckpt={FOLDER}/ddp/tokenizer/checkpoints/last.ckpt",
+                    f"lam_ckpt={FOLDER}/ddp/lam/checkpoints/last.ckpt", *overrides))  # fmt: skip
+
+
+def alone(function):
+    """`function` in the first process, while the other one waits."""
+
+    def wrapped(*arguments, **options):
+        dist.barrier()
+        result = function(*arguments, **options) if dist.get_rank() == 0 else None
+        dist.barrier()
+        return result
+
+    return wrapped
+
+
+def copied(source, name):
+    """A copy of the run folder of a tokenizer under another name."""
+    alone(shutil.copytree)(FOLDER / source / "tokenizer", FOLDER / name / "tokenizer", dirs_exist_ok=True)
+
+
+def trainings():
+    """All stages with both strategies, then one of them interrupted and resumed across strategies."""
+    for stage in STAGES:
+        for strategy in ("ddp", "fsdp"):
+            run(strategy, strategy, 20, f"stage={stage}")
+    folder = "trainer.sharded_checkpoints=true"
+    run("folder", "fsdp", 3, folder)
+    run("file", "ddp", 3)
+    resumed = {
+        "folder_to_folder": ("folder", "fsdp", folder),
+        "folder_to_file": ("folder", "fsdp"),
+        "folder_to_ddp": ("folder", "ddp"),
+        "file_to_folder": ("file", "fsdp", folder),
+        "single_to_fsdp": ("single", "fsdp"),
+    }
+    for name, (source, strategy, *overrides) in resumed.items():
+        copied(source, name)
+        run(name, strategy, 6, "resume=true", *overrides)
+    variants = {
+        "again": ["trainer.activation_checkpointing=true"],
+        "offload": ["optimizer.cpu_offload=true"],
+        "gather": ["trainer.precision=bf16-mixed", "trainer.gather_precision=bf16"],
+        "mixed": ["trainer.precision=bf16-mixed"],
+        "pure": ["trainer.precision=bf16-true"],
+    }
+    for name, overrides in variants.items():
+        run(name, "fsdp", 2, *overrides)
+    run("ddp_pure", "ddp", 2, "trainer.precision=bf16-true")
+    run("ddp_mixed", "ddp", 2, "trainer.precision=bf16-mixed")
+    run("free", "fsdp", 4, "stage=lam", "stage.action_free_steps=2", "trainer.accumulate=2")
+
+
+def sharded(stage, mesh):
+    """A stage without values, sharded and given its own."""
+    for part in stage.parts().values():
+        shard(part, mesh)
+    materialize(stage, torch.device("cpu"), torch.device("cpu"))
+    for part in stage.parts().values():
+        average_exact_gradients(part, mesh)
+    return stage
+
+
+def whole(state):
+    return {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in state.items()}
+
+
+def equal(ours, theirs):
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def initial_weights(mesh, info):
+    """By stage: whether the sharded one starts from the weights of the unsharded one, and its share of the bytes."""
+    found = {}
+    for name in STAGES:
+        stages = []
+        for strategy in ("auto", "fsdp"):
+            stage = build_stage(configure(f"stage={name}", f"trainer.strategy={strategy}"))
+            stage.set_data_info(info)
+            stages.append(stage)
+        plain, ours = stages[0], sharded(stages[1], mesh)
+        held = sum(value.to_local().numel() for value in ours.parameters() if isinstance(value, DTensor))
+        share = held / sum(value.numel() for value in plain.parameters())
+        found[name] = {"equal": equal(whole(ours.state_dict()), plain.state_dict()), "share": share}
+    return found
+
+
+def codebook(mesh, info):
+    """Steps of a tokenizer with a codebook on the same clips in both processes: whether all is as in one process."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(2, 4, 3, 64, 64, generator=generator)
+    histories, stages = [], []
+    for strategy in ("auto", "fsdp"):
+        stage = build_stage(configure("model.tokenizer.quantizer=vq", "+model.tokenizer.revive_after=1",
+                                      f"trainer.strategy={strategy}"))  # fmt: skip
+        stage.set_data_info(info)
+        if strategy == "fsdp":
+            sharded(stage, mesh)
+        prepare(stage.parts().values(), compile=False, activation_checkpointing=strategy == "fsdp")
+        optimizer = stage.configure_optimizers()["optimizer"]
+        torch.manual_seed(0)
+        history = []
+        for _ in range(3):
+            output = stage.model(frames)
+            loss = (output.logits.sigmoid() - frames).square().mean() + output.quantizer_loss
+            loss.backward()
+            norm = gradient_norm(stage.parameters())
+            optimizer.step()
+            optimizer.zero_grad()
+            history += [loss.item(), norm.item()]
+        tokens = stage.model.encode(frames)
+        histories.append([*history, *tokens.flatten().tolist()])
+        stages.append(stage)
+        kept = [type(parameter).__name__ for parameter in exact_parameters(stage)]
+    state, expected = (whole(stage.state_dict()) for stage in reversed(stages))
+    return {
+        "same": histories[0] == histories[1],
+        "codebook": torch.equal(state["model.quantizer.codebook"], expected["model.quantizer.codebook"]),
+        "kept": sorted(set(kept)),
+        "pictures": isinstance(stages[1].model.decode(tokens), DTensor),
+    }
+
+
+def main():
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    loss_plot.plot_metrics = lambda *arguments: None  # a second for each picture
+    mesh = init_device_mesh("cpu", (2,))
+    background = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    info = DataInfo(3, ["stay", "up", "down"], [], 10.0, (64, 64), background.numpy())
+    results = {"initial": initial_weights(mesh, info), "codebook": codebook(mesh, info)}
+    trainings()
+    results["folder"] = sorted(path.name for path in (FOLDER / "folder/tokenizer/checkpoints/last.ckpt").iterdir())
+    results["steps"] = read_checkpoint(FOLDER / "folder_to_folder/tokenizer/checkpoints/last.ckpt")["global_step"]
+    (FOLDER / f"results_{dist.get_rank()}.json").write_text(json.dumps(results))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

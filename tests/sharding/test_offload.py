@@ -1,0 +1,58 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from genie.parallel.offload import OffloadedAdamW, build_adamw
+
+
+def trained(cpu_offload, steps, dtype=torch.float32, state=None):
+    """A linear map after some steps of AdamW with two groups, one of which has a parameter without gradient."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"map": nn.Linear(4, 4), "unused": nn.Linear(2, 2)}).to(dtype)
+    names = dict(model.named_parameters())
+    groups = [
+        {"params": [item for item in names.items() if item[0].endswith("weight")], "weight_decay": 0.1},
+        {"params": [item for item in names.items() if item[0].endswith("bias")], "weight_decay": 0.0},
+    ]
+    optimizer = build_adamw(groups, cpu_offload, lr=0.01, betas=(0.9, 0.99), eps=1e-8)
+    if state is not None:
+        model.load_state_dict(state[0])
+        optimizer.load_state_dict(state[1])
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(1)).to(dtype)
+    for _ in range(steps):
+        optimizer.step(lambda: (optimizer.zero_grad(), (model["map"](x) - x).square().mean().backward())[1])
+        schedule.step()
+    return model, optimizer
+
+
+def test_the_state_lives_outside_and_every_bit_is_that_of_adamw():
+    (plain, _), (ours, optimizer) = trained(False, 4), trained(True, 4)
+    assert isinstance(optimizer, OffloadedAdamW) and not optimizer.state
+    for name, value in plain.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_checkpoint_goes_on_with_either(first):
+    """The form is that of AdamW: names, groups, no state for what has no gradient."""
+    model, optimizer = trained(first, 3)
+    saved = copy.deepcopy(optimizer.state_dict())
+    assert [group["param_names"] for group in saved["param_groups"]] == [
+        ["map.weight", "unused.weight"],
+        ["map.bias", "unused.bias"],
+    ]
+    assert set(saved["state"]) == {0, 2}
+    ends = [
+        trained(offload, 2, state=(model.state_dict(), copy.deepcopy(saved)))[0].state_dict()
+        for offload in (False, True)
+    ]
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_moments_of_bf16_weights_are_fp32():
+    _, optimizer = trained(True, 2, torch.bfloat16)
+    entry = optimizer.state_dict()["state"][0]
+    assert entry["exp_avg"].dtype == entry["exp_avg_sq"].dtype == torch.float32
