@@ -12,6 +12,7 @@ from genie.exporting.files import SUFFIX, digest, read_exported
 from genie.parallel.sharded_files import read_sharded
 from genie.stages import STAGES, Stage
 
+
 def stage_file(run: Path, stage: str) -> Path:
     """Where a folder holds a trained stage: a run's last checkpoint, or an exported file (`genie.export`)."""
     last, exported = run / stage / "checkpoints" / "last.ckpt", run / f"{stage}{SUFFIX}"
@@ -43,7 +44,7 @@ def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not isinstance(settings, dict) or not isinstance(settings.get("config"), dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} is a PyTorch file but not a checkpoint of this project: it carries no configuration")
-    return checkpoint if weights else {name: part for name, part in checkpoint.items() if name not in WEIGHTS}
+    return checkpoint
 
 
 def load_stage(path: str | Path) -> Stage:

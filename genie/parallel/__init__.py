@@ -1,1 +1,1 @@
-"""One training on several processes: who they are, what starts them, what they share, how a model is spread over them."""
+"""One training on several processes: what starts them, what they share, and how a model is spread over them."""

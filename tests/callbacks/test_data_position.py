@@ -40,9 +40,7 @@ def test_the_order_of_the_clips_is_kept(trained_clips, capsys, tmp_path):
     assert "6 clips a step instead of 4: their order is kept, it goes on behind clip 20 of pass 0" in (
         capsys.readouterr().out
     )
-    parts += trained_clips(
-        "trainer.max_steps=10", "data.batch_size=6", "resume=true"
-    )  # as before
+    parts += trained_clips("trainer.max_steps=10", "data.batch_size=6", "resume=true")  # as before
     parts += trained_clips("trainer.max_steps=13", "data.batch_size=1", "trainer.accumulate=4", "resume=true")
     parts += trained_clips("trainer.max_steps=15", "data.batch_size=2", "trainer.accumulate=1", "resume=true")
     assert len(parts) == 20 + 18 + 12 + 12 + 4 and parts == whole[: len(parts)]

@@ -3,6 +3,7 @@
 python -m torch.distributed.run --standalone --nproc-per-node 2 driver.py <folder> <override> ...
 """
 
+import functools
 import json
 import shutil
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from callbacks import loss_plot
+from callbacks.startup_report import StartupReport
 from data_modules.data_info import DataInfo
 from genie.checkpoints import read_checkpoint
 from genie.cli import to_plain
@@ -26,19 +29,29 @@ from genie.training import train
 
 FOLDER, SMALL = Path(sys.argv[1]), sys.argv[2:]  # where the runs are, overrides of all of them
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
-PAIR = ["trainer.accelerator=cpu", "trainer.devices=2", "launcher=torchrun"]
+LONG = 20
+PAIR = ["trainer.accelerator=cpu", "trainer.devices=2", "launcher.name=torchrun"]
 
 
-def configure(*overrides):
+@functools.cache
+def composed(stage):
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("train", [*SMALL, f"output_dir={FOLDER}", *overrides]))
+        cfg = compose("train", [*SMALL, f"output_dir={FOLDER}", f"stage={stage}"])
+    OmegaConf.set_struct(cfg, False)
+    return cfg
 
 
-def run(name, strategy, steps, *overrides):
-    """Trains `name` with a strategy."""
-    train(configure(*PAIR, f"name={name}", f"trainer.strategy={strategy}", f"trainer.max_steps={steps}",
-                    f"tokenizer_ckpt={FOLDER}/ddp/tokenizer/checkpoints/last.ckpt",
-                    f"lam_ckpt={FOLDER}/ddp/lam/checkpoints/last.ckpt", *overrides))  # fmt: skip
+def configure(stage, *overrides):
+    """The configuration of a stage with other values."""
+    return to_plain(OmegaConf.merge(composed(stage), OmegaConf.from_dotlist(list(overrides))))
+
+
+def run(name, strategy, steps, *overrides, stage="tokenizer"):
+    """Trains `name` with a strategy; a short run without validation."""
+    earlier = [f"{part}_ckpt={FOLDER}/ddp/{part}/checkpoints/last.ckpt" for part in ("tokenizer", "lam")]
+    settings = [f"name={name}", f"trainer.strategy={strategy}", f"trainer.max_steps={steps}"]
+    settings += [] if steps == LONG else ["trainer.limit_val_batches=0"]
+    train(configure(stage, *PAIR, *earlier, *settings, *overrides))
 
 
 def alone(function):
@@ -62,7 +75,7 @@ def trainings():
     """All stages with both strategies, then one of them interrupted and resumed across strategies."""
     for stage in STAGES:
         for strategy in ("ddp", "fsdp"):
-            run(strategy, strategy, 20, f"stage={stage}")
+            run(strategy, strategy, LONG, stage=stage)
     folder = "trainer.sharded_checkpoints=true"
     run("folder", "fsdp", 3, folder)
     run("file", "ddp", 3)
@@ -87,7 +100,7 @@ def trainings():
         run(name, "fsdp", 2, *overrides)
     run("ddp_pure", "ddp", 2, "trainer.precision=bf16-true")
     run("ddp_mixed", "ddp", 2, "trainer.precision=bf16-mixed")
-    run("free", "fsdp", 4, "stage=lam", "stage.action_free_steps=2", "trainer.accumulate=2")
+    run("free", "fsdp", 4, "stage.action_free_steps=2", "trainer.accumulate=2", stage="lam")
 
 
 def sharded(stage, mesh):
@@ -114,7 +127,7 @@ def initial_weights(mesh, info):
     for name in STAGES:
         stages = []
         for strategy in ("auto", "fsdp"):
-            stage = build_stage(configure(f"stage={name}", f"trainer.strategy={strategy}"))
+            stage = build_stage(configure(name, f"trainer.strategy={strategy}"))
             stage.set_data_info(info)
             stages.append(stage)
         plain, ours = stages[0], sharded(stages[1], mesh)
@@ -130,7 +143,7 @@ def codebook(mesh, info):
     frames = torch.rand(2, 4, 3, 64, 64, generator=generator)
     histories, stages = [], []
     for strategy in ("auto", "fsdp"):
-        stage = build_stage(configure("model.tokenizer.quantizer=vq", "+model.tokenizer.revive_after=1",
+        stage = build_stage(configure("tokenizer", "model.tokenizer.quantizer=vq", "model.tokenizer.revive_after=1",
                                       f"trainer.strategy={strategy}"))  # fmt: skip
         stage.set_data_info(info)
         if strategy == "fsdp":
@@ -163,7 +176,7 @@ def codebook(mesh, info):
 def main():
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    loss_plot.plot_metrics = lambda *arguments: None  # a second for each picture
+    loss_plot.plot_metrics = StartupReport.on_fit_start = lambda *arguments: None  # nothing here is about them
     mesh = init_device_mesh("cpu", (2,))
     background = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     info = DataInfo(3, ["stay", "up", "down"], [], 10.0, (64, 64), background.numpy())
