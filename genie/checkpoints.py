@@ -9,7 +9,7 @@ from torch import nn
 from genie.checkpoint_store import newest_whole, verify
 from genie.errors import UserError
 from genie.exporting.files import SUFFIX, digest, read_exported
-from genie.parallel.sharded_files import read_sharded
+from genie.parallel.sharded_files import is_checkpoint, read_sharded
 from genie.stages import STAGES, Stage
 
 
@@ -27,7 +27,7 @@ def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
     Raises UserError where it is missing, damaged or holds more than plain data.
     """
     path = Path(path)
-    if not path.exists():
+    if not is_checkpoint(path):
         raise UserError(f"there is no checkpoint {path}")
     if path.suffix == SUFFIX:
         return read_exported(path)

@@ -10,6 +10,7 @@ import torch
 from genie.checkpoints import fingerprint, load_stage, read_checkpoint, stage_file
 from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
+from genie.parallel.sharded_files import is_checkpoint
 from genie.sampling import with_overrides
 from genie.stages import STAGES, Stage
 from genie.world.loading import parts_of
@@ -45,7 +46,7 @@ class Subject:
     def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any]) -> None:
         self.run, self.device, self.overrides = Path(run), device, sampler
         paths = {stage: stage_file(self.run, stage) for stage in STAGES}
-        self.checkpoints = {stage: path for stage, path in paths.items() if path.exists()}
+        self.checkpoints = {stage: path for stage, path in paths.items() if is_checkpoint(path)}
         if not self.checkpoints:
             raise UserError(f"run={run} holds no trained stage (no {paths['tokenizer']}): {self._hint()}")
         found = self.checkpoints | self._elsewhere()
@@ -64,7 +65,7 @@ class Subject:
         return {
             part: path
             for part, path in paths.items()
-            if path.exists() and fingerprint(load_stage(path).model) == newest.fingerprints[part]
+            if is_checkpoint(path) and fingerprint(load_stage(path).model) == newest.fingerprints[part]
         }
 
     @cached_property

@@ -20,6 +20,11 @@ META = "meta.pt"
 Place = tuple[str | int, ...]  # keys and indices that lead to a tensor in a checkpoint
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether there is something of that name: a file, or the folder of a sharded checkpoint."""
+    return path.is_file() or (path / META).is_file()
+
+
 def shard_name(rank: int, num_shards: int) -> str:
     return f"shard-{rank + 1:05}-of-{num_shards:05}.pt"
 

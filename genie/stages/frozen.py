@@ -7,6 +7,7 @@ from torch import nn
 from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.token_actions import TokenActionModel
+from genie.parallel.sharded_files import is_checkpoint
 from genie.stages.base import Stage
 
 
@@ -34,7 +35,7 @@ class DependentStage(Stage):
         from genie.checkpoints import fingerprint, load_stage
 
         path = Path(self.config[f"{part}_ckpt"])
-        if not path.exists():
+        if not is_checkpoint(path):
             raise UserError(
                 f"stage={self.options['name']} needs a trained {part}, and there is no {path}: run "
                 f"`python -m genie.train stage={part} name={self.config['name']}` first, or give {part}_ckpt=…"

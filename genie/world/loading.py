@@ -7,6 +7,7 @@ from torch import nn
 
 from genie.checkpoints import fingerprint, load_stage, stage_file
 from genie.errors import UserError
+from genie.parallel.sharded_files import is_checkpoint
 from genie.stages import Stage
 from genie.world.sampler import Sampler
 
@@ -43,7 +44,7 @@ def parts_of(stage: Stage, tokenizer: nn.Module, lam: nn.Module | None) -> dict[
 def dynamics_file(run: Path, dynamics: str | None = None) -> Path:
     """The file of the dynamics of `run`, of the stage `dynamics` or cotrain; UserError where there is none."""
     paths = [stage_file(run, stage) for stage in ([dynamics] if dynamics else ["dynamics", "cotrain"])]
-    path = next((path for path in paths if path.exists()), None)
+    path = next((path for path in paths if is_checkpoint(path)), None)
     if path is None:
         raise UserError(
             f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
@@ -58,7 +59,7 @@ def trained_with(stage: Stage, run: Path, part: str) -> tuple[Path, Stage]:
     """
     best = run / part / "checkpoints" / "best.ckpt"
     paths = [stage_file(run, part), best, Path(stage.config[f"{part}_ckpt"])]
-    found = [path for path in dict.fromkeys(paths) if path.exists()]
+    found = [path for path in dict.fromkeys(paths) if is_checkpoint(path)]
     errors = []
     for path in found:
         try:
