@@ -74,7 +74,7 @@ def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards:
 class ShardedFiles:
     """The files of a sharded checkpoint, of any number of ranks: read without processes, tensors only where touched.
 
-    Raises what `torch.load` raises for files that are missing or damaged.
+    Raises FileNotFoundError for missing files, and what `torch.load` raises for damaged ones.
 
     `checkpoint`: the contents of meta.pt.
     """
@@ -82,6 +82,8 @@ class ShardedFiles:
     def __init__(self, folder: Path) -> None:
         meta = torch.load(folder / META, map_location="cpu", weights_only=True)
         names = [shard_name(rank, meta["num_shards"]) for rank in range(meta["num_shards"])]
+        if missing := [name for name in names if not (folder / name).is_file()]:
+            raise FileNotFoundError(f"{', '.join(missing)} missing")
         self.checkpoint: dict[str, Any] = meta["checkpoint"]
         self.shards: list[dict[Place, Tensor]] = [
             torch.load(folder / name, map_location="cpu", weights_only=True, mmap=True) for name in names
