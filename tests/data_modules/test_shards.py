@@ -128,7 +128,7 @@ def test_batches_depend_neither_on_workers_nor_on_the_way_files_are_cut(tmp_path
 
     def batches(root, num_workers, rank=0, world_size=1):
         data = ClipDataModule(str(tmp_path / root), (8, 8), 4, 2, num_workers=num_workers)
-        data._rank = lambda: (rank, world_size)
+        data.ranks = lambda: (rank, world_size)
         data.setup()
         return [(batch["actions"], batch["seed"]) for batch in data.train_dataloader()]
 
