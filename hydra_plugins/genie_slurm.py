@@ -34,9 +34,7 @@ class SlurmJobs(Launcher):
         """Raises UserError where the launcher is not installed, and for options that cannot be."""
         self.config = config
         self.check()
-        os.environ.setdefault(
-            "SUBMITIT_PREEMPT_SIGNAL", SIGNAL
-        )  # submitit reads it when it is imported, here and there
+        os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", SIGNAL)  # read when submitit is imported, here and there
         try:
             from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
         except ImportError as error:

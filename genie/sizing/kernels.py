@@ -16,15 +16,14 @@ class AsOnGPU(TorchFunctionMode):
     """Inside, functions of the meta device save for the backward pass what a GPU's save.
 
     Args:
-        autocast: to bf16. Linear layers and convolutions take inputs and copies of their weights in it, each copy made
-            once; layer norms work in fp32.
+        autocast: to bf16. Linear layers and convolutions take inputs and copies of their weights in it, layer norms
+            work in fp32. Autocast keeps a copy for the next use; here every weight is used once.
         exact: addresses (`id`) of parameters that are used as they are, whatever autocast says.
     """
 
     def __init__(self, autocast: bool, exact: set[int]) -> None:
         super().__init__()
         self.autocast, self.exact = autocast, exact
-        self.copies: dict[int, Tensor] = {}
 
     def __torch_function__(
         self, function: Callable, types: Any, arguments: tuple = (), options: dict | None = None
@@ -33,22 +32,15 @@ class AsOnGPU(TorchFunctionMode):
         if function is F.scaled_dot_product_attention:
             return fused_attention(*arguments, **options)
         if self.autocast and function in (F.linear, F.conv2d) and id(arguments[1]) not in self.exact:
-            x, weight, *others = arguments
-            bias = [self.copy(tensor) if isinstance(tensor, Tensor) else tensor for tensor in others]
-            return function(x.bfloat16(), self.copy(weight), *bias, **options)
+            return function(*in_type(torch.bfloat16, arguments), **options)
         if self.autocast and function is F.layer_norm:
-            x, *others = arguments
-            return function(x.float(), *(self.whole(other) for other in others), **options)
+            return function(*in_type(torch.float32, arguments), **options)
         return function(*arguments, **options)
 
-    def copy(self, parameter: Tensor) -> Tensor:
-        if id(parameter) not in self.copies:
-            self.copies[id(parameter)] = parameter.bfloat16()
-        return self.copies[id(parameter)]
 
-    @staticmethod
-    def whole(argument: Any) -> Any:
-        return argument.float() if isinstance(argument, Tensor) else argument
+def in_type(dtype: torch.dtype, arguments: tuple) -> list[Any]:
+    """The arguments, tensors among them in that type."""
+    return [argument.to(dtype) if isinstance(argument, Tensor) else argument for argument in arguments]
 
 
 def fused_attention(
