@@ -13,6 +13,11 @@ from genie.errors import UserError
 
 def write(folder, step, shards=0):
     """A checkpoint as it is written: under a temporary name, then published, kept as the last one of two."""
+    publish(folder, step, shards, store.step_path(folder, step))
+    store.keep_as_last(store.step_path(folder, step), keep=2)
+
+
+def publish(folder, step, shards, path):
     temporary = folder / f".{step}.tmp-1"
     contents = {"step": step, "weights": torch.arange(100.0) + step}
     if shards:
@@ -22,8 +27,7 @@ def write(folder, step, shards=0):
         store.write_manifest(temporary)
     else:
         torch.save(contents, temporary)
-    store.publish(temporary, store.step_path(folder, step))
-    store.keep_as_last(store.step_path(folder, step), keep=2)
+    store.publish(temporary, path)
 
 
 def read(path):
@@ -68,19 +72,23 @@ def test_a_crash_between_any_two_operations_leaves_a_whole_one_under_the_name(tm
         folder.mkdir()
         write(folder, 1, shards)
         write(folder, 2, shards)
+        publish(folder, 2, shards, folder / "best.ckpt")
         with monkeypatch.context() as patched:
             left = iter(range(calls))
             for name in ("replace", "link", "symlink", "unlink", "fsync", "rmdir"):
                 patched.setattr(os, name, crashing(getattr(os, name), left))
             try:
                 write(folder, 3, shards)
+                publish(folder, 3, shards, folder / "best.ckpt")
                 done = True
             except Crash:
                 pass
         last = store.newest_whole(folder)
         assert last == folder / "last.ckpt" and read(last) in (2, 3)
         store.remove_orphans(folder)
-        assert read(folder / "last.ckpt") in (2, 3)
+        for name in ("last.ckpt", "best.ckpt"):
+            store.verify(folder / name)
+            assert read(folder / name) in (2, 3)
         write(folder, 4, shards)
         assert read(folder / "last.ckpt") == 4 and len(store.kept(folder)) == 2
         calls += 1

@@ -12,6 +12,7 @@ from genie.checkpoint_store import kept
 from genie.cli import to_plain
 from genie.errors import RunError, UserError
 from genie.run_folder import RunFolder
+from genie.stages import build_stage
 from genie.stages.tokenizer import TokenizerStage
 from genie.training import train
 
@@ -77,6 +78,14 @@ def test_a_run_that_no_longer_averages_goes_on_from_its_weights(run, trained, em
     now = a_weight(saved["current_model_state" if ema else "state_dict"])
     assert torch.equal(now, a_weight(trained["current_model_state"]))
     assert not torch.equal(now, a_weight(trained["state_dict"]))
+
+
+def test_clips_longer_than_a_learned_table_are_one_line(configure):
+    learned = "+model.tokenizer.transformer.temporal_positions=learned"
+    build_stage(configure(learned, "data.num_frames=16"))
+    build_stage(configure("data.num_frames=17"))  # rotary
+    with pytest.raises(UserError, match=r"data\.num_frames=17: model\..* has learned positions for 16 frames"):
+        build_stage(configure(learned, "data.num_frames=17"))
 
 
 def test_all_that_tells_of_a_run_goes_back_with_it(run, capsys):

@@ -32,6 +32,7 @@ def build_stage(config: dict[str, Any]) -> Stage:
     with parameters_on_meta() if sharded else nullcontext():
         stage = STAGES[name](config)
     stage.learning_rate_factor()  # a schedule that does not fit is told before any work
+    stage.check_clip_length()
     if not sharded:
         stage.initialize()
     return stage

@@ -72,6 +72,17 @@ class Stage(L.LightningModule):
         """Whether there are steps, from this one on, in which trained parameters get no gradient."""
         return False
 
+    def check_clip_length(self) -> None:
+        """UserError where clips are longer than a learned table of positions in time; rotary positions take any."""
+        length = self.config["data"]["num_frames"]
+        for part, module in self.named_modules():
+            table = getattr(module, "temporal_positions", None)
+            if isinstance(table, Tensor) and len(table) < length:
+                raise UserError(
+                    f"data.num_frames={length}: {part} has learned positions for {len(table)} frames; give fewer "
+                    "frames, or start anew with temporal_positions=rotary or a larger max_frames"
+                )
+
     # -- data ---------------------------------------------------------------------------------------------------
 
     def set_data_info(self, info) -> None:

@@ -139,6 +139,14 @@ def test_rollbacks_have_an_end(guarded, tmp_path):
         guarded(tmp_path / "early", {1: NAN}, "rollback")
 
 
+def test_a_rollback_is_counted_in_the_whole_run_not_in_each_start(guarded, tmp_path):
+    """Saved behind a rollback, killed, resumed: the next one is one too many."""
+    bad = {7: NAN, 15: NAN}
+    guarded(tmp_path, bad, "rollback", max_rollbacks=1)  # the second one lies behind the last step
+    with pytest.raises(RunError, match="1 rollbacks before it"):
+        guarded(tmp_path, bad, "rollback", max_rollbacks=1, resume=True, max_steps=16)
+
+
 def test_an_exploding_loss_is_bad_where_it_is_asked_for(guarded, tmp_path):
     bad = {7: 50.0}
     guarded(tmp_path / "off", bad, "stop")
