@@ -66,9 +66,6 @@ def publish(temporary: Path, final: Path) -> None:
     home = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
     os.replace(temporary, home)
     former = _home(final)
-    if final.is_dir() and not final.is_symlink():  # copied here by hand
-        former = final.with_name(f".{final.name}{TEMPORARY}{os.getpid()}")
-        os.replace(final, former)
     _link(os.symlink, home.name, final)
     sync(final.parent)
     if former is not None:
@@ -102,6 +99,8 @@ def name_also(path: Path, name: Path) -> None:
 def remove(path: Path) -> None:
     """Deletes a checkpoint, a file or a folder."""
     home = _home(path)
+    if home is None and path.is_dir():
+        home = _set_aside(path)
     path.unlink(missing_ok=True)
     if home is not None:
         shutil.rmtree(home, ignore_errors=True)
@@ -121,13 +120,24 @@ def _home(path: Path) -> Path | None:
 
 
 def _link(make: Callable, target: str | Path, name: Path) -> None:
-    temporary = name.with_name(f".{name.name}{TEMPORARY}{os.getpid()}")
+    temporary, aside = name.with_name(f".{name.name}{TEMPORARY}{os.getpid()}"), None
     temporary.unlink(missing_ok=True)
     try:
         make(target, temporary)
+        if name.is_dir() and not name.is_symlink():  # of a run that was copied with what its links point to
+            aside = _set_aside(name)
         os.replace(temporary, name)
     finally:
         temporary.unlink(missing_ok=True)
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Gives a folder a temporary name, which is returned."""
+    aside = folder.with_name(f".{folder.name}{TEMPORARY}former-{os.getpid()}")
+    os.replace(folder, aside)
+    return aside
 
 
 def write_manifest(folder: Path) -> None:

@@ -6,6 +6,7 @@ from genie.errors import UserError
 from genie.hardware import best_precision
 
 SHARDED = "fsdp"  # trainer.strategy of sharded training
+OTHERS = ("fsdp_", "deepspeed", "model_parallel")  # beginnings of the names of Lightning's own, which need other stages
 HALF = ("16", "16-mixed", "16-true")
 
 
@@ -19,6 +20,8 @@ def check_parallel(config: dict[str, Any]) -> None:
     """Raises `UserError` for the first combination of settings that does not work."""
     trainer, precision = config["trainer"], chosen_precision(config["trainer"])
     sharded, gather = trainer["strategy"] == SHARDED, trainer["gather_precision"]
+    if str(trainer["strategy"]).startswith(OTHERS):
+        raise UserError(f"trainer.strategy={trainer['strategy']}: choose auto, ddp or {SHARDED}")
     if gather not in (None, "bf16"):
         raise UserError(f"trainer.gather_precision={gather}: choose bf16, or null for the precision of the weights")
     if not sharded:

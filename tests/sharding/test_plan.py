@@ -84,6 +84,7 @@ def test_activation_checkpointing_changes_memory_and_no_bit(build, make_clips, n
         (["trainer.gather_precision=bf16"], "gather_precision=bf16 is for sharded training"),
         (["trainer.sharded_checkpoints=true"], "sharded_checkpoints=True is for sharded training"),
         (["trainer.precision=bf16-true", "ema=true"], "round the average"),
+        (["trainer.strategy=deepspeed_stage_3"], "deepspeed_stage_3: choose auto, ddp or fsdp"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(configure, overrides, words):
