@@ -58,15 +58,16 @@ def publish(temporary: Path, final: Path) -> None:
     Whoever opens `final` at any moment, also after a power cut, finds the former one or this one. A folder cannot take
     the place of another in one step: it gets a name of its own, and `final` is a symbolic link, which can.
     """
-    if not temporary.is_dir():
+    former = _home(final)
+    if final.is_dir() and former is None:  # of a run that was copied with what its links point to
+        former = _set_aside(final)
+    if temporary.is_dir():
+        home = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+        os.replace(temporary, home)
+        _link(os.symlink, home.name, final)
+    else:
         sync(temporary)
         os.replace(temporary, final)
-        sync(final.parent)
-        return
-    home = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
-    os.replace(temporary, home)
-    former = _home(final)
-    _link(os.symlink, home.name, final)
     sync(final.parent)
     if former is not None:
         shutil.rmtree(former, ignore_errors=True)

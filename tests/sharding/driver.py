@@ -90,8 +90,7 @@ def trainings():
         copied(source, name)
         run(name, strategy, 6, "resume=true", *overrides)
     variants = {
-        "again": ["trainer.activation_checkpointing=true"],
-        "offload": ["optimizer.cpu_offload=true"],
+        "thrifty": ["trainer.activation_checkpointing=true", "optimizer.cpu_offload=true"],
         "gather": ["trainer.precision=bf16-mixed", "trainer.gather_precision=bf16"],
         "mixed": ["trainer.precision=bf16-mixed"],
         "pure": ["trainer.precision=bf16-true"],
