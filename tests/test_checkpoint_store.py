@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import zipfile
 
 import pytest
@@ -51,6 +52,19 @@ def test_the_newest_stay_and_nothing_is_stored_twice(tmp_path, shards):
     assert (tmp_path / "last.ckpt").samefile(tmp_path / "step-1000000000.ckpt")
     homes = [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     assert len(homes) == (2 if shards else 0)  # the folders that the names point to, and no other ones
+
+
+@KINDS
+@pytest.mark.parametrize("then", [pytest.param(0, id="after a file"), pytest.param(2, id="after a folder")])
+def test_a_copied_run_goes_on_in_either_form(tmp_path, shards, then):
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a", 5, then)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")  # with what its links point to
+    for step in (5, 10, 15):
+        write(tmp_path / "b", step, shards)
+        assert read(tmp_path / "b" / "last.ckpt") == read(store.step_path(tmp_path / "b", step)) == step
+    assert names(tmp_path / "b") == ["last.ckpt", "step-000000010.ckpt", "step-000000015.ckpt"]
+    assert not list((tmp_path / "b").glob(".*.tmp-*"))
 
 
 @KINDS
