@@ -6,7 +6,6 @@ from typing import Any
 from genie.checks import require_whole
 from genie.errors import UserError
 
-STRATEGIES = ("single", "ddp", "fsdp")
 BYTES = {"fp32": 4, "bf16": 2}
 # Lightning's names: (type of the parameters, type of the products)
 PRECISIONS = {
@@ -25,7 +24,7 @@ NOT_SAID = {"accumulate": 1, "activation_checkpointing": False, "gather_precisio
 class Layout:
     """Devices and what each of them holds.
 
-    strategy: one of `STRATEGIES`.
+    strategy: single, ddp or fsdp.
     devices: in all nodes together.
     parameters, products: types of the parameters that the optimiser changes and of matrix products, of `BYTES`.
         Products in bf16 are autocast's.

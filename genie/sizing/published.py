@@ -9,7 +9,7 @@ padded) are 942.08e9. The rest does not:
   5.7e22 by that rule, and attention adds some 2%; with all blocks recomputed in the backward pass it would be 7.6e22.
 - 48 layers of width 5120 with 36 heads of 128 have 9.6e9 parameters where a block of two attention layers and one
   feed-forward counts for two layers, and 19e9 where it counts for one; 36 x 128 is not 5120.
-- 200e6 + 300e6 + 10.1e9 parameters are 10.6e9; the paper says 10.7e9, and 11e9 in its title figures.
+- 200e6 + 300e6 + 10.1e9 parameters are 10.6e9; the paper says 10.7e9, and speaks of 11e9.
 """
 
 PARAMETERS = {"tokenizer": 200e6, "lam": 300e6, "dynamics": 10.1e9}
