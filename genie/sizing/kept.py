@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from genie.models.backbone import Backbone
-from genie.models.quantizers import LatentHead, VectorQuantizer
 from genie.models.token_actions import TokenActionModel
+from genie.parallel.plan import exact_parameters
 from genie.sizing.example_step import example_loss, example_tokens
 from genie.sizing.kernels import AsOnGPU
 from genie.sizing.layout import Layout
@@ -54,7 +54,7 @@ def kept_by(config: dict[str, Any], batch_size: int, layout: Layout) -> Kept:
     """What a step of the stage of a resolved configuration keeps of a batch of so many clips."""
     with torch.device("meta"):
         stage = STAGES[config["stage"]["name"]](config)
-        exact = exact_parameters(stage)
+        exact = {id(parameter) for parameter in exact_parameters(stage)}
         if layout.parameters == "bf16":
             round_parameters(stage, exact)
         if layout.gathered == "bf16":
@@ -72,14 +72,8 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     return [block for part in model.modules() if isinstance(part, Backbone) for block in part.blocks]
 
 
-def exact_parameters(model: nn.Module) -> set[int]:
-    """Parameters (their `id`) that are fp32 in any precision: of quantisers and of what leads to them."""
-    modules = [module for module in model.modules() if isinstance(module, LatentHead | VectorQuantizer)]
-    return {id(parameter) for module in modules for parameter in module.parameters()}
-
-
 def round_parameters(model: nn.Module, exact: set[int]) -> None:
-    """All parameters in bf16, but for the `exact` ones."""
+    """All parameters in bf16, but for those of the ids `exact`."""
     for parameter in model.parameters():
         if id(parameter) not in exact:
             parameter.data = parameter.data.bfloat16()

@@ -16,10 +16,6 @@ PRECISIONS = {
 }
 
 
-# what Lightning does where the group `trainer` has no such key
-NOT_SAID = {"accumulate": 1, "activation_checkpointing": False, "gather_precision": None}
-
-
 @dataclass(frozen=True)
 class Layout:
     """Devices and what each of them holds.
@@ -48,7 +44,7 @@ class Layout:
 
 def layout_of(config: dict[str, Any]) -> Layout:
     """The layout that a resolved configuration of genie.train describes; UserError for what has no plan."""
-    trainer = NOT_SAID | config["trainer"]
+    trainer = config["trainer"]
     for key in ("devices", "num_nodes", "accumulate"):
         if trainer[key] is None or isinstance(trainer[key], str) or trainer[key] == -1:
             raise UserError(f"trainer.{key}={trainer[key]}: a plan needs a number, as in trainer.{key}=8")
@@ -67,7 +63,7 @@ def layout_of(config: dict[str, Any]) -> Layout:
         gathered=trainer["gather_precision"] or parameters,
         checkpointing=trainer["activation_checkpointing"],
         accumulate=trainer["accumulate"],
-        offload=config["optimizer"].get("cpu_offload", False),
+        offload=config["optimizer"]["cpu_offload"],
         averaged=config["ema"],
     )
 
