@@ -76,8 +76,22 @@ def test_training_goes_on_while_the_disk_is_full(tmp_path, training, monkeypatch
     assert torch.load(tmp_path / "full" / "last.ckpt", weights_only=True)["global_step"] == 12
     said = capsys.readouterr().err
     assert "step-000000006.ckpt could not be saved" in said and "times a checkpoint could not be saved" in said
-    best = torch.load(tmp_path / "full" / "best.ckpt", weights_only=True)
-    assert best["callbacks"]["BestCheckpoint"]["step"] == best["global_step"]
+
+
+def test_a_best_state_that_could_not_be_saved_is_not_the_best(tmp_path, training, monkeypatch):
+    """Of the validations at 4, 8 and 12, the second was the best, while the disk was full."""
+    fit, model = training
+    trained, room = model(), []
+
+    def spoil():
+        room[0]()
+        for parameter in trained.parameters():
+            parameter.data.add_(3)
+
+    trained.at_step = {7: lambda: room.append(fill_disk(monkeypatch, 100)), 8: spoil}
+    fit(tmp_path, trained)
+    last, best = (torch.load(tmp_path / name, weights_only=True) for name in ("last.ckpt", "best.ckpt"))
+    assert best["global_step"] == last["callbacks"]["BestCheckpoint"]["step"] == 4
 
 
 def test_a_last_step_that_cannot_be_saved_is_an_error(tmp_path, training, monkeypatch):
