@@ -51,3 +51,11 @@ def test_half_a_line_of_a_killed_run_is_no_row(tmp_path):
     assert [row["step"] for row in read_metrics(path)] == [1]
     MetricsCSV(path, resume_step=2).log_metrics({"train/loss": 3.0}, step=1)
     assert [row["step"] for row in read_metrics(path)] == [1, 2]
+
+
+def test_a_last_number_that_was_cut_short_is_no_number(tmp_path):
+    path = tmp_path / "metrics.csv"
+    MetricsCSV(path).log_metrics({"train/loss": 1.0}, step=0)
+    with open(path, "a") as file:
+        file.write("2,0.123456789\n3,0.12")  # of 0.123456789
+    assert [row["step"] for row in read_metrics(path)] == [1, 2]
