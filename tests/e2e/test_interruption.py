@@ -3,15 +3,12 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.torture import TIMEOUT, Processes, configure, differences
 from callbacks.metrics_file import read_metrics
-
-ROOT = Path(__file__).parents[2]
 
 SETTINGS = [
     "-m",
@@ -86,7 +83,6 @@ def test_killed_in_the_middle_of_writing(whole, stage, workers, kills):
     assert differences(folder / "killed" / stage, folder / "whole" / stage) == []
 
 
-@pytest.mark.skipif(not (ROOT / "conf" / "trainer" / "ddp_cpu.yaml").exists(), reason="needs trainer=ddp_cpu")
 def test_two_processes_that_are_killed_leave_no_trace(tmp_path, pong_root, background):
     start, finish = background
     settings = [*SETTINGS, f"data.root={pong_root}", "trainer=ddp_cpu", "trainer.devices=2", "data.batch_size=2"]
