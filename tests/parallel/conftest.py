@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -89,7 +90,8 @@ def train_here(tmp_path_factory):
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
             config = to_plain(compose("train", [*TINY, *overrides]))
-        return train(config)
+        with mock.patch("callbacks.loss_plot.plot_metrics"):
+            return train(config)
 
     return run
 
