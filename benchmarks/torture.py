@@ -146,7 +146,7 @@ def differences(ours: Path, theirs: Path) -> list[str]:
     for name in ("last.ckpt", "best.ckpt"):
         one, other = (read_checkpoint(folder / "checkpoints" / name) for folder in (ours, theirs))
         for key in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "global_step"):
-            if not same(one[key], other[key]):
+            if not same(one.get(key), other.get(key)):
                 found.append(f"{key} of {name}")
     return found
 
