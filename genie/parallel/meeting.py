@@ -58,7 +58,8 @@ class Ranks:
 
     def __enter__(self) -> "Ranks":
         if self.world_size > 1:
-            self.store = dist.PrefixStore(f"training {self.number}", self._meet())
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store outlives its restarts
+            self.store = dist.PrefixStore(f"training {self.number} attempt {attempt}", self._meet())
             if not self.is_first:
                 self.config = self._hear()
         return self
