@@ -43,16 +43,16 @@ def plan(config: dict[str, Any], overrides: list[str]) -> list[StagePlan]:
 
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for a device that cannot be and a file that cannot be written."""
-    device = config["device"]
+    device = config["hardware"]
     for name, most in (("flops", 1e18), ("memory_gib", 1e5), ("utilization", 1)):
-        require_number({f"device.{name}": device[name]}, f"device.{name}", above=0, most=most)
+        require_number({f"hardware.{name}": device[name]}, f"hardware.{name}", above=0, most=most)
     if config["json"] is not None and Path(config["json"]).is_dir():
         raise UserError(f"json={config['json']} is a folder: give the name of a file")
 
 
 def write(path: Path, plans: list[StagePlan], config: dict[str, Any]) -> None:
     """The plans as numbers (bytes, operations, seconds), by stage, and the device they are for."""
-    content = {"device": config["device"], "stages": {plan.stage: plan.numbers() for plan in plans}}
+    content = {"hardware": config["hardware"], "stages": {plan.stage: plan.numbers() for plan in plans}}
     try:
         with replacing(path, "w") as file:
             json.dump(content, file, indent=2)

@@ -12,7 +12,7 @@ PRECISIONS = {
     "32-true": ("fp32", "fp32"),
     "bf16-mixed": ("fp32", "bf16"),
     "bf16-true": ("bf16", "bf16"),
-    "auto": ("fp32", "bf16"),  # every device of the group `device` has bf16 instructions
+    "auto": ("fp32", "bf16"),  # every device of the group `hardware` has bf16 instructions
 }
 
 

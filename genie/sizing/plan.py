@@ -46,7 +46,7 @@ def plan_stage(config: dict[str, Any], others: dict[str, dict[str, Any]], batch_
 
     Raises UserError for a configuration that cannot be trained or has no plan.
     """
-    layout, device, name = layout_of(config), config["device"], config["stage"]["name"]
+    layout, device, name = layout_of(config), config["hardware"], config["stage"]["name"]
     batch = batch_of(config, layout.devices, layout.accumulate, batch_given)
     needed = [others[part] | {"data": config["data"]} for part in STAGES[name].needs(config)]
     with torch.device("meta"):

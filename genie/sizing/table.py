@@ -17,14 +17,14 @@ def title(plans: list[StagePlan], config: dict[str, Any]) -> str:
     layout = plans[0].layout
     gathered = f", gathered in {layout.gathered}" if layout.gathered != layout.parameters else ""
     return (
-        f"model={config['model']['name']}: {layout.strategy}, {layout.devices} x {config['device']['name']}, "
+        f"model={config['model']['name']}: {layout.strategy}, {layout.devices} x {config['hardware']['name']}, "
         f"parameters {layout.parameters}{gathered}, products {layout.products}"
     )
 
 
 def table(plans: list[StagePlan], config: dict[str, Any]) -> Table:
     """What each stage takes: bytes of one device, operations and time of all."""
-    device, drawn = config["device"], Table()
+    device, drawn = config["hardware"], Table()
     drawn.add_column("", no_wrap=True)
     for plan in plans:
         drawn.add_column(plan.stage, justify="right", no_wrap=True)

@@ -44,7 +44,7 @@ def test_all_stages_beside_each_other_and_in_a_file(plan, tmp_path):
         assert word in out
     assert "2 clips x 3 devices make 6, the recipe has 4" in out and "data.batch_size=2" in out
     numbers = json.loads((tmp_path / "plan.json").read_text())
-    assert numbers["device"]["memory_gib"] == 80 and list(numbers["stages"]) == list(STAGES)
+    assert numbers["hardware"]["memory_gib"] == 80 and list(numbers["stages"]) == list(STAGES)
     memory = numbers["stages"]["lam"]["memory"]
     parts = ("parameters", "gradients", "optimizer", "average", "gathered", "frozen", "activations")
     assert memory["total"] == sum(memory[part] for part in parts)
@@ -52,7 +52,7 @@ def test_all_stages_beside_each_other_and_in_a_file(plan, tmp_path):
 
 
 def test_one_stage_with_the_users_clips_on_a_small_device(plan):
-    code, out, err = plan("stage=dynamics", "data.batch_size=64", "device.memory_gib=0.001")
+    code, out, err = plan("stage=dynamics", "data.batch_size=64", "hardware.memory_gib=0.001")
     assert code == 0 and "dynamics" in out and "cotrain" not in out and "lam" not in out, err
     assert "too much" in out and "64 clips x 1 devices make 64, the recipe has 4" in out
 
@@ -63,9 +63,9 @@ def test_one_stage_with_the_users_clips_on_a_small_device(plan):
         (["trainer.devices=-1"], "trainer.devices=-1: a plan needs a number"),
         (["trainer.strategy=deepspeed"], "trainer.strategy=deepspeed: there is a plan for auto, ddp and fsdp"),
         (["trainer.precision=64-true"], "trainer.precision=64-true: there is a plan for"),
-        (["device.utilization=2"], "device.utilization=2 must be more than 0 and at most 1"),
+        (["hardware.utilization=2"], "hardware.utilization=2 must be more than 0 and at most 1"),
         (["json=."], "json=. is a folder"),
-        (["device=h1000"], "there is no device=h1000; did you mean h100"),
+        (["hardware=h1000"], "there is no hardware=h1000; did you mean h100"),
     ],
 )
 def test_what_has_no_plan_is_one_line(plan, overrides, words):
@@ -117,7 +117,7 @@ def test_the_published_training(composed):
 
 def test_a_device_is_for_the_user_to_give(composed):
     for device in ("a100", "a100_40gb", "h100", "rtx4090", "tpu_v5p"):
-        config = composed(f"device={device}")["device"]
+        config = composed(f"hardware={device}")["hardware"]
         assert 1e13 < config["flops"] < 1e16 and 0 < config["utilization"] < 1 and config["memory_gib"] > 8
     with pytest.raises(UserError):
         layout_of(composed("trainer.devices=0"))
