@@ -127,7 +127,10 @@ class BadSteps(Callback):
             loss = trainer.strategy.reduce(loss, reduce_op="mean")  # all ranks keep the same losses
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return float(loss), 0.0  # with loss scaling, infinite gradients are no accident
-        norm = gradient_norm(parameter for group in optimizer.param_groups for parameter in group["params"])
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        sharded = any(hasattr(gradient, "full_tensor") for gradient in gradients)
+        norm = gradient_norm(parameters) if sharded else torch.nn.utils.get_total_norm(gradients)
         return tuple(torch.stack([loss, norm.to(loss.device).float()]).tolist())
 
     def _wrong(self, loss: float, norm: float) -> str | None:
