@@ -6,6 +6,7 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
+from genie.models.precision import full_precision
 from genie.stages.base import Stage, build_part
 from genie.stages.losses import pixel_weights, reconstruction_loss
 
@@ -42,10 +43,11 @@ class TokenizerStage(Stage):
         return reconstruction + self.options["quantizer_weight"] * output.quantizer_loss, metrics
 
     def _update(self, frames: Tensor, output) -> None:
-        reconstruction = output.reconstruction
         self.usage.update(output.tokens)
-        update_frame_psnr(self.psnr, reconstruction[:, 1:], frames, self.background)
-        self.ssim.update(reconstruction.flatten(0, 1), frames.flatten(0, 1))
+        with full_precision(frames):  # SSIM takes variances as differences of squares, of which bf16 leaves nothing
+            reconstruction, frames = output.reconstruction.float(), frames.float()
+            update_frame_psnr(self.psnr, reconstruction[:, 1:], frames, self.background)
+            self.ssim.update(reconstruction.flatten(0, 1), frames.flatten(0, 1))
 
     def on_validation_epoch_end(self) -> None:
         usage = self.usage.compute()

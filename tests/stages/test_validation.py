@@ -34,6 +34,13 @@ def baselines(stage, batches):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_figures_do_not_suffer_from_the_precision_of_training(build, make_clips):
+    exact, mixed = (fit(build("tokenizer"), make_clips, precision=name)[0] for name in ("32-true", "bf16-mixed"))
+    for name in ("val/psnr", "val/psnr_copy_last", "val/ssim"):
+        assert mixed[name] == pytest.approx(exact[name], rel=0.01), name
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["tokenizer", "lam", "dynamics", "cotrain"])
 def test_validation(build, make_clips, name):
     stage = build(name)
