@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from callbacks.checkpoints import failed_here
 from genie.checkpoint_store import BEST
 from genie.checkpoints import read_checkpoint
 from genie.errors import UserError
@@ -35,7 +36,7 @@ class BestCheckpoint(Checkpoint):
             self.score, self.step = state_dict["score"], state_dict["step"]
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.is_global_zero and trainer.global_step and not self.path.is_dir():
+        if trainer.is_global_zero and trainer.global_step:
             self._look_at_file(trainer.global_step)
         self.score, self.step = trainer.strategy.broadcast((self.score, self.step))
 
@@ -52,8 +53,7 @@ class BestCheckpoint(Checkpoint):
         former = self.score, self.step
         self.score, self.step = value, trainer.global_step  # the file carries them
         trainer.save_checkpoint(self.path, weights_only=False)
-        failed = getattr(trainer.strategy.checkpoint_io, "failure", None) is not None
-        if trainer.strategy.reduce_boolean_decision(failed, all=False):
+        if trainer.strategy.reduce_boolean_decision(failed_here(trainer), all=False):
             self.score, self.step = former
 
     def _is_better(self, value: float) -> bool:

@@ -65,6 +65,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_sharded(path) if path.is_dir() else super().load_checkpoint(path, *arguments, **options)
 
 
+def failed_here(trainer: Trainer) -> bool:
+    """Whether this process could not write the checkpoint that was saved last."""
+    return getattr(trainer.strategy.checkpoint_io, "failure", None) is not None
+
+
 def write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
     """`torch.save`, which makes other errors of what the disk says; this one raises the disk's."""
     watched = _Watched(file)
@@ -117,7 +122,7 @@ class LastCheckpoint(Checkpoint):
         """Writes the state as it is now, when all rows of metrics.csv are written that belong to it."""
         path = step_path(self.folder, trainer.global_step)
         trainer.save_checkpoint(path, weights_only=False)
-        failed = getattr(trainer.strategy.checkpoint_io, "failure", None) is not None
+        failed = failed_here(trainer)
         if trainer.is_global_zero and not failed:
             try:
                 keep_as_last(path, self.keep)

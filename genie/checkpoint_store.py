@@ -59,15 +59,13 @@ def publish(temporary: Path, final: Path) -> None:
     the place of another in one step: it gets a name of its own, and `final` is a symbolic link, which can.
     """
     former = _home(final)
-    if final.is_dir() and former is None:  # of a run that was copied with what its links point to
-        former = _set_aside(final)
     if temporary.is_dir():
         home = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
         os.replace(temporary, home)
         _link(os.symlink, home.name, final)
     else:
         sync(temporary)
-        os.replace(temporary, final)
+        _take_name(temporary, final)
     sync(final.parent)
     if former is not None:
         shutil.rmtree(former, ignore_errors=True)
@@ -121,15 +119,19 @@ def _home(path: Path) -> Path | None:
 
 
 def _link(make: Callable, target: str | Path, name: Path) -> None:
-    temporary, aside = name.with_name(f".{name.name}{TEMPORARY}{os.getpid()}"), None
+    temporary = name.with_name(f".{name.name}{TEMPORARY}{os.getpid()}")
     temporary.unlink(missing_ok=True)
     try:
         make(target, temporary)
-        if name.is_dir() and not name.is_symlink():  # of a run that was copied with what its links point to
-            aside = _set_aside(name)
-        os.replace(temporary, name)
+        _take_name(temporary, name)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, name: Path) -> None:
+    """`os.replace`, also where a folder has the name: that of a run that was copied with what its links point to."""
+    aside = _set_aside(name) if name.is_dir() and not name.is_symlink() else None
+    os.replace(temporary, name)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
 

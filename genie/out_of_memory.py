@@ -21,17 +21,17 @@ def remedies(config: dict[str, Any], num_devices: int) -> list[str]:
     `num_devices`: GPUs that the machine has.
     """
     data, trainer = config["data"], config["trainer"]
-    size, accumulate = data["batch_size"], trainer.get("accumulate", 1)
+    size, accumulate = data["batch_size"], trainer["accumulate"]
     found = []
     if size > 1:
         found.append(f"data.batch_size={size // 2} trainer.accumulate={accumulate * -(-size // (size // 2))}")
-    if trainer.get("activation_checkpointing") is False:
+    if not trainer["activation_checkpointing"]:
         found.append("trainer.activation_checkpointing=true")
-    if num_devices > 1 and "fsdp" not in str(trainer.get("strategy")):
+    if num_devices > 1 and "fsdp" not in str(trainer["strategy"]):
         found.append("trainer=fsdp")
-    if trainer.get("precision") == "32-true":
+    if trainer["precision"] == "32-true":
         found.append("trainer.precision=bf16-mixed")
-    if config["optimizer"].get("cpu_offload") is False and num_devices:
+    if num_devices and not config["optimizer"]["cpu_offload"]:
         found.append("optimizer.cpu_offload=true")
     if data["num_frames"] > 2:
         found.append(f"data.num_frames={max(2, data['num_frames'] // 2)}")

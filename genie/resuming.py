@@ -6,6 +6,7 @@ from genie.checkpoints import differing
 from genie.errors import UserError
 from genie.run_folder import RunFolder
 from genie.stages import Stage
+from genie.stages.base import decay_groups
 
 ORDER = "which clips a step sees"
 # What is no longer that of the uninterrupted run when one of these keys has changed. Weights, optimiser and step are.
@@ -62,8 +63,7 @@ def check_same_weights(stage: Stage, checkpoint: dict[str, Any]) -> None:
 
 def _differing_moments(stage: Stage, checkpoint: dict[str, Any]) -> list[str]:
     """Parameters whose state in the optimiser has another shape than they have."""
-    groups = stage.configure_optimizers()["optimizer"].param_groups
-    parameters = [parameter for group in groups for parameter in group["params"]]
+    parameters = [parameter for group in decay_groups(stage.trained(), 0.0) for _, parameter in group["params"]]
     states = [state.get("state") if isinstance(state, dict) else None for state in checkpoint["optimizer_states"]]
     if len(states) != 1 or not isinstance(states[0], dict):
         return ["the state of the optimiser is none"]

@@ -68,11 +68,12 @@ class RunFolder:
         """Whether a run was started here."""
         return (self.path / "config.yaml").exists() or self.last.exists() or bool(kept(self.checkpoints))
 
-    def resumable(self) -> dict[str, Any] | None:
+    def resumable(self, proved: bool = False) -> dict[str, Any] | None:
         """The checkpoint to go on from, its tensors still in the file; None for a new run. Nothing on disk is changed.
 
-        It is the newest one that is whole: what is damaged is said on stderr. Raises `UserError` where a run is in the
-        way, where its model is not the one that is asked for, and where it has checkpoints and none of them is whole.
+        It is the newest one that is whole: what is damaged is said on stderr. `proved`: another process has gone back
+        to that one, and it is last.ckpt. Raises `UserError` where a run is in the way, where its model is not the one
+        that is asked for, and where it has checkpoints and none of them is whole.
         """
         resume, overwrite = self.config["resume"], self.config["overwrite"]
         if resume and overwrite:
@@ -83,7 +84,7 @@ class RunFolder:
             return None
         if not resume:
             raise UserError(f"{self.path} holds a run already: {HOW_TO_START}")
-        self.source = self._newest_whole()
+        self.source = (self.last if self.last.exists() else None) if proved else self._newest_whole()
         if self.source is None:
             return None
         checkpoint = self._read(self.source)

@@ -71,7 +71,7 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
     """`train` as one of its processes: the first is through with all up to `ranks.open()` before the others begin."""
     folder = RunFolder(config)
     label = f"{config['name']} {config['stage']['name']}" + ("" if job is None else f" {job}")
-    checkpoint = folder.resumable()
+    checkpoint = folder.resumable(proved=not ranks.is_first)
     if checkpoint and checkpoint["global_step"] >= folder.max_steps:
         if ranks.is_first:
             folder.go_back()

@@ -7,6 +7,7 @@ from lightning.pytorch.plugins import Precision
 
 from genie.parallel.checks import SHARDED, chosen_precision
 from genie.parallel.ddp import ddp_strategy
+from genie.parallel.devices import device_kind
 from genie.parallel.precision import TrueBFloat16
 
 OURS = ("accumulate", "on_nan", "activation_checkpointing", "sharded_checkpoints", "gather_precision")
@@ -37,13 +38,4 @@ def trainer_arguments(
     if arguments["precision"] != "bf16-true":
         return arguments, []
     del arguments["precision"]
-    return arguments, [TrueBFloat16(device_type(trainer["accelerator"]))]
-
-
-def device_type(accelerator: str) -> str:
-    """Of the device that Lightning takes for the name of an accelerator: cuda, mps or cpu."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "cuda"
-    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
-        return "mps"
-    return "cpu"
+    return arguments, [TrueBFloat16(device_kind(trainer["accelerator"]))]

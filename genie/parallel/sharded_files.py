@@ -7,6 +7,7 @@ All are files of `torch.save` with plain containers and tensors, and are read as
 describes its folders by a pickle, which runs what is in it when it is read.)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +30,28 @@ def shard_name(rank: int, num_shards: int) -> str:
     return f"shard-{rank + 1:05}-of-{num_shards:05}.pt"
 
 
-def take_shards(value: Any, shards: dict[Place, Tensor], place: Place = ()) -> Any:
-    """A copy of a checkpoint, with None for every sharded tensor, of which this rank's rows go to `shards`."""
+def with_shards_replaced(value: Any, replace: Callable[[DTensor, Place], Any], place: Place = ()) -> Any:
+    """A copy of a part of a checkpoint, with `replace(tensor, place)` in place of every sharded tensor, one by one."""
     if isinstance(value, DTensor):
-        shards[place] = value.to_local().detach().cpu()
-        return None
+        return replace(value, place)
     if isinstance(value, dict):
-        return {key: take_shards(child, shards, (*place, key)) for key, child in value.items()}
+        return {key: with_shards_replaced(child, replace, (*place, key)) for key, child in value.items()}
     if isinstance(value, list):
-        return [take_shards(child, shards, (*place, number)) for number, child in enumerate(value)]
+        return [with_shards_replaced(child, replace, (*place, number)) for number, child in enumerate(value)]
     return value
 
 
 def gather_shards(value: Any, keep: bool) -> Any:
     """A copy of a part of a checkpoint with whole tensors on the CPU where `keep`, with None in their place elsewhere.
 
-    All ranks have to call it: they gather one tensor after the other.
+    All ranks have to call it.
     """
-    if isinstance(value, DTensor):
-        whole = value.detach().full_tensor()
+
+    def gathered(tensor: DTensor, place: Place) -> Tensor | None:
+        whole = tensor.detach().full_tensor()
         return whole.cpu() if keep else None
-    if isinstance(value, dict):
-        return {key: gather_shards(child, keep) for key, child in value.items()}
-    if isinstance(value, list):
-        return [gather_shards(child, keep) for child in value]
-    return value
+
+    return with_shards_replaced(value, gathered)
 
 
 def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards: int) -> None:
@@ -62,7 +60,11 @@ def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards:
     On return it is on disk. All ranks have to call it.
     """
     shards: dict[Place, Tensor] = {}
-    rest = take_shards(checkpoint, shards)
+
+    def taken(tensor: DTensor, place: Place) -> None:
+        shards[place] = tensor.to_local().detach().cpu()
+
+    rest = with_shards_replaced(checkpoint, taken)
     files = {shard_name(rank, num_shards): shards}
     if rank == 0:
         files[META] = {"num_shards": num_shards, "checkpoint": rest}

@@ -126,10 +126,13 @@ class Stage(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.config["optimizer"]
         groups = decay_groups(self.trained(), optimizer["weight_decay"])
-        options = {"lr": optimizer["lr"], "betas": tuple(optimizer["betas"]), "eps": optimizer["eps"]}
-        adamw = build_adamw(groups, cpu_offload=optimizer["cpu_offload"], **options)
+        adamw = build_adamw(groups, cpu_offload=optimizer["cpu_offload"], lr=optimizer["lr"], **self._adam_options())
         scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, self.learning_rate_factor())
         return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _adam_options(self) -> dict[str, Any]:
+        optimizer = self.config["optimizer"]
+        return {"betas": tuple(optimizer["betas"]), "eps": optimizer["eps"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A run that no longer averages its weights goes on from the weights, not from their average."""
@@ -152,11 +155,11 @@ class Stage(L.LightningModule):
 
     def on_train_start(self) -> None:
         """The optimiser's options are the configuration's, not those that a resumed checkpoint was written with."""
-        fresh = self.configure_optimizers()["optimizer"]
+        fresh = decay_groups(self.trained(), self.config["optimizer"]["weight_decay"])
         scheduler = self.trainer.lr_scheduler_configs[0].scheduler
         factor = self.learning_rate_factor()(scheduler.last_epoch)
-        for group, wanted in zip(self.trainer.optimizers[0].param_groups, fresh.param_groups, strict=True):
-            group |= {name: wanted[name] for name in ("betas", "eps", "weight_decay")}
+        for group, wanted in zip(self.trainer.optimizers[0].param_groups, fresh, strict=True):
+            group |= {**self._adam_options(), "weight_decay": wanted["weight_decay"]}
             group["initial_lr"] = self.config["optimizer"]["lr"]
             group["lr"] = group["initial_lr"] * factor
         scheduler.base_lrs = [group["initial_lr"] for group in self.trainer.optimizers[0].param_groups]
