@@ -4,7 +4,9 @@ import copy
 import functools
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -17,6 +19,9 @@ from omegaconf import OmegaConf
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it, and so would children
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT = 800  # seconds, of a process: all take a minute at most on a machine that does nothing else
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +203,32 @@ def pretrained():
         return made
 
     return get
+
+
+def start(folder: Path, *arguments: str, packages: Path = ROOT, **options) -> subprocess.Popen:
+    """`python <arguments>` in `folder`, with the packages of this checkout (or of `packages`)."""
+    environment = os.environ | {"PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1"}
+    environment.pop("GENIE_TRACE", None)
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment, **settings)
+
+
+def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    """Waits for a process; a hanging one is killed."""
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def background():
+    """(start, finish): start(folder, *arguments) gives the running process, finish(process) the finished one."""
+    return start, finish
+
+
+@pytest.fixture(scope="session")
+def run():
+    """run(folder, *arguments): the finished `python <arguments>`."""
+    return lambda folder, *arguments, **options: finish(start(folder, *arguments, **options))

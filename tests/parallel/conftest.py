@@ -1,17 +1,12 @@
 """Tiny trainings of each stage, and how torchrun starts the processes of some."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT = 600  # seconds; less than one where nothing goes wrong
 TINY = [
     "model=debug",
     "data.image_size=[16,16]",
@@ -28,22 +23,6 @@ TINY = [
 ]
 
 
-def launch(*arguments: str, **environment: str) -> subprocess.Popen:
-    """`python <arguments>` with the packages of this checkout, one thread, and its output to be read."""
-    own = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, *arguments], env=own, **pipes)
-
-
-def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
-    """Waits for a process; one that hangs is killed."""
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    finally:
-        process.kill()
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -51,14 +30,17 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def torchrun():
+def torchrun(background):
     """torchrun(nodes, processes, *arguments): the finished commands of `nodes` machines, each of which is this one."""
+
+    start, finish = background
 
     def run(nodes, processes, *arguments):
         flags = ["--nnodes", str(nodes), "--nproc-per-node", str(processes)]
         flags += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
         started = [
-            launch("-m", "torch.distributed.run", *flags, "--node-rank", str(node), *arguments) for node in range(nodes)
+            start(Path(), "-m", "torch.distributed.run", *flags, "--node-rank", str(node), *arguments)
+            for node in range(nodes)
         ]
         return [finish(process) for process in started]
 
@@ -97,6 +79,7 @@ def train_here(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def background():
+def training(background):
     """(start, finish): start(*overrides) gives a running `python -m genie.train`, finish(process) the finished one."""
-    return lambda *overrides: launch("-m", "genie.train", *TINY, *overrides), finish
+    start, finish = background
+    return lambda *overrides: start(Path(), "-m", "genie.train", *TINY, *overrides), finish

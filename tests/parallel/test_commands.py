@@ -39,8 +39,8 @@ def is_gone(pid):
         return True
 
 
-def test_a_sweep_runs_each_job_once_on_all_processes(tmp_path, pong_root, background, train_here):
-    start, finish = background
+def test_a_sweep_runs_each_job_once_on_all_processes(tmp_path, pong_root, training, train_here):
+    start, finish = training
     settings = [f"data.root={pong_root}", "stage=tokenizer", "trainer.max_steps=4", "trainer.val_check_interval=2"]
     sweep = tmp_path / "sweep"
     process = finish(start("seed=1,2", f"hydra.sweep.dir={sweep}", *settings, *TWO, "-m"))
@@ -58,9 +58,9 @@ def test_a_sweep_runs_each_job_once_on_all_processes(tmp_path, pong_root, backgr
     assert {path.name for path in sweep.iterdir()} == {"0", "1", "sweep.csv", "sweep.png", "multirun.yaml"}
 
 
-def test_stopped_and_killed_on_two_processes_it_goes_on_and_ends_on_one(tmp_path, pong_root, background, train_here):
+def test_stopped_and_killed_on_two_processes_it_goes_on_and_ends_on_one(tmp_path, pong_root, training, train_here):
     """SIGTERM to the second process, then SIGKILL to it, and the rest on a single process."""
-    start, finish = background
+    start, finish = training
     settings = [f"data.root={pong_root}", "stage=tokenizer", "trainer.max_steps=200", "trainer.val_check_interval=50"]
     settings += ["+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[4,4,4]", "schedule=constant"]
     settings += ["callbacks.checkpoint.every_n_train_steps=5", f"run_dir={tmp_path}/run"]

@@ -1,16 +1,12 @@
 """Two processes that train sharded, started once for all tests of this folder."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
 
 DRIVER = Path(__file__).with_name("driver.py")
-ROOT = DRIVER.parents[2]
 # Codebooks and batch statistics look at the batch of one process.
 SMALL = ["debug=fast", "+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[4,4,4]", "+model.lam.quantizer=fsq"]
 SMALL += ["+model.lam.levels=[3]", "+model.lam.standardize=false", "data.batch_size=2", "data.val_batch_size=4"]
@@ -33,19 +29,13 @@ def small(pong_root):
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory, pong_root, small):
+def pair(tmp_path_factory, pong_root, small, run):
     """(folder of the runs, results of each process)."""
     from genie.training import train
 
     folder = tmp_path_factory.mktemp("pair")
     train(small(f"output_dir={folder}", "name=single", "trainer.max_steps=3"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(DRIVER)]
-    done = subprocess.run(
-        [*command, str(folder), *SMALL, f"data.root={pong_root}"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = run(Path(), *launcher, str(DRIVER), str(folder), *SMALL, f"data.root={pong_root}")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return folder, [json.loads((folder / f"results_{rank}.json").read_text()) for rank in (0, 1)]
