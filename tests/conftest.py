@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib.util
 import os
 import signal
 import subprocess
@@ -232,3 +233,13 @@ def background():
 def run():
     """run(folder, *arguments): the finished `python <arguments>`."""
     return lambda folder, *arguments, **options: finish(start(folder, *arguments, **options))
+
+
+@pytest.fixture
+def line_world():
+    """line_world(continuous=False, goal=0.5): a world of which everything is known (`tests/line_world.py`)."""
+    spec = importlib.util.spec_from_file_location("line_world", Path(__file__).parent / "line_world.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.LineWorld

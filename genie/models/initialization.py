@@ -31,8 +31,9 @@ def initialize(
     Weights of linear layers and convolutions are normal with variance 1 / inputs; embeddings normal with standard
     deviation 0.1; the layers that write to a residual stream are scaled down by √(2 · blocks) (GPT-2), so that the
     stream's variance does not grow with depth; the layer to pixels by 10, so that a model starts out close to the frame
-    its pixel biases start from. Spatial positions start as 2-D sinusoids and filters on pixels smooth, so that what is
-    learned at one place holds at its neighbours from the start. Norms and biases start at PyTorch's 1 and 0.
+    its pixel biases start from; layers with `starts_at_zero` are 0. Spatial positions start as 2-D sinusoids and
+    filters on pixels smooth, so that what is learned at one place holds at its neighbours from the start. Norms and
+    biases start at PyTorch's 1 and 0.
 
     One parameter at a time is drawn, fp32 on the CPU, and handed to `write`, which may keep a part of it.
     """
@@ -41,7 +42,7 @@ def initialize(
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             full_name, shape = f"{module_name}.{name}".lstrip("."), parameter.shape
-            if name.endswith("bias"):
+            if name.endswith("bias") or getattr(module, "starts_at_zero", False):
                 write(parameter, torch.zeros(shape))
                 continue
             if len(shape) == 1:  # the scale of a norm
