@@ -14,9 +14,9 @@ demo: .venv/installed
 		'evaluate=["num_clips=32","fvd.videos=32","fvd.baselines=[copy_last]"]'
 
 # A process for each core, of one thread: as fast for models this small, and the last bits of a sum depend on the number of
-# threads. A file stays in one process, where its tests share what they train.
+# threads. A file stays in one process, where its tests share what they train; tests/conftest.py has the order of the files.
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .

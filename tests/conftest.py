@@ -22,7 +22,13 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it, and so would children
 
 ROOT = Path(__file__).parents[1]
+START_PROCESSES = ("e2e", "parallel", "sharding")  # folders of tests that take minutes
 TIMEOUT = 800  # seconds, of a process: all take a minute at most on a machine that does nothing else
+
+
+def pytest_collection_modifyitems(items):
+    """The long ones first: whoever is done with a short one helps, and nobody waits for a long one at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in START_PROCESSES)
 
 
 @pytest.fixture(autouse=True)
