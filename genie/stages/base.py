@@ -167,8 +167,10 @@ class Stage(L.LightningModule):
     def learning_rate_factor(self) -> Callable[[int], float]:
         """The schedule that the configuration describes; UserError where it does not fit the run."""
         # Total steps come from the configuration: asking Lightning's estimate would drop the loader's state.
-        schedule = dict(self.config["schedule"])
-        min_factor = schedule.pop("min_lr", 0.0) / self.config["optimizer"]["lr"]
+        schedule, largest = dict(self.config["schedule"]), self.config["optimizer"]["lr"]
+        if not (isinstance(largest, int | float) and largest > 0):
+            raise UserError(f"optimizer.lr={largest} must be a number above 0")
+        min_factor = schedule.pop("min_lr", 0.0) / largest
         return schedule_factor(max_steps=self.config["trainer"]["max_steps"], min_factor=min_factor, **schedule)
 
     def trained(self) -> nn.Module:

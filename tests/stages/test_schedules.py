@@ -67,3 +67,9 @@ def test_the_optimizer_follows_the_configuration(build):
 def test_a_schedule_that_does_not_fit_is_told_before_any_work(build):
     with pytest.raises(UserError, match="trainer.max_steps=1"):
         build("tokenizer", "trainer.max_steps=1")
+
+
+@pytest.mark.parametrize("rate", ["0", "-0.001", "fast"])
+def test_a_learning_rate_that_is_none_is_told_before_any_work(build, rate):
+    with pytest.raises(UserError, match=f"^optimizer.lr={rate} must be"):
+        build("tokenizer", f"optimizer.lr={rate}")
