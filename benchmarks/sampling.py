@@ -44,7 +44,7 @@ def generate(
     for t in range(count):
         state, step = world.step(state, actions[:, prompt - 1 + t])
         first = step.tokens if first is None else first
-        made.append(step.frame)
+        made.append(step.observation)
         passes.append(float(step.passes.float().mean()))
     return torch.stack(made, dim=1), first, statistics.mean(passes)
 

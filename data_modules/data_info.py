@@ -6,6 +6,7 @@ import numpy as np
 
 from data_modules.clips import ClipDataset
 from data_modules.damage import DamagedData
+from data_modules.frame_reader import FrameReader
 from genie.errors import UserError
 
 BACKGROUND_FRAMES = 256  # a median over these is as good as over all, and takes less than a second
@@ -30,10 +31,7 @@ class DataInfo:
 def describe(dataset: ClipDataset) -> DataInfo:
     """The facts about the data set whose training split this is."""
     reader = dataset.reader
-    num_actions = meanings = None
-    if "actions" in reader.columns:
-        meanings = reader.action_meanings
-        num_actions = len(meanings) if meanings else int(reader.column("actions", 0, reader.num_frames).max()) + 1
+    num_actions, meanings = count_actions(reader)
     return DataInfo(
         num_actions=num_actions,
         action_meanings=meanings,
@@ -42,6 +40,14 @@ def describe(dataset: ClipDataset) -> DataInfo:
         image_size=reader.image_size,
         background=_background(dataset),
     )
+
+
+def count_actions(reader: FrameReader) -> tuple[int | None, list[str] | None]:
+    """How many actions the data have, and what they are called; None where nothing says."""
+    if "actions" not in reader.columns:
+        return None, None
+    meanings = reader.action_meanings
+    return len(meanings) if meanings else int(reader.column("actions", 0, reader.num_frames).max()) + 1, meanings
 
 
 def _background(dataset: ClipDataset) -> np.ndarray:

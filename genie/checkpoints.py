@@ -1,5 +1,6 @@
 """Trained stages back from their checkpoints, without any configuration but their own and without unpickling code."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,8 @@ def differing(ours: dict[str, Any], theirs: Any) -> list[str]:
 def fingerprint(module: nn.Module) -> str:
     """Hash of a module's weights: says whether a tokenizer is the one that a dynamics model was trained on."""
     return digest(module.state_dict())
+
+
+def world_fingerprint(tokenizer: str, dynamics: str) -> str:
+    """Of a Genie world, from the fingerprints of its parts: what is trained on it keeps this one."""
+    return hashlib.blake2b(f"{tokenizer} {dynamics}".encode(), digest_size=16).hexdigest()

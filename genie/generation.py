@@ -164,4 +164,4 @@ def _rollout(
             started = time.monotonic()
             state, step = world.step(state, torch.tensor([action], device=device))
             cost.add(step.passes.tolist(), time.monotonic() - started)
-            yield step.frame[0]
+            yield step.observation[0]

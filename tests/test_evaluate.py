@@ -267,7 +267,7 @@ class Simulator:
                     for picture, a in zip(current, known[:, first + t], strict=True)
                 ]
             )
-            yield SimpleNamespace(frame=current, passes=torch.tensor([1, 2, 1, 2, 1, 2])[: len(current)])
+            yield SimpleNamespace(observation=current, passes=torch.tensor([1, 2, 1, 2, 1, 2])[: len(current)])
 
 
 def moving_clips(make_clips, count, frames):

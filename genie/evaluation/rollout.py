@@ -80,7 +80,7 @@ def generate(
     coming = actions[:, prompt - 1 : prompt - 1 + count]
     given = frames[:, :prompt].to(world.device)
     steps = list(world.steps(given, coming, seed, prompt_actions=actions[:, : prompt - 1]))
-    made = torch.stack([step.frame for step in steps], dim=1).cpu()
+    made = torch.stack([step.observation for step in steps], dim=1).cpu()
     if cost is not None:
         cost.add(torch.cat([step.passes for step in steps]).tolist(), time.monotonic() - started)
     return made

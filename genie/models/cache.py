@@ -71,6 +71,10 @@ class Past:
             tuple(self.lengths[i] for i in index),
         )
 
+    def shortened(self, lengths: Sequence[int]) -> "Past":
+        """With at most the first `lengths[b]` frames of each row b."""
+        return replace(self, lengths=tuple(map(min, self.lengths, lengths)))
+
     def known(self) -> tuple[int, ...]:
         """Frames of each row that need not be run again."""
         version = self.cache.version

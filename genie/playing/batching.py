@@ -127,4 +127,4 @@ class Worlds:
 
 def _on_host(step: Step) -> tuple[np.ndarray, list[int]]:
     """Pictures uint8 [B, H, W, 3] and passes of a step."""
-    return to_bytes(step.frame), step.passes.tolist()
+    return to_bytes(step.observation), step.passes.tolist()

@@ -99,7 +99,7 @@ class Episodes:
     @property
     def has_reward_model(self) -> bool:
         """Whether rewards and ends are predicted; they are 0 and False otherwise."""
-        return getattr(self.world, "reward_model", None) is not None
+        return self.world.knows_rewards
 
     def info(self, passes: int) -> dict[str, Any]:
         """What an environment says beside its observation: passes of the dynamics for this frame, 0 for a prompt's."""
@@ -132,7 +132,7 @@ class Episodes:
         with inference(device):
             state, step = self.world.step(state, torch.from_numpy(actions).to(device))
         return state, Outcome(
-            to_bytes(step.frame),
+            to_bytes(step.observation),
             step.reward.double().cpu().numpy(),
             step.terminal.cpu().numpy(),
             step.passes.cpu().numpy(),

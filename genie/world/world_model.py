@@ -9,33 +9,38 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
+from gymnasium import spaces
 from torch import Tensor
 
+from genie.checkpoints import fingerprint, world_fingerprint
 from genie.errors import UserError
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
 from genie.models.backbone import Backbone
 from genie.models.cache import Past, Span
+from genie.models.reward import RewardModel
+from genie.world import protocol
 from genie.world.loading import load_parts
 from genie.world.noise import FrameNoise, row_seeds
+from genie.world.rewards import load_reward
 from genie.world.sampler import Predict, Sampler
 from genie.world.state import Observed, WorldState
 
+FEATURE_FRAMES = 4  # a frame does not tell where things are going, and two of them not whether they turn
+
 
 @dataclass(frozen=True)
-class Step:
-    """One step's result: `frame` [B, C, H, W] in [0, 1], `tokens` int64 [B, S], the `passes` int64 [B] of the
-    dynamics that they took; `reward` float [B] and `terminal` bool [B] are 0 and False for a world without a reward
-    model."""
+class Step(protocol.Step):
+    """One step's result: `observation` is the frame [B, C, H, W] in [0, 1]; its `tokens` int64 [B, S], and the `passes`
+    int64 [B] of the dynamics that they took. Without a reward model `reward` is 0 and `continues` 1."""
 
-    frame: Tensor
     tokens: Tensor
     passes: Tensor
-    reward: Tensor
-    terminal: Tensor
 
 
 class WorldModel:
-    """Tokenizer and dynamics at work. The latent action model is not needed to play, only to infer actions.
+    """Tokenizer and dynamics at work, a `World` of frames. The latent action model is not needed to play, only to infer
+    actions.
 
     Args:
         tokenizer, dynamics, lam: trained modules; `lam` may be None.
@@ -47,6 +52,7 @@ class WorldModel:
         keep: frames that stay in sight when the window is full, 1 … T-1; T/2 where None. A full window begins anew
             with them, so what the model sees is always a clip as in training: T-1 shows it the most and runs T-1
             frames for each new one, fewer are cheaper.
+        reward_model: predicts rewards and ends from `features`; None: they are 0, and there are none.
     """
 
     def __init__(
@@ -60,10 +66,11 @@ class WorldModel:
         config: dict | None = None,
         cached: bool = True,
         keep: int | None = None,
+        reward_model: RewardModel | None = None,
     ) -> None:
         self.tokenizer, self.dynamics, self.lam = tokenizer, dynamics, lam
         self.window, self.fps, self.config = window, fps, config or {}
-        self.sampler, self.cached = sampler or Sampler(), cached
+        self.sampler, self.cached, self.reward_model = sampler or Sampler(), cached, reward_model
         if window < 2:
             raise ValueError(f"window={window}: a frame follows from at least one other")
         self.keep = max(1, window // 2) if keep is None else keep
@@ -79,11 +86,43 @@ class WorldModel:
             dynamics: which of the two to take where there are both; `dynamics` by default.
 
         The tokenizer and the latent action model are those that the dynamics was trained on: the last or the best
-        state in the run folder, or the file that `tokenizer_ckpt` or `lam_ckpt` named then.
+        state in the run folder, or the file that `tokenizer_ckpt` or `lam_ckpt` named then. The reward model is that of
+        the folder, where there is one; one that does not fit is not taken, and a line on stderr says why.
 
         Raises UserError where the dynamics or its tokenizer is missing or damaged, or was trained again since.
         """
-        return cls(**load_parts(Path(run), dynamics))
+        world = cls(**load_parts(Path(run), dynamics))
+        world.reward_model = load_reward(Path(run), world.fingerprint())
+        return world
+
+    def fingerprint(self) -> str:
+        """Of tokenizer and dynamics: the latent action model names actions, and changes nothing that is imagined."""
+        return world_fingerprint(fingerprint(self.tokenizer), fingerprint(self.dynamics))
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """0 … A-1."""
+        return spaces.Discrete(self.num_actions)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of a frame."""
+        return self.tokenizer.patches.channels, *self.image_size
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """(4 · L, h, w): what `features` gives on the grid of the tokens."""
+        return FEATURE_FRAMES * self.tokenizer.quantizer.width, *self.tokenizer.patches.grid
+
+    @property
+    def num_context(self) -> int:
+        """T-1, the frames that it sees at most."""
+        return self.window - 1
+
+    @property
+    def knows_rewards(self) -> bool:
+        """Whether it has a reward model."""
+        return self.reward_model is not None
 
     @property
     def num_actions(self) -> int:
@@ -112,23 +151,23 @@ class WorldModel:
 
     def to(self, device: torch.device | str) -> "WorldModel":
         """Move all models."""
-        for module in (self.tokenizer, self.dynamics, self.lam):
+        for module in (self.tokenizer, self.dynamics, self.lam, self.reward_model):
             if module is not None:
                 module.to(device)
         return self
 
     @torch.no_grad()
-    def reset(self, frames: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> WorldState:
+    def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> WorldState:
         """Begin from prompt frames [B, T0, C, H, W] in [0, 1], T0 ≥ 1.
 
         `actions` int64 [B, T0-1] between the prompt's frames are inferred by the latent action model where they are
         not given; without one they are 0. Of a prompt longer than the window only the end counts. `seed` decides all
         that will be drawn: one number, from which each row has its own, or int64 [B].
         """
-        keep = self.window - 1
+        keep = self.num_context
         if actions is not None:
             actions = actions[:, max(0, actions.shape[1] - keep + 1) :]
-        frames = frames[:, -keep:]  # no more than what the models were trained on
+        frames = observations[:, -keep:]  # no more than what the models were trained on
         batch, count = frames.shape[:2]
         if actions is None and count > 1 and self.lam is not None:
             actions = self.lam.encode(frames)
@@ -148,7 +187,7 @@ class WorldModel:
         )
 
     @torch.no_grad()
-    def observe(self, state: WorldState, frames: Tensor, actions: Tensor) -> WorldState:
+    def observe(self, state: WorldState, observation: Tensor, actions: Tensor) -> WorldState:
         """The state after a true frame [B, C, H, W] in [0, 1] that `actions` int64 [B] led to.
 
         For an agent that acts in the real environment and imagines from what it saw. Raises ValueError for a state
@@ -158,33 +197,79 @@ class WorldModel:
             raise ValueError("this state has imagined frames: observe from the state before them")
         self._check(actions)
         state = state.slid(self.window, self.keep)
-        seen, device = state.observed, frames.device
+        seen, device = state.observed, observation.device
 
         def encode(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
             self.tokenizer.encode(seen.frames[rows, start:stop], span)
 
         past = seen.past.caught_up(state.lengths, encode, device)
-        tokens = self.tokenizer.encode(frames[:, None], past.span(1, device))[:, 0]
+        tokens = self.tokenizer.encode(observation[:, None], past.span(1, device))[:, 0]
         rows, ends = torch.arange(len(state), device=device), torch.tensor(state.lengths, device=device)
-        more = torch.cat([seen.frames, torch.zeros_like(frames[:, None])], dim=1)
-        more[rows, ends] = frames
+        more = torch.cat([seen.frames, torch.zeros_like(observation[:, None])], dim=1)
+        more[rows, ends] = observation
         return replace(state.appended(tokens, actions), observed=Observed(more, past.appended(1)))
 
     @torch.no_grad()
-    def step(self, state: WorldState, actions: Tensor) -> tuple[WorldState, Step]:
-        """The next frame under `actions` int64 [B] in [0, A): a function of the state and the actions alone."""
+    def step(self, state: WorldState, actions: Tensor, decode: bool = True) -> tuple[WorldState, Step]:
+        """The next frame under `actions` int64 [B] in [0, A): a function of the state and the actions alone.
+
+        `decode=False`: its tokens alone; the tokenizer's decoder is not run.
+        """
         self._check(actions)
         state = state.slid(self.window, self.keep)
         if self.cached:
             tokens, passes, dynamics = self._imagine(state, actions)
-            frame, decoder = self._decode(state, tokens)
-            state = replace(state, dynamics=dynamics, decoder=decoder)
+            state = replace(state, dynamics=dynamics)
         else:
-            tokens, passes, frame = self._imagine_uncached(state, actions)
-        batch = len(state)
+            tokens, passes = self._imagine_uncached(state, actions)
         state = replace(state.appended(tokens, actions), ages=state.ages + 1, observed=None)
-        terminal = frame.new_zeros(batch, dtype=torch.bool)
-        return state, Step(frame, tokens, passes, frame.new_zeros(batch), terminal)
+        frame = None
+        if decode:
+            frame, decoder = self._decode(state)
+            state = replace(state, decoder=decoder)
+        reward, continues = self._judge(state)
+        return state, Step(reward, continues, frame, tokens, passes)
+
+    @torch.no_grad()
+    def decode(self, state: WorldState) -> Tensor:
+        """The newest frame [B, C, H, W] in [0, 1] as the tokenizer draws it: after `step`, the one that it gave."""
+        return self._decode(state)[0]
+
+    @torch.no_grad()
+    def features(self, state: WorldState) -> Tensor:
+        """The quantised latents of the newest 4 frames as a map [B, 4 · L, h, w], the oldest first; where fewer are in
+        sight, the oldest of them stands for those before it."""
+        ends = torch.tensor(state.lengths, device=state.tokens.device)
+        return self._map(state.tokens, ends[:, None] - 1)[:, 0]
+
+    @torch.no_grad()
+    def trace(self, observations: Tensor, actions: Tensor | None = None) -> Tensor:
+        """The features [B, T, 4 · L, h, w] after each of true frames [B, T, C, H, W], of any number; actions play no
+        part. What is beyond T-1 frames of the window is encoded once for each frame that follows."""
+        count, keep = observations.shape[1], self.num_context
+        tokens = self.tokenizer.encode(observations[:, :keep])
+        times = torch.arange(tokens.shape[1], device=tokens.device)
+        maps = [self._map(tokens, times.expand(len(tokens), -1))]
+        for end in range(keep + 1, count + 1):
+            tokens = self.tokenizer.encode(observations[:, end - keep : end])
+            maps.append(self._map(tokens, times[-1:].expand(len(tokens), -1)))
+        return torch.cat(maps, dim=1)
+
+    def _map(self, tokens: Tensor, times: Tensor) -> Tensor:
+        """[B, n, 4 · L, h, w] of the frames `times` int64 [B, n] of tokens [B, T, S], and of those before them."""
+        back = torch.arange(FEATURE_FRAMES - 1, -1, -1, device=tokens.device)
+        recent = (times[..., None] - back).clamp_min(0)  # [B, n, 4]
+        rows = torch.arange(len(tokens), device=tokens.device)[:, None, None]
+        latents = self.tokenizer.quantizer.lookup(tokens[rows, recent]).float()
+        height, width = self.tokenizer.patches.grid
+        return rearrange(latents, "b n f (h w) l -> b n (f l) h w", h=height, w=width)
+
+    def _judge(self, state: WorldState) -> tuple[Tensor, Tensor]:
+        """Reward and continuation [B] of the step that led to a state."""
+        if self.reward_model is None:
+            return torch.zeros(len(state), device=self.device), torch.ones(len(state), device=self.device)
+        judged = self.reward_model(self.features(state))
+        return judged.reward, judged.continues
 
     def _imagine(self, state: WorldState, actions: Tensor) -> tuple[Tensor, Tensor, Past]:
         """tokens [B, S] of the next frame, the passes [B] that they took, and the past with the frame before it."""
@@ -212,27 +297,29 @@ class WorldModel:
 
         return (*self._sample(state, predict), past)
 
-    def _decode(self, state: WorldState, tokens: Tensor) -> tuple[Tensor, Past]:
-        """The frame [B, C, H, W] of `tokens` [B, S] behind those of the state, and the decoder's past with it."""
+    def _decode(self, state: WorldState) -> tuple[Tensor, Past]:
+        """The newest frame [B, C, H, W] of a state, and the decoder's past with it."""
+        rows, device = torch.arange(len(state)), state.tokens.device
+        last = torch.tensor(state.lengths) - 1
+        if not self.cached:
+            return self.tokenizer.decode(state.tokens)[rows, last], state.decoder
 
         def decode(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
             self.tokenizer.decode(state.tokens[rows, start:stop], span)
 
-        past = state.decoder.caught_up(state.lengths, decode, tokens.device)
-        frame = self.tokenizer.decode(tokens[:, None], past.span(1, tokens.device))[:, 0]
-        return frame, past.appended(1)
+        before = state.decoder.shortened(last.tolist()).caught_up(last.tolist(), decode, device)
+        frame = self.tokenizer.decode(state.tokens[rows, last][:, None], before.span(1, device))[:, 0]
+        return frame, before.appended(1)
 
-    def _imagine_uncached(self, state: WorldState, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """tokens, passes and frame, from the whole window in every pass."""
+    def _imagine_uncached(self, state: WorldState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens and passes, from the whole window in every pass."""
         rows, ends = torch.arange(len(state)), torch.tensor(state.lengths)
 
         def predict(tokens: Tensor, asked: Tensor | None) -> Tensor:
             clip = state.appended(tokens, actions)
             return self._logits(self.dynamics.hidden(clip.tokens, clip.actions)[rows, ends], asked)
 
-        tokens, passes = self._sample(state, predict)
-        frames = self.tokenizer.decode(state.appended(tokens, actions).tokens)
-        return tokens, passes, frames[rows, ends]
+        return self._sample(state, predict)
 
     def _logits(self, hidden: Tensor, asked: Tensor | None) -> Tensor:
         """[B, U, K] at the positions `asked` [B, U] of hidden states [B, S, D]."""
@@ -261,7 +348,7 @@ class WorldModel:
 
         This is the fully autoregressive setting: every frame is made from generated tokens.
         """
-        return torch.stack([step.frame for step in self.steps(frames, actions, seed, prompt_actions)], dim=1)
+        return torch.stack([step.observation for step in self.steps(frames, actions, seed, prompt_actions)], dim=1)
 
     def steps(
         self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None

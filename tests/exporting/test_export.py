@@ -53,7 +53,7 @@ def play(world):
     frames = []
     for action in (0, 2, 1):
         state, step = world.step(state, torch.tensor([action]))
-        frames.append(step.frame)
+        frames.append(step.observation)
     return torch.cat(frames)
 
 

@@ -57,9 +57,9 @@ def ending(world):
 
     def step(self, state, actions):
         state, step = WorldModel.step(self, state, actions)
-        frame = to_bytes(step.frame).astype(np.float64).mean((1, 2, 3))
+        frame = to_bytes(step.observation).astype(np.float64).mean((1, 2, 3))
         object.__setattr__(step, "reward", torch.from_numpy(frame).float())
-        object.__setattr__(step, "terminal", step.tokens.sum(1) % 12 == 0)
+        object.__setattr__(step, "continues", (step.tokens.sum(1) % 12 != 0).float())
         return state, step
 
     world.step = MethodType(step, world)

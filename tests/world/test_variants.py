@@ -60,8 +60,8 @@ def test_frames_that_come_one_at_a_time_have_the_tokens_of_the_clip(make_run, ma
         state = world.observe(state, frame, torch.tensor([0, 1]))
     assert torch.equal(state.tokens, world.tokenizer.encode(frames))
     mixed = state.joined([state, world.reset(frames[:, :2])])
-    shown = [world.step(part, torch.tensor([1, 1]))[1].frame for part in (state, world.reset(frames[:, :2]))]
-    together = world.step(mixed, torch.tensor([1, 1, 1, 1]))[1].frame
+    shown = [world.step(part, torch.tensor([1, 1]))[1].observation for part in (state, world.reset(frames[:, :2]))]
+    together = world.step(mixed, torch.tensor([1, 1, 1, 1]))[1].observation
     torch.testing.assert_close(together, torch.cat(shown), atol=1e-4, rtol=0)
 
 

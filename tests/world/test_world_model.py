@@ -23,8 +23,8 @@ def actions(*values):
 
 def test_what_comes_out(world):
     state, step = world.step(world.reset(prompt()), actions(0, 2))
-    assert step.frame.shape == (2, 3, 8, 12) and step.frame.dtype == torch.float32
-    assert step.frame.min() >= 0 and step.frame.max() <= 1
+    assert step.observation.shape == (2, 3, 8, 12) and step.observation.dtype == torch.float32
+    assert step.observation.min() >= 0 and step.observation.max() <= 1
     assert step.tokens.shape == (2, 6) and torch.equal(state.tokens[:, -1], step.tokens)
     assert step.reward.tolist() == [0, 0] and step.terminal.tolist() == [False, False]
     assert state.actions[:, -1].tolist() == [0, 2]
@@ -32,12 +32,12 @@ def test_what_comes_out(world):
 
 
 def test_frames_depend_on_the_action_and_the_past(world):
-    frames = [world.step(world.reset(prompt()), actions(a, a))[1].frame for a in range(ACTIONS)]
+    frames = [world.step(world.reset(prompt()), actions(a, a))[1].observation for a in range(ACTIONS)]
     for a in range(ACTIONS):
         assert not torch.equal(frames[a], frames[a - 1])
-    other = world.step(world.reset(prompt(seed=2)), actions(0, 0))[1].frame
+    other = world.step(world.reset(prompt(seed=2)), actions(0, 0))[1].observation
     assert not torch.equal(other, frames[0])
-    mixed = world.step(world.reset(prompt()), actions(0, 1))[1].frame
+    mixed = world.step(world.reset(prompt()), actions(0, 1))[1].observation
     assert torch.equal(mixed[0], frames[0][0])  # a session of a batch does not see the others' actions
 
 
@@ -65,7 +65,7 @@ def test_a_state_is_a_value(world):
     for _ in range(WINDOW):  # until the memory that they share begins anew
         far, _ = world.step(far, actions(0, 1))
     second, two = world.step(state, actions(1, 2))
-    torch.testing.assert_close(one.frame, two.frame, atol=1e-5, rtol=0)
+    torch.testing.assert_close(one.observation, two.observation, atol=1e-5, rtol=0)
     assert torch.equal(first.tokens, second.tokens)
     world.step(state, actions(0, 0))
     assert torch.equal(state.tokens, tokens) and torch.equal(state.actions, between)
@@ -81,7 +81,7 @@ def played(world, state, taken):
     for action in taken.unbind(1):
         state, step = world.step(state, action)
         tokens.append(step.tokens)
-        frames.append(step.frame)
+        frames.append(step.observation)
     return torch.stack(tokens, 1), torch.stack(frames, 1), state
 
 
@@ -166,6 +166,26 @@ def test_a_pass_runs_one_frame(world, monkeypatch):
     assert lengths == [2, 1, 1]
 
 
+def test_without_decoding_the_decoder_is_not_run(world, monkeypatch):
+    for world.cached in (True, False):
+        state = world.reset(prompt(), seed=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(world.tokenizer.decoder, "forward", lambda *given, **options: pytest.fail("it was run"))
+            for action in sequence(2, 2 * WINDOW).unbind(1):
+                state, step = world.step(state, action, decode=False)
+                assert step.observation is None
+        assert torch.equal(step.tokens, state.tokens[[0, 1], [length - 1 for length in state.lengths]])
+
+
+def test_features_are_the_newest_frames_on_the_grid(world):
+    state = world.reset(prompt(frames=3))
+    features, codes = world.features(state), world.tokenizer.quantizer.lookup(state.tokens)  # [2, 3, 6, 4]
+    for frame, shown in enumerate([0, 0, 1, 2]):  # the first frame twice: there are three
+        for row, column in [(0, 0), (0, 2), (1, 1)]:
+            assert torch.equal(features[:, 4 * frame : 4 * frame + 4, row, column], codes[:, shown, 3 * row + column])
+    assert world.feature_shape == features.shape[1:] == (16, 2, 3)
+
+
 def test_every_frame_draws_noise_of_its_own(world, monkeypatch):
     drawn, real = [], Sampler.sample
 
@@ -194,8 +214,8 @@ def test_select_forks_a_state(world):
     forked, step = world.step(branches, actions(0, 1, 2))
     _, first = world.step(state, actions(1, 0))
     _, second = world.step(state, actions(0, 2))
-    for branch, alone in [(0, first.frame[1]), (1, first.frame[0]), (2, second.frame[1])]:
-        torch.testing.assert_close(step.frame[branch], alone, atol=1e-4, rtol=0)
+    for branch, alone in [(0, first.observation[1]), (1, first.observation[0]), (2, second.observation[1])]:
+        torch.testing.assert_close(step.observation[branch], alone, atol=1e-4, rtol=0)
     same = state.select([0] * 3)
     _, steps = world.step(same, actions(1, 1, 1))
     assert torch.equal(steps.tokens[0], steps.tokens[1])  # one world, one future …
@@ -260,7 +280,7 @@ def test_frames_are_decoded_from_the_tokens_in_sight(world):
     state = world.reset(prompt(frames=3))
     after, step = world.step(state, actions(0, 1))
     expected = world.tokenizer.decode(torch.cat([state.tokens, step.tokens[:, None]], dim=1))[:, -1]
-    torch.testing.assert_close(step.frame, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(step.observation, expected, atol=1e-5, rtol=0)
 
 
 def test_a_rollout_is_its_steps(world):

@@ -1,0 +1,92 @@
+"""What latent actions mean in an environment, learned from a few transitions whose true actions are known.
+
+Source: Genie (arXiv 2402.15391) §3.3: a policy in latent actions acts after a map from few labelled samples.
+
+Dimension letters: `N` transitions, `B` batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_modules.clips import ClipDataset
+from data_modules.data_info import count_actions
+from data_modules.seeding import mix
+from genie.errors import UserError
+from genie.world.protocol import World
+
+BATCH = 16  # clips that the latent action model reads at a time
+
+
+@dataclass(frozen=True)
+class ActionMap:
+    """A table between latent and true actions, each way the most frequent partner.
+
+    Attributes:
+        counts: int64 [num_latent, num_true], how often the two came together; None for a world whose actions are the
+            environment's: both ways are the identity, for numbers in [-1, 1] too.
+
+    An action that never came is given the most frequent one of the other side; of equally frequent ones, the first.
+    """
+
+    counts: Tensor | None = None
+
+    @classmethod
+    def fit(cls, latent: Tensor, true: Tensor, num_latent: int, num_true: int) -> "ActionMap":
+        """From the actions of the same transitions, int64 [N] each."""
+        pairs = latent.flatten() * num_true + true.flatten()
+        return cls(torch.bincount(pairs.cpu(), minlength=num_latent * num_true).view(num_latent, num_true))
+
+    def to_true(self, latent: Tensor) -> Tensor:
+        """The environment's actions [B] for those of the world [B]."""
+        return latent if self.counts is None else partners(self.counts).to(latent.device)[latent]
+
+    def to_latent(self, true: Tensor) -> Tensor:
+        """The world's actions [B] for those of the environment [B]."""
+        return true if self.counts is None else partners(self.counts.T).to(true.device)[true]
+
+
+def partners(counts: Tensor) -> Tensor:
+    """int64 [rows]: the column that is most frequent in each row of counts; in an empty row, in all of them."""
+    seen = counts.sum(1, keepdim=True) > 0
+    return torch.where(seen, counts, counts.sum(0)).argmax(1)
+
+
+def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int) -> ActionMap:
+    """The map of a world from `num_labels` transitions of labelled clips that `seed` draws; the clips of which they are
+    come whole, one after the other.
+
+    Raises UserError where the clips have no actions or too few transitions, and for a world of latent actions that
+    holds no latent action model.
+    """
+    if world.takes_environment_actions:
+        return ActionMap()
+    lam = getattr(world, "lam", None)
+    if lam is None:
+        raise UserError("this world has latent actions and no latent action model that it was trained with")
+    num_true, _ = count_actions(clips.reader)
+    if num_true is None:
+        raise UserError(f"{clips.reader.path} records no actions: what latent ones mean cannot be learned from it")
+    length = clips.num_frames - 1
+    if not 1 <= num_labels <= length * len(clips):
+        raise UserError(f"num_labels={num_labels}: these clips have {length * len(clips):,} labelled transitions")
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(mix(seed)))
+    chosen = order[: -(-num_labels // length)].tolist()
+    latent, true = zip(*(_actions(world, lam, clips, some) for some in _batches(chosen)), strict=True)
+    latent, true = torch.cat(latent)[:num_labels], torch.cat(true)[:num_labels]
+    return ActionMap.fit(latent, true, lam.num_actions, num_true)
+
+
+def _batches(numbers: list[int]) -> Sequence[list[int]]:
+    return [numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH)]
+
+
+@torch.no_grad()
+def _actions(world: World, lam: torch.nn.Module, clips: ClipDataset, numbers: list[int]) -> tuple[Tensor, Tensor]:
+    """Latent and true actions int64 [N] of the transitions of some clips."""
+    batch = [clips[number] for number in numbers]
+    frames = torch.stack([clip["frames"] for clip in batch]).to(world.device).float() / 255
+    true = torch.stack([clip["actions"] for clip in batch])[:, :-1]
+    return lam.encode(frames).cpu().flatten(), true.flatten()
