@@ -66,6 +66,7 @@ class Rollouts(Callback):
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.started, self.spent = time.monotonic(), 0.0
+        self.every = self.every if module.options["name"] in PARTS else 0
         if not self.every:
             return
         try:

@@ -15,6 +15,7 @@ from data_modules.data_info import DataInfo, describe
 from data_modules.fit import check_fit
 from data_modules.frame_reader import Reading
 from data_modules.quality import GoodWindows
+from data_modules.rare_clips import RareClips
 from data_modules.seeding import START, StepBatchSampler, check_step
 from data_modules.sources import Split, build_source, open_splits
 from data_modules.workers import SteadyDataLoader
@@ -113,8 +114,16 @@ class ClipDataModule(L.LightningDataModule):
             self.splits = open_splits(self.source, self.root, self.holdout, span, advice)
         return self.splits
 
-    def clips(self, split: str, num_frames: int, max_clips: int | None) -> ClipDataset:
-        """The clips of `num_frames` frames of a split, all or at most `max_clips` of them, evenly spaced.
+    def draw_rare(self, share: float) -> None:
+        """Training clips are drawn as `RareClips` says; those of validation and test reach the ends of their episodes,
+        where the terminal states are."""
+        self.train_dataset.rare = RareClips(self.train_dataset, share)
+        for split in self.datasets.keys() - {"train"}:
+            self.datasets[split] = self.clips(split, self.num_frames, self.val_clips, tails=True)
+
+    def clips(self, split: str, num_frames: int, max_clips: int | None, tails: bool = False) -> ClipDataset:
+        """The clips of `num_frames` frames of a split, all or at most `max_clips` of them, evenly spaced; `tails` as in
+        `ClipDataset`.
 
         Raises UserError where there is none.
         """
@@ -122,7 +131,9 @@ class ClipDataModule(L.LightningDataModule):
         fps = reader.fps or self.fps
         if fps is None:
             raise UserError(f"{reader.path} does not say its frames per second: give data.fps=")
-        dataset = ClipDataset(reader, episodes, num_frames, self.stride, fps, self.seed, max_clips, self.on_error)
+        dataset = ClipDataset(
+            reader, episodes, num_frames, self.stride, fps, self.seed, max_clips, self.on_error, tails
+        )
         if len(dataset) == 0:
             longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
             raise UserError(

@@ -1,6 +1,7 @@
 """Clips: T frames at a stride out of one episode, with what was done and what happened in them."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,14 @@ from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.seeding import mix
 
 REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
+
+
+class RareDraws(Protocol):
+    """What `ClipDataset.rare` is (`rare_clips.py`)."""
+
+    def start(self, epoch: int, index: int) -> tuple[int, int] | None: ...
+
+    def of(self, start: int) -> tuple[np.ndarray, float]: ...
 
 
 class ClipDataset(Dataset):
@@ -34,6 +43,9 @@ class ClipDataset(Dataset):
     on_error: "raise" the reader's DamagedData, or "skip": another clip, which (seed, epoch, index) decide, takes the
     place of one that cannot be read, and `damage` counts it.
     `augmentation`, where it is set, makes another clip of the whole one (`augmentation.py`).
+    `rare`, where it is set, draws other clips in the place of some, and gives all of them `weights` float32 [T] and
+    `clip_weight` float32 [] (`rare_clips.py`).
+    `tails`: of clips that do not overlap, the last one of an episode ends with it, and may overlap the one before.
     """
 
     def __init__(
@@ -46,6 +58,7 @@ class ClipDataset(Dataset):
         seed: int,
         max_clips: int | None = None,
         on_error: str = "raise",
+        tails: bool = False,
     ):
         self.reader, self.num_frames, self.stride, self.seed = reader, num_frames, stride, seed
         self.on_error, self.damage = on_error, DamageLog(reader.recordings)
@@ -54,10 +67,12 @@ class ClipDataset(Dataset):
         self.episodes = episodes[episodes[:, 1] - episodes[:, 0] >= self.span]
         self.too_short = len(episodes) - len(self.episodes)
         self.step = 1 if max_clips is None else self.span
-        counts = (self.episodes[:, 1] - self.episodes[:, 0] - self.span) // self.step + 1
+        left_over = self.step - 1 if tails else 0
+        counts = (self.episodes[:, 1] - self.episodes[:, 0] - self.span + left_over) // self.step + 1
         self.offsets = np.concatenate([[0], np.cumsum(counts)])  # clips before each episode
         self.num_clips = int(self.offsets[-1])
         self.augmentation: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+        self.rare: RareDraws | None = None
         self.chosen = None
         if max_clips is not None and self.num_clips > max_clips:
             self.chosen = np.arange(max_clips) * self.num_clips // max_clips
@@ -74,7 +89,7 @@ class ClipDataset(Dataset):
         clip = index if self.chosen is None else int(self.chosen[index])
         episode = int(np.searchsorted(self.offsets, clip, side="right")) - 1
         first, end = self.episodes[episode]
-        return int(first + (clip - self.offsets[episode]) * self.step), int(end)
+        return int(min(first + (clip - self.offsets[episode]) * self.step, end - self.span)), int(end)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -86,12 +101,17 @@ class ClipDataset(Dataset):
         clip["index"] = torch.tensor(index, dtype=torch.int64)
         clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
         clip["fps"] = self.fps
+        if self.rare is not None:
+            weights, whole = self.rare.of(start)
+            clip |= {"weights": torch.from_numpy(weights), "clip_weight": torch.tensor(whole, dtype=torch.float32)}
         return clip if self.augmentation is None else self.augmentation(clip)
 
     def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray]:
         """`location` and frames [T, H, W, C] of clip `index`, or of the first of its replacements that can be read."""
         for attempt in range(1 + REPLACEMENTS):
-            start, end = self.location(mix(self.seed, epoch, index, attempt) % len(self) if attempt else index)
+            drawn = self.rare.start(epoch, index) if self.rare is not None and not attempt else None
+            another = mix(self.seed, epoch, index, attempt) % len(self) if attempt else index
+            start, end = drawn or self.location(another)
             try:
                 return start, end, self.reader.frames(start, start + self.span, self.stride)
             except DamagedData as error:

@@ -73,9 +73,11 @@ def _frame(reader: FrameReader, row: int) -> np.ndarray:
         return np.zeros((1, *reader.image_size, 3), dtype=np.uint8)
 
 
-def require_same_data(path: Path, data: dict[str, dict], readers: dict[str, FrameReader]) -> None:
-    """Raises UserError where a file was made for other data than `readers`."""
-    way = "run `python -m genie.curate` on these data"
+def require_same_data(
+    path: Path, data: dict[str, dict], readers: dict[str, FrameReader], command: str = "genie.curate"
+) -> None:
+    """Raises UserError where a file was made for other data than `readers`; `command` is the one that makes it."""
+    way = f"run `python -m {command}` on these data"
     for part, reader in readers.items():
         if part not in data:
             raise UserError(f"{path} is of {' and '.join(data) or 'no data'}, not of {part}: {way}")
@@ -100,15 +102,15 @@ def write_table(path: Path, table: Table, columns: Sequence[str]) -> None:
         raise UserError(f"cannot write {path} ({error.strerror or error}): give output= another folder") from error
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Table:
-    """The file, of its columns those that are named; the first line may lack.
+def read_table(path: Path, columns: Sequence[str], command: str = "genie.curate") -> Table:
+    """The file, of its columns those that are named; the first line may lack. `command`: the one that writes it.
 
     Raises UserError where the file is missing, lacks a column or has a line that is none.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise UserError(f"there is no {path}: `python -m genie.curate` writes it") from None
+        raise UserError(f"there is no {path}: `python -m {command}` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     data = _data(path, lines[0][1:]) if lines and lines[0].startswith("#") else {}

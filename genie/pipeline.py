@@ -27,7 +27,7 @@ from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
 from genie.recording import missing_splits, record_missing
 
-STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
+STAGES = ("tokenizer", "lam", "dynamics", "cotrain", "reward")
 STEPS = ("record", *STAGES, "evaluate")
 # keys of its own, and what it decides for each stage itself
 OWN_KEYS = ("steps=", "evaluate=", "figures=", "stage=", "resume=", "overwrite=")

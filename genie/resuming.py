@@ -9,6 +9,7 @@ from genie.stages import Stage
 from genie.stages.base import decay_groups
 
 ORDER = "which clips a step sees"
+KEYS = {"world": "stage.world"}  # where an earlier stage is named, if not in <stage>_ckpt
 # What is no longer that of the uninterrupted run when one of these keys has changed. Weights, optimiser and step are.
 NOT_KEPT = {
     "data.batch_size": ORDER,
@@ -41,9 +42,10 @@ def check_same_dependencies(now: dict[str, str], then: dict[str, str]) -> None:
     """Raises `UserError` where an earlier stage has been trained anew since the run to resume was started."""
     for part in then:
         if now.get(part) != then[part]:
+            key = KEYS.get(part, f"{part}_ckpt")
             raise UserError(
-                f"cannot resume: {part}_ckpt holds other weights than those this run was started with; "
-                "give the former checkpoint, or start anew with overwrite=true"
+                f"cannot resume: {key} holds other weights than those this run was started with; "
+                "give the former ones, or start anew with overwrite=true"
             )
 
 

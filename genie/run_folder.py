@@ -32,6 +32,7 @@ TRAINED = {
     "lam": ("lam",),
     "dynamics": ("dynamics",),
     "cotrain": ("lam", "dynamics"),
+    "reward": (),  # its own sizes are no keys of the group
 }
 # what a training goes on with, beside the configuration
 RESUMED = {
@@ -43,7 +44,7 @@ RESUMED = {
     "lr_schedulers": list,
 }
 NOT_THE_MODEL = ("model.name",)  # of the keys of the group
-ALSO_THE_MODEL = ("stage.actions",)  # what the same weights stand for
+ALSO_THE_MODEL = ("stage.actions", "reward.name")  # what the same weights stand for
 HOW_TO_START = "resume=true goes on, name=... takes another folder, overwrite=true deletes it"
 
 

@@ -51,6 +51,8 @@ NOISE = (
     r".*treespec, LeafSpec.*",  # between Lightning and torch
     r".*sync_dist=True.*",  # what is logged there is the same on all processes
     r".*returned a view tensor.*",  # of FSDP2: nobody writes into a model's output
+    r".*will save all targets and predictions.*",  # of the returns of a few hundred segments
+    r".*variance of predictions or target is close to zero.*",  # a correlation that is not defined is logged as 0
 )
 
 
@@ -91,6 +93,7 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
     data.setup("fit")
     for split, (kept, rows) in data.kept.items():
         ranks.print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
+    stage.choose_clips(data)
     data.check_step(ranks.world_size, config["trainer"]["accumulate"])
     stage.set_data_info(data.info)
     trainer = build_trainer(config, folder, label, checkpoint, ranks, stage)

@@ -1,26 +1,16 @@
 """The page on which clips are rated, and its server: one clip after the other, until enough or until Ctrl-C."""
 
-import io
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Literal
 
-import numpy as np
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
-from fastapi.staticfiles import StaticFiles
-from PIL import Image
+from fastapi import FastAPI, HTTPException, Response
 from pydantic import BaseModel
 
 from data_modules.window_table import Window
 from genie.curation.footage import Footage
 from genie.curation.ratings import BEST, Ratings
-from genie.errors import UserError
-from genie.guard import Guard
-
-SHARED = ("style.css", "icon.svg")  # with the page on which a world is played
+from genie.page_app import add_page, moving_picture, page_app
 
 
 @dataclass
@@ -67,13 +57,7 @@ class Rating(BaseModel):
 
 def create_app(session: Session, loopback: bool = True) -> FastAPI:
     """The server; `loopback`: it is bound to a loopback address. One request at a time: nothing waits in between."""
-    # no generated documentation: it would load scripts from other hosts
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, loopback=loopback)
-
-    @app.exception_handler(UserError)
-    async def refuse(request: Request, error: UserError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=500)
+    app = page_app(loopback)
 
     @app.get("/state")
     async def state() -> dict[str, Any]:
@@ -97,22 +81,5 @@ def create_app(session: Session, loopback: bool = True) -> FastAPI:
         session.ratings.undo()
         return session.state()
 
-    for name in SHARED:
-        app.add_api_route(f"/{name}", _sender(name), methods=["GET", "HEAD"])
-    app.mount("/", StaticFiles(directory=str(files("genie.curation") / "page"), html=True))
+    add_page(app, "genie.curation")
     return app
-
-
-def moving_picture(frames: np.ndarray, fps: float) -> bytes:
-    """An animated PNG of frames uint8 [T, H, W, 3] that loops: exact, and every browser shows it."""
-    first, *others = (Image.fromarray(frame) for frame in frames)
-    file = io.BytesIO()
-    first.save(file, format="png", save_all=True, append_images=others, duration=1000 / fps, loop=0, compress_level=1)
-    return file.getvalue()
-
-
-def _sender(name: str) -> Callable[[], Awaitable[FileResponse]]:
-    async def send() -> FileResponse:
-        return FileResponse(str(files("genie.playing") / "page" / name))
-
-    return send

@@ -21,6 +21,8 @@ DIRECTIONS = (
     ("*_copy_last*", None),
     ("*_background*", None),
     ("*_majority", None),
+    ("*_always_*", None),
+    ("*reward_mean*", None),
     ("*_spread", None),
     ("*loss*", "min"),
     ("*fvd*", "min"),
@@ -32,6 +34,12 @@ DIRECTIONS = (
     ("*ssim*", "max"),
     ("*nmi", "max"),
     ("*accuracy*", "max"),
+    ("*correlation", "max"),  # of predicted with true returns
+    ("*calibration_error", "min"),
+    ("*_mse", "min"),
+    ("*precision_*", "max"),
+    ("*_precision", "max"),
+    ("*recall*", "max"),
     ("*usage", "max"),
     ("*perplexity", "max"),  # of a codebook
     ("*survival", "max"),

@@ -61,6 +61,8 @@ class RewardModel(nn.Module):
         super().__init__()
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
+        if min(width, num_channels) < 1:
+            raise ValueError(f"width={width} and num_channels={num_channels} must be 1 or more")
         self.encoder = FeatureEncoder(tuple(feature_shape), width, num_layers, num_channels)
         self.reward = TwoHotHead(width, num_bins, limit) if kind == "state" else zero_linear(width)
         self.ends = zero_linear(width)

@@ -10,6 +10,7 @@ from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
 from genie.stages.dynamics import DynamicsStage
 from genie.stages.lam import LatentActionStage
+from genie.stages.reward import RewardStage
 from genie.stages.tokenizer import TokenizerStage
 
 STAGES: dict[str, type[Stage]] = {
@@ -17,7 +18,9 @@ STAGES: dict[str, type[Stage]] = {
     "lam": LatentActionStage,
     "dynamics": DynamicsStage,
     "cotrain": CotrainStage,
+    "reward": RewardStage,
 }
+GENIE = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
 
 
 def build_stage(config: dict[str, Any]) -> Stage:
@@ -28,6 +31,7 @@ def build_stage(config: dict[str, Any]) -> Stage:
     name = config["stage"]["name"]
     if name not in STAGES:
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
+    STAGES[name].complete(config)
     sharded = config["trainer"]["strategy"] == SHARDED
     with parameters_on_meta() if sharded else nullcontext():
         stage = STAGES[name](config)
@@ -38,4 +42,4 @@ def build_stage(config: dict[str, Any]) -> Stage:
     return stage
 
 
-__all__ = ["STAGES", "Stage", "build_stage"]
+__all__ = ["GENIE", "STAGES", "Stage", "build_stage"]

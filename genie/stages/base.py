@@ -60,6 +60,10 @@ class Stage(L.LightningModule):
         """The earlier stages whose checkpoints a stage of this configuration loads, in their order."""
         return ()
 
+    @staticmethod
+    def complete(config: dict[str, Any]) -> None:
+        """Puts into the configuration what only earlier stages know, before a stage of it is built for training."""
+
     def load_dependencies(self) -> None:
         """Load what earlier stages trained (`needs`); a UserError says which checkpoint is missing."""
 
@@ -84,6 +88,9 @@ class Stage(L.LightningModule):
                 )
 
     # -- data ---------------------------------------------------------------------------------------------------
+
+    def choose_clips(self, data) -> None:
+        """Say which clips of its data (a `ClipDataModule` that is set up) the stage sees, before the first step."""
 
     def set_data_info(self, info) -> None:
         """Take what the model needs to know of its data (a `data_modules.DataInfo`) before the first step."""

@@ -37,6 +37,7 @@ def test_every_configuration_is_in_it(installed):
     [
         ("genie/playing/page", "index.html"),
         ("genie/curation/page", "app.js"),
+        ("genie/rating/page", "app.js"),
         ("genie/reporting/templates", "style.css"),
     ],
 )

@@ -10,17 +10,20 @@ BETTER = {
         "val/psnr", "val/ssim", "val/codebook_usage", "val/codebook_perplexity", "val/action_nmi",
         "val/action_accuracy", "val/teacher_forced_accuracy", "train/masked_accuracy", "rollout/delta_psnr_t4",
         "rollout/psnr_h1", "rollout/psnr_mean", "tokenizer.psnr", "objects.ball.survival", "nmi", "accuracy", "usage",
-        "rollout.horizons_above_copy_last", "rollout_objects.ball.present",
+        "rollout.horizons_above_copy_last", "rollout_objects.ball.present", "val/recall_positive",
+        "val/terminal_precision", "val/return_spearman_correlation", "val/preference_accuracy",
     ),
     "min": (
         "train/loss", "val/loss", "val/reconstruction_loss", "val/quantizer_loss", "rollout/fvd_i3d_16f_64v",
         "rollout/kvd_i3d_16f_64v", "fvd/i3d_16f_256v", "val/position_nmi", "objects.ball.false_alarms",
-        "rollout_objects.ball.distance_mean", "rollout.passes_per_frame", "fvd.unpaired",
+        "rollout_objects.ball.distance_mean", "rollout.passes_per_frame", "fvd.unpaired", "val/reward_mse",
+        "val/terminal_calibration_error",
     ),
     None: (
         "val/psnr_copy_last", "val/psnr_background", "val/teacher_forced_accuracy_copy_last",
         "rollout/psnr_copy_last_mean", "lam.action_accuracy_majority", "train/learning_rate", "train/clips_per_second",
         "epoch", "media/rollout", "fvd.floor", "fvd.videos", "cost.fvd.seconds", "rollout_objects.ball.mass",
+        "val/reward_mse_always_zero", "val/reward_mean_true",
         "delta_psnr.simulator_clips", "rollout.psnr_mean_reconstruction", "rollout.psnr_mean_random_actions",
     ),
 }  # fmt: skip

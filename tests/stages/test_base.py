@@ -130,6 +130,6 @@ def test_wrong_options_are_one_line(configure, name, override, words):
 
 def test_unknown_stage(configure):
     config = configure("lam")
-    config["stage"]["name"] = "reward"
-    with pytest.raises(UserError, match="unknown stage 'reward': choose one of tokenizer, lam, dynamics, cotrain"):
+    config["stage"]["name"] = "rewards"
+    with pytest.raises(UserError, match="unknown stage 'rewards': choose one of tokenizer, lam, dynamics, cotrain"):
         build_stage(config)

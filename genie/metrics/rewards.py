@@ -1,0 +1,152 @@
+"""Is a reward model right where it matters: at the few steps with a reward, at ends, and about which segment is better?
+
+Dimension letters: `B` segments, `n` steps of one.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MeanSquaredError, Metric, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.classification import (
+    BinaryCalibrationError,
+    BinaryPrecision,
+    BinaryRecall,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+from genie.models.reward import Judged, RewardModel
+from genie.stages.reward_losses import segment_return
+
+SIGNS = ("negative", "zero", "positive")  # of a reward
+
+
+class RewardMetrics(nn.Module):
+    """What validation says of a reward model of a `kind`; returns of segments are discounted by `discount`.
+
+    Of steps, where rewards are predicted and not only compared (kinds state and trajectory): `reward_mse`, beside it
+    that of always predicting 0 (`_always_zero`) and the mean of these rewards (`_always_mean`); `reward_mean` and
+    `reward_mean_true`. Of kind state: `precision_` and `recall_` of negative and positive rewards, by the likeliest
+    sign, and the calibration error of the probability of a positive one.
+
+    Of ends, where the data have them: precision, recall and calibration error, and how many there were.
+
+    Of segments: Pearson's and Spearman's correlation of predicted and true returns, and the `preference_accuracy`.
+    What is not defined, for want of any such case, is 0.
+    """
+
+    def __init__(self, kind: str, discount: float) -> None:
+        super().__init__()
+        self.kind, self.discount = kind, discount
+        self.returns = nn.ModuleDict(
+            {
+                "return_pearson_correlation": PearsonCorrCoef(),
+                "return_spearman_correlation": SpearmanCorrCoef(),
+                "preference_accuracy": PreferenceAccuracy(),
+            }
+        )
+        self.errors = nn.ModuleDict({"reward_mse": MeanSquaredError(), "reward_mse_always_zero": MeanSquaredError()})
+        self.means = nn.ModuleDict({"reward_mean": MeanMetric(), "reward_mean_true": MeanMetric()})
+        self.precision = MulticlassPrecision(3, average=None)
+        self.recall = MulticlassRecall(3, average=None)
+        self.positive_calibration = BinaryCalibrationError(n_bins=15)
+        self.ends = nn.ModuleDict(
+            {
+                "terminal_precision": BinaryPrecision(),
+                "terminal_recall": BinaryRecall(),
+                "terminal_calibration_error": BinaryCalibrationError(n_bins=15),
+            }
+        )
+        self.num_ends = TrueCount()
+
+    def update(self, model: RewardModel, judged: Judged, batch: dict[str, Tensor]) -> None:
+        """What is `judged` of the states after the steps of a batch's clips, [B, n] each."""
+        if "rewards" in batch:
+            self._update_rewards(model, judged, batch["rewards"][:, :-1])
+        if "terminals" in batch:
+            ended, terminals = 1 - judged.continues, batch["terminals"][:, :-1]
+            for metric in self.ends.values():
+                metric.update(ended.flatten(), terminals.flatten().long())
+            self.num_ends.update(terminals)
+
+    def _update_rewards(self, model: RewardModel, judged: Judged, rewards: Tensor) -> None:
+        predicted, true = (segment_return(values, self.discount) for values in (judged.reward, rewards))
+        for metric in self.returns.values():
+            metric.update(predicted, true)
+        if self.kind == "preference":
+            return
+        self.errors["reward_mse"].update(judged.reward.flatten(), rewards.flatten())
+        self.errors["reward_mse_always_zero"].update(torch.zeros_like(rewards).flatten(), rewards.flatten())
+        self.means["reward_mean"].update(judged.reward)
+        self.means["reward_mean_true"].update(rewards)
+        if self.kind == "state":
+            shares, signs = model.signs(judged.reward_logits).flatten(0, -2), rewards.flatten().sign().long() + 1
+            self.precision.update(shares, signs)
+            self.recall.update(shares, signs)
+            self.positive_calibration.update(shares[:, 2], (signs == 2).long())
+
+    def compute(self) -> dict[str, Tensor]:
+        """All figures since the last reset, by log name."""
+        parts: list[nn.ModuleDict] = []
+        if self.returns["preference_accuracy"].update_called:
+            parts.append(self.returns)
+            parts += [] if self.kind == "preference" else [self.errors, self.means]
+        parts += [self.ends] if self.num_ends.update_called else []
+        figures = {name: metric.compute() for part in parts for name, metric in part.items()}
+        if self.errors in parts:
+            mean = figures["reward_mean_true"]
+            figures["reward_mse_always_mean"] = figures["reward_mse_always_zero"] - mean.square()
+        if self.errors in parts and self.kind == "state":
+            for name, values in (("precision", self.precision.compute()), ("recall", self.recall.compute())):
+                figures |= {f"{name}_{SIGNS[sign]}": values[sign] for sign in (0, 2)}
+            figures["positive_calibration_error"] = self.positive_calibration.compute()
+        if self.ends in parts:
+            figures["terminals"] = self.num_ends.compute()
+        return {name: value.float().nan_to_num(0.0) for name, value in figures.items()}
+
+    def reset(self) -> None:
+        """Forget everything counted."""
+        for module in self.modules():
+            if isinstance(module, Metric):
+                module.reset()
+
+
+class PreferenceAccuracy(Metric):
+    """Of all pairs of segments with different true returns, the share in which the predicted ones say the same of which
+    is the larger; 0.5 is what a coin does, and what equal predictions count."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("predicted", [], dist_reduce_fx="cat")
+        self.add_state("true", [], dist_reduce_fx="cat")
+
+    def update(self, predicted: Tensor, true: Tensor) -> None:
+        """Returns [B]."""
+        self.predicted.append(predicted.float())
+        self.true.append(true.float())
+
+    def compute(self) -> Tensor:
+        """In [0, 1]; NaN without two different true returns."""
+        predicted, true = (torch.cat(part) if isinstance(part, list) else part for part in (self.predicted, self.true))
+        truth = (true[:, None] - true).sign().triu(1)
+        said = (predicted[:, None] - predicted).sign()
+        agreement = 0.5 + 0.5 * truth * said
+        return agreement[truth != 0].mean()
+
+
+class TrueCount(Metric):
+    """How many values are true."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        """bool [...]."""
+        self.count += values.sum()
+
+    def compute(self) -> Tensor:
+        return self.count

@@ -1,0 +1,84 @@
+"""Rated pairs as a reward model is trained on them: their features, computed once, and what was said.
+
+Dimension letters: `P` pairs, `T` observations of a segment, `n` = T-1 steps, `F` the shape of features.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_modules.clip_data_module import ClipDataModule
+from data_modules.seeding import mix
+from data_modules.window_table import Window, parts
+from genie.errors import UserError
+from genie.rating.pairs import BETTER, Pair, Preferences
+from genie.world.protocol import World
+
+FEWEST = 10  # pairs that a model is trained on
+HELD_OUT = 5  # one of so many pairs is for validation
+# keeps these draws apart from the others with the same seed
+PAIR_STREAM = 7
+
+
+class RatedPairs:
+    """The pairs of a file of `genie.rate`, of the data of the group `data`; which of them are held out, `seed` decides.
+
+    Raises UserError where there is no such file, too little in it, or pairs of different lengths.
+    """
+
+    def __init__(self, path: str, data: dict[str, Any], seed: int) -> None:
+        if not Path(path).exists():
+            raise UserError(f"there is no reward.ratings={path}: `python -m genie.rate` writes it")
+        module = ClipDataModule(**{**data, "augmentation": None, "min_quality": None})
+        self.readers = parts(module.open())
+        given = Preferences(Path(path), {}, self.readers).given
+        if len(given) < FEWEST:
+            raise UserError(f"{path} says which is better of {len(given)} pairs: give {FEWEST} at least")
+        lengths = {pair.this.stop - pair.this.first for pair in given}
+        if len(lengths) > 1:
+            raise UserError(f"{path} has segments of {' and '.join(map(str, sorted(lengths)))} frames: give one length")
+        order = torch.randperm(len(given), generator=torch.Generator().manual_seed(mix(seed, PAIR_STREAM))).tolist()
+        pairs = [list(given.items())[number] for number in order]
+        held = len(pairs) // HELD_OUT
+        self.pairs = {"held_out": pairs[:held], "train": pairs[held:]}
+        self.features: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def draw(self, world: World, seeds: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """A pair for each of the seeds int64 [P]: the features [P, n, *F] of the states after the steps of one segment
+        and of the other, and how much the first is preferred [P] in [0, 1]; while not training, of those held out."""
+        first, second, labels = self.all(world, "train" if training else "held_out")
+        chosen = torch.tensor([mix(seed, PAIR_STREAM) % len(labels) for seed in seeds.tolist()], device=labels.device)
+        return first[chosen], second[chosen], labels[chosen]
+
+    def agreement(self, world: World, worth: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """`rated_accuracy`: the share of the pairs held out, but for equal ones, in which the segment of larger `worth`
+        is the preferred one; `rated_pairs`, how many there are."""
+        first, second, labels = self.all(world, "held_out")
+        decided = labels != 0.5
+        right = ((worth(first) > worth(second)) == (labels > 0.5))[decided].float()
+        return {"rated_accuracy": right.sum() / max(len(right), 1), "rated_pairs": torch.tensor(float(len(right)))}
+
+    @torch.no_grad()
+    def all(self, world: World, which: str) -> tuple[Tensor, Tensor, Tensor]:
+        """As `draw`: all pairs that are held out, or all others."""
+        if which not in self.features:
+            pairs: list[tuple[Pair, str]] = self.pairs[which]
+            first, second = (
+                torch.stack([self._features(world, getattr(pair, side)) for pair, _ in pairs])
+                for side in ("this", "other")
+            )
+            labels = torch.tensor([BETTER[better] for _, better in pairs], device=first.device)
+            self.features[which] = first, second, labels
+        return self.features[which]
+
+    def _features(self, world: World, window: Window) -> Tensor:
+        """[n, *F]."""
+        reader, actions = self.readers[window.part], None
+        frames = torch.from_numpy(reader.frames(window.first, window.stop).transpose(0, 3, 1, 2).copy())
+        if world.takes_environment_actions:
+            taken = torch.from_numpy(reader.column("actions", window.first, window.stop - 1))
+            actions = taken[None].to(world.device)
+        return world.trace(frames[None].to(world.device).float() / 255, actions)[0, 1:]
