@@ -26,6 +26,9 @@ class DataInfo:
     fps: float
     image_size: tuple[int, int]
     background: np.ndarray
+    action_size: int | None = None
+    state_mean: np.ndarray | None = None
+    state_std: np.ndarray | None = None
 
 
 def describe(dataset: ClipDataset) -> DataInfo:

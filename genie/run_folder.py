@@ -33,6 +33,7 @@ TRAINED = {
     "dynamics": ("dynamics",),
     "cotrain": ("lam", "dynamics"),
     "reward": (),  # its own sizes are no keys of the group
+    "simulator": (),
 }
 # what a training goes on with, beside the configuration
 RESUMED = {
@@ -173,6 +174,7 @@ class RunFolder:
             f"{key} ({then} there, {now} now)"
             for key, (then, now) in self.changed_settings(checkpoint["hyper_parameters"]["config"]).items()
             if key in ALSO_THE_MODEL
+            or key.startswith("simulator.model.")
             or (key.startswith("model.") and key not in NOT_THE_MODEL and not any(map(key.startswith, parts)))
         ]
         if differing:

@@ -1,5 +1,6 @@
 """One training: from a resolved configuration to a run folder. The command is `genie/train.py`."""
 
+import functools
 import logging
 import shlex
 import sys
@@ -38,7 +39,7 @@ from genie.parallel.plan import prepare
 from genie.recording import record_missing
 from genie.resuming import announce, check_same_dependencies, check_same_weights
 from genie.run_folder import RunFolder
-from genie.stages import Stage, build_stage
+from genie.stages import Stage, build_stage, complete
 from genie.versions import software_versions
 
 # Lightning's hints that do not hold here, each by its own words.
@@ -80,6 +81,8 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
         ranks.print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
         return objective_of(folder)
     L.seed_everything(config["seed"], verbose=False)
+    opened = functools.cache(lambda: open_data(config, ranks))
+    complete(config, opened)
     stage = build_stage(config)
     stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
     if checkpoint:
@@ -87,15 +90,11 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
         check_same_weights(stage, checkpoint)
     if ranks.is_first:
         announce(folder, label, checkpoint)
-        if config["record_if_missing"]:
-            record_missing(config["data"])
-    data = ClipDataModule(**config["data"])
-    data.setup("fit")
+    data = opened()
     for split, (kept, rows) in data.kept.items():
         ranks.print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
-    stage.choose_clips(data)
+    stage.set_data(data)
     data.check_step(ranks.world_size, config["trainer"]["accumulate"])
-    stage.set_data_info(data.info)
     trainer = build_trainer(config, folder, label, checkpoint, ranks, stage)
     if ranks.is_first:
         folder.open(resumed=checkpoint is not None)
@@ -106,6 +105,15 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
     value = objective_of(folder)
     ranks.print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
     return value
+
+
+def open_data(config: dict[str, Any], ranks: Ranks) -> ClipDataModule:
+    """The data of a configuration, recorded first where that is asked for."""
+    if ranks.is_first and config["record_if_missing"]:
+        record_missing(config["data"])
+    data = ClipDataModule(**config["data"])
+    data.setup("fit")
+    return data
 
 
 def objective_of(folder: RunFolder) -> float | None:

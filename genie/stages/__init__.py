@@ -1,8 +1,10 @@
 """The training stages, by the name that `stage=` takes."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
 from genie.parallel.checks import SHARDED
 from genie.parallel.materialize import parameters_on_meta
@@ -11,6 +13,7 @@ from genie.stages.cotrain import CotrainStage
 from genie.stages.dynamics import DynamicsStage
 from genie.stages.lam import LatentActionStage
 from genie.stages.reward import RewardStage
+from genie.stages.simulator import SimulatorStage
 from genie.stages.tokenizer import TokenizerStage
 
 STAGES: dict[str, type[Stage]] = {
@@ -19,8 +22,14 @@ STAGES: dict[str, type[Stage]] = {
     "dynamics": DynamicsStage,
     "cotrain": CotrainStage,
     "reward": RewardStage,
+    "simulator": SimulatorStage,
 }
 GENIE = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
+
+
+def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
+    """Puts into a resolved configuration what its stage takes from the data, which `data()` opens, or earlier stages."""
+    stage_type(config).complete(config, data)
 
 
 def build_stage(config: dict[str, Any]) -> Stage:
@@ -28,13 +37,9 @@ def build_stage(config: dict[str, Any]) -> Stage:
 
     Where it is to be sharded its parameters have no values yet: the strategy gives each rank its own.
     """
-    name = config["stage"]["name"]
-    if name not in STAGES:
-        raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
-    STAGES[name].complete(config)
     sharded = config["trainer"]["strategy"] == SHARDED
     with parameters_on_meta() if sharded else nullcontext():
-        stage = STAGES[name](config)
+        stage = stage_type(config)(config)
     stage.learning_rate_factor()  # a schedule that does not fit is told before any work
     stage.check_clip_length()
     if not sharded:
@@ -42,4 +47,12 @@ def build_stage(config: dict[str, Any]) -> Stage:
     return stage
 
 
-__all__ = ["GENIE", "STAGES", "Stage", "build_stage"]
+def stage_type(config: dict[str, Any]) -> type[Stage]:
+    """The class of the stage of a configuration. UserError for a name that is none."""
+    name = config["stage"]["name"]
+    if name not in STAGES:
+        raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
+    return STAGES[name]
+
+
+__all__ = ["GENIE", "STAGES", "Stage", "build_stage", "complete"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from callbacks.checkpoints import accumulating
+from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
 from genie.models.initialization import initialize
 from genie.parallel.gradients import clip_by_norm
@@ -26,6 +27,7 @@ class Stage(L.LightningModule):
 
     model: nn.Module
     trained_steps = 0  # steps behind a loaded checkpoint
+    observes = "frames"  # what clips are made of: frames, or states
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -36,8 +38,11 @@ class Stage(L.LightningModule):
         self.weights: dict[str, int] = {}  # of figures of a validation batch that are no means over its clips
         if config["data"]["num_frames"] < 2:
             raise UserError(f"data.num_frames={config['data']['num_frames']}: a clip has at least 2 frames")
-        channels = config["model"]["tokenizer"].get("channels", 3)
-        self.register_buffer("background", torch.zeros(channels, *config["model"]["image_size"]))
+        background = None
+        if self.observes == "frames":
+            channels = config["model"]["tokenizer"].get("channels", 3)
+            background = torch.zeros(channels, *config["model"]["image_size"])
+        self.register_buffer("background", background)
         self.register_buffer("fps", torch.tensor(10.0))
 
     # -- what a subclass gives ---------------------------------------------------------------------------------
@@ -60,9 +65,10 @@ class Stage(L.LightningModule):
         """The earlier stages whose checkpoints a stage of this configuration loads, in their order."""
         return ()
 
-    @staticmethod
-    def complete(config: dict[str, Any]) -> None:
-        """Puts into the configuration what only earlier stages know, before a stage of it is built for training."""
+    @classmethod
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
+        """Puts into the configuration what only the data, which `data()` opens, or earlier stages know, before a stage
+        of it is built for training. UserError for data or stages that it cannot learn from."""
 
     def load_dependencies(self) -> None:
         """Load what earlier stages trained (`needs`); a UserError says which checkpoint is missing."""
@@ -89,14 +95,18 @@ class Stage(L.LightningModule):
 
     # -- data ---------------------------------------------------------------------------------------------------
 
-    def choose_clips(self, data) -> None:
-        """Say which clips of its data (a `ClipDataModule` that is set up) the stage sees, before the first step."""
+    def set_data(self, data: ClipDataModule) -> None:
+        """Take what the model needs to know of its data before the first step."""
+        self.set_data_info(data.info)
 
     def set_data_info(self, info) -> None:
-        """Take what the model needs to know of its data (a `data_modules.DataInfo`) before the first step."""
-        self.background.copy_(torch.as_tensor(info.background).float() / 255)
+        """`set_data`, of what a `data_modules.DataInfo` says."""
         self.fps.fill_(info.fps)
-        self.start_from_background()
+        if self.observes == "frames":
+            if info.background is None:
+                raise UserError(f"stage={self.options['name']} learns from frames, and the data hold none")
+            self.background.copy_(torch.as_tensor(info.background).float() / 255)
+            self.start_from_background()
 
     def start_from_background(self) -> None:
         """Let models that begin at a typical frame begin at the background."""
@@ -122,7 +132,7 @@ class Stage(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         loss, metrics = self.compute(batch)
-        self.log_validation({"loss": loss, **metrics}, len(batch["frames"]))
+        self.log_validation({"loss": loss, **metrics}, len(batch["seed"]))
 
     def log_validation(self, figures: dict[str, Tensor], size: int) -> None:
         """Logs the figures of a batch of `size` clips, whose means over all batches and ranks validation gives."""
@@ -190,10 +200,14 @@ class Stage(L.LightningModule):
         """Floating-point operations of one forward pass on one clip, counted on the meta device."""
         with torch.device("meta"):
             twin = type(self)(self.config)
-            frames = torch.empty(1, self.config["data"]["num_frames"], *twin.background.shape)
+            clip = twin.example_clip()
             with FlopCounterMode(display=False) as counter, torch.no_grad():
-                twin.example_forward(frames)
+                twin.example_forward(clip)
         return counter.get_total_flops()
+
+    def example_clip(self) -> Tensor:
+        """A clip without values, as `example_forward` takes it."""
+        return torch.empty(1, self.config["data"]["num_frames"], *self.background.shape)
 
     def example_forward(self, frames: Tensor) -> None:
         """One forward pass on frames [1, T, C, H, W], for counting."""
@@ -213,9 +227,9 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
 
 
-def build_part(cls: type[nn.Module], part: str, options: dict[str, Any], **extra) -> nn.Module:
+def build_part(cls: type[nn.Module], part: str, options: dict[str, Any], group: str = "model", **extra) -> nn.Module:
     """`cls(**options)`, a wrong option told as one line that names the part of the configuration."""
     try:
         return cls(**options, **extra)
     except (TypeError, ValueError) as error:
-        raise UserError(f"model.{part}: {str(error).replace(cls.__name__ + '.__init__() ', '')}") from error
+        raise UserError(f"{group}.{part}: {str(error).replace(cls.__name__ + '.__init__() ', '')}") from error

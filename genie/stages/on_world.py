@@ -1,11 +1,13 @@
 """Stages that are trained on what a finished world makes of its observations."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
 from genie.stages.frozen import DependentStage
 from genie.world.protocol import World
@@ -30,8 +32,8 @@ class WorldStage(DependentStage):
         """Known after `load_dependencies` or `use_world`."""
         return self._outside["world"]
 
-    @staticmethod
-    def complete(config: dict[str, Any]) -> None:
+    @classmethod
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
         if config["stage"]["feature_shape"] is None:
             config["stage"]["feature_shape"] = list(opened(config["stage"]).feature_shape)
 

@@ -51,7 +51,8 @@ class RewardStage(WorldStage):
         if self.rates:
             self.rated = RatedPairs(self.reward["ratings"], self.config["data"], self.config["seed"])
 
-    def choose_clips(self, data) -> None:
+    def set_data(self, data) -> None:
+        super().set_data(data)
         if "rewards" not in data.train_dataset.reader.columns and not self.rates:
             way = "record them with `python -m genie.record`, or rate segments: reward=preference reward.ratings=file"
             raise UserError(f"{data.train_dataset.reader.path} records no rewards: {way}")

@@ -1,0 +1,139 @@
+"""Dynamics of states by their differences: an ensemble predicts Δs from s and a, and the next state is s + Δs.
+
+Sources: PETS (Chua et al. 2018, arXiv 1805.12114: probabilistic ensembles, a trajectory follows one member), MOPO (Yu
+et al. 2020, arXiv 2005.13239: what the members disagree about is not to be trusted).
+
+Dimension letters: `M` members, `N` rows, `n` numbers of a state, `A` action vector.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genie.models.action_vectors import ActionVectors
+from genie.models.ensemble import Ensemble
+from genie.models.outcomes import OutcomeHeads
+
+HEADS = ("gaussian", "deterministic")
+LEAST, MOST = -10.0, 1.0  # between which log-variances stay, in units of the usual change
+
+
+@dataclass
+class Prediction:
+    """`delta` [M, N, n] in units of the usual change, and `log_variance` [M, N, n], None for deterministic heads."""
+
+    delta: Tensor
+    log_variance: Tensor | None
+
+    def loss(self, target: Tensor) -> Tensor:
+        """Mean over all of half the squared error to `target` [N, n], for Gaussian heads of the negative
+        log-likelihood in nats (without its constant)."""
+        error = (self.delta - target).square()
+        if self.log_variance is None:
+            return error.mean() / 2
+        return (error * (-self.log_variance).exp() + self.log_variance).mean() / 2
+
+
+class DeltaModel(nn.Module):
+    """The simulator on states.
+
+    Args:
+        state_size: n.
+        num_actions, action_size: see `ActionVectors`.
+        num_members: M.
+        head: gaussian (with a variance for each number) | deterministic.
+        width, num_layers: hidden layers of each member.
+        head_layers: of reward and continuation, which read (s, a, s').
+        circles: pairs of numbers of a state that are cosine and sine of an angle.
+
+    What the data say (`start_from`) is kept in buffers: mean and standard deviation of states, the usual change from
+    one to the next, and the range.
+    """
+
+    def __init__(
+        self,
+        state_size: int,
+        num_actions: int | None,
+        action_size: int | None,
+        num_members: int,
+        head: str,
+        width: int,
+        num_layers: int,
+        head_layers: int,
+        circles: list[list[int]],
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise ValueError(f"head={head!r}: choose one of {', '.join(HEADS)}")
+        if any(len(pair) != 2 or not 0 <= min(pair) < max(pair) < state_size for pair in circles):
+            raise ValueError(f"circles={circles}: each is two different numbers of a state of {state_size}, from 0")
+        self.state_size, self.num_members, self.gaussian = state_size, num_members, head == "gaussian"
+        self.circles = [tuple(pair) for pair in circles]
+        self.actions = ActionVectors(num_actions, action_size)
+        outputs = state_size * (2 if self.gaussian else 1)
+        self.members = Ensemble(num_members, state_size + self.actions.size, outputs, width, num_layers)
+        self.outcomes = OutcomeHeads(2 * state_size + self.actions.size, width, head_layers)
+        for name, value in {"mean": 0.0, "std": 1.0, "change": 1.0, "low": 0.0, "high": 0.0}.items():
+            self.register_buffer(name, torch.full((state_size,), value))
+
+    def start_from(self, **facts: Tensor) -> None:
+        """Take `mean`, `std`, `change`, `low` and `high` [n] of the data; what never varies is not scaled."""
+        for name, values in facts.items():
+            values = torch.as_tensor(values, dtype=torch.float32)
+            if name in ("std", "change"):
+                values = torch.where(values < 1e-6, torch.ones_like(values), values)
+            getattr(self, name).copy_(values)
+
+    def normalized(self, states: Tensor) -> Tensor:
+        """States [..., n] with a mean of 0 and a standard deviation of 1 over the data."""
+        return (states - self.mean) / self.std
+
+    def target(self, states: Tensor, following: Tensor) -> Tensor:
+        """The true change from states to those that follow on them, [..., n] in units of the usual one."""
+        return (following - states) / self.change
+
+    def predict(self, states: Tensor, actions: Tensor) -> Prediction:
+        """Of states [N, n], or [M, N, n] with one of its own for each member, and action vectors [N, A]."""
+        inputs = torch.cat([self.normalized(states), actions.expand(*states.shape[:-1], -1)], -1)
+        output = self.members(inputs.expand(self.num_members, *inputs.shape[-2:]))
+        if not self.gaussian:
+            return Prediction(output, None)
+        delta, spread = output.chunk(2, -1)
+        spread = MOST - F.softplus(MOST - spread)
+        return Prediction(delta, LEAST + F.softplus(spread - LEAST))
+
+    def following(self, states: Tensor, delta: Tensor) -> Tensor:
+        """s + Δs: [M, N, n] of states [N, n] or [M, N, n] and `delta` [M, N, n] in units of the usual change."""
+        return states + delta * self.change
+
+    def settled(self, states: Tensor) -> Tensor:
+        """States [..., n] with cosine and sine of each angle brought back to the unit circle."""
+        for pair in self.circles:
+            places = torch.zeros(self.state_size, dtype=torch.bool, device=states.device)
+            places[list(pair)] = True
+            length = states[..., list(pair)].norm(dim=-1, keepdim=True).clamp_min(1e-6)
+            states = torch.where(places, states / length, states)
+        return states
+
+    def violation(self, states: Tensor, margin: float) -> Tensor:
+        """Mean over [..., n] of how far states are beyond the range of the data, widened by `margin` times itself at
+        either end, in standard deviations and squared, and of how far angles are off their circles."""
+        room = margin * (self.high - self.low)
+        beyond = F.relu(states - self.high - room) + F.relu(self.low - room - states)
+        total = (beyond / self.std).square().mean()
+        for pair in self.circles:
+            total = total + (states[..., list(pair)].square().sum(-1) - 1).square().mean()
+        return total
+
+    def outcome_features(self, states: Tensor, actions: Tensor, following: Tensor) -> Tensor:
+        """What reward and continuation are read from, [..., 2n + A]."""
+        return torch.cat([self.normalized(states), actions, self.normalized(following)], -1)
+
+    def example_forward(self, states: Tensor) -> None:
+        """One pass on states [B, T, n], for counting."""
+        rows = states.flatten(0, -2)
+        actions = rows.new_zeros(len(rows), self.actions.size)
+        following = self.settled(self.following(rows, self.predict(rows, actions).delta))
+        self.outcomes.predict(self.outcome_features(rows, actions, following[0]))

@@ -1,0 +1,186 @@
+"""The recurrent state-space model: a neural simulator that imagines in a small latent state.
+
+Sources: PlaNet (Hafner et al. 2019, arXiv 1811.04551: a deterministic and a stochastic part, filtering and imagining),
+DreamerV2 (arXiv 2010.02193: categorical latents), DreamerV3 (arXiv 2301.04104: norms, the mix with the uniform
+distribution, the gated cell).
+
+    h_t = cell(h_{t-1}, z_{t-1}, a_{t-1})      z_t ~ posterior(h_t, frame_t), or without the frame ~ prior(h_t)
+
+Dimension letters: `B` batch, `T` frames, `n` imagined steps, `C H W` channels and pixels, `A` action vector, `E` vector
+of a frame, `D` deterministic part, `G` groups of `K` classes, the stochastic part, `F` = D + G·K features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genie.models.action_vectors import ActionVectors
+from genie.models.categorical import draw, log_probabilities
+from genie.models.frame_coders import FrameDecoder, FrameEncoder, Normed
+from genie.models.outcomes import OutcomeHeads
+from genie.models.patches import Patches
+from genie.models.precision import full_precision
+
+
+@dataclass
+class Beliefs:
+    """States one after the other: `hidden` [B, T, D], `latent` [B, T, G·K], and the log-probabilities [B, T, G, K] of
+    the `prior` and of the `posterior`, None where no frames were seen."""
+
+    hidden: Tensor
+    latent: Tensor
+    prior: Tensor
+    posterior: Tensor | None = None
+
+    @property
+    def features(self) -> Tensor:
+        """[B, T, F]"""
+        return torch.cat([self.hidden, self.latent], -1)
+
+
+class GatedCell(nn.Module):
+    """A GRU whose gates are normalised together, and which begins by keeping most of what it has."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(inputs + width, 3 * width)
+        self.norm = nn.RMSNorm(3 * width)
+
+    def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        """inputs [B, I], hidden [B, D] in [-1, 1] → [B, D]"""
+        reset, candidate, update = self.norm(self.gates(torch.cat([inputs, hidden], -1))).chunk(3, -1)
+        update = (update - 1).sigmoid()
+        return update * (reset.sigmoid() * candidate).tanh() + (1 - update) * hidden
+
+
+class Rssm(nn.Module):
+    """The simulator on frames.
+
+    Args:
+        image_size: H and W in pixels.
+        num_actions, action_size: see `ActionVectors`.
+        patch_size: side of the patches that are read and drawn; sizes that do not divide are padded.
+        encoder: conv | vit (see `FrameEncoder`); `vit`: its options.
+        channels: of the patches' grid, in the convolutions of encoder and decoder.
+        deterministic: D.
+        groups, classes: G and K.
+        uniform: share of the uniform distribution in prior and posterior.
+        width, head_layers: of the hidden layers between the parts, and of reward and continuation.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        num_actions: int | None,
+        action_size: int | None,
+        patch_size: int,
+        encoder: str,
+        vit: dict,
+        channels: int,
+        deterministic: int,
+        groups: int,
+        classes: int,
+        uniform: float,
+        width: int,
+        head_layers: int,
+    ) -> None:
+        super().__init__()
+        if min(groups, deterministic, width, channels) < 1 or classes < 2:
+            raise ValueError(f"groups={groups}, classes={classes}: there is at least a group of two classes")
+        if not 0 <= uniform < 1:
+            raise ValueError(f"uniform={uniform} is not in [0, 1)")
+        patches = Patches(tuple(image_size), patch_size)
+        self.groups, self.classes, self.uniform, self.deterministic = groups, classes, uniform, deterministic
+        self.actions = ActionVectors(num_actions, action_size)
+        self.encoder = FrameEncoder(patches, encoder, channels, vit)
+        self.from_frame = nn.Linear(self.encoder.size, width)
+        self.inputs = nn.Sequential(nn.Linear(groups * classes + self.actions.size, width), Normed(width))
+        self.cell = GatedCell(width, deterministic)
+        self.from_hidden = nn.Linear(deterministic, width)
+        self.posterior = nn.Sequential(Normed(width), nn.Linear(width, groups * classes))
+        self.prior = nn.Sequential(nn.Linear(deterministic, width), Normed(width), nn.Linear(width, groups * classes))
+        self.decoder = FrameDecoder(self.num_features, patches, channels)
+        self.outcomes = OutcomeHeads(self.num_features, width, head_layers)
+
+    @property
+    def num_features(self) -> int:
+        """F"""
+        return self.deterministic + self.groups * self.classes
+
+    def start_from(self, frame: Tensor) -> None:
+        """Take `frame` [C, H, W] in [0, 1], say the background, as the typical one: see `VideoTokenizer.start_from`."""
+        self.encoder.embedding.start_from(frame)
+        self.decoder.to_pixels.start_from(frame)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """frames [B, T, C, H, W] in [0, 1] → what each alone says of its state, fp32 [B, T, width]."""
+        return self.from_frame(self.encoder(frames)).float()
+
+    def incoming(self, actions: Tensor) -> Tensor:
+        """Actions [B, T-1] or [B, T-1, A] between frames → vectors [B, T, A] that led to each; to the first, none."""
+        return F.pad(self.actions(actions), (0, 0, 1, 0))
+
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """hidden and latent of features [..., F]."""
+        return features.split([self.deterministic, self.groups * self.classes], -1)
+
+    def filter(
+        self, evidence: Tensor, incoming: Tensor, noise: Tensor | None = None, before: Tensor | None = None
+    ) -> Beliefs:
+        """States of true frames, given what they and all before them show.
+
+        Args:
+            evidence: [B, T, width] of `encode`.
+            incoming: vectors [B, T, A] of the actions that led to each.
+            noise: [B, T, G] in [0, 1), of what is drawn; None: the most likely classes.
+            before: features [B, F] of the state before the first; None: nothing was seen yet.
+        """
+        with full_precision(evidence):  # a state is handed on many times
+            hidden, latent = self.split(self._start(evidence, before))
+            hiddens, latents, posteriors = [], [], []
+            for t in range(evidence.shape[1]):
+                hidden = self._advance(hidden, latent, incoming[:, t])
+                posterior = self._distribution(self.posterior(self.from_hidden(hidden) + evidence[:, t]))
+                latent = draw(posterior, None if noise is None else noise[:, t]).flatten(-2)
+                hiddens.append(hidden)
+                latents.append(latent)
+                posteriors.append(posterior)
+            hidden = torch.stack(hiddens, 1)
+            prior = self._distribution(self.prior(hidden))
+            return Beliefs(hidden, torch.stack(latents, 1), prior, torch.stack(posteriors, 1))
+
+    def imagine(self, features: Tensor, actions: Tensor, noise: Tensor | None = None) -> Beliefs:
+        """The states that follow on features [B, F] under action vectors [B, n, A]; `noise` [B, n, G] as above."""
+        with full_precision(features):
+            hidden, latent = self.split(features)
+            hiddens, latents, priors = [], [], []
+            for t in range(actions.shape[1]):
+                hidden = self._advance(hidden, latent, actions[:, t])
+                prior = self._distribution(self.prior(hidden))
+                latent = draw(prior, None if noise is None else noise[:, t]).flatten(-2)
+                hiddens.append(hidden)
+                latents.append(latent)
+                priors.append(prior)
+            return Beliefs(*(torch.stack(parts, 1) for parts in (hiddens, latents, priors)))
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Features [B, T, F] → logits fp32 [B, T, C, H, W] of frames."""
+        return self.decoder(features)
+
+    def example_forward(self, frames: Tensor) -> None:
+        """One pass on frames [B, T, C, H, W], for counting."""
+        incoming = frames.new_zeros(*frames.shape[:2], self.actions.size)
+        features = self.filter(self.encode(frames), incoming).features
+        self.decode(features)
+        self.outcomes.predict(features)
+
+    def _start(self, like: Tensor, before: Tensor | None) -> Tensor:
+        return like.new_zeros(len(like), self.num_features) if before is None else before
+
+    def _advance(self, hidden: Tensor, latent: Tensor, action: Tensor) -> Tensor:
+        return self.cell(self.inputs(torch.cat([latent, action], -1)), hidden)
+
+    def _distribution(self, logits: Tensor) -> Tensor:
+        return log_probabilities(logits.unflatten(-1, (self.groups, self.classes)), self.uniform)

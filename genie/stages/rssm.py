@@ -1,0 +1,143 @@
+"""`simulator=rssm`: a recurrent state-space model learns frames, rewards and ends (Hafner et al. 2019-2023).
+
+Dimension letters: `B` batch, `T` frames, `n` imagined frames, `C H W` channels and pixels, `G` groups, `K` classes,
+`F` features.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from genie.metrics.horizon import HorizonPSNR
+from genie.metrics.psnr import frame_psnr, update_frame_psnr
+from genie.models.categorical import entropy, kl
+from genie.models.rssm import Beliefs, Rssm
+from genie.stages.base import build_part
+from genie.stages.losses import pixel_weights, reconstruction_loss
+from genie.stages.simulator import SimulatorStage
+
+POSTERIOR, PRIOR = 0, 1  # numbers of the draws
+REFERENCES = ("", "copy_last", "background")
+
+
+class RssmStage(SimulatorStage):
+    """Further options in `simulator`: `reconstruction`, `foreground_weight` (as of the tokenizer), `free_nats`."""
+
+    observes = "frames"
+
+    def __init__(self, config: dict) -> None:
+        super().__init__(config)
+        self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
+        horizon = config["data"]["num_frames"] - self.prompt_length
+        self.horizon_metrics = nn.ModuleList(HorizonPSNR(horizon) for _ in REFERENCES)
+
+    def build_model(self) -> Rssm:
+        sizes = {name: self.sizes[name] for name in ("num_actions", "action_size")}
+        options = self.simulator["model"] | sizes
+        image_size = self.config["model"]["image_size"]
+        return build_part(Rssm, "model", options, group="simulator", image_size=image_size)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.model.groups
+
+    def start_from_background(self) -> None:
+        self.model.start_from(self.background)
+
+    def example_forward(self, frames: Tensor) -> None:
+        self.model.eval().example_forward(frames)
+
+    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        frames, model = self.frames(batch), self.model
+        incoming = model.incoming(batch["actions"][:, :-1])
+        noise = self.noise(batch, POSTERIOR, model.groups)
+        beliefs = model.filter(model.encode(frames), incoming, noise if self.training else None)
+        loss, metrics = self.objective(self.terms(batch, frames, incoming, beliefs))
+        prior, posterior = beliefs.prior.detach()[:, 1:], beliefs.posterior.detach()[:, 1:]
+        metrics |= {
+            "kl": kl(posterior, prior).mean(),
+            "prior_entropy": entropy(prior).mean(),
+            "posterior_entropy": entropy(posterior).mean(),
+        }
+        if not self.training:
+            self._update(batch, frames, incoming, beliefs)
+        return loss, metrics
+
+    def terms(
+        self, batch: dict[str, Tensor], frames: Tensor, incoming: Tensor, beliefs: Beliefs
+    ) -> dict[str, Callable[[], Tensor]]:
+        """What the objective adds up. Of the divergences the first frame is left out, which nothing predicts."""
+        model, free = self.model, self.simulator["free_nats"]
+        prior, posterior, features = beliefs.prior[:, 1:], beliefs.posterior[:, 1:], beliefs.features
+
+        def divergence(first: Tensor, second: Tensor) -> Tensor:
+            return kl(first, second).clamp_min(free).mean()
+
+        @cache
+        def imagined() -> tuple[Tensor, Beliefs]:
+            """Which frames [B, n] follow on the clips' starts, and the beliefs about them when none is seen."""
+            steps = self.imagined_steps()
+            at, rows = self.starts(batch, steps), torch.arange(len(frames), device=frames.device)
+            following = at[:, None] + torch.arange(1, steps + 1, device=at.device)
+            actions = incoming[rows[:, None], following]
+            draws = self.noise(batch, PRIOR, model.groups)[:, :steps]
+            return following, model.imagine(features[rows, at], actions, draws)
+
+        def imagination() -> Tensor:
+            following, dreamt = imagined()
+            return self.reconstruction(dreamt.features, frames[torch.arange(len(frames))[:, None], following])
+
+        def stability() -> Tensor:
+            following, dreamt = imagined()
+            seen = beliefs.hidden.detach()[torch.arange(len(frames))[:, None], following]
+            return (dreamt.hidden - seen).square().mean()
+
+        outcomes = model.outcomes
+        return {
+            "reconstruction": lambda: self.reconstruction(features, frames),
+            "dynamics": lambda: divergence(posterior.detach(), prior),
+            "reward": lambda: outcomes.reward_loss(features[:, 1:], batch["rewards"][:, :-1]),
+            "continues": lambda: outcomes.continue_loss(features[:, 1:], batch["terminals"][:, :-1]),
+            "kl": lambda: divergence(posterior, prior.detach()),
+            "imagination": imagination,
+            "smoothness": lambda: beliefs.hidden.diff(dim=1).square().mean(),
+            "stability": stability,
+        }
+
+    def reconstruction(self, features: Tensor, frames: Tensor) -> Tensor:
+        """Error of the frames [B, T, C, H, W] drawn from features [B, T, F], summed over the numbers of a frame: so it
+        weighs against the nats of its state what it does whatever the size of frames."""
+        weights = pixel_weights(frames, self.background, self.simulator["foreground_weight"])
+        loss = reconstruction_loss(self.model.decode(features), frames, self.simulator["reconstruction"], weights)
+        return loss * math.prod(frames.shape[2:])
+
+    # -- validation -------------------------------------------------------------------------------------------------
+
+    def _update(self, batch: dict[str, Tensor], frames: Tensor, incoming: Tensor, beliefs: Beliefs) -> None:
+        model, given = self.model, self.prompt_length
+        features = beliefs.features
+        update_frame_psnr(self.psnr, model.decode(features[:, 1:]).sigmoid(), frames, self.background)
+        draws = self.noise(batch, PRIOR, model.groups)[:, given:]
+        dreamt = model.imagine(features[:, given - 1], incoming[:, given:], self.draws(draws))
+        truth = frames[:, given:]
+        predicted = model.decode(dreamt.features).sigmoid()
+        for metric, shown in zip(
+            self.horizon_metrics, (predicted, frames[:, given - 1 : given], self.background), strict=True
+        ):
+            metric.update(shown, truth)
+        self.update_outcomes(batch, features[:, 1:])
+
+    def draws(self, noise: Tensor) -> Tensor | None:
+        """What imagination draws with: `noise`, or None where it takes the most likely classes."""
+        return noise if self.simulator["imagine"] == "sample" else None
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.log_dict({f"val/{name}": value for name, value in self.psnr.compute().items()})
+        curves = zip(REFERENCES, self.horizon_metrics, strict=True)
+        self.log_horizons("imagined_psnr", {name: metric.compute() for name, metric in curves})
+        for metric in (self.psnr, *self.horizon_metrics):
+            metric.reset()

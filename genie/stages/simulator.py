@@ -1,0 +1,148 @@
+"""The light simulators, one stage instead of Genie's three: `stage=simulator simulator=rssm|delta`.
+
+What both have: sizes from the data, the joint objective, what validation counts. What they learn is in
+`genie/stages/rssm.py` and `genie/stages/delta.py`; docs/simulators.md explains them.
+
+Dimension letters: `B` batch, `T` observations, `A` actions or their numbers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from data_modules.clip_data_module import ClipDataModule
+from genie.errors import UserError
+from genie.metrics.outcomes import OutcomeMetrics
+from genie.parallel.checks import SHARDED
+from genie.stages.base import Stage
+from genie.stages.objective import GROUP, Objective
+from genie.world.noise import FrameNoise
+
+NEEDED = {"reward": "rewards", "continues": "terminals"}  # terms, and the columns of the data that they take
+
+OWNERS = ("reconstruction", "dynamics", *NEEDED)  # terms without which there are parameters that learn nothing
+
+
+class SimulatorStage(Stage):
+    """Options: `horizon`, `context` (see `prompt_length`). `SimulatorStage(config)` is one of the kind that the
+    configuration names.
+
+    Attributes:
+        observes: "frames" or "states", what clips are made of.
+    """
+
+    observes: str
+
+
+    def __new__(cls, config: dict[str, Any] | None = None) -> "SimulatorStage":
+        return super().__new__(kind_of(config) if cls is SimulatorStage else cls)
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        if config["trainer"]["strategy"] == SHARDED:
+            raise UserError("stage=simulator is too small to be sharded: use trainer=ddp instead of trainer=fsdp")
+        self.simulator = config["simulator"]
+        self.objective = Objective(self.simulator["objective"])
+        self.model = self.build_model()
+        self.outcome_metrics = OutcomeMetrics()
+
+    # -- what a subclass gives ------------------------------------------------------------------------------------
+
+    def build_model(self) -> nn.Module:
+        """The simulator of the configuration."""
+        raise NotImplementedError
+
+    # -- sizes ------------------------------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """`num_actions`, `action_size` and `state_size`. Before the data are known (tables of sizes, say), there is one
+        action and a state is one number: nothing else depends on them."""
+        sizes = dict(self.simulator["sizes"])
+        if sizes["num_actions"] is None and sizes["action_size"] is None:
+            return sizes | {"num_actions": 1, "state_size": 1}
+        return sizes
+
+    @classmethod
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
+        """`simulator.sizes`, of the data."""
+        opened = data()
+        info, columns = opened.info, opened.train_dataset.reader.columns
+        kind = kind_of(config)
+        if (info.background is None) != (kind.observes == "states"):
+            others = {"frames": "simulator=delta learns from states", "states": "simulator=rssm learns from frames"}
+            shown = "frames" if kind.observes == "states" else "states"
+            raise UserError(f"{others[shown]}, and {opened.root} holds {shown}: take the other one, or other data")
+        if info.num_actions is None and info.action_size is None:
+            raise UserError(f"{opened.root} records no actions, which stage=simulator needs")
+        for term, column in NEEDED.items():
+            if config["simulator"]["objective"][term] and column not in columns:
+                raise UserError(f"{opened.root} records no {column}: give {GROUP}.{term}=0 to do without")
+        numbers = len(info.state_mean) if kind.observes == "states" else None
+        continuous = info.action_size is not None
+        config["simulator"]["sizes"] = {
+            "num_actions": None if continuous else info.num_actions,
+            "action_size": info.action_size if continuous else None,
+            "state_size": numbers,
+        }
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def leaves_out_parameters(self, step: int) -> bool:
+        return not all(self.objective.uses(term) for term in OWNERS if term in self.objective.weights)
+
+    def noise(self, batch: dict[str, Tensor], number: int, size: int) -> Tensor:
+        """[B, T, size] in [0, 1): the draws `number` for each observation, a function of the samples' seeds alone."""
+        seeds, length = batch["seed"], batch["actions"].shape[1]
+        ages = seeds.new_ones(length).cumsum(0) - 1
+        draws = FrameNoise(seeds.repeat_interleave(length), ages.repeat(len(seeds))).uniform(number, size)
+        return draws.view(len(seeds), length, size)
+
+    def starts(self, batch: dict[str, Tensor], horizon: int) -> Tensor:
+        """int64 [B]: from which observation each clip imagines `horizon` steps, drawn for each sample."""
+        room = batch["actions"].shape[1] - horizon
+        return (self.noise(batch, 2, 1)[:, 0, 0] * room).long().clamp_max(room - 1)
+
+    def imagined_steps(self) -> int:
+        """Steps that are imagined in training: `simulator.imagination_horizon`, at most a clip's."""
+        horizon = self.simulator["imagination_horizon"]
+        if not isinstance(horizon, int) or horizon < 1:
+            raise UserError(f"simulator.imagination_horizon={horizon} must be a whole number, 1 or more")
+        return min(horizon, self.config["data"]["num_frames"] - 1)
+
+    @property
+    def prompt_length(self) -> int:
+        """Observations of a validation clip that are given: all but the last `horizon`, and at least `context` of them
+        where the clip has more than those."""
+        length = self.config["data"]["num_frames"]
+        return max(length - self.options["horizon"], min(self.options["context"], length - 1))
+
+    # -- validation -------------------------------------------------------------------------------------------------
+
+    def update_outcomes(self, batch: dict[str, Tensor], features: Tensor) -> None:
+        """Counts what the heads say of features [B, T-1, F] that the actions led to."""
+        known = {column: batch[column][:, :-1] for term, column in NEEDED.items() if self.objective.uses(term)}
+        self.outcome_metrics.update(*self.model.outcomes.predict(features), **known)
+
+    def log_horizons(self, name: str, curves: dict[str, Tensor]) -> None:
+        """Logs figures by horizon: `curves` [n] by what they are of ("" for the simulator's own)."""
+        for reference, values in curves.items():
+            head = f"val/{name}{reference and '_' + reference}"
+            self.log_dict({f"{head}_h{step}": value for step, value in enumerate(values, 1)})
+            self.log(f"{head}_mean", values.mean())
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self.outcome_metrics.compute().items()})
+        self.outcome_metrics.reset()
+
+
+def kind_of(config: dict[str, Any]) -> type[SimulatorStage]:
+    """The class of the simulator of a configuration; UserError for another kind."""
+    from genie.stages.delta import DeltaStage
+    from genie.stages.rssm import RssmStage
+
+    kinds, kind = {"rssm": RssmStage, "delta": DeltaStage}, config["simulator"]["kind"]
+    if kind not in kinds:
+        raise UserError(f"simulator.kind={kind!r}: choose one of {', '.join(kinds)}")
+    return kinds[kind]
