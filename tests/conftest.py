@@ -249,3 +249,58 @@ def line_world():
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module.LineWorld
+
+
+@pytest.fixture(scope="session")
+def make_played_clips(make_clips):
+    """make_played_clips(batch, frames, …): those of `make_clips` with a reward of 1 for each move to the right, and an
+    end with every move down."""
+
+    def make(*arguments, **options):
+        clips = make_clips(*arguments, **options)
+        return clips | {"rewards": (clips["actions"] == 1).float(), "terminals": clips["actions"] == 2}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_states():
+    """make_states(batch, length): a batch of a damped spring, [place, speed], that one number pushes.
+
+    s' = s A + a B, so all about it is known (`make_states.system`); the reward is minus the distance from 0.
+    """
+    system = torch.tensor([[1.0, -0.1], [0.1, 0.95]]), torch.tensor([[0.0, 0.1]])
+
+    def make(batch=2, length=4, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        actions = torch.rand(batch, length, 1, generator=generator) * 2 - 1
+        states = [torch.randn(batch, 2, generator=generator)]
+        for t in range(length - 1):
+            states.append(states[-1] @ system[0] + actions[:, t] @ system[1])
+        states = torch.stack(states, 1)
+        ends = states[..., 0].abs() > 2.5
+        return {"states": states, "actions": actions, "rewards": -states[..., 0].abs(), "terminals": ends,
+                "seed": torch.arange(batch) + 1000 * seed}  # fmt: skip
+
+    make.system = system
+    return make
+
+
+@pytest.fixture(scope="session")
+def build_simulator(configure, build, make_states):
+    """build_simulator(kind, *overrides): a tiny simulator as training gets it, of the clips of `make_played_clips`
+    (rssm) or `make_states` (delta)."""
+    from genie.stages import build_stage
+
+    def make(kind, *overrides):
+        if kind == "rssm":
+            return build("simulator", "simulator.sizes.num_actions=3", *overrides)
+        sizes = ("simulator.sizes.action_size=1", "simulator.sizes.state_size=2")
+        stage = build_stage(configure("simulator", "simulator=delta", *sizes, *overrides))
+        states = make_states(64, 8)["states"]
+        flat, change = states.flatten(0, 1), states.diff(dim=1).flatten(0, 1)
+        facts = {"mean": flat.mean(0), "std": flat.std(0), "change": change.square().mean(0).sqrt()}
+        stage.model.start_from(**facts, low=flat.amin(0), high=flat.amax(0))
+        return stage
+
+    return make
