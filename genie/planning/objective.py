@@ -1,0 +1,79 @@
+"""What a plan is worth: the rewards that a world imagines for it, and the value of where it ends.
+
+    Σ_k γ^k · c_1…c_k · (r_{k+1} - penalties)  +  γ^H · c_1…c_H · value(state_H)
+
+c_k is the probability that the episode goes on behind step k: nothing counts that lies behind an end.
+
+Dimension letters: `B` states, `N` candidates, `H` steps, `P` imagined futures, `A` numbers of an action, `R` rows of
+imagination: all futures of all candidates of all states.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from genie.world.protocol import State, World
+
+Value = Callable[[State], Tensor | None]
+
+
+class Objective:
+    """The worth of candidates in a world.
+
+    Args:
+        discount: γ of a step.
+        effort: taken from the reward of a step for the mean square of the numbers of its action.
+        change: taken from it for the mean squared change since the step before; for discrete actions, for any other.
+        batch_size: rows that are imagined at once: the memory this takes, and nothing else, depends on it.
+        value: float [B] of states, what is to be had behind the last step. None, or a value that gives None: nothing.
+    """
+
+    def __init__(
+        self, world: World, discount: float, effort: float, change: float, batch_size: int, value: Value | None
+    ) -> None:
+        self.world, self.discount, self.value = world, discount, value
+        self.effort, self.change, self.batch_size = effort, change, batch_size
+
+    def __call__(self, state: State, actions: Tensor, futures: Tensor) -> tuple[Tensor, Tensor]:
+        """The worth and the discounted rewards alone, float [B, N] each, means over the futures.
+
+        `actions` [B, N, H] or [B, N, H, A] from the B rows of `state`; `futures` int64 [B, N, P] are their seeds.
+        Where a world gives no finite number, the candidate is as bad as the worst of its state.
+        """
+        shape, particles = futures.shape, futures.shape[2]
+        plans, seeds = actions.flatten(0, 1), futures.flatten()
+        parts = []
+        for rows in torch.arange(seeds.numel()).split(self.batch_size):
+            at = rows.to(plans.device)
+            forks = state.select(rows // (shape[1] * particles)).reseeded(seeds[at])
+            parts.append(self._imagine(forks, plans[at // particles]))
+        worth, rewards = (torch.cat(column).view(shape).mean(2) for column in zip(*parts, strict=True))
+        return finite(worth), finite(rewards)
+
+    def _imagine(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Worth and rewards [R] of `actions` [R, H, …]."""
+        weight = torch.ones(len(actions), device=actions.device)
+        worth, rewards = torch.zeros_like(weight), torch.zeros_like(weight)
+        for number, action in enumerate(actions.unbind(1)):
+            state, step = self.world.step(state, action, decode=False)
+            penalty = self._penalty(action, actions[:, max(0, number - 1)])
+            worth += weight * (step.reward - penalty)
+            rewards += weight * step.reward
+            weight = weight * self.discount * step.continues
+        end = None if self.value is None else self.value(state)
+        if end is not None:
+            worth += weight * end
+        return worth, rewards
+
+    def _penalty(self, action: Tensor, before: Tensor) -> Tensor | float:
+        if not action.is_floating_point():
+            return self.change * (action != before)
+        return self.effort * action.square().mean(-1) + self.change * (action - before).square().mean(-1)
+
+
+def finite(values: Tensor) -> Tensor:
+    """[B, N] with the smallest finite number of its row (0 without one) in the place of what is none."""
+    known = values.isfinite()
+    worst = values.masked_fill(~known, torch.inf).amin(1, keepdim=True)
+    return torch.where(known, values, torch.where(worst.isfinite(), worst, 0.0))

@@ -1,0 +1,76 @@
+"""Imagined rollouts to look at: a plan's candidates side by side, as video, or as lines where a world shows numbers.
+
+Dimension letters: `M` candidates, `H` steps, `O` the shape of an observation, `n` numbers of a state.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from genie.evaluation.plots import save_figure
+from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.planning.plan import Plan
+from genie.world.protocol import State, World
+
+CELL = 128  # pixels that a frame is high at least
+PANELS = 6  # numbers of a state that are drawn
+
+
+@torch.no_grad()
+def imagine(world: World, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """The observations [R, H, *O] that `actions` [R, H, …] lead to, and the rewards [R, H] that count: none behind an
+    end."""
+    observations, rewards = [], []
+    alive = torch.ones(len(actions), device=actions.device)
+    for action in actions.unbind(1):
+        state, step = world.step(state, action)
+        observations.append(step.observation)
+        rewards.append(alive * step.reward)
+        alive = alive * step.continues
+    return torch.stack(observations, dim=1), torch.stack(rewards, dim=1)
+
+
+def shows_frames(world: World) -> bool:
+    """Whether the world's observations are frames [C, H, W], and not numbers."""
+    return len(world.observation_shape) == 3
+
+
+def draw_candidates(world: World, state: State, plan: Plan, row: int, folder: Path, name: str) -> Path:
+    """The candidates of one row of a plan, best first, each with the rewards that are imagined for it; `state` is the
+    one that was planned from. Writes <name>.mp4 for frames, else <name>.png."""
+    candidates = plan.candidates[row]
+    forks = state.select([row] * len(candidates))
+    start = world.decode(forks)
+    observations, rewards = imagine(world, forks, candidates)
+    labels = [f"{number}: {total:.2f}" for number, total in enumerate(rewards.sum(1).tolist(), 1)]
+    if not shows_frames(world):
+        seen = torch.cat([start[:, None], observations], dim=1)
+        return plot_states(dict(zip(labels, seen.cpu().numpy(), strict=True)), folder / f"{name}.png")
+    videos = to_bytes(torch.cat([start[:, None], observations], dim=1))
+    scale = scale_to(videos.shape[-3], CELL)
+    frames = grid([list(enlarge(videos, scale))], column_labels=labels)
+    return write_mp4(folder / f"{name}.mp4", frames, world.fps)
+
+
+def plot_states(lines: dict[str, np.ndarray], path: Path) -> Path:
+    """Each of the first numbers of a state against the step: `lines` [T, n] by their labels. Gaps are NaN."""
+    count = min(PANELS, next(iter(lines.values())).shape[1])
+    columns = min(3, count)
+    figure = Figure(figsize=(4.2 * columns, 2.6 * math.ceil(count / columns)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, axes in enumerate(figure.subplots(math.ceil(count / columns), columns, squeeze=False).flat):
+        if number >= count:
+            axes.set_axis_off()
+            continue
+        for label, line in lines.items():
+            axes.plot(line[:, number], label=label, linewidth=1.2)
+        axes.set(xlabel="step", ylabel=f"number {number}")
+        axes.grid(alpha=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize="small", loc="outside upper center", ncols=4)
+    save_figure(figure, path)
+    return path

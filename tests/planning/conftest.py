@@ -1,0 +1,45 @@
+"""Planners as their configurations make them, on a line of which everything is known."""
+
+import copy
+import functools
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from genie.cli import to_plain
+from genie.planning.building import build_planner
+
+
+@functools.cache
+def composed(choice):
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        return to_plain(compose("act", ["run=none", f"planner={choice}"]))["planner"]
+
+
+@pytest.fixture(scope="session")
+def group():
+    """group("cem", horizon=5): the group `planner` with some values replaced (of mpc's optimizer: those it has)."""
+
+    def build(choice, **values):
+        planner = copy.deepcopy(composed(choice))
+        place = planner.get("optimizer", planner)
+        for key, value in values.items():
+            (planner if key in planner else place)[key] = value
+        return planner
+
+    return build
+
+
+@pytest.fixture
+def planner(group):
+    """planner(world, "cem", horizon=5): one of them in a world."""
+    return lambda world, choice, value=None, **values: build_planner(group(choice, **values), world, value)
+
+
+@pytest.fixture
+def at():
+    """at(world, 0.0, 0.2): the state of worlds whose points are there."""
+    return lambda world, *places: world.reset(torch.tensor(places)[:, None, None])
