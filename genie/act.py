@@ -1,0 +1,17 @@
+"""Plays the real environment by planning in a trained world: `python -m genie.act run=outputs/pong planner=cem`."""
+
+from typing import Any
+
+from genie.cli import hydra_main
+
+
+@hydra_main("act")
+def main(config: dict[str, Any]) -> float | None:
+    from genie.acting.budget import act_for_budgets, has_budgets  # seconds to import: --help need not wait for it
+    from genie.acting.run import act
+
+    return act_for_budgets(config) if has_budgets(config) else act(config)
+
+
+if __name__ == "__main__":
+    main()

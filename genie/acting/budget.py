@@ -1,0 +1,112 @@
+"""What does planning longer or wider bring? `act.budget` lists candidates and horizons: all combinations are played.
+
+`<folder>/budget/c<candidates>_h<horizon>/` holds each play; budget.csv, budget.json and budget.png compare them.
+"""
+
+import csv
+import itertools
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from genie.acting.report import interval
+from genie.acting.results import read_summary
+from genie.acting.run import act, check
+from genie.errors import UserError
+from genie.evaluation.plots import save_figure
+from genie.files import replacing
+
+AXES = ("candidates", "horizon")
+
+
+def has_budgets(config: dict[str, Any]) -> bool:
+    """Whether several budgets are to be compared."""
+    return any(config["act"]["budget"][name] for name in AXES)
+
+
+def act_for_budgets(config: dict[str, Any]) -> float:
+    """Plays with every budget; returns the best mean return. Raises UserError for a budget that cannot be, before any
+    episode."""
+    if config.get("planner") is None:
+        raise UserError("act.budget is of a planner: give planner=cem, or another")
+    group, budget = _search_group(config["planner"]), config["act"]["budget"]
+    chosen = {name: budget[name] or [group[name]] for name in AXES}
+    root = Path(config["output"] or Path(config["run"]) / "acting" / "budget")
+    plays = {}
+    for pair in itertools.product(*chosen.values()):
+        name = "c{}_h{}".format(*pair)
+        settings = {**config["act"], "name": name, "budget": dict.fromkeys(AXES, [])}
+        plays[pair] = {
+            **config, "planner": with_budget(config["planner"], *pair), "act": settings, "output": str(root / name)
+        }  # fmt: skip
+        check(plays[pair])
+    rows = []
+    for pair, play in plays.items():
+        print("{} candidates, horizon {}".format(*pair), flush=True)
+        act(play)
+        rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
+    _write(root, rows)
+    Console().print(_table(rows))
+    print(f"table and plot: {root}")
+    return max(row["return"] for row in rows)
+
+
+def with_budget(planner: dict[str, Any], candidates: int, horizon: int) -> dict[str, Any]:
+    """The group `planner` with another budget, of its optimizer where it has one."""
+    changed = {**_search_group(planner), "candidates": candidates, "horizon": horizon}
+    return {**planner, "optimizer": changed} if "optimizer" in planner else changed
+
+
+def _search_group(planner: dict[str, Any]) -> dict[str, Any]:
+    return planner.get("optimizer", planner)
+
+
+def _row(summary: dict[str, Any]) -> dict[str, Any]:
+    values = {"return": "mean", "return_low": "low", "return_high": "high"}
+    row = {name: summary["return"][key] for name, key in values.items()}
+    row["success"] = None if summary["success"] is None else summary["success"]["mean"]
+    row["random"] = summary["random"]["return"]["mean"]
+    row["decisions_per_second"] = summary["decisions_per_second"]
+    return row
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in (*AXES, "return", "success", "random", "decisions a second"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        shown = {"mean": row["return"], "low": row["return_low"], "high": row["return_high"]}
+        success = "" if row["success"] is None else f"{row['success']:.0%}"
+        rate = row["decisions_per_second"]
+        table.add_row(
+            *(str(row[name]) for name in AXES), interval(shown), success, f"{row['random']:.4g}",
+            "" if rate is None else f"{rate:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _write(root: Path, rows: list[dict[str, Any]]) -> None:
+    with replacing(root / "budget.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for horizon in dict.fromkeys(row["horizon"] for row in rows):
+        line = sorted((row for row in rows if row["horizon"] == horizon), key=lambda row: row["candidates"])
+        counts = [row["candidates"] for row in line]
+        axes.plot(counts, [row["return"] for row in line], marker="o", label=f"horizon {horizon}")
+        low, high = ([row[end] for row in line] for end in ("return_low", "return_high"))
+        if None not in low:  # one episode has no interval
+            axes.fill_between(counts, low, high, alpha=0.15)
+    axes.axhline(rows[0]["random"], color="0.5", linestyle="--", label="random")
+    axes.set(xlabel="candidates", ylabel="return (band: 95% confidence)", xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    save_figure(figure, root / "budget.png")

@@ -1,0 +1,154 @@
+"""Episodes of a real environment, played by an agent: one at a time, or several as one batch of world states."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from genie.acting.agents import Agent
+
+
+class Environment(Protocol):
+    """What is played, as `data_modules/environments` opens it."""
+
+    action_space: spaces.Discrete | spaces.Box
+    fps: float
+
+    def reset(self, seed: int) -> np.ndarray: ...
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]: ...
+
+    def screen(self) -> np.ndarray: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Episode:
+    """One that was played.
+
+    Attributes:
+        number, seed: which one; the seed is the environment's and the agent's.
+        rewards: of each decision.
+        terminal: whether the environment ended it; else its time was up.
+        seconds: that the agent took, of a batch its share.
+        imagined: (step, imagined discounted rewards) of each plan that was made.
+        screens: uint8 [H', W', 3] at each step and after the last; only where it was filmed.
+        observations, actions: likewise, as the agent saw and did them.
+    """
+
+    number: int
+    seed: int
+    rewards: list[float] = field(default_factory=list)
+    terminal: bool = False
+    seconds: float = 0.0
+    imagined: list[tuple[int, float]] = field(default_factory=list)
+    screens: list[np.ndarray] = field(default_factory=list)
+    observations: list[np.ndarray] = field(default_factory=list)
+    actions: list[Any] = field(default_factory=list)
+
+    @property
+    def total(self) -> float:
+        """The return, without discount."""
+        return float(sum(self.rewards))
+
+    @property
+    def length(self) -> int:
+        """Decisions."""
+        return len(self.rewards)
+
+
+def play_episodes(
+    environment: Environment | Sequence[Environment],
+    agent: Agent,
+    seeds: dict[int, int] | Sequence[int],
+    max_steps: int,
+    repeat: int = 1,
+    filmed: Callable[[int], bool] = lambda number: False,
+    ended: Callable[[Episode], None] = lambda episode: None,
+) -> list[Episode]:
+    """Plays an episode for each of the seeds, in the order of their numbers.
+
+    Args:
+        environment: one, or as many as are played at once. They have to be of one kind; what comes out does not depend
+            on how many there are.
+        seeds: of episodes 0, 1, …, or by the numbers of episodes.
+        max_steps: decisions after which an episode is over.
+        repeat: steps of the environment that an action is held: those from one frame of the world to its next.
+        filmed: of which numbers screens, observations and actions are kept.
+        ended: is called with each episode when it is over.
+    """
+    environments = list(environment) if isinstance(environment, Sequence) else [environment]
+    jobs = list(seeds.items()) if isinstance(seeds, dict) else list(enumerate(seeds))
+    episodes = []
+    for start in range(0, len(jobs), len(environments)):
+        tables = [
+            _Table(playing, Episode(*job), repeat, filmed(job[0]))
+            for playing, job in zip(environments, jobs[start : start + len(environments)], strict=False)
+        ]
+        for episode in _play_together(tables, agent, max_steps):
+            ended(episode)
+            episodes.append(episode)
+    return sorted(episodes, key=lambda episode: episode.number)
+
+
+class _Table:
+    """One environment and the episode that is played in it."""
+
+    def __init__(self, environment: Environment, episode: Episode, repeat: int, filmed: bool) -> None:
+        self.environment, self.episode, self.repeat, self.filmed = environment, episode, repeat, filmed
+        self.observation = environment.reset(episode.seed)
+        self._film()
+
+    def step(self, action: Any) -> bool:
+        """Whether the environment says that the episode is over."""
+        reward = 0.0
+        for _ in range(self.repeat):
+            self.observation, gained, terminal, truncated = self.environment.step(action)
+            reward += gained
+            if terminal or truncated:
+                break
+        self.episode.rewards.append(reward)
+        self.episode.terminal = terminal
+        if self.filmed:
+            self.episode.actions.append(action)
+        self._film()
+        return terminal or truncated
+
+    def _film(self) -> None:
+        if self.filmed:
+            self.episode.screens.append(self.environment.screen())
+            self.episode.observations.append(self.observation)
+
+
+def _play_together(tables: list[_Table], agent: Agent, max_steps: int) -> Iterator[Episode]:
+    """The episodes of all tables, in the order in which they end."""
+    agent.reset(np.stack([table.observation for table in tables]), [table.episode.seed for table in tables])
+    for number in range(max_steps):
+        started = time.monotonic()
+        actions = agent.act()
+        _share(tables, started)
+        if agent.plan is not None and agent.plan.age == 0:
+            for table, imagined in zip(tables, agent.plan.imagined_return.tolist(), strict=True):
+                table.episode.imagined.append((number, imagined))
+        whole = isinstance(tables[0].environment.action_space, spaces.Discrete)
+        over = [table.step(int(a) if whole else a) for table, a in zip(tables, actions, strict=True)]
+        over = [True] * len(tables) if number == max_steps - 1 else over
+        yield from (table.episode for table, ends in zip(tables, over, strict=True) if ends)
+        going = [row for row, ends in enumerate(over) if not ends]
+        if not going:
+            return
+        if len(going) < len(tables):
+            agent.keep(going)
+            tables = [tables[row] for row in going]
+        started = time.monotonic()
+        agent.observe(actions[going], np.stack([table.observation for table in tables]))
+        _share(tables, started)
+
+
+def _share(tables: list[_Table], started: float) -> None:
+    for table in tables:
+        table.episode.seconds += (time.monotonic() - started) / len(tables)

@@ -1,0 +1,107 @@
+"""What `python -m genie.act` plays: the environment, the world and the agent that a configuration names."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+
+from genie.acting.agents import ActionMap, Agent, PlanningAgent, RandomAgent, WorldAgent
+from genie.acting.episodes import Environment
+from genie.errors import UserError
+from genie.evaluation.clips import load_clips
+from genie.planning.building import build_planner
+from genie.planning.pictures import shows_frames
+from genie.sampling import with_overrides
+from genie.world.protocol import World
+
+MAP_CLIPS = 2  # frames of the clips that a map of actions is learned from: one labelled transition each
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that a play needs; `environments`: as many as are played at once."""
+
+    world: World
+    agent: Agent
+    environments: list[Environment]
+    action_map: ActionMap | None
+
+    @property
+    def repeat(self) -> int:
+        """Steps of the environment from one frame of the world to the next."""
+        return self.world.config["data"].get("stride", 1)
+
+    def close(self) -> None:
+        for environment in self.environments:
+            environment.close()
+
+
+def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stage:
+    """Opens all, with `count` environments. Raises UserError for parts that do not fit each other."""
+    from genie.world.opening import open_world
+
+    world = open_world(config["run"], config["world"]).to(device)
+    if hasattr(world, "sampler"):
+        world.sampler = with_overrides(world.sampler, config)
+    environments = open_environments(world, config["env"]["id"], count)
+    space = environments[0].action_space
+    check_actions(world, space)
+    latent = not world.takes_environment_actions and config["agent"] != "random"
+    action_map = learn_map(world, config) if latent else None
+    return Stage(world, _agent(config, world, space, action_map), environments, action_map)
+
+
+def open_environments(world: World, env_id: str | None, count: int) -> list[Environment]:
+    """So many of the environment that the world's data were recorded of, or of another one with the same actions."""
+    from data_modules.environments import open_environment
+
+    data = world.config["data"]
+    settings = data.get("recorder")
+    if not settings or "env" not in settings:
+        raise UserError(
+            f"the data {data['name']} of this world name no environment to play: give a world of recorded data"
+        )
+    image_size = tuple(world.observation_shape[1:]) if shows_frames(world) else None
+    return [open_environment(settings, image_size, env_id) for _ in range(count)]
+
+
+def check_actions(world: World, space: spaces.Space) -> None:
+    """Raises UserError where a world of environment actions was trained on others than `space`."""
+    if not world.takes_environment_actions:
+        return
+    if describe(world.action_space) != describe(space):
+        raise UserError(
+            f"the world takes {describe(world.action_space)} and the environment {describe(space)}: play the "
+            "environment that it was trained on, or train it on this one"
+        )
+
+
+def describe(space: spaces.Space) -> str:
+    """Of which kind actions are, and how many."""
+    return f"{space.n} actions" if isinstance(space, spaces.Discrete) else f"{space.shape[0]} numbers"
+
+
+def learn_map(world: World, config: dict[str, Any]) -> ActionMap:
+    """Which true action each latent one stands for, from `act.labels` labelled transitions of the recorded data."""
+    from genie.world.action_map import fit_action_map
+
+    labels = config["act"]["labels"]
+    clips = load_clips(world.config["data"], config["data_root"], "val", labels, MAP_CLIPS, labels)
+    if clips.actions is None:
+        raise UserError("the world takes latent actions and its data record no true ones: nothing says what they do")
+    return fit_action_map(world, clips, labels, config["seed"])
+
+
+def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map: ActionMap | None) -> Agent:
+    if config["agent"] == "random":
+        return RandomAgent(space)
+    policy = None
+    if config["policy"] is not None:
+        from genie.policies.loading import load_policy
+
+        policy = load_policy(config["policy"], world)
+    if config.get("planner") is None:
+        return WorldAgent(world, policy.choose, action_map)
+    value = None if policy is None else policy.value
+    return PlanningAgent(world, build_planner(config["planner"], world, value), action_map)

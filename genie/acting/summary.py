@@ -1,0 +1,74 @@
+"""What a play comes to: summary.json."""
+
+from dataclasses import asdict
+from typing import Any
+
+import gymnasium as gym
+
+from genie.acting.imagined import honesty_of
+from genie.acting.results import RANDOM, ActingFolder, Row
+from genie.acting.statistics import Estimate, difference_of, mean_of, share_of
+from genie.versions import now, software_versions
+
+
+def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict[str, Any]:
+    """The figures of all episodes that are over.
+
+    `return`, `length`, `success` (the share of episodes above `success_above`; None where no threshold is known) of the
+    agent and, under `random`, of the random policy; `difference` of the returns by Welch, with its standard error, and
+    how many of these it is; `decisions_per_second`; `imagined`: see `Honesty`, with the `horizon` of the plans.
+    """
+    settings, name = config["act"], config["act"]["name"]
+    rows, others = folder.of(name, settings["episodes"]), folder.of(RANDOM, settings["episodes"])
+    above = threshold(settings, env_id)
+    summary = {
+        "run": str(config["run"]),
+        "environment": env_id,
+        "agent": name,
+        "seed": config["seed"],
+        "success_above": above,
+        **_figures(rows, above),
+        "decisions_per_second": _rate(rows),
+        "random": _figures(others, above),
+        "difference": None,
+        "imagined": None,
+    }
+    if name != RANDOM:
+        difference = difference_of([row.total for row in rows], [row.total for row in others])
+        errors = difference.mean / difference.std_error if difference.std_error else float("nan")
+        summary["difference"] = {**_estimate(difference), "standard_errors": errors}
+    honesty = honesty_of(folder.pairs)
+    if honesty is not None:
+        summary["imagined"] = {**asdict(honesty), "gap": _estimate(honesty.gap)}
+    return {**summary, "date": now(), "versions": software_versions()}
+
+
+def threshold(settings: dict[str, Any], env_id: str) -> float | None:
+    """The return above which an episode is a success: `act.success`, else that of `act.thresholds` for this
+    environment, else what Gymnasium's registry says; None where nobody knows."""
+    if settings["success"] is not None:
+        return float(settings["success"])
+    if env_id in settings["thresholds"]:
+        return float(settings["thresholds"][env_id])
+    spec = gym.registry.get(env_id)
+    return None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
+
+
+def _figures(rows: list[Row], above: float | None) -> dict[str, Any]:
+    totals = [row.total for row in rows]
+    success = None if above is None else _estimate(share_of([total > above for total in totals]))
+    return {
+        "episodes": len(rows),
+        "return": _estimate(mean_of(totals)),
+        "length": _estimate(mean_of([float(row.length) for row in rows])),
+        "success": success,
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, float]:
+    return {name: value for name, value in asdict(estimate).items() if name != "count"}
+
+
+def _rate(rows: list[Row]) -> float:
+    seconds = sum(row.seconds for row in rows)
+    return sum(row.length for row in rows) / seconds if seconds else float("nan")

@@ -1,0 +1,228 @@
+"""`python -m genie.act` from a configuration to its folder, in an environment that is what its world imagines."""
+
+import csv
+import json
+import sys
+import types
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from genie.acting.budget import act_for_budgets
+from genie.acting.run import act
+from genie.errors import UserError
+
+
+def rows_of(folder):
+    """The rows of episodes.csv without the seconds, which are never the same."""
+    with open(folder / "episodes.csv") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: (row["agent"], int(row["episode"])))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_planning_beats_random_play_by_far(stage, configure, tmp_path, capsys):
+    mean = act(configure("act.episodes=6"))
+    folder = tmp_path / "line" / "acting" / "cem"
+    summary, printed = summary_of(folder), capsys.readouterr().out
+    assert mean > -4 and summary["return"]["mean"] == pytest.approx(mean, abs=1e-4)
+    difference = summary["difference"]
+    assert difference["standard_errors"] > 2.5 and difference["low"] > 0
+    assert difference["mean"] == pytest.approx(mean - summary["random"]["return"]["mean"], abs=1e-3)
+    assert summary["success_above"] == -3.0  # of the registry
+    assert summary["success"]["mean"] > summary["random"]["success"]["mean"]
+    assert summary["imagined"]["correlation"] > 0.9 and abs(summary["imagined"]["gap"]["mean"]) < 0.2
+    assert "difference" in printed and "decisions a second" in printed and "success rate" in printed
+    rows = rows_of(folder)
+    assert [row["agent"] for row in rows] == ["cem"] * 6 + ["random"] * 6
+    assert [row["seed"] for row in rows[:6]] == [row["seed"] for row in rows[6:]]
+    assert all(environment.closed for environment in stage.opened)
+
+
+def test_the_number_of_episodes_at_once_changes_nothing(stage, configure, tmp_path):
+    for parallel in (1, 3, 8):
+        act({**configure(f"act.parallel={parallel}"), "output": str(tmp_path / str(parallel))})
+    first, *others = (rows_of(tmp_path / str(parallel)) for parallel in (1, 3, 8))
+    assert all(other == first for other in others)
+    plans = [sorted((tmp_path / str(parallel) / "plans.csv").read_text().split()) for parallel in (1, 8)]
+    assert plans[0] == plans[1]
+
+
+def test_episodes_that_are_over_are_kept_and_not_played_again(stage, configure, tmp_path):
+    folder, whole = tmp_path / "line" / "acting" / "cem", tmp_path / "whole"
+    act({**configure(), "output": str(whole)})
+    original, stage.world.steps = stage.world.step, 0
+    calls = []
+
+    def interrupted(state, actions, decode=True):
+        calls.append(1)
+        if len(calls) > 250:  # in the second round of episodes: a decision takes 18
+            raise KeyboardInterrupt
+        return original(state, actions, decode)
+
+    stage.world.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        act(configure())
+    kept = rows_of(folder)
+    assert 4 < len(kept) < 8 and summary_of(folder)["episodes"] == len(kept) - 4
+    stage.world.step = original
+    with pytest.raises(UserError, match="holds episodes already"):
+        act(configure())
+    starts = sum(environment.starts for environment in stage.opened)
+    act(configure("resume=true"))
+    assert sum(environment.starts for environment in stage.opened) - starts == 8 - len(kept)
+    assert rows_of(folder) == rows_of(whole)
+    assert sorted((folder / "plans.csv").read_text().split()) == sorted((whole / "plans.csv").read_text().split())
+    with pytest.raises(UserError, match="other settings.*planner"):
+        act(configure("resume=true", "planner.horizon=7"))
+    act(configure("resume=true", "act.episodes=5"))
+    assert len(rows_of(folder)) == 10
+    act(configure("overwrite=true"))
+    assert rows_of(folder) == rows_of(whole)
+
+
+def test_a_world_whose_rewards_lie_is_found_out(stage, configure, line_world, tmp_path):
+    """It imagines that the left end is where rewards are."""
+
+    class Liar(line_world):
+        def step(self, state, actions, decode=True):
+            state, step = super().step(state, actions, decode)
+            return state, replace(step, reward=-(state.places[:, 0] + 0.9).abs() + 1)
+
+    liar = Liar()
+    liar.config = stage.world.config
+    stage.world = liar
+    act(configure("planner.horizon=4"))
+    imagined = summary_of(tmp_path / "line" / "acting" / "cem")["imagined"]
+    assert imagined["gap"]["low"] > 1 and imagined["imagined"] > imagined["true"] + 1
+    assert imagined["correlation"] < 0.5
+
+
+def test_continuous_actions_are_played_too(stage, configure, line_world, tmp_path):
+    stage.world = line_world(continuous=True)
+    stage.world.config = {"name": "line", "data": {"name": "line", "recorder": {"env": {"id": "LineOfForces-v0"}}}}
+    config = configure("act.success=-2")
+    act({**config, "planner": {"name": "mpc", "execute": 2, "optimizer": config["planner"]}})
+    summary = summary_of(tmp_path / "line" / "acting" / "mpc")
+    assert summary["difference"]["standard_errors"] > 3 and summary["success_above"] == -2
+
+
+def test_an_environment_of_other_actions_is_refused(stage, configure):
+    with pytest.raises(UserError, match="the world takes 3 actions and the environment 1 numbers"):
+        act(configure("env.id=LineOfForces-v0"))
+
+
+def test_videos_and_plots_are_drawn(stage, configure, tmp_path, read_video):
+    act(configure("act.videos=1", "act.horizon=3"))
+    folder = tmp_path / "line" / "acting" / "cem"
+    names = {path.name for path in (folder / "videos").iterdir()}
+    assert names == {"cem_000.mp4", "random_000.mp4", "plan.png", "imagined_against_real.png"}
+    frames, fps = read_video(folder / "videos" / "cem_000.mp4")
+    length = next(int(row["length"]) for row in rows_of(folder) if row["agent"] == "cem")
+    assert fps == 10 and len(frames) == length + 1 and frames.std() > 0
+    assert (folder / "imagined_against_true.png").stat().st_size > 1000
+
+
+def test_the_random_policy_alone(stage, configure, tmp_path):
+    act(configure("agent=random"))
+    folder = tmp_path / "line" / "acting" / "random"
+    assert {row["agent"] for row in rows_of(folder)} == {"random"}
+    assert summary_of(folder)["difference"] is None and stage.world.steps == 0
+
+
+def test_a_policy_plays_and_its_critic_helps_a_planner(stage, configure, tmp_path, monkeypatch):
+    """The policy goes right, and its critic pays for being at the left."""
+
+    class Policy:
+        def choose(self, state, seed):
+            return torch.full((len(state),), 2)
+
+        def value(self, state):
+            return -100 * state.places[:, 0]
+
+    loading = types.ModuleType("genie.policies.loading")
+    loading.load_policy = lambda path, world: Policy()
+    monkeypatch.setitem(sys.modules, "genie.policies.loading", loading)
+    act(configure("policy=somewhere"))
+    rows = [row for row in rows_of(tmp_path / "line" / "acting" / "policy") if row["agent"] == "policy"]
+    assert all(row["terminal"] == "True" and int(row["length"]) <= 8 for row in rows)
+    act({**configure(), "policy": "somewhere"})
+    totals = [float(row["total"]) for row in rows_of(tmp_path / "line" / "acting" / "cem") if row["agent"] == "cem"]
+    assert np.mean(totals) < -6  # it sits at the left end
+
+
+def test_latent_actions_are_played_through_a_map(stage, configure, line_world, tmp_path, monkeypatch):
+    """The world's actions are those of the environment in another order."""
+    order = torch.tensor([2, 0, 1])  # latent → true
+
+    class Latent(line_world):
+        takes_environment_actions = False
+
+        def moves(self, actions):
+            return super().moves(order[actions])
+
+    class Map:
+        def to_true(self, latent):
+            return order[latent]
+
+        def to_latent(self, true):
+            return order.argsort()[true]
+
+    asked = []
+    maps = types.ModuleType("genie.world.action_map")
+    maps.fit_action_map = lambda world, clips, count, seed: asked.append(count) or Map()
+    monkeypatch.setitem(sys.modules, "genie.world.action_map", maps)
+    monkeypatch.setattr("genie.acting.opening.load_clips", lambda *a: types.SimpleNamespace(actions=torch.zeros(1)))
+    stage.world, config = Latent(), stage.world.config
+    stage.world.config = config
+    act(configure("act.labels=77"))
+    assert asked == [77]
+    assert summary_of(tmp_path / "line" / "acting" / "cem")["return"]["mean"] > -4
+
+
+def test_budgets_are_compared(stage, configure, tmp_path, capsys):
+    best = act_for_budgets(configure("act.budget.candidates=[4,32]", "act.budget.horizon=[1,6]", "act.episodes=3"))
+    folder = tmp_path / "line" / "acting" / "budget"
+    with open(folder / "budget.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["candidates"], row["horizon"]) for row in rows] == [("4", "1"), ("4", "6"), ("32", "1"), ("32", "6")]
+    assert best == max(float(row["return"]) for row in rows)
+    assert summary_of(folder / "c32_h6")["return"]["mean"] == float(rows[3]["return"])
+    assert (folder / "budget.png").exists() and "candidates" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["policy=x", "agent=random"], "who plays?"),
+        (["agent=human"], "agent=human"),
+        (["act.episodes=0"], "act.episodes=0"),
+        (["act.name=random"], "act.name=random"),
+        (["planner.horizon=0"], "planner.horizon=0"),
+        (["act.budget.candidates=[2]"], "planner.candidates=2"),
+    ],
+)
+def test_a_wrong_value_is_one_line_before_any_work(stage, configure, overrides, words):
+    with pytest.raises(UserError) as error:
+        (act_for_budgets if "budget" in overrides[0] else act)(configure(*overrides))
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert stage.opened == []
+
+
+def test_nobody_plays_without_a_choice(stage, configure):
+    config = configure()
+    config.pop("planner")
+    with pytest.raises(UserError, match="who plays"):
+        act(config)
+
+
+def test_a_step_of_the_world_may_be_several_of_the_environment(stage, configure, tmp_path):
+    stage.world.config["data"]["stride"] = 3
+    act(configure("agent=random"))
+    lengths = [int(row["length"]) for row in rows_of(tmp_path / "line" / "acting" / "random")]
+    assert max(lengths) <= 4  # of twelve steps
