@@ -1,29 +1,18 @@
 """Episodes of a real environment, played by an agent: one at a time, or several as one batch of world states."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
 from genie.acting.agents import Agent
 
-
-class Environment(Protocol):
-    """What is played, as `data_modules/environments` opens it."""
-
-    action_space: spaces.Discrete | spaces.Box
-    fps: float
-
-    def reset(self, seed: int) -> np.ndarray: ...
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]: ...
-
-    def screen(self) -> np.ndarray: ...
-
-    def close(self) -> None: ...
+if TYPE_CHECKING:
+    from data_modules.environments import Environment
 
 
 @dataclass
@@ -51,8 +40,8 @@ class Episode:
     actions: list[Any] = field(default_factory=list)
 
     @property
-    def total(self) -> float:
-        """The return, without discount."""
+    def return_(self) -> float:
+        """The sum of the rewards."""
         return float(sum(self.rewards))
 
     @property
@@ -62,10 +51,10 @@ class Episode:
 
 
 def play_episodes(
-    environment: Environment | Sequence[Environment],
+    environment: "Environment | Sequence[Environment]",
     agent: Agent,
     seeds: dict[int, int] | Sequence[int],
-    max_steps: int,
+    max_steps: int | None = None,
     repeat: int = 1,
     filmed: Callable[[int], bool] = lambda number: False,
     ended: Callable[[Episode], None] = lambda episode: None,
@@ -76,7 +65,7 @@ def play_episodes(
         environment: one, or as many as are played at once. They have to be of one kind; what comes out does not depend
             on how many there are.
         seeds: of episodes 0, 1, …, or by the numbers of episodes.
-        max_steps: decisions after which an episode is over.
+        max_steps: decisions after which an episode is over; None: when the environment says so.
         repeat: steps of the environment that an action is held: those from one frame of the world to its next.
         filmed: of which numbers screens, observations and actions are kept.
         ended: is called with each episode when it is over.
@@ -98,7 +87,7 @@ def play_episodes(
 class _Table:
     """One environment and the episode that is played in it."""
 
-    def __init__(self, environment: Environment, episode: Episode, repeat: int, filmed: bool) -> None:
+    def __init__(self, environment: "Environment", episode: Episode, repeat: int, filmed: bool) -> None:
         self.environment, self.episode, self.repeat, self.filmed = environment, episode, repeat, filmed
         self.observation = environment.reset(episode.seed)
         self._film()
@@ -124,10 +113,10 @@ class _Table:
             self.episode.observations.append(self.observation)
 
 
-def _play_together(tables: list[_Table], agent: Agent, max_steps: int) -> Iterator[Episode]:
+def _play_together(tables: list[_Table], agent: Agent, max_steps: int | None) -> Iterator[Episode]:
     """The episodes of all tables, in the order in which they end."""
     agent.reset(np.stack([table.observation for table in tables]), [table.episode.seed for table in tables])
-    for number in range(max_steps):
+    for number in itertools.count():
         started = time.monotonic()
         actions = agent.act()
         _share(tables, started)
@@ -136,7 +125,7 @@ def _play_together(tables: list[_Table], agent: Agent, max_steps: int) -> Iterat
                 table.episode.imagined.append((number, imagined))
         whole = isinstance(tables[0].environment.action_space, spaces.Discrete)
         over = [table.step(int(a) if whole else a) for table, a in zip(tables, actions, strict=True)]
-        over = [True] * len(tables) if number == max_steps - 1 else over
+        over = [True] * len(tables) if number + 1 == max_steps else over
         yield from (table.episode for table, ends in zip(tables, over, strict=True) if ends)
         going = [row for row, ends in enumerate(over) if not ends]
         if not going:

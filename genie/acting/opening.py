@@ -1,13 +1,13 @@
 """What `python -m genie.act` plays: the environment, the world and the agent that a configuration names."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from genie.acting.agents import ActionMap, Agent, PlanningAgent, RandomAgent, WorldAgent
-from genie.acting.episodes import Environment
 from genie.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.planning.building import build_planner
@@ -15,7 +15,8 @@ from genie.planning.pictures import shows_frames
 from genie.sampling import with_overrides
 from genie.world.protocol import World
 
-MAP_CLIPS = 2  # frames of the clips that a map of actions is learned from: one labelled transition each
+if TYPE_CHECKING:
+    from data_modules.environments import Environment
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Stage:
 
     world: World
     agent: Agent
-    environments: list[Environment]
+    environments: "list[Environment]"
     action_map: ActionMap | None
 
     @property
@@ -52,7 +53,7 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stag
     return Stage(world, _agent(config, world, space, action_map), environments, action_map)
 
 
-def open_environments(world: World, env_id: str | None, count: int) -> list[Environment]:
+def open_environments(world: World, env_id: str | None, count: int) -> "list[Environment]":
     """So many of the environment that the world's data were recorded of, or of another one with the same actions."""
     from data_modules.environments import open_environment
 
@@ -86,11 +87,10 @@ def learn_map(world: World, config: dict[str, Any]) -> ActionMap:
     """Which true action each latent one stands for, from `act.labels` labelled transitions of the recorded data."""
     from genie.world.action_map import fit_action_map
 
-    labels = config["act"]["labels"]
-    clips = load_clips(world.config["data"], config["data_root"], "val", labels, MAP_CLIPS, labels)
-    if clips.actions is None:
-        raise UserError("the world takes latent actions and its data record no true ones: nothing says what they do")
-    return fit_action_map(world, clips, labels, config["seed"])
+    labels, data = config["act"]["labels"], world.config["data"]
+    length = data["num_frames"]  # of the clips that the latent action model knows: one label less
+    clips = load_clips(data, config["data_root"], "val", -(-labels // (length - 1)), length, 1)
+    return fit_action_map(world, clips.source, labels, config["seed"])
 
 
 def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map: ActionMap | None) -> Agent:
@@ -102,6 +102,20 @@ def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map
 
         policy = load_policy(config["policy"], world)
     if config.get("planner") is None:
-        return WorldAgent(world, policy.choose, action_map)
+        direct = action_map is not None and policy.gives_environment_actions
+        return WorldAgent(world, policy.choose, Inward(action_map) if direct else action_map)
     value = None if policy is None else policy.value
     return PlanningAgent(world, build_planner(config["planner"], world, value), action_map)
+
+
+@dataclass(frozen=True)
+class Inward:
+    """For a policy of true actions in a world of latent ones: only what was done is translated."""
+
+    action_map: ActionMap
+
+    def to_true(self, actions: Tensor) -> Tensor:
+        return actions
+
+    def to_latent(self, true: Tensor) -> Tensor:
+        return self.action_map.to_latent(true)

@@ -25,12 +25,13 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Row:
-    """An episode in episodes.csv; `agent`: the one that acts, or "random"; `total`: its return."""
+    """An episode in episodes.csv; `agent`: the one that acts, or "random". Its return is the
+    column "return"."""
 
     agent: str
     episode: int
     seed: int
-    total: float
+    return_: float
     length: int
     terminal: bool
     seconds: float
@@ -38,7 +39,7 @@ class Row:
     @classmethod
     def of(cls, agent: str, episode: Episode) -> "Row":
         return cls(
-            agent, episode.number, episode.seed, episode.total, episode.length, episode.terminal, episode.seconds
+            agent, episode.number, episode.seed, episode.return_, episode.length, episode.terminal, episode.seconds
         )
 
 
@@ -123,17 +124,23 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def _write(path: Path, kind: type, rows: list) -> None:
     with replacing(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(kind)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+        writer = csv.writer(file)
+        writer.writerow(_columns(kind))
+        writer.writerows(asdict(row).values() for row in rows)
 
 
 def _read(path: Path, kind: type) -> list:
     if not path.exists():
         return []
-    casts = {field.name: _truth if field.type is bool else field.type for field in fields(kind)}
+    casts = [_truth if field.type is bool else field.type for field in fields(kind)]
     with open(path, newline="") as file:
-        return [kind(**{name: casts[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        return [kind(*(cast(row[name]) for name, cast in zip(_columns(kind), casts, strict=True))) for row in rows]
+
+
+def _columns(kind: type) -> list[str]:
+    """The names of the fields; `return_` is no word of Python's here."""
+    return [field.name.rstrip("_") for field in fields(kind)]
 
 
 def _truth(text: str) -> bool:

@@ -34,7 +34,7 @@ def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict
         "imagined": None,
     }
     if name != RANDOM:
-        difference = difference_of([row.total for row in rows], [row.total for row in others])
+        difference = difference_of([row.return_ for row in rows], [row.return_ for row in others])
         errors = difference.mean / difference.std_error if difference.std_error else float("nan")
         summary["difference"] = {**_estimate(difference), "standard_errors": errors}
     honesty = honesty_of(folder.pairs)
@@ -55,7 +55,7 @@ def threshold(settings: dict[str, Any], env_id: str) -> float | None:
 
 
 def _figures(rows: list[Row], above: float | None) -> dict[str, Any]:
-    totals = [row.total for row in rows]
+    totals = [row.return_ for row in rows]
     success = None if above is None else _estimate(share_of([total > above for total in totals]))
     return {
         "episodes": len(rows),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from genie.acting import RandomAgent, WorldAgent, play_episodes
 from genie.acting.budget import act_for_budgets
 from genie.acting.run import act
 from genie.errors import UserError
@@ -139,6 +140,8 @@ def test_a_policy_plays_and_its_critic_helps_a_planner(stage, configure, tmp_pat
     """The policy goes right, and its critic pays for being at the left."""
 
     class Policy:
+        gives_environment_actions = True
+
         def choose(self, state, seed):
             return torch.full((len(state),), 2)
 
@@ -152,7 +155,7 @@ def test_a_policy_plays_and_its_critic_helps_a_planner(stage, configure, tmp_pat
     rows = [row for row in rows_of(tmp_path / "line" / "acting" / "policy") if row["agent"] == "policy"]
     assert all(row["terminal"] == "True" and int(row["length"]) <= 8 for row in rows)
     act({**configure(), "policy": "somewhere"})
-    totals = [float(row["total"]) for row in rows_of(tmp_path / "line" / "acting" / "cem") if row["agent"] == "cem"]
+    totals = [float(row["return"]) for row in rows_of(tmp_path / "line" / "acting" / "cem") if row["agent"] == "cem"]
     assert np.mean(totals) < -6  # it sits at the left end
 
 
@@ -175,13 +178,17 @@ def test_latent_actions_are_played_through_a_map(stage, configure, line_world, t
 
     asked = []
     maps = types.ModuleType("genie.world.action_map")
-    maps.fit_action_map = lambda world, clips, count, seed: asked.append(count) or Map()
+    maps.fit_action_map = lambda world, clips, count, seed: asked.append((clips, count)) or Map()
     monkeypatch.setitem(sys.modules, "genie.world.action_map", maps)
-    monkeypatch.setattr("genie.acting.opening.load_clips", lambda *a: types.SimpleNamespace(actions=torch.zeros(1)))
+    read = []
+    monkeypatch.setattr(
+        "genie.acting.opening.load_clips", lambda *given: read.append(given) or types.SimpleNamespace(source="clips")
+    )
     stage.world, config = Latent(), stage.world.config
     stage.world.config = config
+    config["data"]["num_frames"] = 11
     act(configure("act.labels=77"))
-    assert asked == [77]
+    assert asked == [("clips", 77)] and read[0][3:] == (8, 11, 1)
     assert summary_of(tmp_path / "line" / "acting" / "cem")["return"]["mean"] > -4
 
 
@@ -226,3 +233,26 @@ def test_a_step_of_the_world_may_be_several_of_the_environment(stage, configure,
     act(configure("agent=random"))
     lengths = [int(row["length"]) for row in rows_of(tmp_path / "line" / "acting" / "random")]
     assert max(lengths) <= 4  # of twelve steps
+
+
+def test_one_episode_alone_is_the_episode_among_others(line_world, make_environment):
+    """An agent may also be asked step by step, as a recorder does."""
+    world = line_world()
+
+    def choose(state, seed):
+        return (seed % 3).abs()
+
+    episodes = play_episodes([make_environment() for _ in range(2)], WorldAgent(world, choose), [5, 6], 20)
+    environment, agent = make_environment(), WorldAgent(world, choose)
+    observation = environment.reset(6)
+    agent.reset(observation, 6)
+    rewards, over = [], False
+    while not over:
+        action = agent.act()
+        assert isinstance(action, int)
+        observation, reward, terminal, truncated = environment.step(action)
+        agent.observe(action, observation)
+        rewards.append(reward)
+        over = terminal or truncated
+    assert rewards == episodes[1].rewards and episodes[1].return_ == sum(rewards)
+    assert play_episodes(environment, RandomAgent(environment.action_space), [6])[0].length <= 12
