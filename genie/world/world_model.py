@@ -274,12 +274,7 @@ class WorldModel:
     def _imagine(self, state: WorldState, actions: Tensor) -> tuple[Tensor, Tensor, Past]:
         """tokens [B, S] of the next frame, the passes [B] that they took, and the past with the frame before it."""
         incoming, device = F.pad(state.actions, (1, 0)), actions.device  # [B, n]
-
-        def extend(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
-            self.dynamics.extend(state.tokens[rows, start:stop], incoming[rows, start:stop], span)
-
-        # All frames but the last one, which is run together with the first guess at the new one.
-        past = state.dynamics.caught_up([length - 1 for length in state.lengths], extend, device)
+        past = self._run_before(state, incoming)
         rows, last = torch.arange(len(state), device=device), torch.tensor(state.lengths, device=device) - 1
         before, led = state.tokens[rows, last], incoming[rows, last]
         span = None
@@ -320,6 +315,23 @@ class WorldModel:
             return self._logits(self.dynamics.hidden(clip.tokens, clip.actions)[rows, ends], asked)
 
         return self._sample(state, predict)
+
+    @torch.no_grad()
+    def warmed(self, state: WorldState) -> WorldState:
+        """The same state, its frames run by the dynamics: forks copy what they would otherwise each run again."""
+        if not self.cached:
+            return state
+        state = state.slid(self.window, self.keep)
+        return replace(state, dynamics=self._run_before(state, F.pad(state.actions, (1, 0))))
+
+    def _run_before(self, state: WorldState, incoming: Tensor) -> Past:
+        """The past with all frames but the last one, which is run together with the first guess at the new one.
+        `incoming` int64 [B, n]: the actions that led to each frame."""
+
+        def extend(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
+            self.dynamics.extend(state.tokens[rows, start:stop], incoming[rows, start:stop], span)
+
+        return state.dynamics.caught_up([length - 1 for length in state.lengths], extend, incoming.device)
 
     def _logits(self, hidden: Tensor, asked: Tensor | None) -> Tensor:
         """[B, U, K] at the positions `asked` [B, U] of hidden states [B, S, D]."""

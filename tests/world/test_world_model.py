@@ -208,6 +208,25 @@ def test_memory_does_not_grow(world):
     assert len(sizes) == 1
 
 
+@pytest.mark.parametrize("frames", [1, 3, 4])
+def test_forks_of_a_warmed_state_run_no_frame_again(world, frames, monkeypatch):
+    state, run, extend = world.reset(prompt(1, frames)), [], world.dynamics.extend
+
+    def counted(tokens, *given):
+        run.append(tokens.shape[0] * tokens.shape[1])
+        return extend(tokens, *given)
+
+    monkeypatch.setattr(world.dynamics, "extend", counted)
+    world.sampler = Sampler(1, 0.0)
+    plain = world.step(state.select([0] * 5), actions(0, 1, 2, 0, 1))[1]
+    assert sum(run) == 5 * (frames + 1)  # the new frame with the last one, and those before
+    warm = world.warmed(state)
+    run.clear()
+    forked = world.step(warm.select([0] * 5), actions(0, 1, 2, 0, 1))[1]
+    assert sum(run) == 5 * 2
+    assert torch.equal(forked.tokens, plain.tokens)
+
+
 def test_select_forks_a_state(world):
     state, _ = world.step(world.reset(prompt(), seed=4), actions(1, 2))
     branches = state.select(torch.tensor([1, 0, 1]))
