@@ -16,7 +16,6 @@ from genie.evaluation.clips import load_clips
 from genie.planning.objective import Objective
 from genie.planning.pictures import shows_frames
 from genie.sampling import Samplers
-from genie.world.opening import open_world
 from genie.world.protocol import World
 
 PROMPT = 4  # frames of the state that branches begin from
@@ -54,6 +53,8 @@ def measure(world: World, given: Tensor, branches: int, horizon: int, batch: int
 
 @torch.no_grad()
 def main() -> None:
+    from genie.world.opening import open_world
+
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     world = open_world(given.get("run", "outputs/pong"), given.get("kind"))
     if "sampler" in given:
