@@ -61,7 +61,7 @@ class StepProgress(ProgressBar):
     ) -> None:
         if not self._enabled:
             return
-        self.clips += len(batch["frames"]) * trainer.world_size
+        self.clips += len(batch["index"]) * trainer.world_size
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
             self.losses.append(loss.detach())  # read on the device only when it is shown

@@ -23,7 +23,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.clips += len(batch["frames"]) * trainer.world_size
+        self.clips += len(batch["index"]) * trainer.world_size
         if trainer.global_step - self.first_step < trainer.log_every_n_steps:
             return
         speed = self.clips / (time.monotonic() - self.started)

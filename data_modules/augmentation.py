@@ -45,7 +45,14 @@ class Augmentation:
         self.active = self.flip is not None or any(self.strength.values())
 
     def know(self, info: DataInfo) -> None:
-        """Finds the actions that a flip swaps. Raises UserError where it has to be told and is not, or is wrong."""
+        """Finds the actions that a flip swaps. Raises UserError where it has to be told and is not, or is wrong, and
+        where there are no frames to change."""
+        if info.image_size is None:
+            raise UserError("data.augmentation changes pictures: leave it out for data that are states")
+        if self.flip is not None and info.action_size is not None:
+            raise UserError(
+                f"data.augmentation.flip={self.flip}: how a mirror changes actions that are numbers is not known"
+            )
         if self.flip is None or info.num_actions is None:
             return
         known = " ".join(info.action_meanings or map(str, range(info.num_actions)))

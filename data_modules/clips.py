@@ -1,4 +1,4 @@
-"""Clips: T frames at a stride out of one episode, with what was done and what happened in them."""
+"""Clips: T frames, or states, at a stride out of one episode, with what was done and what happened in them."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -30,7 +30,9 @@ class ClipDataset(Dataset):
     shorter than a clip give none: `too_short` counts them. `dataset[index]` or `dataset[epoch, index]` is a dictionary:
 
         frames     uint8   [T, C, H, W]
+        states     float32 [T, n]       the numbers that the environment showed
         actions    int64   [T]          taken on seeing frame t; with a stride, the first of the skipped ones
+                or float32 [T, A]       in [-1, 1], where actions are numbers
         rewards    float32 [T]          from frame t to the next one of the clip: with a stride, their sum
         terminals  bool    [T]          likewise: whether one of them was terminal
         objects    float32 [T, O, 2]    (x, y) in pixels of the clip's frames, NaN when absent
@@ -38,7 +40,8 @@ class ClipDataset(Dataset):
         seed       int64   []           mix(seed, epoch, index), for all randomness about this sample
         fps        float32 []           frames of the clip per second
 
-    Columns that the file does not have are absent. The last frame of an episode holds action 0 and reward 0.
+    What the file does not have is absent; there are frames or states. The last frame of an episode holds action 0 and
+    reward 0.
 
     on_error: "raise" the reader's DamagedData, or "skip": another clip, which (seed, epoch, index) decide, takes the
     place of one that cannot be read, and `damage` counts it.
@@ -95,7 +98,9 @@ class ClipDataset(Dataset):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         start, end, frames = self._read(epoch, index)
         stop = start + self.span
-        clip = {"frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))}
+        clip = {}
+        if frames is not None:
+            clip["frames"] = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
         for name in self.reader.columns:
             clip[name] = torch.from_numpy(self._column(name, start, stop, end))
         clip["index"] = torch.tensor(index, dtype=torch.int64)
@@ -106,8 +111,11 @@ class ClipDataset(Dataset):
             clip |= {"weights": torch.from_numpy(weights), "clip_weight": torch.tensor(whole, dtype=torch.float32)}
         return clip if self.augmentation is None else self.augmentation(clip)
 
-    def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray]:
-        """`location` and frames [T, H, W, C] of clip `index`, or of the first of its replacements that can be read."""
+    def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray | None]:
+        """`location` and frames [T, H, W, C] of clip `index`, or of the first of its replacements that can be read;
+        None where there are states alone, which are in memory already."""
+        if self.reader.image_size is None:
+            return *self.location(index), None
         for attempt in range(1 + REPLACEMENTS):
             drawn = self.rare.start(epoch, index) if self.rare is not None and not attempt else None
             another = mix(self.seed, epoch, index, attempt) % len(self) if attempt else index

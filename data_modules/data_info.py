@@ -14,18 +14,21 @@ BACKGROUND_FRAMES = 256  # a median over these is as good as over all, and takes
 
 @dataclass(frozen=True)
 class DataInfo:
-    """`fps`: frames of a clip per second. `num_actions`, `action_meanings`: None where the files do not say.
+    """`fps`: frames of a clip per second. `num_actions`, `action_meanings`: None where the files do not say. Where an
+    action is no id but `action_size` numbers in [-1, 1], `num_actions` is None and `action_meanings` names the numbers.
 
     `background` uint8 [C, H, W]: per-pixel median of frames spread over the training split: the trivial
-    prediction "nothing but the background".
+    prediction "nothing but the background". None, like `image_size`, where there are no frames.
+    `state_mean`, `state_std` float32 [n]: over the training split, the second 1 for a number that never changes. None
+    where there are no states.
     """
 
     num_actions: int | None
     action_meanings: list[str] | None
     object_names: list[str]
     fps: float
-    image_size: tuple[int, int]
-    background: np.ndarray
+    image_size: tuple[int, int] | None
+    background: np.ndarray | None
     action_size: int | None = None
     state_mean: np.ndarray | None = None
     state_std: np.ndarray | None = None
@@ -34,23 +37,48 @@ class DataInfo:
 def describe(dataset: ClipDataset) -> DataInfo:
     """The facts about the data set whose training split this is."""
     reader = dataset.reader
+    mean = std = None
     num_actions, meanings = count_actions(reader)
+    if reader.action_size is not None:
+        _check_range(reader)
+    if reader.state_size is not None:
+        mean, std = _moments(dataset)
     return DataInfo(
         num_actions=num_actions,
         action_meanings=meanings,
         object_names=reader.object_names,
         fps=float(dataset.fps),
         image_size=reader.image_size,
-        background=_background(dataset),
+        background=None if reader.image_size is None else _background(dataset),
+        action_size=reader.action_size,
+        state_mean=mean,
+        state_std=std,
     )
 
 
 def count_actions(reader: FrameReader) -> tuple[int | None, list[str] | None]:
-    """How many actions the data have, and what they are called; None where nothing says."""
+    """How many actions the data have, and what they (or the numbers of one) are called; None where nothing says."""
     if "actions" not in reader.columns:
         return None, None
     meanings = reader.action_meanings
+    if reader.action_size is not None:
+        return None, meanings
     return len(meanings) if meanings else int(reader.column("actions", 0, reader.num_frames).max()) + 1, meanings
+
+
+def _check_range(reader: FrameReader) -> None:
+    largest = float(np.abs(reader.column("actions", 0, reader.num_frames)).max())
+    if not largest <= 1:  # nor NaN
+        raise UserError(f"actions in {reader.path} reach {largest:g}: numbers have to be in [-1, 1]")
+
+
+def _moments(dataset: ClipDataset) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation float32 [n] of the states."""
+    states = np.concatenate([dataset.reader.column("states", first, end) for first, end in dataset.episodes])
+    mean, std = states.mean(axis=0, dtype=np.float64), states.std(axis=0, dtype=np.float64)
+    if not np.isfinite(mean).all():
+        raise UserError(f"states in {dataset.reader.path} are not all finite numbers")
+    return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 
 def _background(dataset: ClipDataset) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""The episode file: one HDF5 file with the frames of many episodes, one after the other.
+"""The episode file: one HDF5 file with the frames, or the states, of many episodes, one after the other.
 
-    frames        uint8   [N, H, W, 3]   chunked by 16 frames
+    frames        uint8   [N, H, W, 3]   chunked by 16 frames; optional where there are states
+    states        float32 [N, n]         optional; the numbers that an environment shows instead of a picture
     actions       int64   [N]            optional; ids into the attribute `action_meanings`
+               or float32 [N, A]         numbers in [-1, 1], each with a name in `action_meanings`
     rewards       float32 [N]            optional
     terminals     bool    [N]            optional; the environment ended the episode
     truncations   bool    [N]            optional; a limit of time or length cut the episode
@@ -11,28 +13,37 @@
                                          one episode
     recordings    int64   [E]            optional; the recording that each episode was cut out of, in order; none is on
                                          two sides of a split; without it each episode is one
-    attributes    format_version, environment, fps, action_meanings, object_names; all optional
+    seeds         int64   [E]            optional; what the environment was reset with, for a replay
+    hashes        bytes   [E]            optional; of each episode's frames or states (`origin.py`), to prove it
+    attributes    format_version, environment, fps, action_meanings, object_names, recorder; all optional
 
 `actions[t]` is taken on seeing frame t and leads to frame t+1; `rewards[t]`, `terminals[t]` and
 `truncations[t]` are its result. An episode of n decisions has n+1 frames: its last frame is the final
 observation, on which nothing was decided, and its row holds action 0, reward 0 and two times false. The
 terminal is thus in the last row but one.
+
+The format's version is 1 where frames and ids of actions are all that is needed to read a file, and 2 where states or
+numbers as actions are in it.
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from data_modules.episode_header import FORMAT_VERSION
+from data_modules.origin import Fingerprint
 from genie.errors import UserError
 from genie.files import sync
 
-FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
 CHUNK_FRAMES = 16  # about one clip: a random clip then touches two chunks
+CHUNK_ROWS = 4096  # of everything smaller
 COLUMNS = {"actions": np.int64, "rewards": np.float32, "terminals": np.bool_, "truncations": np.bool_}
 
 
@@ -41,33 +52,42 @@ class EpisodeWriter:
 
     Writes to a hidden temporary name in the same folder, synchronises and renames when the block ends well;
     an exception removes the temporary file, a killed process leaves it to the next recording to remove.
-    UserError where nothing can be written. `environment`, `fps`, `action_meanings`: None where they are not known.
-    `columns`: of `COLUMNS`, those that the file has.
+    UserError where nothing can be written. `image_size`: None for a file without frames. `environment`, `fps`,
+    `action_meanings`: None where they are not known. `columns`: of `COLUMNS`, those that the file has. `state_size`,
+    `action_size`: the numbers of a state and of an action; None: no states, and actions are ids. `recorder`: the
+    settings of a recording, which then also has seeds and hashes.
     """
 
     def __init__(
         self,
         path: str | Path,
-        image_size: tuple[int, int],
+        image_size: tuple[int, int] | None,
         environment: str | None,
         fps: float | None,
         action_meanings: list[str] | None,
         object_names: list[str],
         columns: Iterable[str] = tuple(COLUMNS),
+        state_size: int | None = None,
+        action_size: int | None = None,
+        recorder: dict[str, Any] | None = None,
     ):
-        self.path = Path(path)
-        self.image_size = tuple(image_size)
+        self.path, self.image_size = Path(path), image_size
         self.object_names, self.columns = list(object_names), list(columns)
+        self.state_size, self.action_size = state_size, action_size
         attributes = {
-            "format_version": FORMAT_VERSION,
+            "format_version": 1 if state_size is None and action_size is None else FORMAT_VERSION,
             "environment": environment,
             "fps": None if fps is None else float(fps),
             "action_meanings": None if action_meanings is None else list(action_meanings),
+            "recorder": None if recorder is None else json.dumps(recorder),
         }
         self.attributes = {name: value for name, value in attributes.items() if value is not None}
         self.num_frames = 0
         self.episode_ends: list[int] = []
         self.recordings: list[int] = []
+        self.seeds: list[int] = []
+        self.hashes: list[str] = []
+        self.fingerprint = None if recorder is None else Fingerprint()  # of the current episode
 
     def __enter__(self) -> "EpisodeWriter":
         self.temporary = self.path.with_name(f".{self.path.name}.tmp-{os.getpid()}")
@@ -79,13 +99,17 @@ class EpisodeWriter:
             raise UserError(f"cannot write into {self.path.parent}: {error.strerror or error}") from None
         for name, value in self.attributes.items():
             self.file.attrs[name] = value
-        shape = (0, *self.image_size, 3)
-        self._create("frames", shape, np.uint8, (CHUNK_FRAMES, *shape[1:]))
+        if self.image_size is not None:
+            self._create("frames", (*self.image_size, 3), np.uint8, CHUNK_FRAMES)
+        if self.state_size is not None:
+            self._create("states", (self.state_size,), np.float32, CHUNK_ROWS)
         for name in self.columns:
-            self._create(name, (0,), COLUMNS[name], (4096,))
+            if name == "actions" and self.action_size is not None:
+                self._create(name, (self.action_size,), np.float32, CHUNK_ROWS)
+            else:
+                self._create(name, (), COLUMNS[name], CHUNK_ROWS)
         if self.object_names:
-            count = len(self.object_names)
-            self._create("objects", (0, count, 2), np.float32, (4096, count, 2))
+            self._create("objects", (len(self.object_names), 2), np.float32, CHUNK_ROWS)
             self.file.attrs["object_names"] = self.object_names
         return self
 
@@ -100,23 +124,32 @@ class EpisodeWriter:
             except (PermissionError, ValueError):
                 continue  # somebody else's
 
-    def _create(self, name: str, shape: tuple[int, ...], dtype, chunks: tuple[int, ...]) -> None:
-        self.file.create_dataset(name, shape, dtype, maxshape=(None, *shape[1:]), chunks=chunks)
+    def _create(self, name: str, shape: tuple[int, ...], dtype, rows: int) -> None:
+        """An empty data set of values of a shape, in chunks of so many of them."""
+        self.file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(rows, *shape))
 
     def append(self, **columns: np.ndarray) -> None:
-        """Adds n frames to the current episode; every column of the file, [n, ...]."""
-        count = len(columns["frames"])
+        """Adds n rows to the current episode; everything that the file has, [n, ...]."""
+        observed = columns["states" if self.image_size is None else "frames"]
+        count = len(observed)
         for name, values in columns.items():
             dataset = self.file[name]
             dataset.resize(self.num_frames + count, axis=0)
             dataset[self.num_frames :] = values
         self.num_frames += count
+        if self.fingerprint is not None:
+            self.fingerprint.add(observed)
 
-    def end_episode(self, recording: int | None = None) -> None:
-        """Ends the current episode; `recording`: the number of that which it was cut out of, None: it is one itself."""
+    def end_episode(self, recording: int | None = None, seed: int | None = None) -> None:
+        """Ends the current episode; `recording`: the number of that which it was cut out of, None: it is one itself;
+        `seed`: what the environment was reset with, for files with settings of a recording."""
         self.episode_ends.append(self.num_frames)
         if recording is not None:
             self.recordings.append(recording)
+        if self.fingerprint is not None:
+            self.seeds.append(seed)
+            self.hashes.append(self.fingerprint.hexdigest())
+            self.fingerprint = Fingerprint()
 
     def __exit__(self, kind, error, trace) -> None:
         try:
@@ -124,6 +157,9 @@ class EpisodeWriter:
                 self.file["episode_ends"] = np.asarray(self.episode_ends, dtype=np.int64)
                 if self.recordings:
                     self.file["recordings"] = np.asarray(self.recordings, dtype=np.int64)
+                if self.seeds:
+                    self.file["seeds"] = np.asarray(self.seeds, dtype=np.int64)
+                    self.file["hashes"] = np.asarray(self.hashes, dtype=np.bytes_)
             self.file.close()
             if kind is None:
                 sync(self.temporary)

@@ -10,22 +10,28 @@ from genie.errors import UserError
 
 # column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
 COLUMNS_READ = {
+    "states": ("f", np.float32, 2),
     "actions": ("iu", np.int64, 1),
     "rewards": ("fiu", np.float32, 1),
     "terminals": ("biu", np.bool_, 1),
     "objects": ("f", np.float32, 3),
 }
+NUMBERS = ("f", np.float32, 2)  # what actions may be instead
+FORMAT_VERSION = 2  # the highest there is: `episode_file.py`
 
 
 @dataclass(frozen=True)
 class EpisodeHeader:
     """`ends`: one past the last frame of each episode. `recordings`: what each episode was cut out of, in order.
+    `state_size`, `action_size`: the numbers of a state, and of an action that is numbers.
 
     All values are such that JSON can hold them.
     """
 
     num_frames: int
-    stored_size: list[int]  # H, W
+    stored_size: list[int] | None  # H, W; None: states alone
+    state_size: int | None
+    action_size: int | None  # None: ids, or no actions
     columns: list[str]
     ends: list[int]
     recordings: list[int]
@@ -48,19 +54,26 @@ def open_file(path: Path) -> h5py.File:
 def read_header(path: Path) -> EpisodeHeader:
     """Raises UserError for a file that is missing, damaged or not in the format."""
     with open_file(path) as file:
-        frames = file.get("frames")
-        if not isinstance(frames, h5py.Dataset):
-            raise UserError(f"{path} has no dataset 'frames', only: {', '.join(file) or 'nothing'}")
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        version = int(file.attrs.get("format_version", 1))
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{path} has the format's version {version}; this release knows them up to {FORMAT_VERSION}"
+            )
+        frames, states = file.get("frames"), file.get("states")
+        if not isinstance(frames, h5py.Dataset) and not isinstance(states, h5py.Dataset):
+            raise UserError(f"{path} has no dataset 'frames' (or 'states'), only: {', '.join(file) or 'nothing'}")
+        if frames is not None and (frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3):
             raise UserError(f"frames in {path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]")
-        num_frames = frames.shape[0]
+        num_frames = len(states if frames is None else frames)
         columns = [name for name in COLUMNS_READ if name in file]
         for name in columns:
             _check_column(path, name, file[name], num_frames)
         ends = _ends(path, file, num_frames)
         return EpisodeHeader(
             num_frames=num_frames,
-            stored_size=list(frames.shape[1:3]),
+            stored_size=None if frames is None else list(frames.shape[1:3]),
+            state_size=None if states is None else states.shape[1],
+            action_size=file["actions"].shape[1] if "actions" in columns and file["actions"].ndim == 2 else None,
             columns=columns,
             ends=ends.tolist(),
             recordings=_recordings(path, file, len(ends)).tolist(),
@@ -70,8 +83,17 @@ def read_header(path: Path) -> EpisodeHeader:
         )
 
 
+def dtype_of(name: str, rows: np.ndarray) -> type:
+    """The dtype that a batch has of some rows of a column."""
+    return _read_as(name, rows.ndim)[1]
+
+
+def _read_as(name: str, axes: int) -> tuple[str, type, int]:
+    return NUMBERS if name == "actions" and axes == NUMBERS[2] else COLUMNS_READ[name]
+
+
 def _check_column(path: Path, name: str, data: h5py.Dataset, num_frames: int) -> None:
-    kinds, _, axes = COLUMNS_READ[name]
+    kinds, _, axes = _read_as(name, data.ndim)
     if data.dtype.kind not in kinds or data.ndim != axes or len(data) != num_frames:
         raise UserError(
             f"{name} in {path} are {data.dtype} {list(data.shape)}: "

@@ -1,4 +1,4 @@
-"""Reads stretches of an episode file (see `episode_file.py`); also a file that holds `frames` alone."""
+"""Reads stretches of an episode file (see `episode_file.py`); also a file that holds `frames` or `states` alone."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from data_modules.damage import DamagedData
-from data_modules.episode_header import COLUMNS_READ, EpisodeHeader, open_file, read_header
+from data_modules.episode_header import EpisodeHeader, dtype_of, open_file, read_header
 from data_modules.fit import fit_for
 from genie.errors import reason
 
@@ -16,7 +16,8 @@ class EpisodeReader:
     """Frames of one file, brought to `image_size` (H, W) as `fit` says (`fit.py`), and the columns that the file has.
 
     The file is opened on the first read of a process and never travels to another one, so the reader can be
-    given to workers. With `in_memory` everything is held instead, frames in their stored size.
+    given to workers. With `in_memory` everything is held instead, frames in their stored size; states without frames
+    are always held: they are small.
 
     A `FrameReader`. `resize`: from the stored to the wanted size. `header`: what the file says of itself, where it is
     known already; the file is then not opened before it is read. Raises UserError for a file that is missing, damaged
@@ -31,7 +32,7 @@ class EpisodeReader:
         fit: str = "squeeze",
         header: EpisodeHeader | None = None,
     ):
-        self.path, self.image_size, self.fit = Path(path), tuple(image_size), fit
+        self.path, self.fit = Path(path), fit
         self._opened: dict[str, h5py.Dataset] = {}  # looking a data set up takes longer than reading a clip of it
         self._process = -1
         header = header or read_header(self.path)
@@ -39,19 +40,23 @@ class EpisodeReader:
         self.action_meanings, self.object_names = header.action_meanings, header.object_names
         self.episodes = np.stack([[0, *header.ends[:-1]], header.ends], axis=1)
         self.recordings = np.asarray(header.recordings)
-        self.stored_sizes = [tuple(header.stored_size)]
-        self.resize = fit_for(self.stored_sizes[0], self.image_size, fit)
+        self.state_size, self.action_size = header.state_size, header.action_size
+        self.image_size, self.stored_sizes, self._names = None, [], list(self.columns)
+        if header.stored_size is not None:
+            self.image_size, self.stored_sizes = tuple(image_size), [tuple(header.stored_size)]
+            self._names = ["frames", *self._names]
+            self.resize = fit_for(self.stored_sizes[0], self.image_size, fit)
         self._loaded: dict[str, np.ndarray] = {}
-        if in_memory:
+        if in_memory or self.image_size is None:
             with open_file(self.path) as file:
-                self._loaded = {name: file[name][:] for name in ("frames", *self.columns)}
+                self._loaded = {name: file[name][:] for name in self._names}
 
     def _data(self, name: str) -> h5py.Dataset | np.ndarray:
         if self._loaded:
             return self._loaded[name]
         if self._process != os.getpid():  # a forked worker must not touch the handle of its parent
             file = open_file(self.path)
-            self._opened = {name: file[name] for name in ("frames", *self.columns)}
+            self._opened = {name: file[name] for name in self._names}
             self._process = os.getpid()
         return self._opened[name]
 
@@ -74,5 +79,6 @@ class EpisodeReader:
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
-        rows = self._rows(name, slice(start, stop)).astype(COLUMNS_READ[name][1])
-        return self.resize.points(rows) if name == "objects" else rows
+        rows = self._rows(name, slice(start, stop))
+        rows = rows.astype(dtype_of(name, rows))
+        return self.resize.points(rows) if name == "objects" and self.image_size else rows

@@ -1,4 +1,4 @@
-"""What every kind of data looks like to clips: the frames of many episodes on one axis of rows."""
+"""What every kind of data looks like to clips: the frames, or states, of many episodes on one axis of rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ class FrameReader(Protocol):
     """Frames as rows 0 … `num_frames` - 1, episode after episode. Travels to worker processes.
 
     path: what messages name, a file or a folder.
-    image_size: (H, W) of what `frames` gives, whatever is stored.
+    image_size: (H, W) of what `frames` gives, whatever is stored; None where there are states and no frames.
+    state_size, action_size: the numbers of a state, and of an action that is no id; None where there are none.
     columns: what there is beside frames, of those that `ClipDataset` knows.
     episodes: int64 [E, 2], first and one past the last row of each, in order; a clip never leaves its episode.
     recordings: int64 [E], which recording an episode is of, in order: the scenes of one video share theirs, and no
@@ -38,7 +39,9 @@ class FrameReader(Protocol):
     """
 
     path: Path
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
+    state_size: int | None
+    action_size: int | None
     num_frames: int
     columns: list[str]
     episodes: np.ndarray
@@ -55,6 +58,9 @@ class FrameReader(Protocol):
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
         ...
+
+
+KIND = ("columns", "image_size", "state_size", "action_size")  # what readers of one data set have in common
 
 
 def require_same(one: FrameReader, other: FrameReader, *names: str) -> None:
@@ -77,8 +83,9 @@ class JoinedReaders:
         self.path, self.readers = path, list(readers)
         first = self.readers[0]
         for reader in self.readers:
-            require_same(first, reader, "columns", "fps", "action_meanings", "object_names")
+            require_same(first, reader, *KIND, "fps", "action_meanings", "object_names")
         self.image_size, self.columns, self.fps = first.image_size, first.columns, first.fps
+        self.state_size, self.action_size = first.state_size, first.action_size
         self.action_meanings, self.object_names = first.action_meanings, first.object_names
         self.stored_sizes = sorted({size for reader in self.readers for size in reader.stored_sizes})
         self.starts = np.cumsum([0, *(reader.num_frames for reader in self.readers)])

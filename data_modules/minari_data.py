@@ -46,6 +46,8 @@ class MinariReader:
     Raises UserError for a data set that is not there, or that has no such pictures or other actions than discrete ones.
     """
 
+    state_size = action_size = None
+
     def __init__(self, name: str, reading: Reading, key: str | None):
         dataset = _load(name)
         storage = dataset.storage

@@ -1,4 +1,4 @@
-"""Who plays while recording: random held actions, a ball follower, and a mixture of the two by segments.
+"""Who plays while recording: random held actions, smooth noise, a ball follower, and mixtures by segments.
 
 A world model learns from what it sees: random play shows every action in every situation, following the ball
 shows rallies. Neither alone does both.
@@ -11,15 +11,16 @@ only stops to push, in 24% if it turns 36 screen pixels before. At ten decisions
 (normalised mutual information), at fifteen a second, where it coasts through the next decision, 0.52.
 """
 
+import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 
 class Policy(Protocol):
-    def act(self, boxes: np.ndarray | None) -> int:
-        """Action id for the state whose object boxes [O, 4] these are (None: unknown)."""
+    def act(self, boxes: np.ndarray | None) -> int | np.ndarray:
+        """The action, an id or numbers in [-1, 1], where the objects' boxes [O, 4] are these (None: unknown)."""
 
 
 class HeldRandom:
@@ -47,6 +48,45 @@ class HeldRandom:
             self.left = int(self.rng.geometric(1 / self.hold))
         self.left -= 1
         return self.action
+
+
+class HeldUniform:
+    """`size` numbers, uniformly random in [-1, 1], held for a geometric number of decisions with mean `hold`."""
+
+    def __init__(self, size: int, hold: float, rng: np.random.Generator):
+        self.size, self.hold, self.rng = size, hold, rng
+        self.left = 0
+
+    def act(self, boxes: np.ndarray | None) -> np.ndarray:
+        if self.left == 0:
+            self.action = self.rng.uniform(-1, 1, self.size).astype(np.float32)
+            self.left = int(self.rng.geometric(1 / self.hold))
+        self.left -= 1
+        return self.action
+
+
+class SmoothNoise:
+    """`size` numbers that wander about 0: an Ornstein-Uhlenbeck process, what is beyond [-1, 1] cut off.
+
+    hold: decisions after which the correlation has fallen to 1/e. spread: standard deviation before the cut.
+    """
+
+    def __init__(self, size: int, hold: float, spread: float, rng: np.random.Generator):
+        self.kept, self.spread, self.rng = math.exp(-1 / hold), spread, rng
+        self.value = spread * rng.standard_normal(size)  # as if it had always been running
+
+    def act(self, boxes: np.ndarray | None) -> np.ndarray:
+        action = self.value.clip(-1, 1).astype(np.float32)
+        kick = self.spread * math.sqrt(1 - self.kept**2)
+        self.value = self.kept * self.value + kick * self.rng.standard_normal(len(self.value))
+        return action
+
+
+# data.recorder.policy.continuous -> who plays where actions are `size` numbers
+CONTINUOUS: dict[str, Callable[[int, dict[str, Any], np.random.Generator], Policy]] = {
+    "held": lambda size, settings, rng: HeldUniform(size, settings["hold"], rng),
+    "smooth": lambda size, settings, rng: SmoothNoise(size, settings["hold"], settings["spread"], rng),
+}
 
 
 def moving_on_to_a_wall(up: int, down: int, top: int, bottom: int, margin: int) -> Callable[[np.ndarray], set[int]]:

@@ -1,40 +1,49 @@
 """A recorded episode played once more by its environment, and what would have come had other actions been taken.
 
-An episode follows from its seed (`EpisodeRecorder`) and the recorded actions alone, so the environment can be brought
-to any of its frames and be asked there: a perfect world model of this data.
+An episode follows from its seed and the recorded actions alone, so the environment can be brought to any of its frames
+and be asked there: a perfect world model of this data.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from data_modules.recorder import EpisodeRecorder
+from data_modules.environments import Environment
 
 
 class EpisodeReplay:
     """One episode of a recording.
 
     Args:
-        recorder: with the settings and the frame size of the recording; its environment has to be one that
-            `can_branch`.
-        split, episode: which one.
-        actions: int64 [n], the recorded actions of all its frames.
+        environment: with the settings and the frame size of the recording.
+        seed: what it was reset with.
+        actions: int64 [n] or float32 [n, A], those of all its rows; on the last one nothing was decided.
     """
 
-    def __init__(self, recorder: EpisodeRecorder, split: str, episode: int, actions: np.ndarray) -> None:
-        self.recorder, self.actions, self.position = recorder, actions, 0
-        recorder.start(split, episode)
+    def __init__(self, environment: Environment, seed: int, actions: np.ndarray) -> None:
+        self.environment, self.actions, self.position = environment, actions, 0
+        self.first = environment.reset(seed)
+
+    def observations(self) -> Iterator[np.ndarray]:
+        """All that is seen from the beginning to the end; it stops where the environment ends the episode earlier."""
+        yield self.first
+        for action in self.actions[:-1]:
+            observation, _, terminal, truncated = self.environment.step(action)
+            self.position += 1
+            yield observation
+            if terminal or truncated:
+                return
 
     def go_to(self, frame: int) -> None:
         """Play the recorded actions up to a frame of the episode, which must not lie before the one it is at."""
         for action in self.actions[self.position : frame]:
-            self.recorder.environment.step(int(action))
+            self.environment.step(action)
         self.position = frame
 
     def branch(self, actions: Iterable[int], stride: int = 1) -> np.ndarray:
-        """Every `stride`-th frame uint8 [n, H, W, 3] that other actions lead to; the replay stays where it is."""
-        environment = self.recorder.environment
-        state = environment.save()
-        screens = [environment.step(int(action))[0] for action in actions]
-        environment.restore(state)
-        return self.recorder.pictures(screens[stride - 1 :: stride])
+        """Every `stride`-th frame uint8 [n, H, W, 3] that other actions lead to; the replay stays where it is. For an
+        environment that `can_branch`."""
+        state = self.environment.save()
+        frames = [self.environment.step(action)[0] for action in actions]
+        self.environment.restore(state)
+        return np.stack(frames[stride - 1 :: stride])

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_modules.episode_file import SPLITS
 from data_modules.episode_reader import EpisodeReader
-from data_modules.frame_reader import FrameReader, Reading, require_same
+from data_modules.frame_reader import KIND, FrameReader, Reading, require_same
 from data_modules.minari_data import MinariData
 from data_modules.shards import open_shards
 from data_modules.splits import split_episodes
@@ -109,7 +109,7 @@ def open_splits(
         if files:
             readers[split] = source.open(files[0] if len(files) == 1 else root / split, files)
     for reader in readers.values():
-        require_same(readers["train"], reader, "columns")
+        require_same(readers["train"], reader, *KIND)
     return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
 

@@ -48,6 +48,8 @@ class StreamReader:
     Raises UserError for a stream that is not there or cannot be reached, and for chunks of something else.
     """
 
+    state_size = action_size = None  # `StreamWriter` is not given any
+
     def __init__(self, name: str, reading: Reading, storage_options: dict[str, Any] | None, cache: str | None):
         self.path = name if "://" in name else Path(name)
         self.image_size, self.storage_options, self.cache = reading.image_size, storage_options, cache

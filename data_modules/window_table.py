@@ -58,7 +58,12 @@ def parts(splits: dict[str, Split]) -> dict[str, FrameReader]:
 
 
 def identity(reader: FrameReader) -> dict:
-    """What tells the frames of a reader from others: how many there are, and what some of them look like."""
+    """What tells the frames of a reader from others: how many there are, and what some of them look like.
+
+    Raises UserError where there are none.
+    """
+    if reader.image_size is None:
+        raise UserError(f"{reader.path} has states and no frames: only pictures can be rated and sorted out by quality")
     rows = [number * reader.num_frames // SAMPLES for number in range(SAMPLES)]
     frames = np.concatenate([_frame(reader, row) for row in rows])
     small = AreaResize(frames.shape[1:3], THUMBNAIL)(frames)

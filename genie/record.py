@@ -21,12 +21,13 @@ def replace_environment(cfg: DictConfig) -> None:
     env_id, settings = cfg.env.id, cfg.data.recorder
     if env_id is None or settings is None or env_id == settings.env.id:
         return
+    from data_modules.environments.settings import settings_for
+
     with open_dict(cfg):
         cfg.data.name = env_id.split("/")[-1].rsplit("-v", 1)[0].lower()
-        settings.env.id = env_id
-        settings.merge_with({"actions": None, "action_names": None, "crop": None, "fps": None})
-        if not env_id.startswith("ALE/"):
-            settings.env.kwargs = {}  # they are the Atari emulator's
+        if settings.observe == "states" and OmegaConf.is_interpolation(cfg.data, "root"):
+            cfg.data.root = "data/${data.name}_states"  # not named by the size of pictures
+        cfg.data.recorder = settings_for(OmegaConf.to_container(settings, resolve=True), env_id)
 
 
 def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SPLITS) -> Path:
@@ -53,8 +54,10 @@ def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SP
         for split in splits:
             task = progress.add_task(f"{recorder.environment.id} {split}", total=frames[split])
             recorder.record(root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n))
-    count = sum(frames[split] for split in splits)
-    print(f"recorded {count} frames, {image_size[0]}x{image_size[1]} at {recorder.fps:g} fps, in {root}")
+    count, environment = sum(frames[split] for split in splits), recorder.environment
+    sizes = "x".join(map(str, environment.observation_shape[:2]))
+    what = f"frames, {sizes}" if environment.observes == "frames" else f"states of {sizes} numbers"
+    print(f"recorded {count} {what} at {environment.fps:g} fps, in {root}")
     return root
 
 

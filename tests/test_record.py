@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from data_modules.origin import Fingerprint
 from genie.errors import UserError
 
 SMALL = [f"data.recorder.num_frames.{split}=120" for split in ("train", "val", "test")]
@@ -85,6 +86,13 @@ def test_attributes_describe_the_recording(pong_root):
         assert list(file.attrs["action_meanings"]) == ["noop", "up", "down"]
         assert list(file.attrs["object_names"]) == ["ball", "player", "enemy"]
         assert file["frames"].shape == (600, 64, 64, 3) and file["frames"].chunks[0] == 16
+
+
+def test_pong_is_recorded_as_ever(pong_root, load):
+    """The hash is of a recording that was made before there were states, numbers as actions and hashes."""
+    fingerprint = Fingerprint()
+    fingerprint.add(load(pong_root / "train.h5")["frames"][:40])
+    assert fingerprint.hexdigest() == "894250c56f608552444c2ecb0c570094"
 
 
 def test_same_seed_same_recording_and_no_split_like_another(tmp_path, pong_root, record_with, load):
@@ -272,10 +280,10 @@ def test_minatar_is_seen_as_it_shows_itself(tmp_path, record_with, load):
 
 
 def test_an_environment_of_a_package_that_is_not_there_says_which(monkeypatch, tmp_path, record_with):
-    monkeypatch.setattr("data_modules.environments.entry_points", lambda **of: [])
+    monkeypatch.setattr("data_modules.environments.making.entry_points", lambda **of: [])
     monkeypatch.setattr(gym.envs.registration, "registry", {})
     monkeypatch.setattr(gym, "registry", {})
-    with pytest.raises(UserError, match="pip install minatar"):
+    with pytest.raises(UserError, match="pip install 'genie-world\\[minatar\\]'"):
         record_with(tmp_path, "data=minatar_breakout", *SMALL)
 
 
@@ -339,7 +347,7 @@ def test_a_killed_recording_leaves_no_file_under_its_name(tmp_path, record_with)
         ("data.recorder.crop=[0,500,0,160]", "210x160"),
         ("data.recorder.policy.hold=0", "at least 1"),
         ("data.recorder.num_frames.train=1", "at least 2"),
-        ("env.id=Pendulum-v1", "Discrete"),
+        ("data.recorder.observe=smells", "frames or states"),
         ("data=episodes", "data=pong"),
         ("data.root=/proc/nowhere", "cannot write into /proc/nowhere"),
     ],

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
-from data_modules.environments import ScreenEnvironment
-from data_modules.recorder import build_recorder
+from data_modules.environments import GymnasiumEnvironment
+from data_modules.recorder import build_recorder, episode_seed
 from data_modules.replay import EpisodeReplay
 from genie.cli import to_plain
 from genie.evaluation.clips import load_clips
@@ -46,7 +46,7 @@ def test_an_episode_is_replayed_bit_for_bit_whatever_was_tried_on_the_way(name, 
     data, recorder = load(root / "val.h5"), build_recorder(config["recorder"], [64, 64])
     first, end = data["episode_ends"][:2]  # the second episode
     frames, actions = data["frames"][first:end], data["actions"][first:end]
-    replay = EpisodeReplay(recorder, "val", 1, actions)
+    replay = EpisodeReplay(recorder.environment, episode_seed(recorder.seed, "val", 1), actions)
     for frame in (3, 3, 12):
         replay.go_to(frame)
         true = actions[frame : frame + 8]
@@ -87,6 +87,6 @@ def test_what_cannot_be_replayed_is_left_out(pong_root, monkeypatch):
     missing = {"id": "ALE/Pang-v5", "kwargs": {}}
     with pytest.raises(LeftOut, match="cannot be made: no environment 'ALE/Pang-v5'"):
         measure({**config, "recorder": {**config["recorder"], "env": missing}}, num_clips=1)
-    monkeypatch.setattr(ScreenEnvironment, "can_branch", False)
+    monkeypatch.setattr(GymnasiumEnvironment, "can_branch", False)
     with pytest.raises(LeftOut, match="only Atari"):
         measure(config, num_clips=1)

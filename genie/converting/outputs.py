@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 
 from data_modules.episode_file import SPLITS, EpisodeWriter
+from data_modules.frame_reader import FrameReader
 from data_modules.stream import INDEX
 from data_modules.stream_writer import StreamWriter
 from genie.converting.parts import Parts
@@ -46,6 +47,11 @@ class Output:
             path for split in SPLITS for path in [self.path / f"{split}.h5", *(self.path / split).glob("*.h5")]
             if path.is_file()
         )  # fmt: skip
+
+    def require_fits(self, reader: FrameReader) -> None:
+        """Raises UserError where data like those of a reader cannot be written in this format."""
+        if self.format == "stream" and (reader.state_size is not None or reader.action_size is not None):
+            raise UserError(f"format=stream is for frames and ids of actions; {reader.path} needs format=episodes")
 
     def write(self, plan: Plan, parts: Parts, recordings: list[Recording], progress: Callable[[int], None]) -> None:
         """Writes the parts of these recordings; `progress` is called with the number of new frames."""
@@ -101,7 +107,7 @@ def _copy(
     """Appends all episodes of a part."""
     with h5py.File(part) as file:
         names = [name for name in file if name != "episode_ends"]
-        start, step = 0, rows_at_a_time(file["frames"].shape[1:3])
+        start, step = 0, rows_at_a_time(file["frames"].shape[1:3] if "frames" in file else None)
         for end in file["episode_ends"][:].tolist():
             for low in range(start, end, step):
                 high = min(low + step, end)

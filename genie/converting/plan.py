@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.frame_reader import FrameReader, episodes_at, require_same
+from data_modules.frame_reader import KIND, FrameReader, episodes_at, require_same
 from data_modules.sources import Split, files_of
 from genie.errors import UserError
 
@@ -66,7 +66,7 @@ def make_plan(data: dict[str, Any], in_one: bool) -> Plan:
         if not any(reader is known for known in readers):
             readers.append(reader)
     for reader in readers:
-        require_same(readers[0], reader, "columns", "fps", "action_meanings", "object_names")
+        require_same(readers[0], reader, *KIND, "fps", "action_meanings", "object_names")
     if in_one:
         splits = {f"{ALL} {number}": (reader, reader.episodes) for number, reader in enumerate(readers)}
     recordings: list[Recording] = []

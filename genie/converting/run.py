@@ -23,6 +23,7 @@ def convert(config: dict[str, Any]) -> str:
     require_whole(config, "num_workers", least=0)
     output = Output(config["output"], config["format"], config["shard_frames"])
     plan = make_plan(config["data"], output.in_one)
+    output.require_fits(plan.readers[0])
     parts = Parts(output.path, plan.identity)
     existing = output.existing()
     replaced = {path.resolve() for path in existing}
@@ -75,9 +76,10 @@ def _bar() -> Progress:
 def _summary(plan: Plan, written: list[Recording], skipped: int, output: Output) -> str:
     episodes = sum(len(recording.episodes) for recording in written)
     frames = sum(recording.num_frames for recording in written)
-    height, width = plan.readers[0].image_size
+    size = plan.readers[0].image_size
+    observed = f"{frames} states" if size is None else f"{frames} frames, {size[0]}x{size[1]}"
     left_out = f"; {skipped} recordings could not be read" if skipped else ""
     return (
-        f"converted {len(written)} recordings, {episodes} episodes, {frames} frames, {height}x{width} "
+        f"converted {len(written)} recordings, {episodes} episodes, {observed} "
         f"at {plan.fps:g} fps, into {output.path}{left_out}"
     )

@@ -6,13 +6,14 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from data_modules.damage import DamagedData
-from data_modules.episode_file import EpisodeWriter
+from data_modules.episode_file import COLUMNS, EpisodeWriter
 from data_modules.frame_reader import FrameReader
 from data_modules.workers import SteadyDataLoader
 from genie.converting.plan import Recording
 from genie.errors import UserError
 
 BATCH_BYTES = 16 * 2**20  # read and written at a time: a decoder has to find its place once for so much
+BATCH_ROWS = 65536  # likewise, of data without frames
 
 Done = tuple[Recording, str | None]  # and what is wrong with it, None where its part is written
 
@@ -63,7 +64,9 @@ def write_part(reader: FrameReader, recording: Recording, path: Path, fps: float
                 for start in range(first, end, step):
                     stop = min(start + step, end)
                     columns = {name: reader.column(name, start, stop) for name in reader.columns}
-                    writer.append(frames=reader.frames(start, stop), **columns)
+                    if reader.image_size is not None:
+                        columns["frames"] = reader.frames(start, stop)
+                    writer.append(**columns)
                 writer.end_episode()
     except DamagedData as error:
         return str(error)
@@ -72,12 +75,15 @@ def write_part(reader: FrameReader, recording: Recording, path: Path, fps: float
 
 def writer_like(reader: FrameReader, path: Path, fps: float) -> EpisodeWriter:
     """A writer of an episode file with all that a reader has."""
-    columns = [name for name in reader.columns if name != "objects"]
-    return EpisodeWriter(path, reader.image_size, None, fps, reader.action_meanings, names_of_objects(reader), columns)
+    columns, names = [name for name in reader.columns if name in COLUMNS], names_of_objects(reader)
+    sizes = {"state_size": reader.state_size, "action_size": reader.action_size}
+    return EpisodeWriter(path, reader.image_size, None, fps, reader.action_meanings, names, columns, **sizes)
 
 
-def rows_at_a_time(image_size: tuple[int, int]) -> int:
+def rows_at_a_time(image_size: tuple[int, int] | None) -> int:
     """So many frames make some `BATCH_BYTES`."""
+    if image_size is None:
+        return BATCH_ROWS
     return max(1, BATCH_BYTES // (3 * image_size[0] * image_size[1]))
 
 

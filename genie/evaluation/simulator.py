@@ -15,7 +15,7 @@ from torch import Tensor
 from data_modules.clips import ClipDataset
 from data_modules.episode_reader import EpisodeReader
 from data_modules.frame_reader import episodes_at
-from data_modules.recorder import EpisodeRecorder, build_recorder
+from data_modules.recorder import EpisodeRecorder, build_recorder, episode_seed
 from data_modules.replay import EpisodeReplay
 from genie.errors import UserError
 from genie.evaluation.clips import Clips
@@ -57,7 +57,7 @@ def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: Rol
 def _recorder(subject: Subject, clips: Clips) -> EpisodeRecorder:
     """That of the data, at the size of the stored frames."""
     settings, reader = subject.data_config["recorder"], clips.source.reader
-    if settings is None or clips.actions is None or not isinstance(reader, EpisodeReader):
+    if settings is None or clips.actions is None or not isinstance(reader, EpisodeReader) or not reader.image_size:
         raise LeftOut("no environment is known that recorded these data")
     try:
         recorder = build_recorder(settings, list(reader.resize.source))
@@ -103,5 +103,6 @@ def _replays(recorder: EpisodeRecorder, dataset: ClipDataset, split: str) -> Ite
         episode = int(episodes_at(reader, row))
         start = int(reader.episodes[episode, 0])
         if episode != current:
-            replay, current = EpisodeReplay(recorder, split, episode, reader.column("actions", start, end)), episode
+            actions, current = reader.column("actions", start, end), episode
+            replay = EpisodeReplay(recorder.environment, episode_seed(recorder.seed, split, episode), actions)
         yield replay, row - start

@@ -1,4 +1,4 @@
-"""What was done and what came of it in a split: figures over all rows of its columns, read piece by piece."""
+"""What was seen as numbers, done, and came of it in a split: figures over all rows of its columns."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +22,16 @@ def episode_facts(reader: FrameReader, episodes: np.ndarray, fps: float) -> dict
         "minutes": float(lengths.sum() / fps / 60),
         "episode_frames": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())},
     }
+
+
+def number_facts(
+    reader: FrameReader, episodes: np.ndarray, column: str, names: list[str]
+) -> dict[str, dict[str, float]]:
+    """`min`, `mean`, `max`, `std` of each number of a column, states or actions that are numbers, by its name."""
+    last = 0 if column == "states" else 1  # of an episode: on the last row nothing was decided
+    rows = np.concatenate([reader.column(column, first, end - last) for first, end in episodes.tolist()])
+    figures = {name: getattr(rows, name)(axis=0).tolist() for name in ("min", "mean", "max", "std")}
+    return {name: {kind: values[number] for kind, values in figures.items()} for number, name in enumerate(names)}
 
 
 def action_facts(reader: FrameReader, episodes: np.ndarray) -> dict[str, float]:

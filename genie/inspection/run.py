@@ -11,7 +11,7 @@ from rich.table import Table
 from data_modules.clip_data_module import ClipDataModule
 from genie.checks import require_whole
 from genie.files import replacing
-from genie.inspection.columns import action_facts, count_terminals, episode_facts, reward_facts
+from genie.inspection.columns import action_facts, count_terminals, episode_facts, number_facts, reward_facts
 from genie.inspection.frames import frame_facts
 from genie.inspection.pictures import write_clips, write_sheet
 from genie.media import VIDEO_HEIGHT, scale_to
@@ -31,6 +31,9 @@ def inspect(config: dict[str, Any]) -> None:
         json.dump(facts, file, indent=2)
     console = Console()
     console.print(table_of(facts))
+    if module.info.image_size is None:  # there is nothing to be seen
+        print(f"written into {folder}: inspect.json")
+        return
     clips = module.clips("train", module.num_frames, config["num_clips"])
     clips.augmentation = module.train_dataset.augmentation  # what training changes is seen as well
     write_sheet(folder / "contact_sheet.png", clips, config["sheet"]["rows"], config["sheet"]["columns"])
@@ -46,12 +49,14 @@ def data_facts(module: ClipDataModule, num_clips: int) -> dict[str, Any]:
     facts = {
         "root": str(module.root),
         "stored_sizes": reader.stored_sizes,
-        "image_size": module.image_size,
+        "image_size": info.image_size,
         "fps": info.fps,
         "num_frames": module.num_frames,
         "stride": module.stride,
         "columns": reader.columns,
         "num_actions": info.num_actions,
+        "action_size": info.action_size,
+        "state_size": reader.state_size,
         "action_meanings": info.action_meanings,
         "object_names": info.object_names,
     }
@@ -65,23 +70,27 @@ def split_facts(module: ClipDataModule, split: str, num_clips: int, seen: dict[s
     facts = episode_facts(reader, episodes, module.info.fps * module.stride)
     clips = module.clips(split, module.num_frames, None)
     facts |= {"clips": len(clips), "too_short": clips.too_short}
-    if "actions" in reader.columns:
+    if reader.state_size is not None:
+        facts["states"] = number_facts(reader, episodes, "states", [f"{n}" for n in range(reader.state_size)])
+    if reader.action_size is not None:
+        names = reader.action_meanings or [f"{number}" for number in range(reader.action_size)]
+        facts["action_numbers"] = number_facts(reader, episodes, "actions", names)
+    elif "actions" in reader.columns:
         facts["actions"] = action_facts(reader, episodes)
     if "rewards" in reader.columns:
         facts["rewards"] = reward_facts(reader, episodes)
     if "terminals" in reader.columns:
         facts["terminals"] = count_terminals(reader, episodes)
+    if reader.image_size is None:
+        return facts
     return facts | {"look": frame_facts(module.clips(split, module.num_frames, num_clips), seen, split)}
 
 
 def table_of(facts: dict[str, Any]) -> Table:
     """The facts as a table, a column for each split."""
-    sizes = ", ".join(f"{height}x{width}" for height, width in facts["stored_sizes"][:4])
-    sizes += f" and {len(facts['stored_sizes']) - 4} more" if len(facts["stored_sizes"]) > 4 else ""
-    height, width = facts["image_size"]
     title = (
-        f"{facts['root']}: {sizes}, seen at {height}x{width}, {facts['fps']:g} frames a second, "
-        f"clips of {facts['num_frames']}; beside frames: {', '.join(facts['columns']) or 'nothing'}"
+        f"{facts['root']}: {_observed(facts)}, {facts['fps']:g} a second, clips of {facts['num_frames']}; "
+        f"columns: {', '.join(facts['columns']) or 'none'}"
     )
     table = Table("", *facts["splits"], title=escape(title), title_justify="left")
     rows = [rows_of(split) for split in facts["splits"].values()]
@@ -90,9 +99,18 @@ def table_of(facts: dict[str, Any]) -> Table:
     return table
 
 
+def _observed(facts: dict[str, Any]) -> str:
+    """What is seen, in words."""
+    if facts["image_size"] is None:
+        return f"states of {facts['state_size']} numbers"
+    sizes = ", ".join(f"{height}x{width}" for height, width in facts["stored_sizes"][:4])
+    sizes += f" and {len(facts['stored_sizes']) - 4} more" if len(facts["stored_sizes"]) > 4 else ""
+    return f"frames of {sizes}, seen at {facts['image_size'][0]}x{facts['image_size'][1]}"
+
+
 def rows_of(split: dict[str, Any]) -> dict[str, str]:
     """What the table says of a split."""
-    lengths, look = split["episode_frames"], split["look"]
+    lengths, look = split["episode_frames"], split.get("look")
     rows = {
         "recordings": f"{split['recordings']}",
         "episodes": f"{split['episodes']}",
@@ -103,12 +121,18 @@ def rows_of(split: dict[str, Any]) -> dict[str, str]:
     }
     if split["too_short"]:  # what ends in them, deaths above all, is then never learned
         rows["too short"] = f"{split['too_short']} episodes"
+    numbers = {f"state {name}": facts for name, facts in split.get("states", {}).items()}
+    numbers |= {f"action {name}": facts for name, facts in split.get("action_numbers", {}).items()}
+    for name, facts in numbers.items():
+        rows[name] = f"{facts['min']:.3g} to {facts['max']:.3g}, {facts['mean']:.3g} ± {facts['std']:.2g}"
     rows |= {f"action {name}": f"{share:.1%}" for name, share in split.get("actions", {}).items()}
     if rewards := split.get("rewards"):
         rows["rewards"] = f"{rewards['min']:g} to {rewards['max']:g}, {1 - rewards['not_zero']:.1%} 0"
         rows |= {f"reward {value}": f"{count}" for value, count in (rewards["counts"] or {}).items()}
     if "terminals" in split:
         rows["terminals"] = f"{split['terminals']}"
+    if look is None:
+        return rows
     rows["brightness"] = f"{look['brightness']:.3f}"
     if look["motion"] is not None:
         rows["motion"] = f"{look['motion']:.4f}"

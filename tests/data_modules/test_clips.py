@@ -153,7 +153,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path, path, write_episodes):
         return change
 
     total = sum(LENGTHS)
-    says("no dataset 'frames', only: actions", lambda file: file.__delitem__("frames"))
+    says(r"no dataset 'frames' \(or 'states'\), only: actions", lambda file: file.__delitem__("frames"))
     says("float32.*not uint8", replace("frames", np.zeros((total, 8, 8, 3), np.float32)))
     says(r"\[69, 3, 8, 8\].*not uint8", replace("frames", np.zeros((total, 3, 8, 8), np.uint8)))
     says("actions .* float64", replace("actions", np.zeros(total)))

@@ -1,0 +1,8 @@
+"""Whatever Gymnasium knows, behind one interface for pixels and states, discrete and continuous actions."""
+
+from data_modules.environments.gymnasium_environment import GymnasiumEnvironment
+from data_modules.environments.opening import open_environment
+from data_modules.environments.protocol import Environment
+from data_modules.environments.settings import settings_for
+
+__all__ = ["Environment", "GymnasiumEnvironment", "open_environment", "settings_for"]

@@ -1,0 +1,86 @@
+"""One environment of NVIDIA Isaac Lab (ids that begin with "Isaac-"), as an `Environment`.
+
+UNTESTED: Isaac Lab needs a GPU of NVIDIA and its simulator, which were never at hand. This is written against its
+documented Gymnasium interface and was run against a stand-in only. That interface differs from Gymnasium's in that the
+simulator has to be started before anything else is imported, that everything is a batch of torch tensors, that
+observations are a dictionary with the entry "policy", and that an episode that ends is begun anew within the same step.
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from genie.errors import UserError
+
+FPS = 60.0  # where a task does not say how long its step is
+
+
+class IsaacLabEnvironment:
+    """kwargs: `device`, and other arguments of Isaac Lab's `parse_env_cfg`. States are observed, never frames.
+
+    Actions are numbers in [-1, 1] and are passed on as they are: tasks scale them by themselves. The last state of an
+    episode is `final_obs` where the task offers it (`compute_final_obs`), else the one before it again: the state that
+    comes back with the end is already that of the next episode.
+    """
+
+    object_names: list[str] = []
+    can_branch = False
+
+    def __init__(
+        self, env_id: str, kwargs: dict[str, Any], observe: str, fps: float | None, action_names: list[str] | None
+    ):
+        if observe != "states":
+            raise UserError(f"environment '{env_id}' is recorded as states: data.recorder.observe=states")
+        try:
+            from isaaclab.app import AppLauncher
+
+            self.app = AppLauncher(headless=True).app
+            import gymnasium as gym
+            import isaaclab_tasks  # noqa: F401  registers the ids
+            from isaaclab_tasks.utils import parse_env_cfg
+        except ImportError as error:
+            raise UserError(f"environment '{env_id}' needs Isaac Lab, which pip does not bring: {error}") from None
+        self.id, self.observes = env_id, observe
+        config = parse_env_cfg(env_id, num_envs=1, **kwargs)
+        if hasattr(config, "compute_final_obs"):
+            config.compute_final_obs = True
+        self.env = gym.make(env_id, cfg=config)
+        size = int(np.prod(self.env.action_space.shape[1:]))
+        self.action_space = spaces.Box(-1, 1, (size,), np.float32)
+        self.action_meanings = list(action_names or [f"action_{number}" for number in range(size)])
+        step_seconds = getattr(self.env.unwrapped, "step_dt", 1 / FPS)
+        self.fps = float(fps or 1 / step_seconds)
+        self._state = self.reset(seed=0)
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self._state.shape
+
+    def reset(self, seed: int) -> np.ndarray:
+        observation, _ = self.env.reset(seed=seed)
+        self._state = _vector(observation)
+        return self._state
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        import torch
+
+        batch = torch.as_tensor(np.asarray(action, np.float32)[None], device=self.env.unwrapped.device)
+        observation, reward, terminal, truncated, extras = self.env.step(batch)
+        if bool(terminal[0]) or bool(truncated[0]):
+            self._state = _vector(extras["final_obs"]) if "final_obs" in extras else self._state
+        else:
+            self._state = _vector(observation)
+        return self._state, float(reward[0]), bool(terminal[0]), bool(truncated[0])
+
+    def screen(self) -> np.ndarray:
+        raise UserError(f"environment '{self.id}' is run without pictures")
+
+    def close(self) -> None:
+        self.env.close()
+        self.app.close()
+
+
+def _vector(observation: dict[str, Any]) -> np.ndarray:
+    """float32 [n] of the only environment of the batch."""
+    return observation["policy"][0].detach().float().cpu().numpy().reshape(-1)

@@ -1,0 +1,63 @@
+"""From an id to a Gymnasium environment: which package has it, and one line where it does not start."""
+
+import difflib
+import importlib
+import os
+from contextlib import suppress
+from importlib.metadata import entry_points
+
+import ale_py
+import gymnasium as gym
+import numpy as np
+
+from data_modules.environments.headless import find_opengl, is_headless
+from genie.errors import UserError, reason
+
+EXTRAS = {"MinAtar": "minatar", "dm_control": "dm_control"}  # families of environments -> this project's extra for them
+DRAWN = "rgb_array"  # Gymnasium's name for pictures as arrays
+
+
+def make(env_id: str, kwargs: dict) -> gym.Env:
+    """The environment, ready to be drawn where it can be. Raises UserError where there is none or it does not start."""
+    env = _make(env_id, kwargs)
+    if is_picture(env.observation_space) or DRAWN not in (env.metadata.get("render_modes") or ()):
+        return env
+    env.close()
+    if is_headless():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into arrays and looks for no display
+    return _make(env_id, kwargs | {"render_mode": DRAWN})
+
+
+def is_picture(space: gym.Space) -> bool:
+    """Whether observations are what a person would see."""
+    return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and space.shape[2:] == (3,)
+
+
+def _make(env_id: str, kwargs: dict) -> gym.Env:
+    _register(env_id)
+    try:
+        return gym.make(env_id, **{"disable_env_checker": True, **kwargs})  # which warns of screens that are not uint8
+    except gym.error.UnregisteredEnv:
+        near = difflib.get_close_matches(env_id, gym.registry, n=3, cutoff=0.3) or ["ALE/Pong-v5"]
+        extra = EXTRAS.get(env_id.split("/")[0])
+        hint = f"; pip install 'genie-world[{extra}]' if that is meant" if extra else ""
+        raise UserError(f"no environment '{env_id}'; similar ones: {', '.join(near)}{hint}") from None
+    except (gym.error.Error, TypeError, ImportError) as error:
+        raise UserError(f"environment '{env_id}' does not start with {kwargs}: {reason(error)}") from error
+
+
+def _register(env_id: str) -> None:
+    """Tells Gymnasium of the environments of the id's family, where a package has them."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
+    gym.register_envs(ale_py)
+    family = env_id.split("/")[0]
+    if any(name.startswith(f"{family}/") for name in gym.registry):
+        return
+    for point in entry_points(group="gymnasium.envs", name=family):  # what packages like MinAtar declare
+        point.load()()
+    if family == "dm_control":
+        find_opengl()  # dm_control looks for it only while it is imported
+        with suppress(ImportError):
+            absl = importlib.import_module("absl.logging")
+            absl.set_verbosity(absl.WARNING)  # no notes about what was found
+            importlib.import_module("shimmy")  # registers them

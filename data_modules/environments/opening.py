@@ -1,0 +1,26 @@
+"""The environment that a `data.recorder` group describes, or another one by its settings."""
+
+from typing import Any
+
+from data_modules.environments.gymnasium_environment import GymnasiumEnvironment
+from data_modules.environments.isaac_lab import IsaacLabEnvironment
+from data_modules.environments.protocol import Environment
+from data_modules.environments.settings import observed, settings_for
+
+
+def open_environment(
+    settings: dict[str, Any], image_size: tuple[int, int] | None, env_id: str | None = None
+) -> Environment:
+    """The environment of a resolved group `data.recorder`; `env_id`: of that id instead.
+
+    image_size: (H, W) of frames; not looked at where states are observed. Raises UserError where there is none, or the
+    settings do not fit it.
+    """
+    settings = settings_for(settings, env_id)
+    env, observe = settings["env"], observed(settings)
+    names = settings["action_names"]
+    if env["id"].startswith("Isaac-"):
+        return IsaacLabEnvironment(env["id"], env["kwargs"], observe, settings["fps"], names)
+    return GymnasiumEnvironment(
+        env["id"], env["kwargs"], observe, image_size, settings["crop"], settings["fps"], settings["actions"], names
+    )

@@ -1,0 +1,53 @@
+"""What recordings, replays and agents ask of an environment, whatever is inside it.
+
+Dimension letters: `H W` pixels of a frame, `n` numbers of a state, `A` actions or their numbers.
+"""
+
+from typing import Literal, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+
+class Environment(Protocol):
+    """One environment. The same seed and actions lead to the same observations.
+
+    Attributes:
+        id: as Gymnasium knows it.
+        observes: what `reset` and `step` give: "frames", uint8 [H, W, 3], cropped and resized as they are recorded, or
+            "states", float32 [n], in the environment's own units.
+        action_space: Discrete(A), or Box of A numbers in [-1, 1], float32, stretched to the environment's own limits.
+        action_meanings: a name for each action, or for each of the numbers of one.
+        object_names: things whose place is known; [] where none is.
+        fps: decisions, and so observations, a second.
+        can_branch: whether it can go back to a moment of an episode.
+    """
+
+    id: str
+    observes: Literal["frames", "states"]
+    action_space: spaces.Discrete | spaces.Box
+    action_meanings: list[str]
+    object_names: list[str]
+    fps: float
+    can_branch: bool
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """(H, W, 3) or (n,)."""
+        ...
+
+    def reset(self, seed: int) -> np.ndarray:
+        """The first observation of an episode, which the seed decides."""
+        ...
+
+    def step(self, action: int | np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """(observation, reward, terminal, truncated) after one decision."""
+        ...
+
+    def screen(self) -> np.ndarray:
+        """uint8 [H', W', 3]: what a person sees now, for videos. Raises UserError where nothing can be seen."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of it."""
+        ...

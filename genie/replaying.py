@@ -1,0 +1,142 @@
+"""The command `genie.replay`: recorded episodes are played again from their seeds and actions, and compared."""
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from data_modules.environments import open_environment
+from data_modules.episode_file import SPLITS
+from data_modules.episode_header import read_header
+from data_modules.episode_reader import EpisodeReader
+from data_modules.origin import Fingerprint, read_origin
+from data_modules.recorder import episode_seed
+from data_modules.replay import EpisodeReplay
+from genie.checks import require_whole
+from genie.errors import RunError, UserError
+from genie.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
+
+
+def replay(config: dict[str, Any]) -> str:
+    """Replays what a resolved configuration names; returns what was found, in words.
+
+    Raises UserError where nothing can be replayed, RunError where something else is seen than was recorded.
+    """
+    if not isinstance(config["episodes"], list):
+        require_whole(config, "episodes")
+    files, output = _files(config["data"], config["split"]), Path(config["output"])
+    recorded = [Recorded(name, path, config["data"]) for name, path in files.items()]
+    chosen = [(file, _chosen(config["episodes"], file)) for file in recorded]
+    differences, total, hashed = [], 0, all(file.hashes is not None for file in recorded)
+    for file, episodes in chosen:
+        for episode in track(episodes, f"{file.environment.id} {file.name}"):
+            played = Comparison(file, episode)
+            if config["video"]:
+                write_mp4(output / f"{file.name}_{episode}.mp4", played.screens(), file.environment.fps)
+            else:
+                deque(played, maxlen=0)
+            total += 1
+            if played.difference is not None:
+                differences.append(f"{file.path}: episode {episode} {played.difference}")
+    found = f"{total - len(differences)} of {total} episodes identical"
+    if differences:
+        print(found, flush=True)
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        raise RunError(f"{differences[0]}{more}")
+    compared = "frame by frame and by their hashes" if hashed else "frame by frame: no hashes are stored"
+    written = f"; {total} videos in {output}" if config["video"] else ""
+    return f"{found}, {compared}{written}"
+
+
+class Recorded:
+    """One episode file and the environment that can play it again.
+
+    Files of `genie.record` say how they were recorded; for older ones `data`, a resolved group, has to.
+    Raises UserError where nothing does, where there is no such environment, or where it is not that of the file.
+    """
+
+    def __init__(self, name: str, path: Path, data: dict[str, Any]):
+        self.name, self.path, size = name, path, read_header(path).stored_size
+        self.reader = EpisodeReader(path, size)
+        origin = read_origin(path)
+        settings = data["recorder"] if origin is None else origin.settings
+        if "env" not in (settings or {}):
+            raise UserError(f"{path} does not say how it was recorded: choose the data= that it was recorded with")
+        self.environment = open_environment(settings, size)
+        frames = self.environment.observes == "frames"
+        if "actions" not in self.reader.columns or frames != (self.reader.image_size is not None):
+            what = f"the {self.environment.observes} and actions of {self.environment.id}"
+            raise UserError(f"{path} does not hold {what}: choose the data= that it was recorded with")
+        self.hashes = None if origin is None else origin.hashes
+        self.seeds = _seeds(name, settings, len(self.reader.episodes)) if origin is None else origin.seeds
+
+    def rows(self, episode: int) -> np.ndarray:
+        """What was recorded of an episode: frames uint8 [n, H, W, 3] or states float32 [n, k]."""
+        rows = self.reader.episodes[episode]
+        return self.reader.frames(*rows) if self.reader.image_size else self.reader.column("states", *rows)
+
+
+class Comparison:
+    """An episode as it is played again, step by step; `difference` says in the end where something else was seen."""
+
+    def __init__(self, file: Recorded, episode: int):
+        self.environment, self.rows = file.environment, file.rows(episode)
+        self.hash = None if file.hashes is None else file.hashes[episode]
+        actions = file.reader.column("actions", *file.reader.episodes[episode])
+        self.replay = EpisodeReplay(file.environment, int(file.seeds[episode]), actions)
+        self.difference: str | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        """Plays; gives the number of each step when it is seen."""
+        fingerprint, step = Fingerprint(), -1
+        for step, seen in enumerate(self.replay.observations()):
+            fingerprint.add(seen[None])
+            if self.difference is None and seen.tobytes() != self.rows[step].tobytes():
+                self.difference = f"differs from step {step} on"
+            yield step
+        if self.difference is None and step + 1 < len(self.rows):
+            self.difference = f"ends at step {step}, not at {len(self.rows) - 1}"
+        if self.difference is None and self.hash not in (None, fingerprint.hexdigest()):
+            self.difference = "has another hash than was stored: the file was changed after it was recorded"
+
+    def screens(self) -> Iterator[np.ndarray]:
+        """Plays; gives what a person sees at each step, uint8 [H, W, 3]."""
+        for _ in self:
+            screen = self.environment.screen()
+            yield enlarge(screen, scale_to(len(screen), VIDEO_HEIGHT))
+
+
+def _files(data: dict[str, Any], split: str | None) -> dict[str, Path]:
+    """The files to replay, by the names of their splits. Raises UserError where there is none."""
+    root = Path(data["root"])
+    if root.is_file():
+        return {root.stem: root}
+    if split is not None and split not in SPLITS:
+        raise UserError(f"split={split} is none of {', '.join(SPLITS)}")
+    files = {name: root / f"{name}.h5" for name in SPLITS if split in (None, name)}
+    files = {name: path for name, path in files.items() if path.exists()}
+    if not files:
+        raise UserError(
+            f"there is no {split or 'train'}.h5 in {root}: give data.root=, a folder or file of genie.record"
+        )
+    return files
+
+
+def _seeds(split: str, settings: dict[str, Any], count: int) -> np.ndarray:
+    """int64 [count]: what the episodes of a file are reset with that does not say so itself."""
+    if split not in SPLITS:
+        raise UserError(f"{split}.h5 has no seeds, and its name, none of {', '.join(SPLITS)}, does not give them away")
+    return np.array([episode_seed(settings["seed"], split, episode) for episode in range(count)])
+
+
+def _chosen(given: int | list[int] | None, file: Recorded) -> list[int]:
+    """The numbers of the episodes to play. Raises UserError for others than there are."""
+    count = len(file.reader.episodes)
+    numbers = given if isinstance(given, list) else range(count if given is None else min(given, count))
+    for number in numbers:
+        if not isinstance(number, int) or not 0 <= number < count:
+            raise UserError(f"episodes={given}: {file.path} has the episodes 0 … {count - 1}")
+    return list(numbers)
