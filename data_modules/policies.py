@@ -23,6 +23,19 @@ class Policy(Protocol):
         """The action, an id or numbers in [-1, 1], where the objects' boxes [O, 4] are these (None: unknown)."""
 
 
+class Agent(Protocol):
+    """Who sees the frames that are recorded and decides by them; plays instead of a `Policy`."""
+
+    def reset(self, observation: np.ndarray, seed: int) -> None:
+        """An episode begins with the frame uint8 [H, W, 3]; `seed` is all that it may draw from."""
+
+    def act(self) -> int:
+        """What to do now."""
+
+    def observe(self, action: int, observation: np.ndarray) -> None:
+        """The frame that `action` led to."""
+
+
 class HeldRandom:
     """Uniformly random actions, each held for a geometric number of decisions with mean `hold`.
 

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from data_modules.environments import Environment, open_environment
 from data_modules.environments.settings import REPLAYED
 from data_modules.episode_file import SPLITS, EpisodeWriter
-from data_modules.policies import CONTINUOUS, FollowBall, HeldRandom, Mixture, Policy, moving_on_to_a_wall
+from data_modules.policies import CONTINUOUS, Agent, FollowBall, HeldRandom, Mixture, Policy, moving_on_to_a_wall
 from data_modules.seeding import mix
 from genie.errors import UserError
 
@@ -25,9 +25,11 @@ class EpisodeRecorder:
     """Plays one environment and writes episode files with what it observes.
 
     `max_episode_steps`: a longer episode is cut. `policy`: `hold`, `wall_margin`, `follow_share`, `follow_noise`,
-    `segment`, and for continuous actions `continuous`, `spread` (see `policies.py`). `origin`: the settings that the
-    environment was opened with, which the files keep.
+    `segment`, and for continuous actions `continuous`, `spread` (see `policies.py`). `agent`: plays instead of that
+    policy where it is set. `origin`: the settings that the environment was opened with, which the files keep.
     """
+
+    agent: Agent | None = None
 
     def __init__(
         self, environment: Environment, max_episode_steps: int, policy: dict, seed: int, origin: dict[str, Any]
@@ -80,15 +82,20 @@ class EpisodeRecorder:
 
     def _episode(self, writer: EpisodeWriter, split: str, episode: int, max_frames: int, progress) -> None:
         environment, seed = self.environment, episode_seed(self.seed, split, episode)
-        policy = self._policy(np.random.default_rng(mix(self.seed, SPLITS.index(split), episode, 1)))
+        draws = mix(self.seed, SPLITS.index(split), episode, 1)
+        policy = self._policy(np.random.default_rng(draws))
         observation = environment.reset(seed)
+        if self.agent is not None:
+            self.agent.reset(observation, draws)
         max_steps = min(self.max_episode_steps, max_frames - 1)
         rows: list[tuple] = []
         step, ended = 0, max_steps == 0
         while not ended:
             boxes = self._boxes()
-            action = policy.act(boxes)
+            action = policy.act(boxes) if self.agent is None else self.agent.act()
             following, reward, terminal, truncated = environment.step(action)
+            if self.agent is not None:
+                self.agent.observe(action, following)
             step += 1
             truncated = (truncated or step >= max_steps) and not terminal
             rows.append((observation, boxes, action, reward, terminal, truncated))

@@ -38,9 +38,13 @@ def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -
         print(f"  changed: {key} {then} -> {now}{lost}")
 
 
-def check_same_dependencies(now: dict[str, str], then: dict[str, str]) -> None:
-    """Raises `UserError` where an earlier stage has been trained anew since the run to resume was started."""
-    for part in then:
+def check_same_dependencies(stage: Stage, then: dict[str, str]) -> None:
+    """Raises `UserError` where an earlier stage has been trained anew since the run to resume was started.
+
+    `then`: the fingerprints of its checkpoint.
+    """
+    now = getattr(stage, "fingerprints", {})
+    for part in then.keys() - set(stage.may_have_changed()):
         if now.get(part) != then[part]:
             key = KEYS.get(part, f"{part}_ckpt")
             raise UserError(

@@ -34,6 +34,7 @@ TRAINED = {
     "cotrain": ("lam", "dynamics"),
     "reward": (),  # its own sizes are no keys of the group
     "simulator": (),
+    "policy": (),
 }
 # what a training goes on with, beside the configuration
 RESUMED = {

@@ -86,7 +86,7 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
     stage = build_stage(config)
     stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
     if checkpoint:
-        check_same_dependencies(getattr(stage, "fingerprints", {}), checkpoint.get("fingerprints", {}))
+        check_same_dependencies(stage, checkpoint.get("fingerprints", {}))
         check_same_weights(stage, checkpoint)
     if ranks.is_first:
         announce(folder, label, checkpoint)

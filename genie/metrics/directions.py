@@ -26,6 +26,7 @@ DIRECTIONS = (
     ("*_unchanged*", None),
     ("*_error_zero", None),
     ("*_spread", None),
+    ("*_of_mean", None),
     ("*loss*", "min"),
     ("*rmse*", "min"),
     ("*_error", "min"),
@@ -55,6 +56,9 @@ DIRECTIONS = (
     ("*.distance_*", "min"),
     ("*passes_per_frame", "min"),
     ("*seconds_per_frame", "min"),
+    ("*imagined_return", "max"),
+    ("*value_error", "min"),
+    ("*absolute_error*", "min"),
 )
 
 

@@ -12,6 +12,7 @@ from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
 from genie.stages.dynamics import DynamicsStage
 from genie.stages.lam import LatentActionStage
+from genie.stages.policy import PolicyStage
 from genie.stages.reward import RewardStage
 from genie.stages.simulator import SimulatorStage
 from genie.stages.tokenizer import TokenizerStage
@@ -21,14 +22,15 @@ STAGES: dict[str, type[Stage]] = {
     "lam": LatentActionStage,
     "dynamics": DynamicsStage,
     "cotrain": CotrainStage,
-    "reward": RewardStage,
     "simulator": SimulatorStage,
+    "reward": RewardStage,
+    "policy": PolicyStage,
 }
 GENIE = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
 
 
 def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
-    """Puts into a resolved configuration what its stage takes from the data, which `data()` opens, or earlier stages."""
+    """Puts into a resolved configuration what its stage takes from the data (`data()` opens them) or earlier stages."""
     stage_type(config).complete(config, data)
 
 

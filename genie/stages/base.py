@@ -73,6 +73,13 @@ class Stage(L.LightningModule):
     def load_dependencies(self) -> None:
         """Load what earlier stages trained (`needs`); a UserError says which checkpoint is missing."""
 
+    def may_have_changed(self) -> tuple[str, ...]:
+        """The earlier parts, of those with fingerprints, that a resumed run takes as they are now.
+
+        With the option `follow_world`, of stages on a world, the world.
+        """
+        return ("world",) if self.options.get("follow_world") else ()
+
     @property
     def steps_taken(self) -> int:
         """Optimiser steps so far, also of a stage that was loaded and has no trainer."""

@@ -34,7 +34,6 @@ class SimulatorStage(Stage):
 
     observes: str
 
-
     def __new__(cls, config: dict[str, Any] | None = None) -> "SimulatorStage":
         return super().__new__(kind_of(config) if cls is SimulatorStage else cls)
 

@@ -1,0 +1,29 @@
+"""An agent from nothing: `python -m genie.agent experiment=pong` collects, trains a world, trains a policy, and again.
+
+Each training is the command that a user would give, in a process of its own. The same command goes on after any stop.
+"""
+
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from genie.cli import hydra_main
+
+
+@hydra_main("agent")
+def main(config: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from genie.looping.loop import Loop  # seconds to import: --help and a misspelt key need not wait for it
+
+    given = HydraConfig.get().overrides
+    searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
+    loop = Loop(config, [*given.task, *searchpath])
+    if config["overwrite"]:
+        loop.start_anew()
+    loop.run()
+    Console().print(loop.table())
+
+
+if __name__ == "__main__":
+    main()

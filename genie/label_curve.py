@@ -1,0 +1,16 @@
+"""How many labels latent actions need: `python -m genie.label_curve run=outputs/pong`."""
+
+from typing import Any
+
+from genie.cli import hydra_main
+
+
+@hydra_main("label_curve")
+def main(config: dict[str, Any]) -> None:
+    from genie.policies.label_command import label_curve  # seconds to import: --help need not wait for it
+
+    label_curve(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Collect, train the world, train the policy, collect: `python -m genie.agent`."""

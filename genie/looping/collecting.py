@@ -1,0 +1,57 @@
+"""Recordings of an agent, and what it earned in them.
+
+    <folder>/train/round_000.h5  val/round_000.h5  test/round_000.h5    round 0: the recorder's own policy, at random
+
+A folder `train` of episode files is one data set: every training sees all rounds so far.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from data_modules.episode_file import SPLITS
+from data_modules.policies import Agent
+from data_modules.recorder import build_recorder
+
+
+def recording(folder: Path, split: str, number: int) -> Path:
+    """The file of a split of round `number`."""
+    return folder / split / f"round_{number:03}.h5"
+
+
+def is_collected(folder: Path, number: int) -> bool:
+    """Whether all of round `number` is there: a file is there whole or not at all."""
+    return all(recording(folder, split, number).exists() for split in SPLITS)
+
+
+def collect(
+    data: dict[str, Any], folder: Path, number: int, num_frames: dict[str, int], agent: Agent | None = None
+) -> None:
+    """Records what is missing of round `number`; every round has seeds of its own.
+
+    Args:
+        data: a resolved group `data`, whose `recorder` says how.
+        num_frames: by split.
+        agent: who plays; None: the recorder's own policy.
+    """
+    settings = data["recorder"] | {"seed": data["recorder"]["seed"] + number}
+    recorder = build_recorder(settings, list(data["image_size"]))
+    recorder.agent = agent
+    for split in SPLITS:
+        path = recording(folder, split, number)
+        if not path.exists():
+            recorder.record(path, split, num_frames[split], lambda count: None)
+
+
+def episode_returns(path: Path) -> np.ndarray:
+    """The sums of rewards float [E] of the episodes of a file.
+
+    Without the last one where the end of the file cut it.
+    """
+    with h5py.File(path) as file:
+        rewards, terminals, ends = file["rewards"][:], file["terminals"][:], file["episode_ends"][:]
+    starts = np.concatenate([[0], ends[:-1]])
+    returns = np.array([rewards[start:end].sum() for start, end in zip(starts, ends, strict=True)])
+    return returns if terminals[starts[-1] : ends[-1]].any() else returns[:-1]

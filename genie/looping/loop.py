@@ -1,0 +1,152 @@
+"""The loop of `python -m genie.agent`: what is complete is skipped, what was interrupted goes on.
+
+    outputs/<name>/agent/data/     the recordings of all rounds (`collecting.py`)
+    outputs/<name>/<stage>/        the world's stages and the policy: one run each, trained further in every round
+
+A recording of round n+1 is made by the policy of round n when all of that round is trained, so the files tell where
+the loop is: nothing else is kept.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose
+from rich.table import Table
+
+from data_modules.episode_file import SPLITS
+from data_modules.policies import Agent
+from genie.checks import require_number, require_whole
+from genie.cli import to_plain
+from genie.config_types import check_step
+from genie.errors import UserError
+from genie.files import remove_leftovers
+from genie.looping.collecting import collect, episode_returns, is_collected, recording
+from genie.pipeline import run_module
+from genie.run_folder import RunFolder
+from genie.stages import STAGES
+
+POLICY = "policy"
+FOLLOWS = ("reward", POLICY)  # stages on a world, which go on although it was trained further
+# keys of its own, and what it decides for each stage itself
+OWN_KEYS = (
+    "rounds=", "stages=", "more_steps", "collect", "training=", "overrides",
+    "name=", "stage=", "resume=", "overwrite=", "data.root=", "trainer.max_steps=",
+)  # fmt: skip
+
+
+class Loop:
+    """The rounds of one agent, from the resolved configuration and the overrides that it was composed with.
+
+    Raises UserError for a configuration that one of the commands would not take, before any work.
+    """
+
+    def __init__(self, config: dict[str, Any], overrides: list[str]) -> None:
+        check(config)
+        self.config, self.given = config, [text for text in overrides if not text.startswith(OWN_KEYS)]
+        self.run_folder = Path(config["output_dir"]) / config["name"]
+        self.data = self.run_folder / "agent" / "data"
+        for stage in config["stages"]:
+            check_step(f"overrides.{stage}", "train", self._overrides(stage))
+        self.configs = {stage: to_plain(compose("train", self._overrides(stage))) for stage in config["stages"]}
+
+    def run(self) -> None:
+        """All rounds. Raises `SystemExit` with the exit code of the first command that fails."""
+        for split in SPLITS:
+            remove_leftovers(self.data / split)
+        self._collect(0)
+        for number in range(self.config["rounds"]):
+            if is_collected(self.data, number + 1):
+                print(f"round {number}: done before", flush=True)
+                continue
+            for stage in self.config["stages"]:
+                self._train(stage, number)
+            self._collect(number + 1)
+
+    def _overrides(self, stage: str) -> list[str]:
+        """Those of genie.train for a stage, but for how long."""
+        own = [f"name={self.config['name']}", f"stage={stage}", f"data.root={self.data}"]
+        follow = ["++stage.follow_world=true"] if stage in FOLLOWS else []
+        return [*self.config["training"], *self.given, *self.config["overrides"].get(stage, []), *own, *follow]
+
+    def steps(self, stage: str, number: int) -> int:
+        """Steps of the optimiser after round `number`."""
+        return self.configs[stage]["trainer"]["max_steps"] + number * self.config["more_steps"].get(stage, 0)
+
+    def _train(self, stage: str, number: int) -> None:
+        steps = self.steps(stage, number)
+        limit = [f"trainer.max_steps={steps}", "resume=true"]
+        config = to_plain(compose("train", [*self._overrides(stage), *limit]))
+        if RunFolder(config).is_complete():
+            print(f"round {number}: {stage} done before ({steps} steps)", flush=True)
+            return
+        print(f"round {number}: {stage} to step {steps}", flush=True)
+        run_module(stage, ["genie.train", *self._overrides(stage), *limit])
+
+    def _collect(self, number: int) -> None:
+        if is_collected(self.data, number):
+            print(f"round {number}: collected before", flush=True)
+            return
+        settings = self.config["collect"]
+        agent = self.agent() if number else None
+        print(f"round {number}: collecting {settings['frames']['train']} frames for training", flush=True)
+        collect(self.config["data"], self.data, number, settings["frames"], agent)
+
+    def agent(self) -> Agent:
+        """The policy as it is trained by now, at play."""
+        from genie.acting import WorldAgent  # it loads worlds of all kinds
+        from genie.policies.exploring import exploring
+        from genie.policies.loading import load_policy
+        from genie.world.opening import open_world
+
+        settings, options = self.config["collect"], self.configs[POLICY]["stage"]
+        world = open_world(options["world"], options["world_kind"])
+        policy = load_policy(self.run_folder, world, settings["greedy"])
+        if not policy.gives_environment_actions:
+            raise UserError(
+                "this world's actions are latent and cannot be played: train it on the recorded ones, "
+                "overrides.dynamics=[stage.actions=environment]"
+            )
+        return WorldAgent(world, exploring(policy.choose, world.action_space, settings["explore"]))
+
+    def table(self) -> Table:
+        """What each round's player earned, beside random play."""
+        table = Table(title=f"{self.run_folder}: return of an episode", title_justify="left")
+        for name in ("round", "played by", "frames so far", "episodes", "return", "± standard error"):
+            table.add_column(name)
+        for number in range(self.config["rounds"] + 1):
+            if is_collected(self.data, number):
+                returns = np.concatenate([episode_returns(recording(self.data, split, number)) for split in SPLITS])
+                steps = self.steps(POLICY, number - 1)
+                player = f"policy, {steps} steps" if number else "recorder"
+                frames = (number + 1) * self.config["collect"]["frames"]["train"]
+                table.add_row(str(number), player, f"{frames:,}", *described(returns))
+        return table
+
+    def start_anew(self) -> None:
+        """Deletes the recordings and the runs of all stages."""
+        for path in (self.data, *(Path(config["run_dir"]) for config in self.configs.values())):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def described(returns: np.ndarray) -> tuple[str, str, str]:
+    """Number, mean and standard error; a dash for what so few episodes do not tell."""
+    mean = f"{returns.mean():.2f}" if len(returns) else "-"
+    error = f"{returns.std(ddof=1) / len(returns) ** 0.5:.2f}" if len(returns) > 1 else "-"
+    return str(len(returns)), mean, error
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raises UserError for the first value that cannot be."""
+    require_whole(config, "rounds")
+    require_number(config["collect"], "explore", above=-1, most=1)
+    require_whole(config["collect"]["frames"], *SPLITS, least=2, prefix="collect.frames.")
+    require_whole(config["more_steps"], *config["more_steps"], least=0, prefix="more_steps.")
+    for stage in config["stages"]:
+        if stage not in STAGES:
+            raise UserError(f"stages={config['stages']}: there is no {stage}; there is: {', '.join(STAGES)}")
+    if config["stages"][-1:] != [POLICY]:
+        raise UserError(f"stages={config['stages']}: the last one has to be {POLICY}")
+    if "env" not in (config["data"]["recorder"] or {}):
+        raise UserError(f"data={config['data']['name']} cannot be recorded: choose another, for example data=pong")

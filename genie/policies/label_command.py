@@ -1,0 +1,84 @@
+"""`python -m genie.label_curve`: a policy in latent actions, played in the environment with more and more labels."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from data_modules.clip_data_module import ClipDataModule
+from data_modules.episode_file import SPLITS
+from genie.acting import RandomAgent, WorldAgent, play_episodes
+from genie.checks import require_whole
+from genie.errors import UserError
+from genie.files import replacing
+from genie.inference import choose_device
+from genie.looping.collecting import episode_returns
+from genie.policies.exploring import Choose
+from genie.policies.label_curve import Earned, draw, return_against_labels
+from genie.policies.loading import load_policy
+from genie.world.action_map import ActionMap
+from genie.world.opening import open_world
+
+
+def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
+    """Prints, writes and draws the curve that the configuration `label_curve` describes.
+
+    Raises UserError for a policy that needs no labels, and for data that are not there.
+    """
+    from data_modules.environments import open_environment
+
+    check(config)
+    world = open_world(config["run"], "genie").to(choose_device(config["device"]))
+    policy = load_policy(config["checkpoint"] or config["run"], world, config["greedy"])
+    if policy.gives_environment_actions:
+        raise UserError(f"the policy of {config['run']} acts without labels: give one of policy=latent_bc")
+    data = world.config["data"] | ({"root": config["data_root"]} if config["data_root"] else {})
+    if "env" not in (data["recorder"] or {}):
+        raise UserError(f"the data {data['name']} of {config['run']} name no environment to play")
+    module = ClipDataModule(**data)
+    module.setup()
+    environment = open_environment(data["recorder"], tuple(data["image_size"]))
+    seeds = [config["seed"] + number for number in range(config["episodes"])]
+
+    def play(choose: Choose, action_map: ActionMap) -> Sequence[float]:
+        return returns(play_episodes(environment, WorldAgent(world, choose, action_map), seeds))
+
+    references = {"random": Earned(returns(play_episodes(environment, RandomAgent(environment.action_space), seeds)))}
+    expert = Path(config["expert"] or policy.stage.config["data"]["root"])
+    recorded = [episode_returns(path) for split in SPLITS if (path := expert / f"{split}.h5").exists()]
+    if sum(map(len, recorded)):
+        references["expert"] = Earned(np.concatenate(recorded))
+    curve = return_against_labels(policy, world, module.train_dataset, config["labels"], play, config["seed"])
+    report(curve, references, Path(config["output"] or Path(config["run"]) / "policy"))
+    return curve
+
+
+def returns(episodes: Sequence[Any]) -> np.ndarray:
+    """Of played episodes."""
+    return np.array([episode.return_ for episode in episodes])
+
+
+def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path) -> None:
+    """The table, label_curve.json and label_curve.png."""
+    rows = {**{name: references[name] for name in references}, **{f"{n} labels": curve[n] for n in sorted(curve)}}
+    table = Table(title="return of an episode", title_justify="left")
+    for name in ("", "mean", "± standard error", "episodes"):
+        table.add_column(name)
+    for name, earned in rows.items():
+        table.add_row(name, f"{earned.mean:.2f}", f"{earned.error:.2f}", str(len(earned.returns)))
+    Console().print(table)
+    with replacing(output / "label_curve.json", "w") as file:
+        json.dump({name: earned.returns.tolist() for name, earned in rows.items()}, file, indent=2)
+    draw(curve, references, output / "label_curve.png")
+    print(f"drawn: {output / 'label_curve.png'}")
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raises UserError for the first value that cannot be."""
+    require_whole(config, "episodes")
+    for count in config["labels"]:
+        require_whole({"labels": count}, "labels")

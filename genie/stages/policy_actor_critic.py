@@ -1,0 +1,124 @@
+"""Actor and critic learned in imagination (Hafner et al. 2023, DreamerV3, arXiv 2301.04104, §Actor, §Critic).
+
+From states that real clips lead to, the actor plays on in the frozen world. The critic learns the λ-returns of these
+rollouts; the actor is reinforced by how much better than its guess they are. Nothing is drawn but from the seeds of the
+clips, so a step is a function of the batch and the weights.
+
+Dimension letters: `B` clips, `T` observations, `O` the shape of one, `H` imagined steps.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data_modules.seeding import mix
+from genie.checks import require_number, require_whole
+from genie.errors import UserError
+from genie.imagination.returns import ReturnRange, lambda_returns, still_running
+from genie.imagination.rollout import Rollout, imagine
+from genie.parallel.ranks import from_first
+from genie.stages.policy_world import recorded_between, space_of
+from genie.world.protocol import State, World
+
+START_STREAM = 6  # keeps these draws apart from those of masks, moves and actions with the same seed
+
+
+class ActorCritic(nn.Module):
+    """Options: `horizon` H, `discount` γ, `mixing` λ, `entropy_weight`, `critic_weight`, `slow_weight`, `slow_decay`
+    (share of the slow critic that stays in a step), `range_decay` and `least_range` (of `ReturnRange`)."""
+
+    has_critic = True
+    learns_recorded_actions = False
+
+    def __init__(self, model: nn.ModuleDict, options: dict[str, Any]) -> None:
+        super().__init__()
+        require_whole(options, "horizon", prefix="policy.")
+        require_number(options, "discount", "mixing", "slow_decay", "range_decay", above=-1, most=1)
+        self.options = options
+        self.slow = copy.deepcopy(model["critic"]).requires_grad_(False)
+        self.range = ReturnRange(options["range_decay"], options["least_range"])
+
+    @staticmethod
+    def check(world: World, options: dict[str, Any]) -> None:
+        """Raises UserError for a world in which nothing can be earned."""
+        if not world.knows_rewards:
+            raise UserError(
+                "policy=actor_critic learns from rewards, and this world knows none: train stage=reward on it first"
+            )
+
+    @staticmethod
+    def actions_of(world: World, options: dict[str, Any]) -> tuple[int | None, int | None]:
+        """(number of actions, None) or (None, numbers of an action): those of the world."""
+        return space_of(world)
+
+    def begin(self, model: nn.ModuleDict) -> None:
+        """The slow critic begins as the critic."""
+        self.slow.load_state_dict(model["critic"].state_dict())
+
+    @torch.no_grad()
+    def before_step(self, model: nn.ModuleDict) -> None:
+        """The slow critic follows the critic, once for every step of the optimiser."""
+        for slow, fast in zip(self.slow.parameters(), model["critic"].parameters(), strict=True):
+            slow.lerp_(fast, 1 - self.options["slow_decay"])
+
+    def compute(
+        self, model: nn.ModuleDict, world: World, observations: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and figures of a batch of clips, `observations` [B, T, *O]."""
+        options, (actor, critic) = self.options, (model["actor"], model["critic"])
+        state, alive = start(world, observations, batch)
+        rollout = imagine(world, state, actor, options["horizon"], batch["seed"])
+        with torch.no_grad():
+            values = self.slow.value(rollout.features)
+            targets = lambda_returns(
+                rollout.rewards, rollout.continues, values[:, 1:], options["discount"], options["mixing"]
+            )
+            running = still_running(rollout.continues, alive)
+        if self.training:
+            self.range.update(targets, running)
+
+        features = rollout.features[:, :-1]
+        distribution = actor(features)
+        advantages = (targets - values[:, :-1]) / self.range.scale
+        entropy = distribution.entropy()
+        reinforced = advantages * distribution.log_prob(rollout.actions) + options["entropy_weight"] * entropy
+        logits = critic(features)
+        losses = {
+            "actor_loss": -(running * reinforced).mean(),
+            "critic_loss": (running * critic.head.loss(logits, targets)).mean(),
+            "slow_critic_loss": (running * critic.head.loss(logits, values[:, :-1])).mean(),
+        }
+        loss = losses["actor_loss"] + options["critic_weight"] * (
+            losses["critic_loss"] + options["slow_weight"] * losses["slow_critic_loss"]
+        )
+        figures = {name: value.detach() for name, value in losses.items()}
+        return loss, figures | self._figures(rollout, running, entropy.detach(), critic.head.mean(logits), targets)
+
+    def _figures(
+        self, rollout: Rollout, running: Tensor, entropy: Tensor, values: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        steps = running.sum().clamp_min(1e-6)
+        return {
+            "imagined_return": (running * rollout.rewards).sum(1).mean(),
+            "entropy": (running * entropy).sum() / steps,
+            "value": (running * values.detach()).sum() / steps,
+            "value_error": (running * (values.detach() - targets).abs()).sum() / steps,
+            "ended": 1 - (running[:, -1] * rollout.continues[:, -1]).mean(),
+            "return_range": self.range.scale,
+        }
+
+
+def start(world: World, observations: Tensor, batch: dict[str, Tensor]) -> tuple[State, Tensor]:
+    """States after n observations of clips [B, T, *O], and float [B]: 0 where that is behind the end of an episode.
+
+    n, 1 … T, is the same for all clips of a step (a state has one length): drawn from the seed of the first of them.
+    """
+    first = int(from_first(batch["seed"][:1]))
+    length = 1 + mix(first, START_STREAM) % observations.shape[1]
+    seen = observations[:, :length]
+    state = world.reset(seen, recorded_between(world, batch, length), batch["seed"])
+    if "terminals" not in batch:
+        return state, torch.ones(len(seen), device=seen.device)
+    return state, 1 - batch["terminals"][:, : length - 1].any(1).float()

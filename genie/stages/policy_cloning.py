@@ -1,0 +1,98 @@
+"""Behaviour cloning: do what was done in recordings, in the environment's actions or in latent ones (Genie §3.3).
+
+Latent actions need no recorded ones: the world's latent action model names what a video shows. What they are called in
+an environment is learned from a few labelled transitions afterwards (`genie/policies/label_curve.py`).
+
+Dimension letters: `B` clips, `T` observations, `O` the shape of one, `A` actions, or numbers of one.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genie.errors import UserError
+from genie.parallel.ranks import gather_samples
+from genie.stages.policy_world import recorded_between, space_of
+from genie.world.protocol import World
+
+SOURCES = ("environment", "latent")
+
+
+class Cloning(nn.Module):
+    """Options: `actions` environment | latent: what is cloned; `num_actions`: the environment's, where the world's own
+    are latent."""
+
+    has_critic = False
+
+    def __init__(self, model: nn.ModuleDict, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.latent = options["actions"] == "latent"
+        self.learns_recorded_actions = not self.latent
+        head, discrete = model["actor"].head, model["actor"].is_discrete
+        # of training: the most frequent action, or the mean one, is what accuracy is compared with
+        self.register_buffer("seen", torch.zeros(head.out_features if discrete else head.out_features // 2))
+        self.register_buffer("num_seen", torch.zeros(()))
+
+    @staticmethod
+    def check(world: World, options: dict[str, Any]) -> None:
+        """Raises UserError where the actions to clone cannot be had."""
+        if options["actions"] not in SOURCES:
+            raise UserError(f"policy.actions={options['actions']}: choose one of {', '.join(SOURCES)}")
+        if options["actions"] == "latent":
+            if getattr(world, "lam", None) is None:
+                raise UserError("policy.actions=latent needs a world with a latent action model: train stage=lam first")
+        elif not world.takes_environment_actions and options["num_actions"] is None:
+            raise UserError(
+                "this world's actions are latent: give the environment's number of actions, policy.num_actions=3, or "
+                "clone latent ones with policy=latent_bc"
+            )
+
+    @staticmethod
+    def actions_of(world: World, options: dict[str, Any]) -> tuple[int | None, int | None]:
+        """(number of actions, None) or (None, numbers of an action) of what is cloned."""
+        if options["actions"] == "latent":
+            return world.lam.num_actions, None
+        return space_of(world) if world.takes_environment_actions else (options["num_actions"], None)
+
+    def begin(self, model: nn.ModuleDict) -> None:
+        """Nothing to do."""
+
+    before_step = begin
+
+    def compute(
+        self, model: nn.ModuleDict, world: World, observations: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Negative log-likelihood, and the figures beside their baselines, of clips `observations` [B, T, *O].
+
+        The last observation of a clip is left out: what was done on it is not known of an episode's last one.
+        """
+        with torch.no_grad():
+            done = world.lam.encode(observations) if self.latent else batch["actions"][:, :-1]
+            seen = observations[:, :-1]
+            features = world.trace(seen, recorded_between(world, batch, seen.shape[1]))
+        actor = model["actor"]
+        distribution = actor(features)
+        loss = -distribution.log_prob(done).mean()
+        if self.training:
+            self._count(done)
+        return loss, self._figures(distribution, done, actor.is_discrete)
+
+    @torch.no_grad()
+    def _count(self, done: Tensor) -> None:
+        done = gather_samples(done).flatten(0, 1)
+        counted = done.bincount(minlength=len(self.seen)) if done.ndim == 1 else done.sum(0)
+        self.seen += counted.to(self.seen)
+        self.num_seen += len(done)
+
+    def _figures(self, distribution, done: Tensor, discrete: bool) -> dict[str, Tensor]:
+        figures = {"entropy": distribution.entropy().detach().mean()}
+        mode = distribution.mode().detach()
+        if discrete:
+            figures["accuracy"] = (mode == done).float().mean()
+            figures["accuracy_majority"] = (done == self.seen.argmax()).float().mean()
+        else:
+            mean = self.seen / self.num_seen.clamp_min(1)
+            figures["absolute_error"] = (mode - done).abs().mean()
+            figures["absolute_error_of_mean"] = (mean - done).abs().mean()
+        return figures
