@@ -68,20 +68,19 @@ class Loop:
         """Those of genie.train for a stage, but for how long."""
         own = [f"name={self.config['name']}", f"stage={stage}", f"data.root={self.data}"]
         follow = ["++stage.follow_world=true"] if stage in FOLLOWS else []
-        return [*self.config["training"], *self.given, *self.config["overrides"].get(stage, []), *own, *follow]
+        return [*self.config["training"], *self.given, *self.config["overrides"][stage], *own, *follow]
 
     def steps(self, stage: str, number: int) -> int:
         """Steps of the optimiser after round `number`."""
-        return self.configs[stage]["trainer"]["max_steps"] + number * self.config["more_steps"].get(stage, 0)
+        return self.configs[stage]["trainer"]["max_steps"] + number * self.config["more_steps"][stage]
 
     def _train(self, stage: str, number: int) -> None:
-        steps = self.steps(stage, number)
-        limit = [f"trainer.max_steps={steps}", "resume=true"]
-        config = to_plain(compose("train", [*self._overrides(stage), *limit]))
-        if RunFolder(config).is_complete():
+        steps, config = self.steps(stage, number), self.configs[stage]
+        if RunFolder(config | {"trainer": config["trainer"] | {"max_steps": steps}}).is_complete():
             print(f"round {number}: {stage} done before ({steps} steps)", flush=True)
             return
         print(f"round {number}: {stage} to step {steps}", flush=True)
+        limit = [f"trainer.max_steps={steps}", "resume=true"]
         run_module(stage, ["genie.train", *self._overrides(stage), *limit])
 
     def _collect(self, number: int) -> None:
@@ -95,7 +94,7 @@ class Loop:
 
     def agent(self) -> Agent:
         """The policy as it is trained by now, at play."""
-        from genie.acting import WorldAgent  # it loads worlds of all kinds
+        from genie.acting.agents import WorldAgent  # it loads worlds of all kinds
         from genie.policies.exploring import exploring
         from genie.policies.loading import load_policy
         from genie.world.opening import open_world

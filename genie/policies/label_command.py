@@ -11,7 +11,8 @@ from rich.table import Table
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.episode_file import SPLITS
-from genie.acting import RandomAgent, WorldAgent, play_episodes
+from genie.acting.agents import Agent, RandomAgent, WorldAgent
+from genie.acting.episodes import play_episodes
 from genie.checks import require_whole
 from genie.errors import UserError
 from genie.files import replacing
@@ -44,10 +45,14 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     environment = open_environment(data["recorder"], tuple(data["image_size"]))
     seeds = [config["seed"] + number for number in range(config["episodes"])]
 
-    def play(choose: Choose, action_map: ActionMap) -> Sequence[float]:
-        return returns(play_episodes(environment, WorldAgent(world, choose, action_map), seeds))
+    def earned(agent: Agent) -> np.ndarray:
+        longest, stride = data["recorder"]["max_episode_steps"], data["stride"]
+        return np.array([episode.total for episode in play_episodes(environment, agent, seeds, longest, stride)])
 
-    references = {"random": Earned(returns(play_episodes(environment, RandomAgent(environment.action_space), seeds)))}
+    def play(choose: Choose, action_map: ActionMap) -> Sequence[float]:
+        return earned(WorldAgent(world, choose, action_map))
+
+    references = {"random": Earned(earned(RandomAgent(environment.action_space)))}
     expert = Path(config["expert"] or policy.stage.config["data"]["root"])
     recorded = [episode_returns(path) for split in SPLITS if (path := expert / f"{split}.h5").exists()]
     if sum(map(len, recorded)):
@@ -57,14 +62,9 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     return curve
 
 
-def returns(episodes: Sequence[Any]) -> np.ndarray:
-    """Of played episodes."""
-    return np.array([episode.return_ for episode in episodes])
-
-
 def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path) -> None:
     """The table, label_curve.json and label_curve.png."""
-    rows = {**{name: references[name] for name in references}, **{f"{n} labels": curve[n] for n in sorted(curve)}}
+    rows = references | {f"{count} labels": curve[count] for count in sorted(curve)}
     table = Table(title="return of an episode", title_justify="left")
     for name in ("", "mean", "± standard error", "episodes"):
         table.add_column(name)
