@@ -25,8 +25,9 @@ def replace_environment(cfg: DictConfig) -> None:
 
     with open_dict(cfg):
         cfg.data.name = env_id.split("/")[-1].rsplit("-v", 1)[0].lower()
-        if settings.observe == "states" and OmegaConf.is_interpolation(cfg.data, "root"):
-            cfg.data.root = "data/${data.name}_states"  # not named by the size of pictures
+        if settings.observe == "states":  # there are no pictures whose size could be in the name of the folder
+            root = OmegaConf.to_container(cfg.data, resolve=False)["root"]
+            cfg.data.root = root.replace("${data.image_size[0]}x${data.image_size[1]}", "states")
         cfg.data.recorder = settings_for(OmegaConf.to_container(settings, resolve=True), env_id)
 
 

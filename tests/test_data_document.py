@@ -31,6 +31,6 @@ def test_the_tables_name_all_that_a_file_may_hold():
     named = {
         name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
-    datasets = {"frames", "episode_ends", "objects", "recordings", *COLUMNS}
+    datasets = {"frames", "states", "episode_ends", "objects", "recordings", "seeds", "hashes", *COLUMNS}
     assert set(COLUMNS_READ) < datasets
-    assert named == datasets | {"fps", "action_meanings", "object_names", "environment", "format_version"}
+    assert named == datasets | {"fps", "action_meanings", "object_names", "environment", "recorder", "format_version"}

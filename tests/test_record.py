@@ -10,6 +10,7 @@ import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 
 from data_modules.origin import Fingerprint
 from genie.errors import UserError
@@ -229,8 +230,6 @@ def test_notes_setting_shows_the_score(tmp_path, record_with, load):
 
 def test_another_environment_keeps_nothing_of_pong(tmp_path, monkeypatch, record_with):
     monkeypatch.chdir(tmp_path)
-    from hydra import compose, initialize_config_module
-
     from genie.record import record, replace_environment
 
     with initialize_config_module("conf", version_base="1.3"):
@@ -241,6 +240,18 @@ def test_another_environment_keeps_nothing_of_pong(tmp_path, monkeypatch, record
         assert list(file.attrs["action_meanings"]) == ["noop", "fire", "right", "left"]
         assert file.attrs["fps"] == 10 and "objects" not in file
         assert set(file["actions"][:]) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("given", "root"), [([], "data/acrobot_states"), (["debug=fast"], "data/debug_acrobot_states")]
+)
+def test_states_are_not_in_a_folder_named_by_the_size_of_pictures(given, root):
+    from genie.record import replace_environment
+
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("record", ["env.id=Acrobot-v1", "data.recorder.observe=states", *given])
+    replace_environment(cfg)
+    assert cfg.data.root == root and cfg.data.recorder.env == {"id": "Acrobot-v1", "kwargs": {}}
 
 
 WORLDS = {

@@ -5,14 +5,13 @@ one: so another process tries.
 """
 
 import functools
-import logging
 import os
 import subprocess
 import sys
 
 WITHOUT_DISPLAY = ("egl", "osmesa")  # the faster one first; both draw with the processor where there is no GPU
 TRIAL = "import mujoco; mujoco.GLContext(16, 16).make_current()"
-ADVICE = "apt-get install libegl1 libgl1 (EGL) or libosmesa6 (OSMesa), or set MUJOCO_GL"
+ADVICE = "apt-get install libegl1 libgl1 (EGL) or libosmesa6 (OSMesa), or set another MUJOCO_GL"
 
 
 def is_headless() -> bool:
@@ -23,7 +22,6 @@ def is_headless() -> bool:
 @functools.cache
 def find_opengl() -> str | None:
     """What draws, by MuJoCo's name, set as `MUJOCO_GL` for those who ask later; None where nothing does."""
-    logging.getLogger("OpenGL").setLevel(logging.WARNING)  # no notes about what it could use
     chosen = os.environ.get("MUJOCO_GL")
     if chosen is None and not is_headless():
         return "glfw"

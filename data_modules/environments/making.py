@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import logging
 import os
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -10,7 +11,7 @@ import ale_py
 import gymnasium as gym
 import numpy as np
 
-from data_modules.environments.headless import find_opengl, is_headless
+from data_modules.environments.headless import ADVICE, find_opengl, is_headless
 from genie.errors import UserError, reason
 
 EXTRAS = {"MinAtar": "minatar", "dm_control": "dm_control"}  # families of environments -> this project's extra for them
@@ -42,13 +43,18 @@ def _make(env_id: str, kwargs: dict) -> gym.Env:
         extra = EXTRAS.get(env_id.split("/")[0])
         hint = f"; pip install 'genie-world[{extra}]' if that is meant" if extra else ""
         raise UserError(f"no environment '{env_id}'; similar ones: {', '.join(near)}{hint}") from None
-    except (gym.error.Error, TypeError, ImportError) as error:
+    except Exception as error:
+        if "MUJOCO_GL" in os.environ and find_opengl() is None:  # MuJoCo is then not even imported
+            raise UserError(f"MUJOCO_GL={os.environ['MUJOCO_GL']} does not work here: {ADVICE}") from None
+        if not isinstance(error, gym.error.Error | TypeError | ImportError):
+            raise
         raise UserError(f"environment '{env_id}' does not start with {kwargs}: {reason(error)}") from error
 
 
 def _register(env_id: str) -> None:
     """Tells Gymnasium of the environments of the id's family, where a package has them."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
+    logging.getLogger("OpenGL").setLevel(logging.CRITICAL)  # no notes about what it tries
     gym.register_envs(ale_py)
     family = env_id.split("/")[0]
     if any(name.startswith(f"{family}/") for name in gym.registry):

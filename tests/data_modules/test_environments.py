@@ -1,8 +1,10 @@
 """One interface for whatever Gymnasium knows: what is observed, how actions are stretched, what cannot be recorded."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -148,3 +150,10 @@ def test_random_numbers_are_held_or_wander():
     assert np.abs(smooth).max() <= 1 and abs(smooth.std() - 0.3) < 0.03
     correlation = np.corrcoef(smooth[5:, 0], smooth[:-5, 0])[0, 1]
     assert abs(correlation - np.exp(-1)) < 0.1
+
+
+def test_the_code_of_the_document_runs():
+    document = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", document, re.DOTALL).group(1), names)
+    assert names["state"].shape == (3,) and names["reward"] < 0

@@ -18,7 +18,7 @@ LENGTHS = [9, 7, 12, 8, 10]
 
 @pytest.fixture
 def write_states(tmp_path):
-    """write_states(name, lengths, **columns): the path of a file; row r has state (r, -r, 5) and action (r / 100)."""
+    """write_states(name, lengths, **columns): a path; row r has the state (r, -r, 5), the action (r / 100)."""
 
     def write(name="all.h5", lengths=LENGTHS, **columns):
         path, row = tmp_path / name, np.arange(sum(lengths))
