@@ -273,3 +273,14 @@ def test_a_world_without_rewards_is_refused(line_world, planner):
     world.knows_rewards = False
     with pytest.raises(UserError, match="stage=reward name=line"):
         planner(world, "cem")
+
+
+def test_the_rest_of_the_plan_before_is_a_candidate(line_world, planner, at):
+    world = line_world()
+    search = planner(world, "cem", horizon=4, candidates=8)
+    before = search.plan(at(world, 0.0), seed=0)
+    before = replace(before, actions=torch.tensor([[0, 1, 2, 1]]))
+    seen, objective = [], search.objective
+    search.objective = lambda state, actions, futures: seen.append(actions) or objective(state, actions, futures)
+    search.plan(at(world, 0.2), 1, before)
+    assert seen[0][0, 0].tolist() == [1, 2, 1, 1]
