@@ -12,6 +12,7 @@ A job of a sweep that goes wrong says so and lets the others go on; the exit cod
 
 import functools
 import os
+import re
 import sys
 import textwrap
 import traceback
@@ -54,12 +55,13 @@ FAILED: list[JobFailed] = []  # of this command, wherever they ran
 
 
 def hydra_main(
-    config_name: str, resolve: bool = True, text_key: str | None = None
+    config_name: str, resolve: bool = True, text_key: str | None = None, short: dict[str, str] | None = None
 ) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
     The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.
-    What it returns is what a sweep (`--multirun`) optimises. `text_key`: a key that takes a text (`spelled`).
+    What it returns is what a sweep (`--multirun`) optimises. `text_key`: a key that takes a text (`spelled`). `short`:
+    other names of keys, which Hydra would take for the group of that name that another command has.
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
@@ -98,6 +100,8 @@ def hydra_main(
             FAILED.clear()
             if text_key:
                 sys.argv[1:] = [spelled(word, text_key) for word in sys.argv[1:]]
+            for name, key in (short or {}).items():
+                sys.argv[1:] = [re.sub(f"^{name}=", f"{key}=", word) for word in sys.argv[1:]]
             # Hydra then raises what went wrong instead of printing it and leaving.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:

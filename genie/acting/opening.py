@@ -97,10 +97,10 @@ def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map
     if config["agent"] == "random":
         return RandomAgent(space)
     policy = None
-    if config["policy"] is not None:
+    if config["act"]["policy"] is not None:
         from genie.policies.loading import load_policy
 
-        policy = load_policy(config["policy"], world)
+        policy = load_policy(config["act"]["policy"], world)
     if config.get("planner") is None:
         direct = action_map is not None and policy.gives_environment_actions
         return WorldAgent(world, policy.choose, Inward(action_map) if direct else action_map)

@@ -72,7 +72,7 @@ def check(config: dict[str, Any]) -> None:
     settings, planner = config["act"], config.get("planner")
     if config["agent"] not in (None, RANDOM):
         raise UserError(f"agent={config['agent']}: there is agent=random; others are planner=... and policy=...")
-    chosen = [planner is not None or config["policy"] is not None, config["agent"] is not None]
+    chosen = [planner is not None or config["act"]["policy"] is not None, config["agent"] is not None]
     if sum(chosen) != 1:
         raise UserError("who plays? Give one of planner=cem (or another), policy=<path>, agent=random")
     require_whole(settings, "episodes", "parallel", "max_steps", "labels", "horizon", prefix="act.")

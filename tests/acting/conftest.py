@@ -98,7 +98,7 @@ def stage(line_world, monkeypatch):
 @functools.cache
 def composed(*overrides):
     small = ["act.episodes=4", "act.parallel=3", "act.videos=0", "device=cpu", "run=line"]
-    if not any(word.startswith(("policy=", "agent=")) for word in overrides):
+    if not any(word.startswith(("act.policy=", "agent=")) for word in overrides):
         small += ["planner=cem", "planner.horizon=6", "planner.candidates=24", "planner.iterations=2"]
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from genie.act import main
 from genie.acting import RandomAgent, WorldAgent, play_episodes
 from genie.acting.budget import act_for_budgets
 from genie.acting.run import act
@@ -151,10 +152,12 @@ def test_a_policy_plays_and_its_critic_helps_a_planner(stage, configure, tmp_pat
     loading = types.ModuleType("genie.policies.loading")
     loading.load_policy = lambda path, world: Policy()
     monkeypatch.setitem(sys.modules, "genie.policies.loading", loading)
-    act(configure("policy=somewhere"))
+    act(configure("act.policy=somewhere"))
     rows = [row for row in rows_of(tmp_path / "line" / "acting" / "policy") if row["agent"] == "policy"]
     assert all(row["terminal"] == "True" and int(row["length"]) <= 8 for row in rows)
-    act({**configure(), "policy": "somewhere"})
+    planned = configure()
+    planned["act"]["policy"] = "somewhere"
+    act(planned)
     totals = [float(row["return"]) for row in rows_of(tmp_path / "line" / "acting" / "cem") if row["agent"] == "cem"]
     assert np.mean(totals) < -6  # it sits at the left end
 
@@ -206,7 +209,7 @@ def test_budgets_are_compared(stage, configure, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["policy=x", "agent=random"], "who plays?"),
+        (["act.policy=x", "agent=random"], "who plays?"),
         (["agent=human"], "agent=human"),
         (["act.episodes=0"], "act.episodes=0"),
         (["act.name=random"], "act.name=random"),
@@ -219,6 +222,11 @@ def test_a_wrong_value_is_one_line_before_any_work(stage, configure, overrides, 
         (act_for_budgets if "budget" in overrides[0] else act)(configure(*overrides))
     assert words in str(error.value) and "\n" not in str(error.value)
     assert stage.opened == []
+
+
+def test_a_policy_is_given_by_its_path_although_training_has_a_group_of_that_name(run_main):
+    code, _, err = run_main(main, "run=x", "policy=outputs/x", "agent=random")
+    assert code == 2 and "who plays?" in err and err.count("\n") == 1
 
 
 def test_nobody_plays_without_a_choice(stage, configure):

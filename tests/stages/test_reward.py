@@ -5,7 +5,7 @@ import torch
 
 from data_modules.data_info import DataInfo
 from genie.errors import UserError
-from genie.stages import build_stage
+from genie.stages import build_stage, complete
 from genie.stages.reward_losses import labels_of, segment_return
 
 pytestmark = pytest.mark.filterwarnings("ignore:Metric `Spearman.*", "ignore:The variance of predictions.*")
@@ -124,7 +124,9 @@ def test_where_ends_are_not_recorded_everything_goes_on(stage):
 )
 def test_wrong_options_are_one_line(configure, overrides, words):
     with pytest.raises(UserError, match=words) as error:
-        build_stage(configure("reward", *SMALL, *overrides))
+        config = configure("reward", *SMALL, *overrides)
+        complete(config, lambda: None)
+        build_stage(config)
     assert "\n" not in str(error.value)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from data_modules.data_info import DataInfo
 from genie.errors import UserError
-from genie.stages import STAGES, build_stage
+from genie.stages import build_stage, complete
 from genie.stages.delta import DeltaStage
 from genie.stages.rssm import RssmStage
 
@@ -115,9 +115,9 @@ def data_of(frames=True, columns=("actions", "rewards", "terminals"), **info):
 
 def test_sizes_are_those_of_the_data(configure):
     frames, states = configure("simulator"), configure("simulator", "simulator=delta")
-    STAGES["simulator"].take_sizes(frames, data_of())
+    complete(frames, data_of)
     assert frames["simulator"]["sizes"] == {"num_actions": 3, "action_size": None, "state_size": None}
-    STAGES["simulator"].take_sizes(states, data_of(frames=False, num_actions=None, action_size=2))
+    complete(states, lambda: data_of(frames=False, num_actions=None, action_size=2))
     assert states["simulator"]["sizes"] == {"num_actions": None, "action_size": 2, "state_size": 4}
     assert isinstance(build_stage(frames), RssmStage) and isinstance(build_stage(states), DeltaStage)
     assert build_stage(frames).model.actions.size == 3 and build_stage(states).model.state_size == 4
@@ -135,7 +135,7 @@ def test_sizes_are_those_of_the_data(configure):
 )
 def test_data_that_nothing_can_be_learned_from(configure, overrides, data, words):
     with pytest.raises(UserError, match=words):
-        STAGES["simulator"].take_sizes(configure("simulator", *overrides), data)
+        complete(configure("simulator", *overrides), lambda: data)
 
 
 @pytest.mark.parametrize(
