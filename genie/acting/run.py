@@ -13,7 +13,7 @@ from genie.acting.episodes import Episode, play_episodes
 from genie.acting.imagined import Pair, pairs_of, plot_pairs
 from genie.acting.opening import Stage, open_stage
 from genie.acting.pictures import draw_imagined, draw_plan, write_episode
-from genie.acting.report import report_table
+from genie.acting.report import report_lines, report_table
 from genie.acting.results import RANDOM, ActingFolder
 from genie.acting.summary import summarise
 from genie.checks import require_number, require_whole
@@ -55,6 +55,7 @@ def _conclude(folder: ActingFolder, config: dict[str, Any], stage: Stage) -> dic
     if folder.pairs and config["act"]["videos"]:
         plot_pairs(folder.pairs, folder.path / "imagined_against_true.png")
     Console().print(report_table(summary))
+    print("\n".join(report_lines(summary)))
     print(f"episodes, videos and figures: {file.parent}", flush=True)
     return summary
 
