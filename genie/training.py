@@ -52,8 +52,6 @@ NOISE = (
     r".*treespec, LeafSpec.*",  # between Lightning and torch
     r".*sync_dist=True.*",  # what is logged there is the same on all processes
     r".*returned a view tensor.*",  # of FSDP2: nobody writes into a model's output
-    r".*will save all targets and predictions.*",  # of the returns of a few hundred segments
-    r".*variance of predictions or target is close to zero.*",  # a correlation that is not defined is logged as 0
 )
 
 

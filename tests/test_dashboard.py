@@ -29,6 +29,13 @@ ROLLOUTS = {
     "media/rollout", "media/action_grid", "media/codebook", "media/confusion", "media/attention",
 }  # fmt: skip
 
+# Of a reward model of steps.
+REWARDS = {
+    "recall_positive", "recall_negative", "precision_positive", "precision_negative", "reward_mse",
+    "reward_mse_always_zero", "reward_mse_always_mean", "reward_mean", "reward_mean_true",
+    "positive_calibration_error", "terminal_calibration_error", "preference_accuracy", "return_spearman_correlation",
+}  # fmt: skip
+
 
 @pytest.fixture
 def command(monkeypatch, run_main, tmp_path):
@@ -89,6 +96,7 @@ def test_every_panel_shows_what_the_stages_log(pages, world_run):
     logged = {}
     for stage in ("tokenizer", "lam", "dynamics"):
         logged[stage] = {name for row in read_metrics(world_run / stage / "metrics.csv") for name in row} | {SPEED}
+    logged["reward"] = {f"val/{name}" for name in REWARDS} | {"train/loss", "val/loss"}
     everything = set().union(*logged.values(), ROLLOUTS)
     workspace, report = by_section(pages)
     assert list(workspace) == list(report) == [section["name"] for section in sections()]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from callbacks.startup_report import short, size
 from genie.pipeline import evaluated
-from genie.stages import Stage
+from genie.stages import GENIE, Stage
 
 USES = """## Use
 
@@ -22,7 +22,8 @@ world = WorldModel.load("<this folder>")
 
 def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: list[str]) -> str:
     """The text, in Markdown. `measured`: an evaluation.json, of which the `figures` are shown; it need not be there."""
-    newest = list(stages.values())[-1]
+    world = [stage for stage in stages.values() if stage.options["name"] in GENIE]
+    newest = (world or list(stages.values()))[-1]
     data, model = newest.config["data"], newest.config["model"]
     height, width = data["image_size"]
     lines = [

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genie.checkpoints import build_from, fingerprint, read_checkpoint, stage_file
+from genie.checkpoints import build_from, fingerprint, read_checkpoint, stage_file, world_fingerprint
 from genie.errors import UserError
 from genie.exporting.card import card
 from genie.exporting.files import SUFFIX, write_exported
 from genie.files import replacing
 from genie.stages import STAGES, Stage
 from genie.world.loading import dynamics_file, trained_with
+from genie.world.rewards import load_reward
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WORLDS = ("dynamics", "cotrain")  # stages that make a world of a tokenizer
 EVALUATION = Path("evaluation", "evaluation.json")
 
 
@@ -34,6 +36,7 @@ def export(config: dict[str, Any]) -> list[Path]:
         raise UserError(f"{output} holds exported files already: give overwrite=true, or another output=")
     stages: dict[Path, Stage] = {}
     renamed: dict[str, str] = {}
+    tokenizer = "", ""  # its fingerprint, before and after
     for source in sources:
         checkpoint = read_checkpoint(source)
         stage = build_from(checkpoint, source)
@@ -43,6 +46,12 @@ def export(config: dict[str, Any]) -> list[Path]:
         checkpoint["fingerprints"] = {part: renamed.get(known, known) for part, known in stage.fingerprints.items()}
         stage.load_state_dict(checkpoint["state_dict"])
         renamed[trained] = fingerprint(stage.model)
+        if stage.options["name"] == "tokenizer":
+            tokenizer = trained, renamed[trained]
+        elif stage.options["name"] in WORLDS:
+            pairs = zip(tokenizer, (trained, renamed[trained]), strict=True)
+            before, after = (world_fingerprint(*pair) for pair in pairs)
+            renamed[before] = after
         file = output / f"{stage.options['name']}{SUFFIX}"
         write_exported(file, checkpoint)
         stages[file] = stage
@@ -65,27 +74,30 @@ def check(config: dict[str, Any]) -> None:
 
 
 def world_files(run: Path) -> list[Path]:
-    """The checkpoints of a run's world in the order of training: the dynamics, and those that it was trained on.
+    """The checkpoints of a run's world in the order of training: the dynamics, those that it was trained on, and the
+    reward model that was trained on it.
 
     Without a dynamics, the stages that there are. Raises UserError where there is nothing.
     """
     last = {name: stage_file(run, name) for name in STAGES}
-    if not any(last[name].exists() for name in ("dynamics", "cotrain")):
+    if not any(last[name].exists() for name in WORLDS):
         found = [path for path in last.values() if path.exists()]
         if not found:
             raise UserError(f"run={run} holds no trained stage (no {last['tokenizer']})")
         return found
     path = dynamics_file(run)
     dynamics = build_from(read_checkpoint(path), path)
-    parts = []
+    parts: dict[str, Path] = {}
     for part in dynamics.fingerprints:
         try:
-            parts.append(trained_with(dynamics, run, part)[0])
+            parts[part] = trained_with(dynamics, run, part)[0]
         except UserError as error:
             if part != "lam":  # a world plays without
                 raise
             print(f"{run}: without the latent action model ({error})", file=sys.stderr)
-    return [*parts, path]
+    world = world_fingerprint(dynamics.fingerprints["tokenizer"], fingerprint(dynamics.model))
+    reward = [stage_file(run, "reward")] if load_reward(run, world) else []
+    return [*parts.values(), path, *reward]
 
 
 def converted(stage: Stage, state: dict[str, Tensor], dtype: str | None) -> dict[str, Tensor]:

@@ -3,6 +3,8 @@
 Dimension letters: `B` segments, `n` steps of one.
 """
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MeanSquaredError, Metric, PearsonCorrCoef, SpearmanCorrCoef
@@ -37,13 +39,15 @@ class RewardMetrics(nn.Module):
     def __init__(self, kind: str, discount: float) -> None:
         super().__init__()
         self.kind, self.discount = kind, discount
-        self.returns = nn.ModuleDict(
-            {
-                "return_pearson_correlation": PearsonCorrCoef(),
-                "return_spearman_correlation": SpearmanCorrCoef(),
-                "preference_accuracy": PreferenceAccuracy(),
-            }
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*will save all targets.*")  # of a few hundred segments
+            self.returns = nn.ModuleDict(
+                {
+                    "return_pearson_correlation": PearsonCorrCoef(),
+                    "return_spearman_correlation": SpearmanCorrCoef(),
+                    "preference_accuracy": PreferenceAccuracy(),
+                }
+            )
         self.errors = nn.ModuleDict({"reward_mse": MeanSquaredError(), "reward_mse_always_zero": MeanSquaredError()})
         self.means = nn.ModuleDict({"reward_mean": MeanMetric(), "reward_mean_true": MeanMetric()})
         self.precision = MulticlassPrecision(3, average=None)
@@ -91,7 +95,9 @@ class RewardMetrics(nn.Module):
             parts.append(self.returns)
             parts += [] if self.kind == "preference" else [self.errors, self.means]
         parts += [self.ends] if self.num_ends.update_called else []
-        figures = {name: metric.compute() for part in parts for name, metric in part.items()}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*variance of predictions or target.*")  # not defined: 0
+            figures = {name: metric.compute() for part in parts for name, metric in part.items()}
         if self.errors in parts:
             mean = figures["reward_mean_true"]
             figures["reward_mse_always_mean"] = figures["reward_mse_always_zero"] - mean.square()

@@ -33,12 +33,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Made:
-    """A frame as PNG, made in `passes` of the dynamics, with `together` sessions in one step of `seconds`."""
+    """A frame as PNG, made in `passes` of the dynamics, with `together` sessions in one step of `seconds`; the `reward`
+    of that step and whether it is an end, None in a world that knows no rewards."""
 
     png: bytes
     passes: int
     seconds: float
     together: int
+    reward: float | None = None
+    terminal: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,13 @@ class Worlds:
         with inference(self.world.device):
             actions = torch.tensor([job.action for job in jobs], device=self.world.device)
             state, step = self.world.step(state, actions)
-        pictures, passes = _on_host(step)
+        pictures, passes, rewards = _on_host(step)
         seconds = time.perf_counter() - start
         results = {}
         for row, job in enumerate(jobs):
             self.places[job.session] = Place(state, row)
-            results[job.session] = Made(encode_png(pictures[row]), passes[row], seconds, len(jobs))
+            judged = rewards[row] if self.world.knows_rewards else (None, None)
+            results[job.session] = Made(encode_png(pictures[row]), passes[row], seconds, len(jobs), *judged)
         return results
 
     def _order(self, job: Job) -> tuple[int, int]:
@@ -125,6 +129,7 @@ class Worlds:
         return chosen[0] if len(chosen) == 1 else WorldState.joined(chosen)
 
 
-def _on_host(step: Step) -> tuple[np.ndarray, list[int]]:
-    """Pictures uint8 [B, H, W, 3] and passes of a step."""
-    return to_bytes(step.observation), step.passes.tolist()
+def _on_host(step: Step) -> tuple[np.ndarray, list[int], list[tuple[float, bool]]]:
+    """Pictures uint8 [B, H, W, 3], passes, and rewards with ends of a step."""
+    rewards = list(zip(step.reward.tolist(), step.terminal.tolist(), strict=True))
+    return to_bytes(step.observation), step.passes.tolist(), rewards

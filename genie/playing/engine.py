@@ -114,7 +114,8 @@ class Engine:
         if isinstance(result, Exception):
             self.close(session, "the world could not make the next frame, and this session has ended")
             return
-        session.add(result.png, job.action, job.sampler, result.passes, result.seconds, result.together, press)
+        cost = result.passes, result.seconds, result.together
+        session.add(result.png, job.action, job.sampler, *cost, press, result.reward, result.terminal)
 
     async def _due(self) -> list[Session]:
         """Waits until some session is due; returns all that are."""

@@ -23,11 +23,12 @@ From the server, as JSON text:
 
 or as binary, one frame: the length of a header (4 bytes, the highest first), the header as JSON, a PNG. The header:
 
-    {"rollout", "number", "press", "action", "passes", "seconds", "together"}
+    {"rollout", "number", "press", "action", "passes", "seconds", "together", "reward", "score", "terminal"}
 
 `rollout` counts resets, `number` the frames of one; the prompt's have null from "action" on. `press` is that of the
 last "hold" that the frame can know of, so the page can tell how long a key took to show. Frames that a connection is
-too slow for are left out: there are gaps in `number`, and the download has them all.
+too slow for are left out: there are gaps in `number`, and the download has them all. The last three are null in a world
+without a reward model; `score` is the sum of all rewards since the reset.
 """
 
 import json

@@ -16,7 +16,8 @@ class Frame:
     """A picture of a rollout as PNG, with what is said of it: `number` counts from the prompt's first frame.
 
     `action` led to it, in `passes` of the dynamics; a step that made `together` sessions' frames took `seconds`. None
-    for a frame of the prompt. `press` is the number of the last key press it can know of.
+    for a frame of the prompt. `press` is the number of the last key press it can know of. `reward` of the step, the
+    rewards since the reset together, `terminal`: whether it is an end; None in a world that knows no rewards.
     """
 
     rollout: int
@@ -27,6 +28,9 @@ class Frame:
     seconds: float | None = None
     together: int | None = None
     press: int = 0
+    reward: float | None = None
+    score: float | None = None
+    terminal: bool | None = None
 
 
 def _ignore(_: Frame) -> None:
@@ -65,6 +69,7 @@ class Session:
     made: list[bytes] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     samplers: list[tuple[int, Sampler]] = field(default_factory=list)  # (index of the first action, sampler)
+    score: float | None = None  # of the rollout, where the world knows rewards
 
     @property
     def period(self) -> float:
@@ -97,7 +102,7 @@ class Session:
     def begin(self, prompt: Prompt, seed: int) -> int:
         """Forget the rollout; the world has to be reset. Returns the number of the new rollout."""
         self.prompt, self.seed = prompt, seed
-        self.ready, self.tapped, self.singles = False, None, 0
+        self.ready, self.tapped, self.singles, self.score = False, None, 0, None
         self.rollout += 1
         self.given, self.made, self.actions, self.samplers = [], [], [], []
         return self.rollout
@@ -108,11 +113,17 @@ class Session:
         for number, png in enumerate(pictures):
             self.on_frame(Frame(self.rollout, number, png, press=self.press))
 
-    def add(self, png: bytes, action: int, sampler: Sampler, passes: int, seconds: float, together: int, press: int):
+    def add(
+        self, png: bytes, action: int, sampler: Sampler, passes: int, seconds: float, together: int, press: int,
+        reward: float | None = None, terminal: bool | None = None,
+    ) -> None:  # fmt: skip
         """One generated frame."""
+        if reward is not None:
+            self.score = (self.score or 0.0) + reward
         if not self.samplers or self.samplers[-1][1] != sampler:
             self.samplers.append((len(self.actions), sampler))
         number = len(self.given) + len(self.made)
         self.made.append(png)
         self.actions.append(action)
-        self.on_frame(Frame(self.rollout, number, png, action, passes, seconds, together, press))
+        said = reward, self.score, terminal
+        self.on_frame(Frame(self.rollout, number, png, action, passes, seconds, together, press, *said))

@@ -179,10 +179,12 @@ class TerminalPlayer:
         made = self.worlds.step([job])[session.id]
         if isinstance(made, Exception):
             raise made
-        session.add(made.png, job.action, job.sampler, made.passes, made.seconds, 1, 0)
+        session.add(made.png, job.action, job.sampler, made.passes, made.seconds, 1, 0, made.reward, made.terminal)
         rate = 1 / max(time.monotonic() - (self.last or start), session.period / 2)
         self.last = time.monotonic()
         self.status = f"{rate:.1f} frames/s   {made.passes} passes   {self.game.actions[job.action].label}"
+        if session.score is not None:
+            self.status += f"   score {session.score:.1f}{', over' if made.terminal else ''}"
         session.due = max(session.due + session.period, start)
 
     def draw(self) -> None:

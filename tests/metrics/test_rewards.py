@@ -6,7 +6,7 @@ import torch
 from genie.metrics.rewards import PreferenceAccuracy, RewardMetrics
 from genie.models.reward import Judged, RewardModel
 
-pytestmark = pytest.mark.filterwarnings("ignore:Metric `Spearman.*", "ignore:The variance of predictions.*")
+pytestmark = pytest.mark.filterwarnings("error:Metric `Spearman.*", "error:The variance of predictions.*")
 REWARDS = torch.tensor([[0, 1, 0, 0], [0, 0, -1, 0], [0, 0, 0, 0], [1, 1, 0, 0]], dtype=torch.float32)
 TERMINALS = torch.tensor([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
 MODEL = RewardModel((2,), "state", 8, 1, 8, num_bins=7, limit=torch.tensor(2.0).log1p().item() * 3)

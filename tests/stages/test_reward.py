@@ -8,7 +8,7 @@ from genie.errors import UserError
 from genie.stages import build_stage, complete
 from genie.stages.reward_losses import labels_of, segment_return
 
-pytestmark = pytest.mark.filterwarnings("ignore:Metric `Spearman.*", "ignore:The variance of predictions.*")
+pytestmark = pytest.mark.filterwarnings("error:Metric `Spearman.*", "error:The variance of predictions.*")
 STEPS = 7
 SMALL = ("reward.network.width=32", "optimizer.lr=1e-2", "stage.feature_shape=[1]")
 

@@ -167,6 +167,8 @@ function measure(header) {
     $("rate").textContent = `${rate.toFixed(1)} of ${round(state.fps)}`;
   }
   $("passes").textContent = header.passes;
+  $("score").parentElement.hidden = header.score === null;
+  if (header.score !== null) $("score").textContent = header.score.toFixed(1) + (header.terminal ? ", over" : "");
   $("model").textContent = `${Math.round(header.seconds * 1000)} ms`;
   $("model").parentElement.title = `how long the model took for one frame of ${header.together} player(s)`;
 }

@@ -1,0 +1,122 @@
+"""The page on which segments are compared: what the server takes, and the page in a real browser."""
+
+import io
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+from starlette.testclient import TestClient
+
+from genie.cli import to_plain
+from genie.errors import UserError
+from genie.rating.command import open_session, rate
+from genie.rating.page import Session, create_app
+from genie.serving import address, bind, web_server
+
+HOST = "127.0.0.1:8002"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def session(readers, preferences, pairs):
+    return Session(readers, preferences(), pairs[:3], enough=2, fps=10.0)
+
+
+@pytest.fixture
+def client(session):
+    return TestClient(create_app(session), base_url=f"http://{HOST}")
+
+
+def test_pairs_come_one_after_the_other(client, session, preferences):
+    assert client.get("/state").json()["pair"] == 0
+    state = client.post("/rate", json={"pair": 0, "better": "other"}).json()
+    assert (state["pair"], state["next"], state["rated"], state["counts"]["other"]) == (1, 2, 1, 1)
+    assert client.post("/rate", json={"pair": 1, "better": None}).json()["skipped"] == 1
+    assert client.post("/rate", json={"pair": 0, "better": "this"}).json()["counts"]["this"] == 0  # was rated
+    assert preferences().values == {session.order[0]: "other", session.order[1]: None}
+    assert client.post("/undo", json=None).json()["pair"] == 1
+    for number in (1, 2):
+        state = client.post("/rate", json={"pair": number, "better": "equal"}).json()
+    assert state["pair"] is None and state["rated"] == 3
+
+
+def test_both_segments_are_shown_in_their_own_pixels(client, session, readers):
+    for side in ("this", "other"):
+        window = getattr(session.order[1], side)
+        with Image.open(io.BytesIO(client.get(f"/pairs/1/{side}.png").content)) as picture:
+            shown = np.asarray(picture.convert("RGB"))
+        np.testing.assert_array_equal(shown, readers[window.part].frames(window.first, window.stop)[0])
+    assert client.get("/pairs/3/this.png").status_code == client.get("/pairs/0/left.png").status_code == 404
+
+
+@pytest.mark.parametrize("given", [{"pair": 0, "better": "left"}, {"better": "this"}, [1], "no"])
+def test_what_is_no_verdict_is_refused(client, session, given):
+    assert client.post("/rate", json=given).status_code == 422 and not session.preferences.values
+
+
+def test_other_pages_cannot_rate(client, session):
+    answer = client.post("/rate", json={"pair": 0, "better": "this"}, headers={"origin": "http://evil.example"})
+    assert answer.status_code == 403 and not session.preferences.values
+
+
+def composed(*overrides):
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        return to_plain(compose("rate", list(overrides)))
+
+
+def test_the_command_shows_the_data_of_the_world(world_run, tmp_path):
+    given = [f"run={world_run}", f"ratings={tmp_path / 'p.csv'}", "num_frames=6", "pairs=5"]
+    session = open_session(composed(*given))
+    assert len(session.order) == 5 and session.fps == 10
+    assert all(pair.this.part == "train" and pair.this.stop - pair.this.first == 6 for pair in session.order)
+    for wrong, words in [("num_frames=1", "num_frames=1"), ("pairs=0", "pairs=0"), ("page.port=70000", "page.port")]:
+        with pytest.raises(UserError, match=words):
+            rate(composed(*given, wrong))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_the_page_with_the_keyboard(session, preferences):
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    complaints = []
+
+    def rated(count):
+        deadline = time.time() + 20
+        while page.evaluate("Number(document.getElementById('bar').value)") != count:
+            assert time.time() < deadline
+            time.sleep(0.02)
+
+    with bind("127.0.0.1", 0, "page") as listener, playwright.sync_playwright() as driver:
+        server = web_server(create_app(session), 0)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+            page = browser.new_page(viewport={"width": 390, "height": 844})
+            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(address("127.0.0.1", listener), wait_until="networkidle")
+            assert page.evaluate("document.getElementById('other').naturalWidth") == 64
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            page.keyboard.press("ArrowRight")
+            rated(1)
+            page.keyboard.press("Backspace")
+            rated(0)
+            page.keyboard.press("ArrowLeft")
+            rated(1)
+            page.keyboard.press("e")
+            rated(2)
+            page.keyboard.press("s")
+            page.wait_for_selector("#pair", state="hidden")
+            assert "last pair" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
+            browser.close()
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert list(preferences().values.values()) == ["this", "equal", None] and not complaints
