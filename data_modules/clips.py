@@ -113,21 +113,22 @@ class ClipDataset(Dataset):
 
     def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray | None]:
         """`location` and frames [T, H, W, C] of clip `index`, or of the first of its replacements that can be read;
-        None where there are states alone, which are in memory already."""
-        if self.reader.image_size is None:
-            return *self.location(index), None
+        None in the place of frames where there are states alone."""
         for attempt in range(1 + REPLACEMENTS):
             drawn = self.rare.start(epoch, index) if self.rare is not None and not attempt else None
             another = mix(self.seed, epoch, index, attempt) % len(self) if attempt else index
             start, end = drawn or self.location(another)
             try:
-                return start, end, self.reader.frames(start, start + self.span, self.stride)
+                return start, end, self._frames(start)
             except DamagedData as error:
                 if self.on_error == "raise":
                     raise
                 self.damage.add(int(self.reader.recordings[episodes_at(self.reader, start)]), error)
                 last = error
         raise DamagedData(f"{1 + REPLACEMENTS} clips one after the other cannot be read, the last: {last}")
+
+    def _frames(self, start: int) -> np.ndarray | None:
+        return self.reader.frames(start, start + self.span, self.stride) if self.reader.image_size else None
 
     def _column(self, name: str, start: int, stop: int, end: int) -> np.ndarray:
         if name not in ("rewards", "terminals") or self.stride == 1:

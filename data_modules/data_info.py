@@ -37,12 +37,10 @@ class DataInfo:
 def describe(dataset: ClipDataset) -> DataInfo:
     """The facts about the data set whose training split this is."""
     reader = dataset.reader
-    mean = std = None
     num_actions, meanings = count_actions(reader)
     if reader.action_size is not None:
         _check_range(reader)
-    if reader.state_size is not None:
-        mean, std = _moments(dataset)
+    mean, std = (None, None) if reader.state_size is None else _moments(dataset)
     return DataInfo(
         num_actions=num_actions,
         action_meanings=meanings,
@@ -57,7 +55,7 @@ def describe(dataset: ClipDataset) -> DataInfo:
 
 
 def count_actions(reader: FrameReader) -> tuple[int | None, list[str] | None]:
-    """How many actions the data have, and what they (or the numbers of one) are called; None where nothing says."""
+    """How many actions the data have, and what they, or the numbers of one, are called; None where nothing says."""
     if "actions" not in reader.columns:
         return None, None
     meanings = reader.action_meanings
