@@ -25,13 +25,11 @@ def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: 
     world = [stage for stage in stages.values() if stage.options["name"] in GENIE]
     newest = (world or list(stages.values()))[-1]
     data, model = newest.config["data"], newest.config["model"]
-    height, width = data["image_size"]
     lines = [
         "---\nlibrary_name: genie-world\n---",
         f"# {newest.config['name']}",
-        f"A [Genie](https://arxiv.org/abs/2402.15391) world model for frames of {width}x{height} pixels at "
-        f"{float(newest.fps):g} a second, preset `{model['name']}`, trained on the data set `{data['name']}` in clips "
-        f"of {data['num_frames']} frames.",
+        f"{_kind(newest)} at {float(newest.fps):g} a second, preset `{model['name']}`, trained on the data set "
+        f"`{data['name']}` in clips of {data['num_frames']}.",
         "\n".join(["| file | parameters | steps | type | size |", "|---|---|---|---|---|", *_rows(stages, dtype)]),
         "A file holds the weights and, in its header, the configuration that they are built from; nothing in it is "
         "run. `config.json` is that configuration for other programs.",
@@ -45,6 +43,17 @@ def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: 
         if dtype == "bf16":
             lines.append("Measured before the weights were rounded.")
     return "\n\n".join(lines) + "\n"
+
+
+def _kind(stage: Stage) -> str:
+    """What it is, and of what."""
+    what = "A [Genie](https://arxiv.org/abs/2402.15391) world model"
+    if not stage.part_of_genie:
+        what = f"A light simulator (`{stage.config['stage']['name']}`)"
+    if stage.observes == "states":
+        return f"{what} for states"
+    height, width = stage.config["data"]["image_size"]
+    return f"{what} for frames of {width}x{height} pixels"
 
 
 def _rows(stages: dict[Path, Stage], dtype: str | None) -> list[str]:

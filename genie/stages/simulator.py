@@ -112,10 +112,10 @@ class SimulatorStage(Stage):
 
     @property
     def prompt_length(self) -> int:
-        """Observations of a validation clip that are given: all but the last `horizon`, and at least `context` of them
-        where the clip has more than those."""
+        """Observations of a validation clip that are given: all but the last `horizon`, and at least `context` of them,
+        or half of a clip that has fewer than twice as many."""
         length = self.config["data"]["num_frames"]
-        return max(length - self.options["horizon"], min(self.options["context"], length - 1))
+        return max(length - self.options["horizon"], min(self.options["context"], length // 2))
 
     # -- validation -------------------------------------------------------------------------------------------------
 
@@ -127,6 +127,7 @@ class SimulatorStage(Stage):
     def log_horizons(self, name: str, curves: dict[str, Tensor]) -> None:
         """Logs figures by horizon: `curves` [n] by what they are of ("" for the simulator's own)."""
         for reference, values in curves.items():
+            values = values.reshape(-1)  # torchmetrics makes a number of a curve of one
             head = f"val/{name}{reference and '_' + reference}"
             self.log_dict({f"{head}_h{step}": value for step, value in enumerate(values, 1)})
             self.log(f"{head}_mean", values.mean())

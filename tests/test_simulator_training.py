@@ -1,0 +1,86 @@
+"""`python -m genie.train stage=simulator` from real data to a world, stopped and gone on with, and exported."""
+
+from unittest import mock
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+
+from callbacks.metrics_file import read_metrics
+from genie.cli import to_plain
+from genie.errors import UserError
+from genie.exporting.command import export
+from genie.training import train
+from genie.world.simulator_world import SimulatorWorld
+
+
+@pytest.fixture(scope="module")
+def composed(pong_root):
+    def build(command, *overrides):
+        GlobalHydra.instance().clear()
+        with initialize_config_module("conf", version_base="1.3"):
+            return to_plain(compose(command, list(overrides)))
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def configure(composed, pong_root, tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("simulators")
+    fixed = ("stage=simulator", "debug=fast", "schedule=constant", f"data.root={pong_root}", f"output_dir={outputs}")
+    return lambda *overrides: composed("train", *fixed, *overrides)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_plots():
+    """They are tested elsewhere and take most of the time."""
+    with mock.patch("callbacks.loss_plot.plot_metrics"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(configure, no_plots):
+    """A run of five steps."""
+    config = configure("name=whole")
+    train(config)
+    return config
+
+
+def folder(config):
+    from genie.run_folder import RunFolder
+
+    return RunFolder(config)
+
+
+def test_a_training_takes_its_sizes_from_the_data_and_says_how_far_it_sees(run):
+    saved = torch.load(folder(run).last, weights_only=True)
+    assert saved["hyper_parameters"]["config"]["simulator"]["sizes"]["num_actions"] == 3
+    rows = read_metrics(folder(run).metrics)
+    last = [row for row in rows if "val/loss" in row][-1]
+    wanted = {"psnr", "psnr_copy_last", "kl", "prior_entropy", "posterior_entropy", "reward_error", "continue_accuracy"}
+    wanted |= {f"imagined_psnr{name}_{end}" for name in ("", "_copy_last", "_background") for end in ("h1", "mean")}
+    assert {f"val/{name}" for name in wanted} <= set(last)
+    assert last["val/imagined_psnr_copy_last_mean"] > 25 and "val/kl_loss_weighted" in last
+
+
+def test_a_run_goes_on_as_if_it_had_not_been_stopped(run, configure):
+    train(configure("name=parts", "trainer.max_steps=3"))
+    last = configure("name=parts", "resume=true")
+    train(last)
+    parts, whole = (torch.load(folder(config).last, weights_only=True) for config in (last, run))
+    assert parts["global_step"] == whole["global_step"] == 5
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, parts["state_dict"][name]), name
+
+
+def test_another_model_is_refused_by_its_key(run, configure):
+    with pytest.raises(UserError, match=r"simulator\.model\.groups \(16 there, 8 now\)"):
+        train(configure("name=whole", "resume=true", "trainer.max_steps=6", "simulator.model.groups=8"))
+
+
+def test_an_exported_simulator_is_the_same_world(run, composed, tmp_path):
+    trained = folder(run).path.parent
+    export(composed("export", f"run={trained}", f"output={tmp_path / 'world'}"))
+    assert SimulatorWorld.load(tmp_path / "world").fingerprint() == SimulatorWorld.load(trained).fingerprint()
+    assert "A light simulator" in (tmp_path / "world" / "README.md").read_text()
