@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
+from genie.errors import UserError
 from genie.metrics.state_errors import StateErrors
 from genie.models.delta import DeltaModel, Prediction
 from genie.models.precision import full_precision
 from genie.stages.base import build_part
 from genie.stages.simulator import SimulatorStage
 
+PROPAGATE = ("member", "mean")  # what an imagined world follows
 FACT_CLIPS = 1024  # training clips from which range and usual change of the states are taken
 
 
@@ -27,6 +29,9 @@ class DeltaStage(SimulatorStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
+        if self.simulator["propagate"] not in PROPAGATE:
+            kinds = ", ".join(PROPAGATE)
+            raise UserError(f"simulator.propagate={self.simulator['propagate']!r}: choose one of {kinds}")
         self.errors = StateErrors(config["data"]["num_frames"] - self.prompt_length)
 
     def build_model(self) -> DeltaModel:

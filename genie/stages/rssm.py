@@ -11,12 +11,13 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from genie.errors import UserError
 from genie.metrics.horizon import HorizonPSNR
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models.categorical import entropy, kl
 from genie.models.rssm import Beliefs, Rssm
 from genie.stages.base import build_part
-from genie.stages.losses import pixel_weights, reconstruction_loss
+from genie.stages.losses import RECONSTRUCTIONS, pixel_weights, reconstruction_loss
 from genie.stages.simulator import SimulatorStage
 
 POSTERIOR, PRIOR = 0, 1  # numbers of the draws
@@ -30,6 +31,9 @@ class RssmStage(SimulatorStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
+        if self.simulator["reconstruction"] not in RECONSTRUCTIONS:
+            kinds = ", ".join(RECONSTRUCTIONS)
+            raise UserError(f"simulator.reconstruction={self.simulator['reconstruction']!r}: choose one of {kinds}")
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
         horizon = config["data"]["num_frames"] - self.prompt_length
         self.horizon_metrics = nn.ModuleList(HorizonPSNR(horizon) for _ in REFERENCES)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from data_modules.clip_data_module import ClipDataModule
+from genie.checks import require_whole
 from genie.errors import UserError
 from genie.metrics.outcomes import OutcomeMetrics
 from genie.parallel.checks import SHARDED
@@ -21,6 +22,7 @@ from genie.world.noise import FrameNoise
 
 NEEDED = {"reward": "rewards", "continues": "terminals"}  # terms, and the columns of the data that they take
 
+IMAGINE = ("sample", "mode")
 OWNERS = ("reconstruction", "dynamics", *NEEDED)  # terms without which there are parameters that learn nothing
 
 
@@ -42,6 +44,9 @@ class SimulatorStage(Stage):
         if config["trainer"]["strategy"] == SHARDED:
             raise UserError("stage=simulator is too small to be sharded: use trainer=ddp instead of trainer=fsdp")
         self.simulator = config["simulator"]
+        require_whole(self.simulator, "imagination_horizon", prefix="simulator.")
+        if self.simulator["imagine"] not in IMAGINE:
+            raise UserError(f"simulator.imagine={self.simulator['imagine']!r}: choose one of {', '.join(IMAGINE)}")
         self.objective = Objective(self.simulator["objective"])
         self.model = self.build_model()
         self.outcome_metrics = OutcomeMetrics()
@@ -49,7 +54,7 @@ class SimulatorStage(Stage):
     # -- what a subclass gives ------------------------------------------------------------------------------------
 
     def build_model(self) -> nn.Module:
-        """The simulator of the configuration."""
+        """The simulator of the configuration. It has `actions` (`ActionVectors`) and `outcomes` (`OutcomeHeads`)."""
         raise NotImplementedError
 
     # -- sizes ------------------------------------------------------------------------------------------------------
@@ -105,10 +110,7 @@ class SimulatorStage(Stage):
 
     def imagined_steps(self) -> int:
         """Steps that are imagined in training: `simulator.imagination_horizon`, at most a clip's."""
-        horizon = self.simulator["imagination_horizon"]
-        if not isinstance(horizon, int) or horizon < 1:
-            raise UserError(f"simulator.imagination_horizon={horizon} must be a whole number, 1 or more")
-        return min(horizon, self.config["data"]["num_frames"] - 1)
+        return min(self.simulator["imagination_horizon"], self.config["data"]["num_frames"] - 1)
 
     @property
     def prompt_length(self) -> int:

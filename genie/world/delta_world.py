@@ -8,12 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from genie.errors import UserError
 from genie.stages.delta import DeltaStage
 from genie.world.noise import FrameNoise, derive
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
 
-PROPAGATE = ("member", "mean")
 MEMBER = 7  # number of the draw of a world's member
 
 
@@ -31,8 +29,6 @@ class DeltaWorld(SimulatorWorld):
         super().__init__(stage)
         self.observation_shape = self.feature_shape = (self.model.state_size,)
         self.propagate, self.pessimism = self.settings["propagate"], self.settings["pessimism"]
-        if self.propagate not in PROPAGATE:
-            raise UserError(f"simulator.propagate={self.propagate!r}: choose one of {', '.join(PROPAGATE)}")
 
     def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> SimulatorState:
         """The last of states [B, T, n]: it is all there is to know."""
