@@ -33,8 +33,8 @@ MISTAKES = {
     "key without its group": (["lr=1e-3"], "'lr'", "did you mean optimizer.lr?", ""),
     "key of a value": (["optimizer.lr.x=1"], "optimizer.lr.x", "optimizer.lr is a value", ""),
     "choice": (["stage=tokeniser"], "stage=tokeniser", "did you mean tokenizer?", "cotrain, dynamics, lam"),
-    "choice without likeness": (["stage=foo"], "stage=foo", "There is: cotrain, dynamics, lam", "reward"),
-    "choice of a sweep": (["-m", "stage=lam,foo"], "stage=foo", "cotrain, dynamics, lam", "reward"),
+    "choice without likeness": (["stage=foo"], "stage=foo", "There is: cotrain, dynamics, lam", "reward, simulator"),
+    "choice of a sweep": (["-m", "stage=lam,foo"], "stage=foo", "cotrain, dynamics, lam", "reward, simulator"),
     "key of a sweep": (["-m", "optimizer.lrr=1,2"], "optimizer.lrr", "mean optimizer.lr?", ""),
     "configuration": (["--config-name=trian"], "trian", "did you mean train?", "pipeline"),
     "no value": (["name"], "'name'", "key=value", ""),
@@ -130,8 +130,8 @@ def test_help_is_one_screen_and_names_every_choice(run, config_name):
     assert max(len(line) for line in out.splitlines()) <= 120
     assert "$" not in out
     if config_name == "train":
-        groups = ("cotrain | dynamics | lam", "preference | state", "pong_notes", "fast | overfit | trace")
-        for word in (*groups, "Examples"):
+        groups = ("cotrain | dynamics | lam | policy | reward | simulator", "pong_notes", "fast | overfit | trace")
+        for word in (*groups, "delta | rssm", "preference | state", "actor_critic | behaviour_cloning", "Examples"):
             assert word in out
 
 

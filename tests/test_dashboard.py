@@ -35,6 +35,10 @@ REWARDS = {
     "reward_mse_always_zero", "reward_mse_always_mean", "reward_mean", "reward_mean_true",
     "positive_calibration_error", "terminal_calibration_error", "preference_accuracy", "return_spearman_correlation",
 }  # fmt: skip
+# Of a policy: an actor with its critic, and a clone.
+POLICIES = {
+    "imagined_return", "entropy", "value", "value_error", "ended", "actor_loss", "accuracy", "accuracy_majority",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -97,6 +101,7 @@ def test_every_panel_shows_what_the_stages_log(pages, world_run):
     for stage in ("tokenizer", "lam", "dynamics"):
         logged[stage] = {name for row in read_metrics(world_run / stage / "metrics.csv") for name in row} | {SPEED}
     logged["reward"] = {f"val/{name}" for name in REWARDS} | {"train/loss", "val/loss"}
+    logged["policy"] = {f"{split}/{name}" for name in POLICIES for split in ("train", "val")}
     everything = set().union(*logged.values(), ROLLOUTS)
     workspace, report = by_section(pages)
     assert list(workspace) == list(report) == [section["name"] for section in sections()]

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import conf
 from genie.cli import to_plain
-from genie.stages import GENIE, STAGES
+from genie.stages import GENIE_STAGES, STAGES
 
 CONF = Path(conf.__path__[0])
 
@@ -35,7 +35,7 @@ def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("stage", GENIE)
+@pytest.mark.parametrize("stage", GENIE_STAGES)
 @pytest.mark.parametrize("preset", choices("model"))
 def test_every_preset_and_stage(preset, stage):
     config = composed(f"model={preset}", f"stage={stage}")
@@ -48,7 +48,7 @@ def test_every_preset_and_stage(preset, stage):
         assert config["model"]["dynamics"]["num_actions"] == config["model"]["lam"]["num_actions"]
 
 
-@pytest.mark.parametrize("stage", GENIE)
+@pytest.mark.parametrize("stage", GENIE_STAGES)
 @pytest.mark.parametrize(
     "choice",
     [*(f"experiment={name}" for name in choices("experiment")), *(f"debug={name}" for name in choices("debug")),
@@ -60,7 +60,7 @@ def test_every_experiment_debug_preset_and_schedule(choice, stage):
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_debugging_an_experiment_is_short(experiment):
-    for stage in GENIE:
+    for stage in GENIE_STAGES:
         assert composed(f"experiment={experiment}", "debug=fast", f"stage={stage}")["trainer"]["max_steps"] == 5
 
 

@@ -12,7 +12,7 @@ from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.parallel.sharded_files import is_checkpoint
 from genie.sampling import with_overrides
-from genie.stages import GENIE, Stage
+from genie.stages import GENIE_STAGES, Stage
 from genie.world.loading import parts_of
 from genie.world.world_model import WorldModel
 
@@ -45,12 +45,12 @@ class Subject:
 
     def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any]) -> None:
         self.run, self.device, self.overrides = Path(run), device, sampler
-        paths = {stage: stage_file(self.run, stage) for stage in GENIE}
+        paths = {stage: stage_file(self.run, stage) for stage in GENIE_STAGES}
         self.checkpoints = {stage: path for stage, path in paths.items() if is_checkpoint(path)}
         if not self.checkpoints:
             raise UserError(f"run={run} holds no trained stage (no {paths['tokenizer']}): {self._hint()}")
         found = self.checkpoints | self._elsewhere()
-        self.checkpoints = {stage: found[stage] for stage in GENIE if stage in found}
+        self.checkpoints = {stage: found[stage] for stage in GENIE_STAGES if stage in found}
 
     def _hint(self) -> str:
         if (self.run / "checkpoints").is_dir():
@@ -118,7 +118,7 @@ class Subject:
 
     @property
     def data_config(self) -> dict:
-        """The group `data` of the newest stage (the order of `GENIE`)."""
+        """The group `data` of the newest stage (the order of `GENIE_STAGES`)."""
         return list(self.contents.values())[-1]["config"]["data"]
 
     def _trained(self, stage: Stage, attribute: str = "model") -> Trained:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from callbacks.startup_report import short, size
 from genie.pipeline import evaluated
-from genie.stages import GENIE, Stage
+from genie.stages import GENIE_STAGES, Stage
 
 USES = """## Use
 
@@ -22,7 +22,7 @@ world = WorldModel.load("<this folder>")
 
 def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: list[str]) -> str:
     """The text, in Markdown. `measured`: an evaluation.json, of which the `figures` are shown; it need not be there."""
-    world = [stage for stage in stages.values() if stage.options["name"] in GENIE]
+    world = [stage for stage in stages.values() if stage.options["name"] in GENIE_STAGES]
     newest = (world or list(stages.values()))[-1]
     data, model = newest.config["data"], newest.config["model"]
     lines = [
@@ -48,7 +48,7 @@ def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: 
 def _kind(stage: Stage) -> str:
     """What it is, and of what."""
     what = "A [Genie](https://arxiv.org/abs/2402.15391) world model"
-    if not stage.part_of_genie:
+    if stage.options["name"] not in GENIE_STAGES:
         what = f"A light simulator (`{stage.config['stage']['name']}`)"
     if stage.observes == "states":
         return f"{what} for states"

@@ -100,7 +100,7 @@ class Loop:
         from genie.world.opening import open_world
 
         settings, options = self.config["collect"], self.configs[POLICY]["stage"]
-        world = open_world(options["world"], options["world_kind"])
+        world = open_world(options["world"], options["kind"])
         policy = load_policy(self.run_folder, world, settings["greedy"])
         if not policy.gives_environment_actions:
             raise UserError(

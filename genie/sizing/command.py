@@ -14,7 +14,7 @@ from genie.files import replacing
 from genie.sizing.comparison import comparison
 from genie.sizing.plan import StagePlan, plan_stage
 from genie.sizing.table import remarks, table, title
-from genie.stages import GENIE
+from genie.stages import GENIE_STAGES
 
 PAPER = "paper"  # the preset whose training was published
 
@@ -25,11 +25,12 @@ def plan(config: dict[str, Any], overrides: list[str]) -> list[StagePlan]:
     `overrides`: those that `config` was composed with. Raises UserError for what cannot be planned.
     """
     check(config)
-    if config["stage"]["name"] not in GENIE:
-        raise UserError(f"stage={config['stage']['name']} has no plan: there are plans of {', '.join(GENIE)}")
+    if config["stage"]["name"] not in GENIE_STAGES:
+        choices = ", ".join(GENIE_STAGES)
+        raise UserError(f"there is no plan for stage={config['stage']['name']}: choose one of {choices}")
     given = [override for override in overrides if not override.startswith("stage=")]
-    configs = {stage: to_plain(compose("plan_memory", [*given, f"stage={stage}"])) for stage in GENIE}
-    wanted = [config["stage"]["name"]] if len(given) < len(overrides) else list(GENIE)
+    configs = {stage: to_plain(compose("plan_memory", [*given, f"stage={stage}"])) for stage in GENIE_STAGES}
+    wanted = [config["stage"]["name"]] if len(given) < len(overrides) else list(GENIE_STAGES)
     batch_given = any(override.startswith("data.batch_size=") for override in given)
     plans = [plan_stage(configs[stage], configs, batch_given) for stage in wanted]
     console = Console()

@@ -26,7 +26,7 @@ STAGES: dict[str, type[Stage]] = {
     "reward": RewardStage,
     "policy": PolicyStage,
 }
-GENIE = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
+GENIE_STAGES = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
 
 
 def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
@@ -57,4 +57,4 @@ def stage_type(config: dict[str, Any]) -> type[Stage]:
     return STAGES[name]
 
 
-__all__ = ["GENIE", "STAGES", "Stage", "build_stage", "complete"]
+__all__ = ["GENIE_STAGES", "STAGES", "Stage", "build_stage", "complete"]

@@ -27,7 +27,7 @@ WORLD = "world"  # its part in the fingerprints
 
 
 class PolicyStage(Stage):
-    """Options: `world`, `world_kind` (as `open_world` takes them), `follow_world`; `policy`, a group beside them, has
+    """Options: `world`, `kind` (as `open_world` takes them), `follow_world`; `policy`, a group beside them, has
     the networks' sizes and the options of its objective.
 
     The world stands outside the module tree: it has checkpoints of its own, of which this stage's keeps the
@@ -62,13 +62,19 @@ class PolicyStage(Stage):
 
         if self.config["trainer"]["strategy"] == SHARDED:
             raise UserError("trainer=fsdp is for models that no device holds, and a policy is small: use trainer=ddp")
-        self.use_world(open_world(self.options["world"], self.options["world_kind"]))
+        self.use_world(open_world(self.options["world"], self.options["kind"]))
 
     def use_world(self, world: World) -> None:
         """Learn in this world: builds the networks for its features and actions, freshly initialised.
 
         Raises UserError for a world that lacks what the objective needs.
         """
+        size, shape = self.config["data"]["image_size"], tuple(world.observation_shape)
+        if (size is None) != (len(shape) == 1) or size is not None and tuple(size) != shape[1:]:
+            raise UserError(
+                f"stage.world={self.options['world']} observes {list(shape)} and data.image_size={size}: give data= of "
+                "the world"
+            )
         OBJECTIVES[self.policy["name"]].check(world, self.policy)
         self.frozen[WORLD] = world
         self.fingerprints[WORLD] = world.fingerprint()

@@ -13,7 +13,7 @@ from genie.sizing import published
 from genie.sizing.layout import layout_of
 from genie.sizing.plan import plan_stage
 from genie.sizing.work import Batch, batch_of, work_of
-from genie.stages import GENIE
+from genie.stages import GENIE_STAGES
 
 TINY = ("model=debug", "data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4")
 
@@ -40,11 +40,11 @@ def plan(run_main):
 def test_all_stages_beside_each_other_and_in_a_file(plan, tmp_path):
     code, out, err = plan("trainer.devices=3", "ema=true", f"json={tmp_path / 'plan.json'}")
     assert code == 0 and err == "", err
-    for word in (*GENIE, "model=debug: ddp, 3 x H100", "optimiser state", "moving average", "fits"):
+    for word in (*GENIE_STAGES, "model=debug: ddp, 3 x H100", "optimiser state", "moving average", "fits"):
         assert word in out
     assert "2 clips x 3 devices make 6, the recipe has 4" in out and "data.batch_size=2" in out
     numbers = json.loads((tmp_path / "plan.json").read_text())
-    assert numbers["hardware"]["memory_gib"] == 80 and list(numbers["stages"]) == list(GENIE)
+    assert numbers["hardware"]["memory_gib"] == 80 and list(numbers["stages"]) == list(GENIE_STAGES)
     memory = numbers["stages"]["lam"]["memory"]
     parts = ("parameters", "gradients", "optimizer", "average", "gathered", "frozen", "activations")
     assert memory["total"] == sum(memory[part] for part in parts)

@@ -14,7 +14,7 @@ from genie.models.backbone import Backbone
 from genie.sizing.example_step import example_loss
 from genie.sizing.kept import encoding_flops, kept_by
 from genie.sizing.layout import Layout
-from genie.stages import GENIE, STAGES
+from genie.stages import GENIE_STAGES, STAGES
 
 DEEP = ("model.tokenizer.num_blocks=3", "model.lam.num_blocks=3", "model.dynamics.num_blocks=3")
 FP32 = Layout("single", 1, "fp32", "fp32", "fp32", checkpointing=False, accumulate=1, offload=False, averaged=False)
@@ -65,7 +65,7 @@ def behind_forward(stage, frames, mixed, checkpointing):
         return live.bytes() - loss.nbytes
 
 
-@pytest.mark.parametrize("name", GENIE)
+@pytest.mark.parametrize("name", GENIE_STAGES)
 def test_a_pass_keeps_what_is_counted(build, configure, make_clips, as_on_a_gpu, name):
     stage, frames, config = build(name, *DEEP), make_clips(3)["frames"], configure(name, *DEEP)
     for layout in (FP32, MIXED):

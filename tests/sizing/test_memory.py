@@ -9,13 +9,13 @@ import torch.distributed as dist
 from genie.sizing.kept import Kept
 from genie.sizing.layout import Layout
 from genie.sizing.memory import memory_of
-from genie.stages import GENIE, STAGES
+from genie.stages import GENIE_STAGES, STAGES
 
 SINGLE = Layout("single", 1, "fp32", "bf16", "fp32", checkpointing=False, accumulate=1, offload=False, averaged=False)
 NOTHING = Kept(everything=5, between=1, block=2, copies=0, flops=0)
 
 
-@pytest.mark.parametrize("name", GENIE)
+@pytest.mark.parametrize("name", GENIE_STAGES)
 def test_a_trained_model_takes_what_is_planned(build, configure, make_clips, name):
     with torch.device("meta"):
         planned = memory_of(STAGES[name](configure(name)), [], NOTHING, SINGLE)

@@ -242,5 +242,9 @@ def test_what_a_world_lacks_is_one_line(make, line_world):
     with pytest.raises(UserError, match="policy.num_actions=3"):
         make(latent, "behaviour_cloning")
     assert make(latent, "behaviour_cloning", "policy.num_actions=5").options["num_actions"] == 5
+    pictures = line_world()
+    pictures.observation_shape = (3, 8, 8)
+    with pytest.raises(UserError, match="observes .3, 8, 8. and data.image_size=None"):
+        make(pictures)
     with pytest.raises(UserError, match="policy.horizon=0"):
         make(line_world(), "actor_critic", "policy.horizon=0")
