@@ -11,7 +11,8 @@ from torch import Tensor
 from genie.checkpoints import load_stage, stage_file
 from genie.errors import UserError
 from genie.imagination.rollout import action_noise
-from genie.stages.policy import WORLD, PolicyStage
+from genie.stages.on_world import WORLD
+from genie.stages.policy import PolicyStage
 from genie.world.noise import row_seeds
 from genie.world.protocol import State, World
 

@@ -9,19 +9,24 @@ from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
+from genie.parallel.checks import SHARDED
 from genie.stages.frozen import DependentStage
 from genie.world.protocol import World
+
+WORLD = "world"  # its part in the fingerprints
 
 
 class WorldStage(DependentStage):
     """Options: `world`, the run folder of a world, and `kind` of world, where it holds several (`open_world`);
-    `feature_shape` of the world's features.
+    `feature_shape` of the world's features, and what else of it is written into the configuration (`describe`), so that
+    a checkpoint is read without the world.
 
     The world stands outside the module tree: its weights are in its own checkpoints, of which this stage's keeps the
     fingerprint.
     """
 
     def __init__(self, config: dict) -> None:
+        self.observes = "states" if config["data"]["image_size"] is None else "frames"
         super().__init__(config)
         self._outside: dict[str, World] = {}
         if self.options["feature_shape"] is None:
@@ -30,12 +35,22 @@ class WorldStage(DependentStage):
     @property
     def world(self) -> World:
         """Known after `load_dependencies` or `use_world`."""
-        return self._outside["world"]
+        return self._outside[WORLD]
 
     @classmethod
     def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
+        if config["trainer"]["strategy"] == SHARDED:
+            raise UserError(
+                f"trainer=fsdp is for models that no device holds, and stage={config['stage']['name']} is small: use "
+                "trainer=ddp"
+            )
         if config["stage"]["feature_shape"] is None:
-            config["stage"]["feature_shape"] = list(opened(config["stage"]).feature_shape)
+            cls.describe(config, opened(config["stage"]))
+
+    @classmethod
+    def describe(cls, config: dict[str, Any], world: World) -> None:
+        """Puts into the configuration what the stage has to know of a world to be built."""
+        config["stage"]["feature_shape"] = list(world.feature_shape)
 
     def load_dependencies(self) -> None:
         self.use_world(opened(self.options))
@@ -46,13 +61,14 @@ class WorldStage(DependentStage):
         if given != now:
             raise UserError(f"stage.world={self.options['world']} has features {now}, stage.feature_shape is {given}")
         size, shape = self.config["data"]["image_size"], tuple(world.observation_shape)
-        if len(shape) == 3 and tuple(size) != shape[1:]:
+        if (size is None) != (len(shape) == 1) or (size is not None and tuple(size) != shape[1:]):
+            what = "states" if len(shape) == 1 else f"frames of {list(shape[1:])}"
             raise UserError(
-                f"stage.world={self.options['world']} was trained on frames of {list(shape[1:])} and "
-                f"data.image_size={size}: give data= of the world"
+                f"stage.world={self.options['world']} was trained on {what} and data.image_size={size}: give data= of "
+                "the world"
             )
-        self._outside["world"] = world
-        self.fingerprints["world"] = world.fingerprint()
+        self._outside[WORLD] = world
+        self.fingerprints[WORLD] = world.fingerprint()
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
@@ -78,14 +94,26 @@ class WorldStage(DependentStage):
 
     def observations(self, batch: dict[str, Tensor]) -> Tensor:
         """What the world observes [B, T, *O]: frames in [0, 1], or states."""
-        return self.frames(batch) if "frames" in batch else batch["states"]
+        return self.frames(batch) if self.observes == "frames" else batch["states"]
 
     @torch.no_grad()
     def features(self, batch: dict[str, Tensor]) -> Tensor:
         """The world's features [B, T, *F] of all states of true clips, under the recorded actions where it takes these;
         a world of latent actions reads its own from the frames, where they matter to it."""
-        actions = batch["actions"][:, :-1] if self.world.takes_environment_actions else None
-        return self.world.trace(self.observations(batch), actions)
+        observations = self.observations(batch)
+        return self.world.trace(observations, recorded_between(self.world, batch, observations.shape[1]))
+
+
+def recorded_between(world: World, batch: dict[str, Tensor], length: int) -> Tensor | None:
+    """The recorded actions between the first `length` observations of clips, where the world's actions are those."""
+    known = world.takes_environment_actions and "actions" in batch
+    return batch["actions"][:, : length - 1] if known else None
+
+
+def space_of(world: World) -> tuple[int | None, int | None]:
+    """(number of actions, None) or (None, numbers of an action) that the world takes."""
+    space = world.action_space
+    return (int(space.n), None) if isinstance(space, spaces.Discrete) else (None, int(space.shape[0]))
 
 
 def opened(options: dict[str, Any]) -> World:

@@ -19,7 +19,7 @@ from genie.errors import UserError
 from genie.imagination.returns import ReturnRange, lambda_returns, still_running
 from genie.imagination.rollout import Rollout, imagine
 from genie.parallel.ranks import from_first
-from genie.stages.policy_world import recorded_between, space_of
+from genie.stages.on_world import recorded_between, space_of
 from genie.world.protocol import State, World
 
 START_STREAM = 6  # keeps these draws apart from those of masks, moves and actions with the same seed

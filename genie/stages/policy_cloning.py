@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genie.errors import UserError
 from genie.parallel.ranks import gather_samples
-from genie.stages.policy_world import recorded_between, space_of
+from genie.stages.on_world import recorded_between, space_of
 from genie.world.protocol import World
 
 SOURCES = ("environment", "latent")

@@ -9,6 +9,7 @@ import torch
 from genie.policies.exploring import exploring
 from genie.policies.loading import Policy
 from genie.stages import build_stage
+from genie.stages.policy import PolicyStage
 
 NAMES = torch.tensor([2, 0, 1])  # what the true actions 0, 1, 2 are called by the latent action model
 
@@ -39,6 +40,7 @@ def cloned(latent_world, configure):
     """A policy cloned from action-free clips of an expert that moves to the goal."""
     config = configure("policy", "policy=latent_bc", "policy.network.width=32", "data.num_frames=4")
     config["data"]["image_size"] = None
+    PolicyStage.describe(config, latent_world)
     stage = build_stage(config)
     stage.use_world(latent_world)
     optimizer = torch.optim.Adam(stage.model.parameters(), lr=3e-3)

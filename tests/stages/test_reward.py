@@ -18,9 +18,11 @@ def stage(configure, line_world):
     """stage(kind, *overrides): a reward stage on the line, whose features are its places."""
 
     def make(kind, *overrides):
-        built = build_stage(configure("reward", f"reward={kind}", *SMALL, *overrides))
+        config = configure("reward", f"reward={kind}", *SMALL, *overrides)
+        config["data"]["image_size"] = None
+        built = build_stage(config)
         built.use_world(line_world())
-        built.set_data_info(DataInfo(3, None, [], 10.0, (16, 16), built.background.byte().numpy()))
+        built.set_data_info(DataInfo(3, None, [], 10.0, None, None))
         return built
 
     return make
@@ -33,7 +35,6 @@ def clips(seed, batch=32):
     after = torch.cat([places[:, 1:, 0], torch.zeros(batch, 1)], dim=1)  # of step t
     return {
         "states": places,
-        "frames": torch.zeros(batch, 0),  # only its length counts
         "actions": torch.zeros(batch, STEPS + 1, dtype=torch.int64),
         "rewards": (after > 0.8).float(),
         "terminals": after < -0.9,
@@ -137,7 +138,7 @@ def test_a_world_that_does_not_fit_is_one_line(stage, line_world):
     with pytest.raises(UserError, match=r"features \(4,\), stage.feature_shape is \(1,\)"):
         built.use_world(other)
     other.feature_shape, other.observation_shape = (1,), (3, 8, 8)
-    with pytest.raises(UserError, match=r"frames of \[8, 8\] and data.image_size=\[16, 16\]"):
+    with pytest.raises(UserError, match=r"frames of \[8, 8\] and data.image_size=None"):
         built.use_world(other)
     with pytest.raises(UserError, match="the data has no true actions and the world .* takes 3"):
-        built.set_data_info(DataInfo(None, None, [], 10.0, (16, 16), built.background.byte().numpy()))
+        built.set_data_info(DataInfo(None, None, [], 10.0, None, None))
