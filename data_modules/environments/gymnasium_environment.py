@@ -1,7 +1,6 @@
 """A Gymnasium environment as it is recorded: frames or states, named actions, perhaps positions of objects."""
 
 import copy
-import sys
 
 import gymnasium as gym
 import numpy as np
@@ -69,7 +68,8 @@ class GymnasiumEnvironment:
     def screen(self) -> np.ndarray:
         if is_picture(self.env.observation_space):
             return self._observation
-        if "mujoco" in sys.modules and find_opengl() is None:
+        by_mujoco = hasattr(self.env.unwrapped, "mujoco_renderer") or self.id.startswith("dm_control/")
+        if by_mujoco and find_opengl() is None:
             raise UserError(f"nothing here draws the screen of {self.id}: {ADVICE}")
         try:
             picture = None if self.env.render_mode is None else self.env.render()
