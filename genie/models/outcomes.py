@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from genie.models.feature_encoder import FeatureEncoder
+from genie.models.precision import full_precision
 from genie.models.two_hot import TwoHotHead
 
 
 class OutcomeHeads(nn.Module):
-    """Reward (a `TwoHotHead`) and continuation from features [..., F], by a perceptron each.
+    """Reward (a `TwoHotHead`) and continuation from features [..., F], by a perceptron each, in fp32.
 
     Args:
         size: F.
@@ -26,11 +27,13 @@ class OutcomeHeads(nn.Module):
 
     def reward_logits(self, features: Tensor) -> Tensor:
         """[..., K] for `self.reward`."""
-        return self.reward(self.reward_trunk(features))
+        with full_precision(features):
+            return self.reward(self.reward_trunk(features.float()))
 
     def continue_logits(self, features: Tensor) -> Tensor:
         """fp32 [...]: of the probability that the episode goes on."""
-        return self.continues(self.continue_trunk(features)).float().squeeze(-1)
+        with full_precision(features):
+            return self.continues(self.continue_trunk(features.float())).squeeze(-1)
 
     def reward_loss(self, features: Tensor, rewards: Tensor) -> Tensor:
         """Mean cross-entropy in nats with `rewards` [...]."""

@@ -21,8 +21,7 @@ from genie.stages.objective import GROUP, Objective
 from genie.world.noise import FrameNoise
 
 NEEDED = {"reward": "rewards", "continues": "terminals"}  # terms, and the columns of the data that they take
-
-IMAGINE = ("sample", "mode")
+IMAGINE = ("sample", "mode")  # whether what is imagined is drawn
 OWNERS = ("reconstruction", "dynamics", *NEEDED)  # terms without which there are parameters that learn nothing
 
 
@@ -31,7 +30,7 @@ class SimulatorStage(Stage):
     configuration names.
 
     Attributes:
-        observes: "frames" or "states", what clips are made of.
+        observes: "frames" or "states", what its clips are made of.
     """
 
     observes: str

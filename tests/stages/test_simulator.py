@@ -100,6 +100,18 @@ def test_what_is_drawn_for_a_clip_does_not_depend_on_its_company(build_simulator
     assert torch.equal(loss, stage.compute(alone)[0])
 
 
+@kinds
+def test_bf16_autocast_gives_losses_close_to_fp32(build_simulator, batch_of, kind):
+    stage, batch = build_simulator(kind).eval(), batch_of(kind, 4, 4)
+    exact = stage.compute(batch)[0].detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = stage.compute(batch)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.detach(), exact, atol=0.02, rtol=0.05)
+    assert all(value.grad.isfinite().all() for value in stage.model.parameters() if value.grad is not None)
+
+
 # -- sizes and data -------------------------------------------------------------------------------------------------
 
 
