@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from genie.act import main
-from genie.acting import RandomAgent, WorldAgent, play_episodes
+from genie.acting import Episode, RandomAgent, WorldAgent, play_episodes
 from genie.acting.budget import act_for_budgets
+from genie.acting.imagined import honesty_of, pairs_of
 from genie.acting.run import act
 from genie.errors import UserError
 
@@ -244,23 +245,35 @@ def test_a_step_of_the_world_may_be_several_of_the_environment(stage, configure,
 
 
 def test_one_episode_alone_is_the_episode_among_others(line_world, make_environment):
-    """An agent may also be asked step by step, as a recorder does."""
+    """An agent may also be asked step by step, as a recorder does. Most actions go right: episodes end early."""
     world = line_world()
 
     def choose(state, seed):
-        return (seed % 3).abs()
+        return torch.where(seed % 4 == 0, 0, 2)
 
-    episodes = play_episodes([make_environment() for _ in range(2)], WorldAgent(world, choose), [5, 6], 20)
+    together = play_episodes([make_environment() for _ in range(4)], WorldAgent(world, choose), [5, 6, 7, 8], 20)
+    assert len({episode.length for episode in together}) > 2
     environment, agent = make_environment(), WorldAgent(world, choose)
-    observation = environment.reset(6)
-    agent.reset(observation, 6)
-    rewards, over = [], False
-    while not over:
-        action = agent.act()
-        assert isinstance(action, int)
-        observation, reward, terminal, truncated = environment.step(action)
-        agent.observe(action, observation)
-        rewards.append(reward)
-        over = terminal or truncated
-    assert rewards == episodes[1].rewards and episodes[1].return_ == sum(rewards)
+    for episode in together:
+        observation = environment.reset(episode.seed)
+        agent.reset(observation, episode.seed)
+        rewards, over = [], False
+        while not over:
+            action = agent.act()
+            assert isinstance(action, int)
+            observation, reward, terminal, truncated = environment.step(action)
+            agent.observe(action, observation)
+            rewards.append(reward)
+            over = terminal or truncated
+        assert rewards == episode.rewards and episode.return_ == sum(rewards) and episode.terminal == terminal
     assert play_episodes(environment, RandomAgent(environment.action_space), [6])[0].length <= 12
+
+
+def test_imagined_rewards_stand_beside_those_of_the_same_steps():
+    episode = Episode(3, 0, [1.0, 2.0, 4.0, 8.0], imagined=[(0, 9.0), (1, 8.0), (2, 7.0), (3, 6.0)])
+    pairs = pairs_of(episode, horizon=3, discount=0.5)  # the last two were not played to their end
+    assert [(pair.step, pair.imagined, pair.true) for pair in pairs] == [(0, 9.0, 3.0), (1, 8.0, 6.0)]
+    pairs = pairs_of(replace(episode, terminal=True), horizon=3, discount=0.5)  # behind an end nothing comes
+    assert [pair.true for pair in pairs] == [3.0, 6.0, 8.0, 8.0]
+    honesty = honesty_of(pairs)
+    assert honesty.gap.mean == 7.5 - 6.25 and honesty.gap.count == 1 and honesty.correlation < -0.8
