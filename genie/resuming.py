@@ -44,8 +44,8 @@ def check_same_dependencies(stage: Stage, then: dict[str, str]) -> None:
     `then`: the fingerprints of its checkpoint.
     """
     now = getattr(stage, "fingerprints", {})
-    for part in then.keys() - set(stage.may_have_changed()):
-        if now.get(part) != then[part]:
+    for part in then:
+        if now.get(part) != then[part] and part not in stage.may_have_changed():
             key = KEYS.get(part, f"{part}_ckpt")
             raise UserError(
                 f"cannot resume: {key} holds other weights than those this run was started with; "
