@@ -16,7 +16,7 @@ class Reader:
     """Frames that show their row, a reward and an end at a few of them."""
 
     path, columns, num_frames, episodes = "rows", ["rewards", "terminals"], 80, EPISODES
-    recordings = np.arange(4)
+    recordings, image_size = np.arange(4), (1, 1)
 
     def frames(self, start, stop, step=1):
         return np.arange(start, stop, step, dtype=np.uint8)[:, None, None, None].repeat(3, 3)

@@ -26,7 +26,9 @@ class Clips:
     """20 clips of 5 frames of 1x1 pixels that show the action that is taken."""
 
     num_frames = 5
-    reader = SimpleNamespace(path="mine.h5", columns=["actions"], action_meanings=["stay", "up", "down"])
+    reader = SimpleNamespace(
+        path="mine.h5", columns=["actions"], action_meanings=["stay", "up", "down"], action_size=None
+    )
 
     def __init__(self):
         self.read = []
