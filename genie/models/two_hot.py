@@ -34,7 +34,8 @@ class TwoHotHead(nn.Module):
         self.linear.starts_at_zero = True
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        self.register_buffer("bins", torch.linspace(-limit, limit, num_bins), persistent=False)
+        positive = torch.linspace(0, limit, num_bins // 2 + 1)
+        self.register_buffer("bins", torch.cat([-positive[1:].flip(0), positive]), persistent=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """logits [..., K], fp32."""
