@@ -5,7 +5,9 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
+from genie.models.reward import Judged
 from genie.playing.engine import ServerFullError
 from genie.playing.prompting import decode_png
 from genie.world.sampler import Sampler
@@ -83,6 +85,27 @@ def test_sessions_of_one_tick_are_one_step(at_table, steps):
     assert at_table(play) == [1, 1, 1, 1]
     assert sorted(step[0] for step in steps) == [1, 3]
     assert {step[1] for step in steps if step[0] == 1} == {Sampler(1, 0.0)}
+
+
+def test_a_world_with_rewards_keeps_the_score(at_table):
+    """One half for each frame of the first player, and an end; nothing before there is a reward model."""
+
+    def judge(features):
+        logits = torch.full((len(features),), -1.0)
+        return Judged(torch.full_like(logits, 0.5), logits.sigmoid(), logits, None)
+
+    async def play(table):
+        player, said = await table.player(), []
+        player.on_frame = said.append
+        await table.act((player, 1))
+        table.game.world.reward_model = judge
+        await table.act((player, 1))
+        await table.act((player, 0))
+        await table.engine.reset(player, player.prompt, 3)
+        await table.act((player, 0))
+        return [(frame.reward, frame.score, frame.terminal) for frame in said if frame.action is not None]
+
+    assert at_table(play) == [(None, None, None), (0.5, 0.5, True), (0.5, 1.0, True), (0.5, 0.5, True)]
 
 
 def test_who_ticks_together_again_stays_joined(at_table, copies):
