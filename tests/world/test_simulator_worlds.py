@@ -67,6 +67,7 @@ def test_what_it_is(world, prompt):
     after, step = world.step(state, random_actions(world, 3))
     assert step.observation.shape == (3, *world.observation_shape) and step.reward.shape == step.continues.shape == (3,)
     assert torch.equal(world.decode(after), step.observation)
+    assert torch.equal(after.ages, state.ages + 1) and not state.ages.any()  # or each step would draw the same
     assert world.features(after).shape == (3, *world.feature_shape)
     assert ((step.continues >= 0) & (step.continues <= 1)).all() and step.reward.abs().max() > 0
     assert world.knows_rewards and world.takes_environment_actions and world.fps == 10.0
