@@ -119,7 +119,10 @@ def test_play_keep_and_reload(open_page, tmp_path, read_video):
 
     page.keyboard.press("p")
     until(page, "document.body.classList.contains('paused')")
-    shown = frame(page)
+    shown = None
+    while shown != frame(page):  # what was on its way when it was paused still arrives
+        shown = frame(page)
+        page.wait_for_timeout(500)
     with page.expect_download() as download:
         page.click("#mp4")
     download.value.save_as(tmp_path / "session.mp4")
