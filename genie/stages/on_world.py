@@ -14,23 +14,25 @@ from genie.stages.frozen import DependentStage
 from genie.world.protocol import World
 
 WORLD = "world"  # its part in the fingerprints
+DESCRIBED = ("observation_shape", "feature_shape")  # of a world, in the configuration
 
 
 class WorldStage(DependentStage):
     """Options: `world`, the run folder of a world, and `kind` of world, where it holds several (`open_world`);
-    `feature_shape` of the world's features, and what else of it is written into the configuration (`describe`), so that
-    a checkpoint is read without the world.
+    `observation_shape` and `feature_shape` of the world, and what else of it is written into the configuration
+    (`describe`), so that a checkpoint is read without the world.
 
     The world stands outside the module tree: its weights are in its own checkpoints, of which this stage's keeps the
     fingerprint.
     """
 
     def __init__(self, config: dict) -> None:
-        self.observes = "states" if config["data"]["image_size"] is None else "frames"
+        for name in DESCRIBED:
+            if config["stage"][name] is None:
+                raise UserError(f"stage.{name} is not known: training takes it from stage.world")
+        self.observes = "states" if len(config["stage"]["observation_shape"]) == 1 else "frames"
         super().__init__(config)
         self._outside: dict[str, World] = {}
-        if self.options["feature_shape"] is None:
-            raise UserError("stage.feature_shape is not known: training takes it from stage.world")
 
     @property
     def world(self) -> World:
@@ -44,34 +46,40 @@ class WorldStage(DependentStage):
                 f"trainer=fsdp is for models that no device holds, and stage={config['stage']['name']} is small: use "
                 "trainer=ddp"
             )
-        if config["stage"]["feature_shape"] is None:
+        if any(config["stage"][name] is None for name in DESCRIBED):
             cls.describe(config, opened(config["stage"]))
 
     @classmethod
     def describe(cls, config: dict[str, Any], world: World) -> None:
         """Puts into the configuration what the stage has to know of a world to be built."""
-        config["stage"]["feature_shape"] = list(world.feature_shape)
+        config["stage"] |= {name: list(getattr(world, name)) for name in DESCRIBED}
 
     def load_dependencies(self) -> None:
         self.use_world(opened(self.options))
 
     def use_world(self, world: World) -> None:
         """Build on `world`. Raises UserError where this stage was not built for it."""
-        given, now = tuple(self.options["feature_shape"]), tuple(world.feature_shape)
-        if given != now:
-            raise UserError(f"stage.world={self.options['world']} has features {now}, stage.feature_shape is {given}")
+        for name in DESCRIBED:
+            given, now = tuple(self.options[name]), tuple(getattr(world, name))
+            if given != now:
+                raise UserError(f"stage.world={self.options['world']} has {name} {now}, stage.{name} is {given}")
         size, shape = self.config["data"]["image_size"], tuple(world.observation_shape)
-        if (size is None) != (len(shape) == 1) or (size is not None and tuple(size) != shape[1:]):
-            what = "states" if len(shape) == 1 else f"frames of {list(shape[1:])}"
+        if len(shape) == 3 and tuple(size) != shape[1:]:
             raise UserError(
-                f"stage.world={self.options['world']} was trained on {what} and data.image_size={size}: give data= of "
-                "the world"
+                f"stage.world={self.options['world']} was trained on frames of {list(shape[1:])} and "
+                f"data.image_size={size}: give data= of the world"
             )
         self._outside[WORLD] = world
         self.fingerprints[WORLD] = world.fingerprint()
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
+        held = None if info.state_mean is None else len(info.state_mean)
+        if self.observes == "states" and self.options["observation_shape"] != [held]:
+            raise UserError(
+                f"stage.world={self.options['world']} observes {self.options['observation_shape'][0]} numbers, and the "
+                f"data hold {'no states' if held is None else f'states of {held}'}: give data= of the world"
+            )
         space = self.world.action_space
         if self.world.takes_environment_actions and isinstance(space, spaces.Discrete) and info.num_actions != space.n:
             raise UserError(

@@ -39,7 +39,6 @@ def latent_world(line_world):
 def cloned(latent_world, configure):
     """A policy cloned from action-free clips of an expert that moves to the goal."""
     config = configure("policy", "policy=latent_bc", "policy.network.width=32", "data.num_frames=4")
-    config["data"]["image_size"] = None
     PolicyStage.describe(config, latent_world)
     stage = build_stage(config)
     stage.use_world(latent_world)

@@ -21,7 +21,6 @@ def make(configure):
     def build(world, policy="actor_critic", *overrides):
         sizes = ["policy.network.width=32", "policy.network.num_layers=2", "data.num_frames=4"]
         config = configure("policy", f"policy={policy}", *sizes, *overrides)
-        config["data"]["image_size"] = None
         PolicyStage.describe(config, world)
         stage = build_stage(config)
         stage.use_world(world)
@@ -246,7 +245,7 @@ def test_what_a_world_lacks_is_one_line(make, line_world):
     assert make(latent, "behaviour_cloning", "policy.num_actions=5").options["num_actions"] == 5
     pictures = line_world()
     pictures.observation_shape = (3, 8, 8)
-    with pytest.raises(UserError, match="frames of .8, 8. and data.image_size=None"):
+    with pytest.raises(UserError, match=r"frames of \[8, 8\] and data.image_size=\[16, 16\]"):
         make(pictures)
     with pytest.raises(UserError, match="policy.horizon=0"):
         make(line_world(), "actor_critic", "policy.horizon=0")

@@ -1,5 +1,8 @@
 """A reward model learns what the states after steps are worth, from rewards, returns or preferences."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +13,8 @@ from genie.stages.reward_losses import labels_of, segment_return
 
 pytestmark = pytest.mark.filterwarnings("error:Metric `Spearman.*", "error:The variance of predictions.*")
 STEPS = 7
-SMALL = ("reward.network.width=32", "optimizer.lr=1e-2", "stage.feature_shape=[1]")
+DATA = DataInfo(3, None, [], 10.0, None, None, state_mean=np.zeros(1), state_std=np.ones(1))
+SMALL = ("reward.network.width=32", "optimizer.lr=1e-2", "stage.observation_shape=[1]", "stage.feature_shape=[1]")
 
 
 @pytest.fixture
@@ -18,11 +22,9 @@ def stage(configure, line_world):
     """stage(kind, *overrides): a reward stage on the line, whose features are its places."""
 
     def make(kind, *overrides):
-        config = configure("reward", f"reward={kind}", *SMALL, *overrides)
-        config["data"]["image_size"] = None
-        built = build_stage(config)
+        built = build_stage(configure("reward", f"reward={kind}", *SMALL, *overrides))
         built.use_world(line_world())
-        built.set_data_info(DataInfo(3, None, [], 10.0, None, None))
+        built.set_data_info(DATA)
         return built
 
     return make
@@ -135,10 +137,14 @@ def test_a_world_that_does_not_fit_is_one_line(stage, line_world):
     built = stage("state")
     other = line_world()
     other.feature_shape = (4,)
-    with pytest.raises(UserError, match=r"features \(4,\), stage.feature_shape is \(1,\)"):
+    with pytest.raises(UserError, match=r"feature_shape \(4,\), stage.feature_shape is \(1,\)"):
         built.use_world(other)
     other.feature_shape, other.observation_shape = (1,), (3, 8, 8)
-    with pytest.raises(UserError, match=r"frames of \[8, 8\] and data.image_size=None"):
+    with pytest.raises(UserError, match=r"observation_shape \(3, 8, 8\), stage.observation_shape is \(1,\)"):
         built.use_world(other)
+    with pytest.raises(UserError, match="observes 1 numbers, and the data hold states of 2"):
+        built.set_data_info(replace(DATA, state_mean=np.zeros(2), state_std=np.ones(2)))
+    with pytest.raises(UserError, match="observes 1 numbers, and the data hold no states"):
+        built.set_data_info(replace(DATA, state_mean=None))
     with pytest.raises(UserError, match="the data has no true actions and the world .* takes 3"):
-        built.set_data_info(DataInfo(None, None, [], 10.0, None, None))
+        built.set_data_info(replace(DATA, num_actions=None))
