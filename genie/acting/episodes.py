@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from genie.acting.agents import Agent
+from genie.acting.rallies import rallies_of
 
 if TYPE_CHECKING:
     from data_modules.environments import Environment
@@ -23,6 +24,7 @@ class Episode:
         number, seed: which one; the seed is the environment's and the agent's.
         rewards: of each decision.
         terminal: whether the environment ended it; else its time was up.
+        balls, returned: of Pong, that came to the player, and that the player sent back.
         seconds: that the agent took, of a batch its share.
         imagined: (step, imagined discounted rewards) of each plan that was made.
         screens: uint8 [H', W', 3] at each step and after the last; only where it was filmed.
@@ -33,6 +35,8 @@ class Episode:
     seed: int
     rewards: list[float] = field(default_factory=list)
     terminal: bool = False
+    balls: int = 0
+    returned: int = 0
     seconds: float = 0.0
     imagined: list[tuple[int, float]] = field(default_factory=list)
     screens: list[np.ndarray] = field(default_factory=list)
@@ -90,6 +94,7 @@ class _Table:
     def __init__(self, environment: "Environment", episode: Episode, repeat: int, filmed: bool) -> None:
         self.environment, self.episode, self.repeat, self.filmed = environment, episode, repeat, filmed
         self.observation = environment.reset(episode.seed)
+        self.rallies = rallies_of(environment)
         self._film()
 
     def step(self, action: Any) -> bool:
@@ -98,10 +103,14 @@ class _Table:
         for _ in range(self.repeat):
             self.observation, gained, terminal, truncated = self.environment.step(action)
             reward += gained
+            if self.rallies is not None:
+                self.rallies.step(gained)
             if terminal or truncated:
                 break
         self.episode.rewards.append(reward)
         self.episode.terminal = terminal
+        if self.rallies is not None:
+            self.episode.balls, self.episode.returned = self.rallies.balls, self.rallies.returned
         if self.filmed:
             self.episode.actions.append(action)
         self._film()

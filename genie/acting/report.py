@@ -18,6 +18,8 @@ def report_table(summary: dict[str, Any]) -> Table:
     rows = [_row(label, sides, name) for name, label in (("return", "return"), ("length", "decisions"))]
     if summary["success"] is not None:
         rows.append(_row(f"success: above {summary['success_above']:g}", sides, "success", 100, "%"))
+    if all(side["balls_returned"] for side in sides):
+        rows.append(_row("balls returned", sides, "balls_returned", 100, "%"))
     for row in rows:
         table.add_row(*map(Text, row))
     return table
@@ -27,8 +29,11 @@ def report_lines(summary: dict[str, Any]) -> list[str]:
     """What the agent is better by, how fast it is, and how honest its imagination was."""
     lines = []
     if difference := summary["difference"]:
-        errors = f"{difference['std_error']:.3g} standard error, {difference['standard_errors']:.1f} of them (Welch)"
-        lines.append(f"better than random by {interval(difference)}: {errors}")
+        lines.append(f"better than random by {interval(difference)}: {_errors(difference)} (Welch)")
+    if difference := summary["difference_balls_returned"]:
+        lines.append(
+            f"balls returned more than at random: {interval(difference, 100, '%')}: {_errors(difference, 100, '%')}"
+        )
     lines.append(f"{summary['decisions_per_second']:.2f} decisions a second")
     if imagined := summary["imagined"]:
         lines.append(
@@ -43,6 +48,11 @@ def interval(estimate: dict[str, float], scale: float = 1, unit: str = "") -> st
     """A mean, and in brackets its interval."""
     mean, low, high = (scale * estimate[name] for name in ("mean", "low", "high"))
     return f"{mean:.4g}{unit} ({low:.4g} … {high:.4g})"
+
+
+def _errors(difference: dict[str, float], scale: float = 1, unit: str = "") -> str:
+    error = scale * difference["std_error"]
+    return f"{error:.3g}{unit} standard error, {difference['standard_errors']:.1f} of them"
 
 
 def _row(label: str, sides: list[dict], name: str, scale: float = 1, unit: str = "") -> tuple[str, ...]:

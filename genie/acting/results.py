@@ -25,8 +25,8 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Row:
-    """An episode in episodes.csv; `agent`: the one that acts, or "random". Its return is the
-    column "return"."""
+    """An episode in episodes.csv; `agent`: the one that acts, or "random". The others are those of `Episode`; its
+    return is the column "return"."""
 
     agent: str
     episode: int
@@ -34,13 +34,13 @@ class Row:
     return_: float
     length: int
     terminal: bool
+    balls: int
+    returned: int
     seconds: float
 
     @classmethod
     def of(cls, agent: str, episode: Episode) -> "Row":
-        return cls(
-            agent, episode.number, episode.seed, episode.return_, episode.length, episode.terminal, episode.seconds
-        )
+        return cls(agent, episode.number, **{field.name: getattr(episode, field.name) for field in fields(cls)[2:]})
 
 
 class ActingFolder:

@@ -14,9 +14,11 @@ from genie.versions import now, software_versions
 def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict[str, Any]:
     """The figures of all episodes that are over.
 
-    `return`, `length`, `success` (the share of episodes above `success_above`; None where no threshold is known) of the
-    agent and, under `random`, of the random policy; `difference` of the returns by Welch, with its standard error, and
-    how many of these it is; `decisions_per_second`; `imagined`: see `Honesty`, with the `horizon` of the plans.
+    `return`, `length`, `success` (the share of episodes above `success_above`; None where no threshold is known) and
+    `balls_returned` (of Pong: the share of an episode's balls, else None) of the agent and, under `random`, of the
+    random policy; `difference` of the returns by Welch, with its standard error, and how many of these it is, and
+    `difference_balls_returned` likewise; `decisions_per_second`; `imagined`: see `Honesty`, with the `horizon` of the
+    plans.
     """
     settings, name = config["act"], config["act"]["name"]
     rows, others = folder.of(name, settings["episodes"]), folder.of(RANDOM, settings["episodes"])
@@ -31,12 +33,13 @@ def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict
         "decisions_per_second": _rate(rows),
         "random": _figures(others, above),
         "difference": None,
+        "difference_balls_returned": None,
         "imagined": None,
     }
     if name != RANDOM:
-        difference = difference_of([row.return_ for row in rows], [row.return_ for row in others])
-        errors = difference.mean / difference.std_error if difference.std_error else float("nan")
-        summary["difference"] = {**_estimate(difference), "standard_errors": errors}
+        summary["difference"] = _difference([row.return_ for row in rows], [row.return_ for row in others])
+        if summary["balls_returned"] and summary["random"]["balls_returned"]:
+            summary["difference_balls_returned"] = _difference(_shares(rows), _shares(others))
     honesty = honesty_of(folder.pairs)
     if honesty is not None:
         summary["imagined"] = {**asdict(honesty), "gap": _estimate(honesty.gap)}
@@ -62,7 +65,19 @@ def _figures(rows: list[Row], above: float | None) -> dict[str, Any]:
         "return": _estimate(mean_of(totals)),
         "length": _estimate(mean_of([float(row.length) for row in rows])),
         "success": success,
+        "balls_returned": _estimate(mean_of(_shares(rows))) if _shares(rows) else None,
     }
+
+
+def _shares(rows: list[Row]) -> list[float]:
+    """Which share of its balls was returned, by episode that had some."""
+    return [row.returned / row.balls for row in rows if row.balls]
+
+
+def _difference(values: list[float], others: list[float]) -> dict[str, float]:
+    difference = difference_of(values, others)
+    errors = difference.mean / difference.std_error if difference.std_error else float("nan")
+    return {**_estimate(difference), "standard_errors": errors}
 
 
 def _estimate(estimate: Estimate) -> dict[str, float]:

@@ -47,7 +47,7 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
 
     def earned(agent: Agent) -> np.ndarray:
         longest, stride = data["recorder"]["max_episode_steps"], data["stride"]
-        return np.array([episode.total for episode in play_episodes(environment, agent, seeds, longest, stride)])
+        return np.array([episode.return_ for episode in play_episodes(environment, agent, seeds, longest, stride)])
 
     def play(choose: Choose, action_map: ActionMap) -> Sequence[float]:
         return earned(WorldAgent(world, choose, action_map))
