@@ -1,6 +1,6 @@
 """What a plan is worth: the rewards that a world imagines for it, and the value of where it ends.
 
-    Σ_k γ^k · c_1…c_k · (r_{k+1} - penalties)  +  γ^H · c_1…c_H · value(state_H)
+    Σ_k γ^k · c_1…c_k · (r_{k+1} - penalties - end · (1 - c_{k+1}))  +  γ^H · c_1…c_H · value(state_H)
 
 c_k is the probability that the episode goes on behind step k: nothing counts that lies behind an end.
 
@@ -25,15 +25,23 @@ class Objective:
         discount: γ of a step.
         effort: taken from the reward of a step for the mean square of the numbers of its action.
         change: taken from it for the mean squared change since the step before; for discrete actions, for any other.
+        end: taken from it for the probability that it ends the episode.
         batch_size: rows that are imagined at once: the memory this takes, and nothing else, depends on it.
         value: float [B] of states, what is to be had behind the last step. None, or a value that gives None: nothing.
     """
 
     def __init__(
-        self, world: World, discount: float, effort: float, change: float, batch_size: int, value: Value | None
+        self,
+        world: World,
+        discount: float,
+        effort: float,
+        change: float,
+        end: float,
+        batch_size: int,
+        value: Value | None,
     ) -> None:
         self.world, self.discount, self.value = world, discount, value
-        self.effort, self.change, self.batch_size = effort, change, batch_size
+        self.effort, self.change, self.end, self.batch_size = effort, change, end, batch_size
 
     def __call__(self, state: State, actions: Tensor, futures: Tensor) -> tuple[Tensor, Tensor]:
         """The worth and the discounted rewards alone, float [B, N] each, means over the futures.
@@ -57,13 +65,13 @@ class Objective:
         worth, rewards = torch.zeros_like(weight), torch.zeros_like(weight)
         for number, action in enumerate(actions.unbind(1)):
             state, step = self.world.step(state, action, decode=False)
-            penalty = self._penalty(action, actions[:, max(0, number - 1)])
+            penalty = self._penalty(action, actions[:, max(0, number - 1)]) + self.end * (1 - step.continues)
             worth += weight * (step.reward - penalty)
             rewards += weight * step.reward
             weight = weight * self.discount * step.continues
-        end = None if self.value is None else self.value(state)
-        if end is not None:
-            worth += weight * end
+        behind = None if self.value is None else self.value(state)
+        if behind is not None:
+            worth += weight * behind
         return worth, rewards
 
     def _penalty(self, action: Tensor, before: Tensor) -> Tensor | float:

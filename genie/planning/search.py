@@ -49,7 +49,7 @@ class RandomShooting:
     def __init__(self, world: World, settings: SearchSettings, value: Value | None = None) -> None:
         self.world, self.settings = world, settings
         self.objective = Objective(
-            world, settings.discount, settings.effort, settings.change, settings.batch_size, value
+            world, settings.discount, settings.effort, settings.change, settings.end, settings.batch_size, value
         )
 
     @property

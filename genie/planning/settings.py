@@ -22,6 +22,7 @@ class SearchSettings:
     discount: float
     effort: float
     change: float
+    end: float
     seconds: float | None
     batch_size: int
 
@@ -29,7 +30,7 @@ class SearchSettings:
         self._whole("horizon", "particles", "batch_size")
         self._whole("candidates", least=LEAST_CANDIDATES)
         self._number("hold", least=1)
-        self._number("colour", "effort", "change")
+        self._number("colour", "effort", "change", "end")
         self._number("discount", most=1)
         if self.seconds is not None:
             self._number("seconds")

@@ -224,6 +224,28 @@ def test_penalties_are_no_rewards(line_world, planner, at):
     assert (rewards - worth)[0].tolist() == pytest.approx([0, 2])
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_an_end_costs_what_is_asked_for_it(line_world, planner, at, name):
+    """A little is paid for walking off the line, and nothing else: a price on ends decides."""
+
+    class Cliff(line_world):
+        def step(self, state, actions, decode=True):
+            state, step = super().step(state, actions, decode)
+            gone = (state.places[:, 0] > 1).float()
+            return state, Step(0.1 * gone, 1 - 0.5 * gone, step.observation)
+
+    world = Cliff()
+    free = planner(world, name, horizon=4, discount=0.5).plan(at(world, 0.9), seed=0)
+    priced = planner(world, name, horizon=4, discount=0.5, end=1.0).plan(at(world, 0.9), seed=0)
+    assert float(free.value) > 0 and float(priced.value) == float(priced.imagined_return) == 0
+    search = planner(world, "random_shooting", horizon=3, discount=0.5, end=1.0)
+    plans = torch.tensor([[[2, 2, 2], [1, 1, 2], [0, 0, 0]]])
+    worth, rewards = search.objective(at(world, 0.9), plans, torch.zeros(1, 3, 1, dtype=torch.int64))
+    # each step beyond ends it with a half of what is left: 1/2, then γ/4, then γ²/8
+    assert (rewards - worth)[0].tolist() == pytest.approx([0.5 + 0.25 * 0.5 + 0.125 * 0.25, 0.5 * 0.25, 0.0])
+    assert rewards[0].tolist() == pytest.approx([0.1 * (1 + 0.25 + 0.0625), 0.1 * 0.25, 0.0])
+
+
 def test_some_actions_of_a_plan_are_done_before_the_next(line_world, planner, at):
     world = line_world(goal=0.5)
     mpc = planner(world, "mpc", horizon=5, candidates=32, execute=3)
@@ -257,6 +279,7 @@ def test_a_candidate_without_a_number_is_never_the_plan(line_world, planner, at)
         ("mppi", {"temperature": 0.0}, "planner.temperature=0.0"),
         ("cem", {"discount": 1.5}, "planner.discount=1.5 must be at most 1"),
         ("random_shooting", {"hold": 0.5}, "planner.hold=0.5"),
+        ("cem", {"end": -1.0}, "planner.end=-1.0 must be a number of at least 0"),
         ("random_shooting", {"seconds": -1}, "planner.seconds=-1"),
         ("mpc", {"execute": 99}, "planner.execute=99 must be a whole number in 1 … planner.optimizer.horizon=12"),
         ("cem", {"name": "shooting"}, "choose one of random_shooting, cem, mppi, mpc"),
