@@ -30,7 +30,8 @@ class Rallies:
             self.balls += 1
         elif self._comes and move < 0 and self._place > PLAYER_SIDE:
             self.balls, self.returned = self.balls + 1, self.returned + 1
-        self._comes = move > 0 or (self._comes and move == 0)  # there and back between two looks is no move
+        # there and back between two looks is no move; what is lost rests at the edge until the next ball is thrown in
+        self._comes = not reward and (move > 0 or (self._comes and move == 0))
         self._place = place
 
 

@@ -65,7 +65,11 @@ def test_looking_at_every_sixth_frame_misses_no_ball(settings):
         seen.step(reward)
         lost += reward < 0
         for _ in range(6):
+            before = all_seen.returned
             all_seen.step(frame_by_frame.step(action)[1])
+            if all_seen.returned > before:  # nowhere but at the paddle
+                ball, player = frame_by_frame.boxes()[:2]
+                assert ball[1] > player[0] - 4 and ball[0] < player[1] + 4 and 130 < ball[2] < 144
     assert (seen.balls, seen.returned) == (all_seen.balls, all_seen.returned)
     assert seen.returned >= 5 and lost >= 2 and seen.balls == seen.returned + lost
 
