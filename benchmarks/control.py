@@ -1,0 +1,103 @@
+"""How much of what could be had does a learned world give? `python -m benchmarks.control runs=outputs/pendulum`
+
+Swings the real Pendulum up: at random, by a solver, and by planning in trained worlds, on the same seeds. The solver is
+the same planner in the true equations, so that between it and a world there is nothing but what the world got wrong.
+
+    runs=outputs/a,outputs/b episodes=20 seed=0 horizon=20 candidates=100
+"""
+
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from hydra import compose, initialize_config_module
+from torch import Tensor
+
+from data_modules.environments import open_environment
+from data_modules.seeding import mix
+from genie.acting.agents import PlanningAgent, RandomAgent
+from genie.acting.episodes import play_episodes
+from genie.acting.run import SEED_LIMIT
+from genie.acting.statistics import Estimate, mean_of
+from genie.cli import to_plain
+from genie.planning.building import build_planner
+from genie.world.noise import row_seeds
+from genie.world.opening import open_world
+from genie.world.protocol import Step, World
+
+GRAVITY, STEP, TORQUE, FASTEST = 10.0, 0.05, 2.0, 8.0  # of Pendulum-v1, whose mass and length are 1
+
+
+@dataclass(frozen=True)
+class PendulumState:
+    """`values` [B, 3]: cosine and sine of the angle, and its speed."""
+
+    values: Tensor
+    seeds: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def select(self, index: Tensor | list[int]) -> "PendulumState":
+        at = torch.as_tensor(index)
+        return PendulumState(self.values[at], self.seeds[at])
+
+    def reseeded(self, seed: int | Tensor) -> "PendulumState":
+        return replace(self, seeds=row_seeds(seed, len(self), self.values.device))
+
+
+class PendulumWorld:
+    """The equations of Gymnasium's Pendulum-v1 as a `World`: what a perfect model of it would imagine."""
+
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+    observation_shape = feature_shape = (3,)
+    num_context, fps, config = 1, 1 / STEP, {"name": "pendulum"}
+    knows_rewards = takes_environment_actions = True
+    device = torch.device("cpu")
+
+    def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> PendulumState:
+        return PendulumState(observations[:, -1], torch.zeros(len(observations), dtype=torch.int64)).reseeded(seed)
+
+    def observe(self, state: PendulumState, observation: Tensor, actions: Tensor) -> PendulumState:
+        return replace(state, values=observation)
+
+    def step(self, state: PendulumState, actions: Tensor, decode: bool = True) -> tuple[PendulumState, Step]:
+        cosine, sine, speed = state.values.unbind(-1)
+        angle, torque = torch.atan2(sine, cosine), TORQUE * actions[:, 0]
+        reward = -(angle.square() + 0.1 * speed.square() + 0.001 * torque.square())
+        speed = (speed + (1.5 * GRAVITY * sine + 3 * torque) * STEP).clamp(-FASTEST, FASTEST)
+        angle = angle + speed * STEP
+        values = torch.stack([angle.cos(), angle.sin(), speed], dim=-1)
+        return replace(state, values=values), Step(reward, torch.ones_like(reward), values if decode else None)
+
+
+def main() -> None:
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    episodes, seed = int(given.pop("episodes", 20)), int(given.pop("seed", 0))
+    runs = [run for run in given.pop("runs", "outputs/pendulum").split(",") if run]
+    overrides = [f"planner.{name}={value}" for name, value in given.items()]
+    with initialize_config_module("conf", version_base="1.3"):
+        planner = to_plain(compose("act", ["run=x", "planner=cem", "planner.batch_size=100000", *overrides]))["planner"]
+        settings = to_plain(compose("record", ["data=pendulum"]).data.recorder)
+    worlds: dict[str, World] = {"the true equations": PendulumWorld()} | {run: open_world(run) for run in runs}
+    environments = [open_environment(settings, None) for _ in range(episodes)]
+    seeds = [mix(seed, number) % SEED_LIMIT for number in range(episodes)]  # as genie.act has them
+    agents = {"random": RandomAgent(environments[0].action_space)}
+    agents |= {name: PlanningAgent(world, build_planner(planner, world)) for name, world in worlds.items()}
+    found: dict[str, Estimate] = {}
+    for name, agent in agents.items():
+        found[name] = mean_of([episode.return_ for episode in play_episodes(environments, agent, seeds)])
+    low, high = found["random"].mean, found["the true equations"].mean
+    print(
+        f"{episodes} episodes, {planner['candidates']} candidates x {planner['iterations']}, {planner['horizon']} steps"
+    )
+    print("| plays by | return (95% interval) | share of the solver's gain over random play |")
+    print("|---|---|---|")
+    for name, one in found.items():
+        print(f"| {name} | {one.mean:.1f} ({one.low:.1f} … {one.high:.1f}) | {(one.mean - low) / (high - low):.1%} |")
+
+
+if __name__ == "__main__":
+    main()
