@@ -31,8 +31,9 @@ class ClipDataModule(L.LightningDataModule):
     `holdout`: share of validation and of test), or the name or address of a data set. `val_clips`: at most so many
     clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
     "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `quality`,
-    `min_quality`, `quality_splits`: scores and what they leave (`quality.py`). `name` and `recorder`: only to name the
-    command that records missing files. Raises UserError in `setup` for files that are missing, damaged, disagree, or
+    `min_quality`, `quality_splits`: scores and what they leave (`quality.py`). `past_end`: frames of a training clip
+    that may lie behind the end of its episode (`ending.py`). `name` and `recorder`: only to name the command that
+    records missing files. Raises UserError in `setup` for files that are missing, damaged, disagree, or
     too short for a clip.
     """
 
@@ -62,6 +63,7 @@ class ClipDataModule(L.LightningDataModule):
         quality: str | None = None,
         min_quality: float | None = None,
         quality_splits: Sequence[str] = ("train",),
+        past_end: int = 0,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -69,6 +71,11 @@ class ClipDataModule(L.LightningDataModule):
         for key, value in {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}.items():
             if value < 1:
                 raise UserError(f"data.{key}={value} must be at least 1")
+        if not 0 <= past_end < max(1, num_frames - 1):
+            raise UserError(
+                f"data.past_end={past_end} must be in 0 … {max(0, num_frames - 2)}: two frames of a clip of "
+                f"data.num_frames={num_frames} lie in its episode at least"
+            )
         check_fit(fit)
         if on_error not in ON_ERROR:
             raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
@@ -77,7 +84,7 @@ class ClipDataModule(L.LightningDataModule):
         self.num_frames, self.stride, self.fps = num_frames, stride, fps
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
-        self.num_workers = num_workers
+        self.num_workers, self.past_end = num_workers, past_end
         self.name, self.recordable = name, recorder is not None and source == "episodes"
         self.on_error, self.augmentation = on_error, Augmentation(augmentation)
         self.good = GoodWindows(quality, min_quality, quality_splits)
@@ -117,6 +124,10 @@ class ClipDataModule(L.LightningDataModule):
     def draw_rare(self, share: float) -> None:
         """Training clips are drawn as `RareClips` says; those of validation and test reach the ends of their episodes,
         where the terminal states are."""
+        if self.past_end:
+            raise UserError(
+                f"data.past_end={self.past_end}: clips drawn around ends do not reach beyond them: leave it out"
+            )
         self.train_dataset.rare = RareClips(self.train_dataset, share)
         for split in self.datasets.keys() - {"train"}:
             self.datasets[split] = self.clips(split, self.num_frames, self.val_clips, tails=True)
@@ -132,8 +143,9 @@ class ClipDataModule(L.LightningDataModule):
         if fps is None:
             raise UserError(f"{reader.path} does not say its frames per second: give data.fps=")
         dataset = ClipDataset(
-            reader, episodes, num_frames, self.stride, fps, self.seed, max_clips, self.on_error, tails
-        )
+            reader, episodes, num_frames, self.stride, fps, self.seed, max_clips, self.on_error, tails,
+            self.past_end if split == "train" else 0,
+        )  # fmt: skip
         if len(dataset) == 0:
             longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
             raise UserError(

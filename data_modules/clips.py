@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_modules.damage import DamagedData, DamageLog
+from data_modules.ending import after_end, ended
 from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.seeding import mix
 
@@ -49,6 +50,7 @@ class ClipDataset(Dataset):
     `rare`, where it is set, draws other clips in the place of some, and gives all of them `weights` float32 [T] and
     `clip_weight` float32 [] (`rare_clips.py`).
     `tails`: of clips that do not overlap, the last one of an episode ends with it, and may overlap the one before.
+    `past_end`: frames of a clip that may lie behind the end of an episode that was over (`ending.py`).
     """
 
     def __init__(
@@ -62,16 +64,22 @@ class ClipDataset(Dataset):
         max_clips: int | None = None,
         on_error: str = "raise",
         tails: bool = False,
+        past_end: int = 0,
     ):
         self.reader, self.num_frames, self.stride, self.seed = reader, num_frames, stride, seed
         self.on_error, self.damage = on_error, DamageLog(reader.recordings)
         self.fps = torch.tensor(fps / stride, dtype=torch.float32)
         self.span = (num_frames - 1) * stride + 1  # frames of the file from the first to the last of a clip
-        self.episodes = episodes[episodes[:, 1] - episodes[:, 0] >= self.span]
-        self.too_short = len(episodes) - len(self.episodes)
+        reach = episodes[:, 1].copy()  # one past the last frame of the last clip
+        if past_end:
+            reach += stride * past_end * ended(reader, episodes)
+        fits = reach - episodes[:, 0] >= self.span
+        self.episodes, reach = episodes[fits], reach[fits]
+        self.too_short = int((~fits).sum())
         self.step = 1 if max_clips is None else self.span
         left_over = self.step - 1 if tails else 0
-        counts = (self.episodes[:, 1] - self.episodes[:, 0] - self.span + left_over) // self.step + 1
+        counts = (reach - self.episodes[:, 0] - self.span + left_over) // self.step + 1
+        self.last = reach - self.span  # where the last clip of each episode may begin
         self.offsets = np.concatenate([[0], np.cumsum(counts)])  # clips before each episode
         self.num_clips = int(self.offsets[-1])
         self.augmentation: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
@@ -92,7 +100,7 @@ class ClipDataset(Dataset):
         clip = index if self.chosen is None else int(self.chosen[index])
         episode = int(np.searchsorted(self.offsets, clip, side="right")) - 1
         first, end = self.episodes[episode]
-        return int(min(first + (clip - self.offsets[episode]) * self.step, end - self.span)), int(end)
+        return int(min(first + (clip - self.offsets[episode]) * self.step, self.last[episode])), int(end)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
@@ -102,7 +110,8 @@ class ClipDataset(Dataset):
         if frames is not None:
             clip["frames"] = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
         for name in self.reader.columns:
-            clip[name] = torch.from_numpy(self._column(name, start, stop, end))
+            rows = self._column(name, start, min(stop, end), end)
+            clip[name] = torch.from_numpy(after_end(name, rows, self.num_frames - len(rows)))
         clip["index"] = torch.tensor(index, dtype=torch.int64)
         clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
         clip["fps"] = self.fps
@@ -119,7 +128,7 @@ class ClipDataset(Dataset):
             another = mix(self.seed, epoch, index, attempt) % len(self) if attempt else index
             start, end = drawn or self.location(another)
             try:
-                return start, end, self._frames(start)
+                return start, end, self._frames(start, end)
             except DamagedData as error:
                 if self.on_error == "raise":
                     raise
@@ -127,8 +136,11 @@ class ClipDataset(Dataset):
                 last = error
         raise DamagedData(f"{1 + REPLACEMENTS} clips one after the other cannot be read, the last: {last}")
 
-    def _frames(self, start: int) -> np.ndarray | None:
-        return self.reader.frames(start, start + self.span, self.stride) if self.reader.image_size else None
+    def _frames(self, start: int, end: int) -> np.ndarray | None:
+        if not self.reader.image_size:
+            return None
+        frames = self.reader.frames(start, min(start + self.span, end), self.stride)
+        return after_end("frames", frames, self.num_frames - len(frames))
 
     def _column(self, name: str, start: int, stop: int, end: int) -> np.ndarray:
         if name not in ("rewards", "terminals") or self.stride == 1:
@@ -137,4 +149,5 @@ class ClipDataset(Dataset):
         padded = np.zeros(self.num_frames * self.stride, dtype=window.dtype)
         padded[: len(window)] = window
         skipped = padded.reshape(self.num_frames, self.stride)
-        return skipped.sum(1, dtype=np.float32) if name == "rewards" else skipped.any(1)
+        found = skipped.sum(1, dtype=np.float32) if name == "rewards" else skipped.any(1)
+        return found[: -(-(end - start) // self.stride)]  # behind the end there is nothing to add up

@@ -180,3 +180,40 @@ def test_objects_stay_on_their_pixels_when_frames_are_resized(tmp_path, write_ep
     assert reader.frames(0, 1)[0, ..., 0].tolist() == [[0, 0], [0, 200], [0, 0]]
     assert reader.column("objects", 0, 1).tolist() == [[[1, 1]]]  # x, y
     assert EpisodeReader(path, (6, 8)).column("objects", 0, 1).tolist() == [[[5.5, 2.5]]]
+
+
+@pytest.mark.parametrize(("num_frames", "stride", "past_end"), [(6, 1, 4), (4, 3, 2), (6, 1, 1)])
+def test_behind_a_true_end_all_stands_still(path, num_frames, stride, past_end):
+    """As many more clips of each episode as it has frames behind it, those of a short one too."""
+    reader = EpisodeReader(path, (8, 8), False)
+    dataset = ClipDataset(reader, reader.episodes, num_frames, stride, 15.0, 0, past_end=past_end)
+    span, ends = (num_frames - 1) * stride + 1, np.cumsum(LENGTHS)
+    reach = past_end * stride
+    possible = [
+        t for end, n in zip(ends, LENGTHS, strict=True) for t in range(end - n, max(end - n, end + reach - span + 1))
+    ]
+    assert [rows(clip)[0] for clip in dataset] == possible and len(possible) > 0
+    inside = {clip["frames"][0, 1, 0, 0].item(): clip for clip in clips(path, num_frames, stride)}
+    for clip in dataset:
+        first, end = rows(clip)[0], ends[np.searchsorted(ends, rows(clip)[0], side="right")]
+        if first in inside:  # as without
+            assert all(torch.equal(clip[name], inside[first][name]) for name in ("frames", "actions", "rewards"))
+            continue
+        seen = np.arange(first, end, stride)
+        behind = num_frames - len(seen)
+        assert 0 < behind <= past_end + 1 and rows(clip) == [*seen, *([rows(clip)[len(seen)]] * behind)]
+        assert rows(clip)[-1] in (seen[-1], end - 1)
+        for name in ("actions", "rewards"):
+            assert clip[name][len(seen) :].tolist() == [0] * behind
+        assert clip["terminals"][len(seen) - 1 :].all() and torch.equal(clip["objects"][-1], clip["objects"][-2])
+
+
+def test_only_episodes_that_were_over_go_on_behind_their_end(tmp_path, write_episodes):
+    path = write_episodes(tmp_path / "data.h5", LENGTHS)
+    with h5py.File(path, "r+") as file:
+        terminals = file["terminals"][:]
+        terminals[np.cumsum(LENGTHS)[1:] - 2] = False  # the time of all others was up
+        file["terminals"][...] = terminals
+    reader = EpisodeReader(path, (8, 8), False)
+    more = ClipDataset(reader, reader.episodes, 6, 1, 15.0, 0, past_end=4)
+    assert len(more) - len(clips(path)) == 4
