@@ -32,9 +32,9 @@ class ClipDataModule(L.LightningDataModule):
     clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
     "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `quality`,
     `min_quality`, `quality_splits`: scores and what they leave (`quality.py`). `past_end`: frames of a training clip
-    that may lie behind the end of its episode (`ending.py`). `name` and `recorder`: only to name the command that
-    records missing files. Raises UserError in `setup` for files that are missing, damaged, disagree, or
-    too short for a clip.
+    that may lie behind the end of its episode (`ending.py`), two less than it has at most. `name` and `recorder`: only
+    to name the command that records missing files. Raises UserError in `setup` for files that are missing, damaged,
+    disagree, or too short for a clip.
     """
 
     def __init__(
@@ -71,11 +71,8 @@ class ClipDataModule(L.LightningDataModule):
         for key, value in {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}.items():
             if value < 1:
                 raise UserError(f"data.{key}={value} must be at least 1")
-        if not 0 <= past_end < max(1, num_frames - 1):
-            raise UserError(
-                f"data.past_end={past_end} must be in 0 … {max(0, num_frames - 2)}: two frames of a clip of "
-                f"data.num_frames={num_frames} lie in its episode at least"
-            )
+        if past_end < 0:
+            raise UserError(f"data.past_end={past_end} must be at least 0")
         check_fit(fit)
         if on_error not in ON_ERROR:
             raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
@@ -84,7 +81,7 @@ class ClipDataModule(L.LightningDataModule):
         self.num_frames, self.stride, self.fps = num_frames, stride, fps
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
-        self.num_workers, self.past_end = num_workers, past_end
+        self.num_workers, self.past_end = num_workers, min(past_end, max(0, num_frames - 2))
         self.name, self.recordable = name, recorder is not None and source == "episodes"
         self.on_error, self.augmentation = on_error, Augmentation(augmentation)
         self.good = GoodWindows(quality, min_quality, quality_splits)

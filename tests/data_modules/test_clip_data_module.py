@@ -45,6 +45,17 @@ def test_few_episodes_are_split_by_time_with_a_gap(tmp_path, write_episodes, len
     assert min(val) - max(train) > 4 and min(test) - max(val) > 4
 
 
+def test_training_clips_alone_reach_behind_the_end_and_begin_before_it(tmp_path, write_episodes):
+    path = write_episodes(tmp_path / "all.h5", [8] * 20)
+    inside, beyond = (module(path, past_end=count, val_clips=1000) for count in (0, 50))
+    assert len(beyond.train_dataset) == len(inside.train_dataset) + 2 * 16  # of four frames two are of the episode
+    assert len(beyond.val_dataset) == len(inside.val_dataset)
+    with pytest.raises(UserError, match="data.past_end=2: clips drawn around ends"):
+        beyond.draw_rare(0.5)
+    with pytest.raises(UserError, match="data.past_end=-1"):
+        module(path, past_end=-1)
+
+
 def test_facts_about_pong(pong_root):
     data = module(pong_root, image_size=(64, 64))
     info = data.info
