@@ -58,6 +58,9 @@ class LineWorld:
             raise ValueError("this state has imagined observations")
         return replace(state, places=observation)
 
+    def warmed(self, state):
+        return state
+
     def step(self, state, actions, decode=True):
         self.steps += len(state)
         places = state.places + self.moves(actions)

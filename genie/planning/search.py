@@ -80,8 +80,7 @@ class RandomShooting:
         """Plans for the B rows of `state`, a function of the state and the seed (one, or int64 [B]) where there is no
         time budget. `previous`: the plan of the step before, from which the search begins."""
         settings, device = self.settings, self.world.device
-        if hasattr(self.world, "warmed"):  # a Genie world: else every fork would run the frames in sight again
-            state = self.world.warmed(state)
+        state = self.world.warmed(state)
         deadline, noise = Deadline(settings.seconds), PlanNoise(row_seeds(seed, len(state), device))
         guess = None if previous is None else previous.later().actions
         known = [] if guess is None else [guess]

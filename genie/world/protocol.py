@@ -102,6 +102,11 @@ class World(Protocol[S]):
         which something was imagined: observe from the one that was left to imagine."""
         ...
 
+    def warmed(self, state: S) -> S:
+        """The same state before many forks of it are stepped: what each of them would compute again is done once. In a
+        world that has nothing such it is the state as it was given."""
+        ...
+
     def step(self, state: S, actions: Tensor, decode: bool = True) -> tuple[S, Step]:
         """Imagines one step under `actions` [B] or [B, A]: a function of the state and the actions alone.
 

@@ -126,6 +126,10 @@ class SimulatorWorld:
         seeds = row_seeds(seed, len(values), values.device)
         return SimulatorState(values, seeds, torch.zeros_like(seeds))
 
+    def warmed(self, state: SimulatorState) -> SimulatorState:
+        """As it is: its values are all that a step takes."""
+        return state
+
     def outcomes(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Reward and continuation [B] read from [B, …]; 0 and 1 where they were not learned."""
         reward, goes_on = self.model.outcomes.predict(features)

@@ -42,16 +42,18 @@ def taken() -> Tensor:
     return torch.tensor([[0, 1, 2, 2, 1, 0], [2, 0, 0, 1, 2, 1]])
 
 
-def genie(world, line_world) -> Case:
-    return Case(world, frames(), taken())
+def genie(fixture) -> Case:
+    return Case(fixture("world"), frames(), taken())
 
 
-def genie_uncached(world, line_world) -> Case:
+def genie_uncached(fixture) -> Case:
+    world = fixture("world")
     world.cached = False
     return Case(world, frames(), taken())
 
 
-def genie_of_environment_actions_and_rewards(world, line_world) -> Case:
+def genie_of_environment_actions_and_rewards(fixture) -> Case:
+    world = fixture("world")
     world.config, world.lam = {"stage": {"actions": "environment"}}, None
     world.reward_model = RewardModel(world.feature_shape, "state", 16, 2, 8, 31, 5.0).eval()
     initialize(world.reward_model, 0)
@@ -62,22 +64,32 @@ def genie_of_environment_actions_and_rewards(world, line_world) -> Case:
     return Case(world, frames(), taken())
 
 
-def line(world, line_world) -> Case:
+def line(fixture) -> Case:
     places = torch.tensor([0.0, -0.5])[:, None] + 0.2 * (taken() - 1.0).cumsum(1)
-    return Case(line_world(), torch.cat([torch.tensor([[0.0], [-0.5]]), places], dim=1)[..., None], taken())
+    return Case(fixture("line_world")(), torch.cat([torch.tensor([[0.0], [-0.5]]), places], dim=1)[..., None], taken())
 
 
-def continuous_line(world, line_world) -> Case:
+def continuous_line(fixture) -> Case:
     actions = torch.rand(BATCH, LENGTH - 1, 1, generator=torch.Generator().manual_seed(3)) * 2 - 1
-    return Case(line_world(continuous=True), torch.rand(BATCH, LENGTH, 1), actions)
+    return Case(fixture("line_world")(continuous=True), torch.rand(BATCH, LENGTH, 1), actions)
 
 
-CASES = (genie, genie_uncached, genie_of_environment_actions_and_rewards, line, continuous_line)
+def rssm(fixture) -> Case:
+    clips = fixture("make_played_clips")(BATCH, LENGTH)
+    return Case(fixture("simulator_worlds")["rssm"], clips["frames"] / 255, clips["actions"][:, :-1])
+
+
+def delta(fixture) -> Case:
+    clips = fixture("make_states")(BATCH, LENGTH)
+    return Case(fixture("simulator_worlds")["delta"], clips["states"], clips["actions"][:, :-1])
+
+
+CASES = (genie, genie_uncached, genie_of_environment_actions_and_rewards, line, continuous_line, rssm, delta)
 
 
 @pytest.fixture(params=CASES, ids=lambda make: make.__name__)
-def case(request, world, line_world):
-    return request.param(world, line_world)
+def case(request):
+    return request.param(request.getfixturevalue)
 
 
 def close(one: Tensor, other: Tensor) -> None:
@@ -125,6 +137,16 @@ def test_a_seed_decides_the_future(case):
     if hasattr(case.world, "sampler"):
         assert not torch.equal(first.observation, second.observation)
         assert len(case.played(rows, 1)[0][0].tokens.unique(dim=0)) > 1
+
+
+def test_a_warmed_state_is_the_same_state(case):
+    root = case.state()
+    warm = case.world.warmed(root)
+    close(case.world.features(warm), case.world.features(root))
+    for one, other in zip(case.played(warm.select([1, 0]))[0], case.played(root.select([1, 0]))[0], strict=True):
+        close(one.observation, other.observation)
+        close(one.reward, other.reward)
+    case.world.observe(warm, case.observations[:, 3], case.actions[:, 2])  # nothing of it was imagined
 
 
 def test_undecoded_steps_lead_to_the_same_state(case):

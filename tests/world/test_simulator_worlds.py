@@ -12,27 +12,9 @@ from genie.world.simulator_world import SimulatorWorld
 KINDS = {"rssm": RssmWorld, "delta": DeltaWorld}
 
 
-@pytest.fixture(scope="module")
-def worlds(build_simulator):
-    """By kind; nothing is trained, but all cares for its inputs."""
-    made = {}
-    for kind, world in KINDS.items():
-        stage = build_simulator(kind, "data.num_frames=6")
-        torch.manual_seed(0)
-        with torch.no_grad():
-            model = stage.model
-            layers = [model.outcomes.continues, model.outcomes.reward.linear]
-            layers += [model.members[-1]] if kind == "delta" else [
-                model.inputs[0], model.from_frame, model.posterior[1], model.prior[2], model.decoder.lift]  # fmt: skip
-            for layer in layers:
-                layer.weight += torch.randn(layer.weight.shape) * 0.3
-        made[kind] = world(stage)
-    return made
-
-
 @pytest.fixture(params=KINDS)
-def world(worlds, request):
-    return worlds[request.param]
+def world(simulator_worlds, request):
+    return simulator_worlds[request.param]
 
 
 @pytest.fixture
@@ -157,10 +139,11 @@ def test_a_world_without_rewards_knows_none(build_simulator, make_states):
 
 
 @pytest.fixture
-def ensemble(worlds, make_states):
+def ensemble(simulator_worlds, make_states):
     """A world of the ensemble whose ways to imagine may be changed, and a state of 40 rows."""
     world = DeltaWorld.__new__(DeltaWorld)
-    world.__dict__ |= worlds["delta"].__dict__ | {"settings": dict(worlds["delta"].settings)}
+    delta = simulator_worlds["delta"]
+    world.__dict__ |= delta.__dict__ | {"settings": dict(delta.settings)}
     return world, world.reset(make_states(1, 1)["states"].repeat(40, 1, 1), seed=1)
 
 
