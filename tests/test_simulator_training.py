@@ -83,4 +83,4 @@ def test_an_exported_simulator_is_the_same_world(run, composed, tmp_path):
     trained = folder(run).path.parent
     export(composed("export", f"run={trained}", f"output={tmp_path / 'world'}"))
     assert SimulatorWorld.load(tmp_path / "world").fingerprint() == SimulatorWorld.load(trained).fingerprint()
-    assert "A light simulator" in (tmp_path / "world" / "README.md").read_text()
+    assert "A light simulator (`rssm`) for frames" in (tmp_path / "world" / "README.md").read_text()

@@ -4,8 +4,19 @@ from pathlib import Path
 
 from callbacks.startup_report import short, size
 from genie.pipeline import evaluated
-from genie.stages import GENIE_STAGES, Stage
+from genie.stages import Stage
+from genie.stages.on_world import WorldStage
 
+GENIE = "[Genie](https://arxiv.org/abs/2402.15391) world model (preset `{model[name]}`)"
+KINDS = {  # of a stage's configuration: what it is
+    "tokenizer": f"The video tokenizer of a {GENIE}",
+    "lam": f"The latent action model of a {GENIE}",
+    "dynamics": f"A {GENIE}",
+    "cotrain": f"A {GENIE}",
+    "simulator": "A light simulator (`{simulator[kind]}`)",
+    "reward": "A reward model (`{reward[name]}`) on a world",
+    "policy": "A policy (`{policy[name]}`) in a world",
+}
 USES = """## Use
 
     pip install genie-world
@@ -22,14 +33,14 @@ world = WorldModel.load("<this folder>")
 
 def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: list[str]) -> str:
     """The text, in Markdown. `measured`: an evaluation.json, of which the `figures` are shown; it need not be there."""
-    world = [stage for stage in stages.values() if stage.options["name"] in GENIE_STAGES]
-    newest = (world or list(stages.values()))[-1]
-    data, model = newest.config["data"], newest.config["model"]
+    worlds = [stage for stage in stages.values() if not isinstance(stage, WorldStage)]
+    newest = (worlds or list(stages.values()))[-1]
+    data = newest.config["data"]
     lines = [
         "---\nlibrary_name: genie-world\n---",
         f"# {newest.config['name']}",
-        f"{_kind(newest)} at {float(newest.fps):g} a second, preset `{model['name']}`, trained on the data set "
-        f"`{data['name']}` in clips of {data['num_frames']}.",
+        f"{_kind(newest)} at {float(newest.fps):g} a second, trained on the data set `{data['name']}` in clips of "
+        f"{data['num_frames']}.",
         "\n".join(["| file | parameters | steps | type | size |", "|---|---|---|---|---|", *_rows(stages, dtype)]),
         "A file holds the weights and, in its header, the configuration that they are built from; nothing in it is "
         "run. `config.json` is that configuration for other programs.",
@@ -47,9 +58,7 @@ def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: 
 
 def _kind(stage: Stage) -> str:
     """What it is, and of what."""
-    what = "A [Genie](https://arxiv.org/abs/2402.15391) world model"
-    if stage.options["name"] not in GENIE_STAGES:
-        what = f"A light simulator (`{stage.config['stage']['name']}`)"
+    what = KINDS[stage.options["name"]].format_map(stage.config)
     if stage.observes == "states":
         return f"{what} for states"
     height, width = stage.config["data"]["image_size"]

@@ -6,20 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from genie.checkpoints import build_from, fingerprint, read_checkpoint, stage_file, world_fingerprint
+from genie.checkpoints import build_from, read_checkpoint, stage_file
 from genie.errors import UserError
 from genie.exporting.card import card
-from genie.exporting.files import SUFFIX, write_exported
+from genie.exporting.files import SUFFIX
+from genie.exporting.writing import DTYPES, Writer
 from genie.files import replacing
+from genie.parallel.sharded_files import is_checkpoint
 from genie.stages import STAGES, Stage
+from genie.stages.on_world import WORLD
 from genie.world.loading import dynamics_file, trained_with
-from genie.world.rewards import load_reward
+from genie.world.opening import kinds_of
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-WORLDS = ("dynamics", "cotrain")  # stages that make a world of a tokenizer
+ON_WORLD = ("reward",)  # stages that are trained on a world
 EVALUATION = Path("evaluation", "evaluation.json")
 
 
@@ -29,36 +28,27 @@ def export(config: dict[str, Any]) -> list[Path]:
     Raises UserError for a value that cannot be, before anything is written.
     """
     check(config)
-    sources = [Path(config["checkpoint"])] if config["checkpoint"] else world_files(Path(config["run"]))
+    sources, on_world = ([Path(config["checkpoint"])], {}) if config["checkpoint"] else run_files(Path(config["run"]))
     output = Path(config["output"] or Path(config["run"]) / "exported")
     former = list(output.glob(f"*{SUFFIX}"))
     if former and not config["overwrite"]:
         raise UserError(f"{output} holds exported files already: give overwrite=true, or another output=")
-    stages: dict[Path, Stage] = {}
-    renamed: dict[str, str] = {}
-    tokenizer = "", ""  # its fingerprint, before and after
+    writer = Writer(output, config["dtype"])
     for source in sources:
-        checkpoint = read_checkpoint(source)
-        stage = build_from(checkpoint, source)
-        trained = fingerprint(stage.model)
-        checkpoint["state_dict"] = converted(stage, checkpoint["state_dict"], config["dtype"])
-        # Rounded weights have another fingerprint: a world's stages are told those of each other.
-        checkpoint["fingerprints"] = {part: renamed.get(known, known) for part, known in stage.fingerprints.items()}
-        stage.load_state_dict(checkpoint["state_dict"])
-        renamed[trained] = fingerprint(stage.model)
-        if stage.options["name"] == "tokenizer":
-            tokenizer = trained, renamed[trained]
-        elif stage.options["name"] in WORLDS:
-            pairs = zip(tokenizer, (trained, renamed[trained]), strict=True)
-            before, after = (world_fingerprint(*pair) for pair in pairs)
-            renamed[before] = after
-        file = output / f"{stage.options['name']}{SUFFIX}"
-        write_exported(file, checkpoint)
-        stages[file] = stage
-    for path in set(former) - stages.keys():
+        writer.write(*opened(source))
+    for part, source in on_world.items():
+        try:
+            checkpoint, stage = opened(source)
+            if stage.fingerprints.get(WORLD) not in writer.renamed:
+                raise UserError(f"{source} was trained in another world, or this one was trained further since")
+        except UserError as error:
+            print(f"{config['run']}: without the {part} ({error})", file=sys.stderr)
+            continue
+        writer.write(checkpoint, stage)
+    for path in set(former) - writer.stages.keys():
         path.unlink()
-    describe(output, stages, config)
-    return list(stages)
+    describe(output, writer.stages, config)
+    return list(writer.stages)
 
 
 def check(config: dict[str, Any]) -> None:
@@ -73,39 +63,41 @@ def check(config: dict[str, Any]) -> None:
         raise UserError(f"output={config['output']} is a file: give the name of a folder")
 
 
-def world_files(run: Path) -> list[Path]:
-    """The checkpoints of a run's world in the order of training: the dynamics, those that it was trained on, and the
-    reward model that was trained on it.
+def run_files(run: Path) -> tuple[list[Path], dict[str, Path]]:
+    """The checkpoints of a run's world in the order of training, of a Genie world the dynamics and those that it was
+    trained on; and by their names those of stages that are trained on a world, this one or another.
 
-    Without a dynamics, the stages that there are. Raises UserError where there is nothing.
+    Without a world, the stages that there are. Raises UserError where there is nothing.
     """
-    last = {name: stage_file(run, name) for name in STAGES}
-    if not any(last[name].exists() for name in WORLDS):
-        found = [path for path in last.values() if path.exists()]
-        if not found:
-            raise UserError(f"run={run} holds no trained stage (no {last['tokenizer']})")
-        return found
+    last = {name: path for name in STAGES if is_checkpoint(path := stage_file(run, name))}
+    if not last:
+        raise UserError(f"run={run} holds no trained stage (no {stage_file(run, 'tokenizer')})")
+    kinds = kinds_of(run)
+    if not kinds:
+        return list(last.values()), {}
+    on_world = {name: last.pop(name) for name in ON_WORLD if name in last}
+    return genie_files(run) if "genie" in kinds else list(last.values()), on_world
+
+
+def genie_files(run: Path) -> list[Path]:
+    """The checkpoints of a Genie world: of its dynamics, behind those that it was trained on."""
     path = dynamics_file(run)
     dynamics = build_from(read_checkpoint(path), path)
-    parts: dict[str, Path] = {}
+    parts: list[Path] = []
     for part in dynamics.fingerprints:
         try:
-            parts[part] = trained_with(dynamics, run, part)[0]
+            parts.append(trained_with(dynamics, run, part)[0])
         except UserError as error:
             if part != "lam":  # a world plays without
                 raise
             print(f"{run}: without the latent action model ({error})", file=sys.stderr)
-    world = world_fingerprint(dynamics.fingerprints["tokenizer"], fingerprint(dynamics.model))
-    reward = [stage_file(run, "reward")] if load_reward(run, world) else []
-    return [*parts.values(), path, *reward]
+    return [*parts, path]
 
 
-def converted(stage: Stage, state: dict[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
-    """A state in which the parameters, and not the buffers, are of another type; None leaves all as they are."""
-    if dtype is None:
-        return state
-    parameters = dict(stage.named_parameters())
-    return {name: value.to(DTYPES[dtype]) if name in parameters else value for name, value in state.items()}
+def opened(path: Path) -> tuple[dict[str, Any], Stage]:
+    """A checkpoint, and the stage that is built from it."""
+    checkpoint = read_checkpoint(path)
+    return checkpoint, build_from(checkpoint, path)
 
 
 def describe(output: Path, stages: dict[Path, Stage], config: dict[str, Any]) -> None:

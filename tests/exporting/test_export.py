@@ -104,6 +104,7 @@ def test_rounded_weights_still_make_one_world(exported, folder, world_run):
 def test_one_checkpoint(world_run, tmp_path):
     source = world_run / "lam" / "checkpoints" / "best.ckpt"
     assert export(composed("export", f"checkpoint={source}", f"output={tmp_path}")) == [tmp_path / "lam.safetensors"]
+    assert "The latent action model of a [Genie]" in (tmp_path / "README.md").read_text()
     assert fingerprint(load_stage(tmp_path / "lam.safetensors")) == fingerprint(load_stage(source))
 
 
@@ -124,6 +125,7 @@ def test_the_card_and_the_configuration_say_what_is_there(world_run, exported, t
     about = json.loads((folder / "config.json").read_text())
     assert [about[f"{name}.safetensors"]["stage"] for name in STAGES] == list(STAGES)
     text = (folder / "README.md").read_text()
+    assert "A [Genie](https://arxiv.org/abs/2402.15391) world model (preset `debug`) for frames of 64x64" in text
     count = sum(value.numel() for value in load_stage(folder / "dynamics.safetensors").parameters())
     assert f"{count / 1000:.3g} k" in text and "## Measured" not in text
     (run / "evaluation").mkdir()

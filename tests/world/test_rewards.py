@@ -77,6 +77,10 @@ def test_a_reward_of_another_world_is_not_used(rewarded, capsys, tmp_path):
     assert not WorldModel.load(run).knows_rewards
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "was trained on another world" in err and "stage=reward" in err
+    files = export(composed("export", f"run={run}", f"output={tmp_path / 'out'}"))
+    err = capsys.readouterr().err
+    assert [file.stem for file in files] == ["tokenizer", "lam", "dynamics"]
+    assert err.count("\n") == 1 and "without the reward" in err and "trained in another world" in err
 
 
 def test_resuming_gives_the_uninterrupted_run(rewarded, tmp_path):
@@ -100,4 +104,8 @@ def test_an_exported_world_keeps_its_rewards(rewarded, world, tmp_path, dtype, c
     loaded = WorldModel.load(tmp_path / "out")
     assert loaded.knows_rewards and capsys.readouterr().err == ""
     assert (loaded.fingerprint() == world.fingerprint()) == (dtype == "null")
-    assert "| `reward.safetensors` |" in (tmp_path / "out" / "README.md").read_text()
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "| `reward.safetensors` |" in text and "A [Genie]" in text
+    reward = rewarded[0] / "reward" / "checkpoints" / "last.ckpt"
+    export(composed("export", f"checkpoint={reward}", f"output={tmp_path / 'alone'}"))
+    assert "A reward model (`state`) on a world for frames" in (tmp_path / "alone" / "README.md").read_text()
