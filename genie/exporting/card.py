@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from callbacks.startup_report import short, size
+from genie.exporting.writing import WORLDS
 from genie.pipeline import evaluated
 from genie.stages import Stage
 from genie.stages.on_world import WorldStage
@@ -19,14 +20,12 @@ KINDS = {  # of a stage's configuration: what it is
 }
 USES = """## Use
 
-    pip install genie-world
-    python -m genie.play run=<this folder>
-    python -m genie.generate run=<this folder> prompt=picture.png actions=[0,1,2]
+    {commands}
 
 ```python
-from genie.world.world_model import WorldModel
+from genie.world.opening import open_world
 
-world = WorldModel.load("<this folder>")
+world = open_world("<this folder>")
 ```
 """
 
@@ -45,8 +44,9 @@ def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: 
         "A file holds the weights and, in its header, the configuration that they are built from; nothing in it is "
         "run. `config.json` is that configuration for other programs.",
     ]
-    if {"dynamics", "cotrain"} & {stage.options["name"] for stage in stages.values()}:
-        lines.append(USES.strip())
+    commands = _commands({stage.options["name"]: stage for stage in stages.values()})
+    if commands:
+        lines.append(USES.format(commands="\n    ".join(["pip install genie-world", *commands])).strip())
     values = evaluated(measured) if measured.is_file() else {}
     shown = [f"| {name} | {values[name]:.4g} |" for name in figures if name in values]
     if shown:
@@ -63,6 +63,22 @@ def _kind(stage: Stage) -> str:
         return f"{what} for states"
     height, width = stage.config["data"]["image_size"]
     return f"{what} for frames of {width}x{height} pixels"
+
+
+def _commands(stages: dict[str, Stage]) -> list[str]:
+    """What there is to do with a world and what was trained on it, by the names of the stages; nothing without one."""
+    commands = []
+    simulator = stages.get("simulator")
+    if stages.keys() & WORLDS:
+        commands.append("genie.play run=<this folder>")
+        commands.append("genie.generate run=<this folder> prompt=picture.png actions=[0,1,2]")
+    elif simulator is None:
+        return []
+    if "reward" in stages or (simulator is not None and simulator.objective.uses("reward")):
+        commands.append("genie.act run=<this folder> planner=cem")
+    if "policy" in stages:
+        commands.append("genie.act run=<this folder> policy=<this folder>")
+    return [f"python -m {command}" for command in commands]
 
 
 def _rows(stages: dict[Path, Stage], dtype: str | None) -> list[str]:

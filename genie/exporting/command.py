@@ -18,7 +18,7 @@ from genie.stages.on_world import WORLD
 from genie.world.loading import dynamics_file, trained_with
 from genie.world.opening import kinds_of
 
-ON_WORLD = ("reward",)  # stages that are trained on a world
+ON_WORLD = ("reward", "policy")  # stages that are trained on a world
 EVALUATION = Path("evaluation", "evaluation.json")
 
 
