@@ -26,15 +26,15 @@ from genie.errors import UserError
 from genie.files import TEMPORARY, remove_leftovers, replacing
 
 CONTENTS = ("checkpoints", "config.yaml", "run.json", "metrics.csv", "plots", "media", "wandb", "tensorboard")
-MODELS = ("tokenizer", "lam", "dynamics")
-TRAINED = {
-    "tokenizer": ("tokenizer",),
-    "lam": ("lam",),
-    "dynamics": ("dynamics",),
-    "cotrain": ("lam", "dynamics"),
-    "reward": (),  # its own sizes are no keys of the group
-    "simulator": (),
-    "policy": (),
+# the model of each stage: the keys and groups of the configuration that its weights belong to
+MODEL_KEYS = {
+    "tokenizer": ("model.image_size", "model.tokenizer"),
+    "lam": ("model.image_size", "model.lam"),
+    "dynamics": ("model.image_size", "model.dynamics", "stage.actions"),
+    "cotrain": ("model.image_size", "model.lam", "model.dynamics"),
+    "simulator": ("model.image_size", "simulator.kind", "simulator.model"),
+    "reward": ("model.image_size", "reward.name", "reward.network"),
+    "policy": ("model.image_size", "policy.name", "policy.network"),
 }
 # what a training goes on with, beside the configuration
 RESUMED = {
@@ -45,8 +45,6 @@ RESUMED = {
     "optimizer_states": list,
     "lr_schedulers": list,
 }
-NOT_THE_MODEL = ("model.name",)  # of the keys of the group
-ALSO_THE_MODEL = ("stage.actions", "reward.name")  # what the same weights stand for
 HOW_TO_START = "resume=true goes on, name=... takes another folder, overwrite=true deletes it"
 
 
@@ -169,14 +167,11 @@ class RunFolder:
         shutil.rmtree(condemned)
 
     def _check_same_model(self, checkpoint: dict[str, Any]) -> None:
-        trained = TRAINED.get(self.config["stage"]["name"], MODELS)
-        parts = [f"model.{model}." for model in MODELS if model not in trained]
+        ours = MODEL_KEYS[self.config["stage"]["name"]]
         differing = [
             f"{key} ({then} there, {now} now)"
             for key, (then, now) in self.changed_settings(checkpoint["hyper_parameters"]["config"]).items()
-            if key in ALSO_THE_MODEL
-            or key.startswith("simulator.model.")
-            or (key.startswith("model.") and key not in NOT_THE_MODEL and not any(map(key.startswith, parts)))
+            if any(key == name or key.startswith(f"{name}.") for name in ours)
         ]
         if differing:
             raise UserError(

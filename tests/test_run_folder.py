@@ -10,7 +10,8 @@ from callbacks.checkpoints import AtomicCheckpointIO
 from genie.checkpoint_store import keep_as_last, step_path
 from genie.checkpoints import read_checkpoint
 from genie.errors import UserError
-from genie.run_folder import RESUMED, RunFolder, flatten
+from genie.run_folder import MODEL_KEYS, RESUMED, RunFolder, flatten
+from genie.stages import STAGES
 
 
 def config(path, stage="tokenizer", **changes):
@@ -165,6 +166,39 @@ def test_another_model_is_told_by_the_checkpoint_not_by_a_file_that_can_be_edite
     (started / "config.yaml").write_text(yaml.safe_dump(folder.config))
     with pytest.raises(UserError, match=r"another model: model\.tokenizer\.width \(8 there, 9 now\)"):
         folder.resumable()
+
+
+@pytest.mark.parametrize(
+    ("stage", "group", "there", "now", "key"),
+    [
+        ("dynamics", "model", {"dynamics": {"width": 8}}, {"dynamics": {"width": 9}}, "model.dynamics.width"),
+        ("dynamics", "model", {"tokenizer": {"width": 8}}, {"tokenizer": {"width": 9}}, None),
+        ("dynamics", "stage", {"actions": "latent"}, {"actions": "environment"}, "stage.actions"),
+        ("simulator", "simulator", {"model": {"width": 8}}, {"model": {"width": 9}}, "simulator.model.width"),
+        ("simulator", "simulator", {"imagine": "mode"}, {"imagine": "sample"}, None),
+        ("reward", "reward", {"name": "state"}, {"name": "preference"}, "reward.name"),
+        ("policy", "policy", {"network": {"width": 8}}, {"network": {"width": 9}}, "policy.network.width"),
+        ("policy", "policy", {"horizon": 8}, {"horizon": 9}, None),
+        ("policy", "model", {"image_size": [8, 8]}, {"image_size": [9, 9]}, "model.image_size"),
+        ("policy", "model", {"lam": {"width": 8}}, {"lam": {"width": 9}}, None),
+    ],
+)
+def test_what_is_the_model_of_a_stage_stays(tmp_path, stage, group, there, now, key):
+    def run(values, **changes):
+        named = {"name": stage} if group == "stage" else {}
+        return RunFolder(config(tmp_path, stage) | {group: named | values} | changes)
+
+    save(run(there), 3, hyper_parameters={"config": run(there).config})
+    folder = run(now, resume=True)
+    if key is None:
+        assert folder.resumable()["global_step"] == 3
+    else:
+        with pytest.raises(UserError, match=rf"another model: {key} \("):
+            folder.resumable()
+
+
+def test_every_stage_has_a_model():
+    assert MODEL_KEYS.keys() == STAGES.keys()
 
 
 def test_a_file_in_the_way(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 from hydra import compose
 
 from genie.cli import to_plain
-from genie.run_folder import TRAINED, RunFolder
+from genie.run_folder import MODEL_KEYS, RunFolder
 from genie.stages import STAGES
 
 WORLD = "dynamics"  # the stage that a variant ends with
@@ -78,9 +78,11 @@ def composed(overrides: list[str]) -> dict[str, Any]:
 
 def identity(config: dict[str, Any], needed: tuple[str, ...]) -> str:
     """Eight letters for the trainings that lead to the same weights: settings, model and the checkpoints it needs."""
-    parts = {*TRAINED[config["stage"]["name"]], *(part for part in needed if part == "tokenizer")}
+    group = "model."
+    parts = {key.removeprefix(group) for key in MODEL_KEYS[config["stage"]["name"]] if key.startswith(group)}
+    parts.update(part for part in needed if part == "tokenizer")
     decides = {name: config[name] for name in SETTINGS}
     decides["ema"] = config["callbacks"]["ema"] if config["ema"] else None
-    decides["model"] = {name: config["model"][name] for name in ("image_size", *sorted(parts))}
+    decides["model"] = {name: config["model"][name] for name in parts}
     decides["checkpoints"] = [config[f"{part}_ckpt"] for part in needed]
     return hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=4).hexdigest()
