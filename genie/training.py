@@ -79,16 +79,16 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
         ranks.print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
         return objective_of(folder)
     L.seed_everything(config["seed"], verbose=False)
-    opened = functools.cache(lambda: open_data(config, ranks))
-    complete(config, opened)
+    open_once = functools.cache(lambda: open_data(config, ranks))
+    earlier = complete(config, open_once)
     stage = build_stage(config)
-    stage.load_dependencies()  # finds the earlier stages, or says what is missing, before any work
+    stage.load_dependencies(earlier)  # finds the earlier stages, or says what is missing, before any work
     if checkpoint:
         check_same_dependencies(stage, checkpoint.get("fingerprints", {}))
         check_same_weights(stage, checkpoint)
     if ranks.is_first:
         announce(folder, label, checkpoint)
-    data = opened()
+    data = open_once()
     for split, (kept, rows) in data.kept.items():
         ranks.print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
     stage.set_data(data)

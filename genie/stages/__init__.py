@@ -29,9 +29,10 @@ STAGES: dict[str, type[Stage]] = {
 GENIE_STAGES = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
 
 
-def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
-    """Puts into a resolved configuration what its stage takes from the data (`data()` opens them) or earlier stages."""
-    stage_type(config).complete(config, data)
+def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
+    """Puts into a resolved configuration what its stage takes from the data (`data()` opens them) or earlier stages;
+    returns what it opened of these."""
+    return stage_type(config).complete(config, data)
 
 
 def build_stage(config: dict[str, Any]) -> Stage:

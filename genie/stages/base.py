@@ -66,12 +66,15 @@ class Stage(L.LightningModule):
         return ()
 
     @classmethod
-    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
         """Puts into the configuration what only the data, which `data()` opens, or earlier stages know, before a stage
-        of it is built for training. UserError for data or stages that it cannot learn from."""
+        of it is built for training. UserError for data or stages that it cannot learn from.
 
-    def load_dependencies(self) -> None:
-        """Load what earlier stages trained (`needs`); a UserError says which checkpoint is missing."""
+        Returns what it opened of earlier stages, for `load_dependencies`; None where it opened nothing."""
+
+    def load_dependencies(self, opened: Any = None) -> None:
+        """Load what earlier stages trained (`needs`), or take over what `complete` has `opened`; a UserError says which
+        checkpoint is missing."""
 
     def may_have_changed(self) -> tuple[str, ...]:
         """The earlier parts, of those with fingerprints, that a resumed run takes as they are now.

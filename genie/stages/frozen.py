@@ -1,6 +1,7 @@
 """Stages that build on what earlier ones trained."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -23,7 +24,7 @@ class DependentStage(Stage):
         self.frozen: dict[str, nn.Module] = {}
         self.fingerprints: dict[str, str] = {}
 
-    def load_dependencies(self) -> None:
+    def load_dependencies(self, opened: Any = None) -> None:
         for part in self.needs(self.config):
             self.load_frozen(part)
 

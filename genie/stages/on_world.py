@@ -40,22 +40,25 @@ class WorldStage(DependentStage):
         return self._outside[WORLD]
 
     @classmethod
-    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> World | None:
         if config["trainer"]["strategy"] == SHARDED:
             raise UserError(
                 f"trainer=fsdp is for models that no device holds, and stage={config['stage']['name']} is small: use "
                 "trainer=ddp"
             )
-        if any(config["stage"][name] is None for name in DESCRIBED):
-            cls.describe(config, opened(config["stage"]))
+        if all(config["stage"][name] is not None for name in DESCRIBED):
+            return None
+        world = open_named(config["stage"])
+        cls.describe(config, world)
+        return world
 
     @classmethod
     def describe(cls, config: dict[str, Any], world: World) -> None:
         """Puts into the configuration what the stage has to know of a world to be built."""
         config["stage"] |= {name: list(getattr(world, name)) for name in DESCRIBED}
 
-    def load_dependencies(self) -> None:
-        self.use_world(opened(self.options))
+    def load_dependencies(self, opened: World | None = None) -> None:
+        self.use_world(open_named(self.options) if opened is None else opened)
 
     def use_world(self, world: World) -> None:
         """Build on `world`. Raises UserError where this stage was not built for it."""
@@ -124,7 +127,7 @@ def space_of(world: World) -> tuple[int | None, int | None]:
     return (int(space.n), None) if isinstance(space, spaces.Discrete) else (None, int(space.shape[0]))
 
 
-def opened(options: dict[str, Any]) -> World:
+def open_named(options: dict[str, Any]) -> World:
     """The world that the options name. Raises UserError where there is none."""
     from genie.world.opening import open_world
 

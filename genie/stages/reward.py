@@ -22,6 +22,7 @@ from genie.stages.reward_losses import (
     state_loss,
     trajectory_loss,
 )
+from genie.world.protocol import World
 
 
 class RewardStage(WorldStage):
@@ -46,8 +47,8 @@ class RewardStage(WorldStage):
         """Whether people say which segment is better."""
         return self.reward["name"] == "preference" and self.reward["ratings"] is not None
 
-    def load_dependencies(self) -> None:
-        super().load_dependencies()
+    def load_dependencies(self, opened: World | None = None) -> None:
+        super().load_dependencies(opened)
         if self.rates:
             self.rated = RatedPairs(self.reward["ratings"], self.config["data"], self.config["seed"])
 

@@ -30,7 +30,13 @@ def world(line_world, monkeypatch):
             return 50 * (observations.mean((2, 3, 4)) - 0.35)[..., None]
 
     made = BrightWorld()
-    monkeypatch.setitem(sys.modules, "genie.world.opening", SimpleNamespace(open_world=lambda run, kind: made))
+    made.opened = 0
+
+    def open_world(run, kind):
+        made.opened += 1
+        return made
+
+    monkeypatch.setitem(sys.modules, "genie.world.opening", SimpleNamespace(open_world=open_world))
     return made
 
 
@@ -56,6 +62,7 @@ def test_a_resumed_run_is_that_of_no_interruption(world, configure, capsys):
     short = "policy.horizon=3"
     whole, parts = configure("name=whole", short), configure("name=parts", short, "trainer.max_steps=3")
     train(whole)
+    assert world.opened == 1  # a world takes memory, and time to be read
     train(parts)
     parts = configure("name=parts", short, "resume=true")
     train(parts)
