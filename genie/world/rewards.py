@@ -1,7 +1,15 @@
-"""The reward model of a run folder, where it has one that belongs to its world."""
+"""The rewards of a Genie world: the model of a run folder, where it has one that belongs to its world, and what it
+says.
+
+Dimension letters: `B` worlds, `F` the shape of features.
+"""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from genie.checkpoints import load_stage, stage_file
 from genie.errors import UserError
@@ -29,3 +37,12 @@ def load_reward(run: Path, world: str) -> RewardModel | None:
         print(f"{run}: without rewards: {path} was trained on another world than this one; {way}", file=sys.stderr)
         return None
     return stage.model
+
+
+def judge(model: RewardModel | None, features: Callable[[], Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Reward and continuation float [B] of the step to the state of which `features` gives [B, *F]; without a model 0
+    and 1. `actions` [B] led there: their number and their device count alone."""
+    if model is None:
+        return torch.zeros(len(actions), device=actions.device), torch.ones(len(actions), device=actions.device)
+    judged = model(features())
+    return judged.reward, judged.continues

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from gymnasium import spaces
 from torch import Tensor
 
@@ -21,12 +19,12 @@ from genie.models.cache import Past, Span
 from genie.models.reward import RewardModel
 from genie.world import protocol
 from genie.world.loading import load_parts
-from genie.world.noise import FrameNoise, row_seeds
-from genie.world.rewards import load_reward
-from genie.world.sampler import Predict, Sampler
+from genie.world.next_frame import newest_frame, newest_frame_uncached, next_tokens, next_tokens_uncached, past_before
+from genie.world.noise import row_seeds
+from genie.world.rewards import judge, load_reward
+from genie.world.sampler import Sampler
 from genie.world.state import Observed, WorldState
-
-FEATURE_FRAMES = 4  # a frame does not tell where things are going, and two of them not whether they turn
+from genie.world.token_features import feature_shape, state_features, traced_features
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class WorldModel:
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """(4 · L, h, w): what `features` gives on the grid of the tokens."""
-        return FEATURE_FRAMES * self.tokenizer.quantizer.width, *self.tokenizer.patches.grid
+        return feature_shape(self.tokenizer)
 
     @property
     def num_context(self) -> int:
@@ -218,16 +216,16 @@ class WorldModel:
         self._check(actions)
         state = state.slid(self.window, self.keep)
         if self.cached:
-            tokens, passes, dynamics = self._imagine(state, actions)
+            tokens, passes, dynamics = next_tokens(self.dynamics, self.sampler, state, actions)
             state = replace(state, dynamics=dynamics)
         else:
-            tokens, passes = self._imagine_uncached(state, actions)
+            tokens, passes = next_tokens_uncached(self.dynamics, self.sampler, state, actions)
         state = replace(state.appended(tokens, actions), ages=state.ages + 1, observed=None)
         frame = None
         if decode:
             frame, decoder = self._decode(state)
             state = replace(state, decoder=decoder)
-        reward, continues = self._judge(state)
+        reward, continues = judge(self.reward_model, lambda: self.features(state), actions)
         return state, Step(reward, continues, frame, tokens, passes)
 
     @torch.no_grad()
@@ -239,82 +237,18 @@ class WorldModel:
     def features(self, state: WorldState) -> Tensor:
         """The quantised latents of the newest 4 frames as a map [B, 4 · L, h, w], the oldest first; where fewer are in
         sight, the oldest of them stands for those before it."""
-        ends = torch.tensor(state.lengths, device=state.tokens.device)
-        return self._map(state.tokens, ends[:, None] - 1)[:, 0]
+        return state_features(self.tokenizer, state)
 
     @torch.no_grad()
     def trace(self, observations: Tensor, actions: Tensor | None = None) -> Tensor:
         """The features [B, T, 4 · L, h, w] after each of true frames [B, T, C, H, W], of any number; actions play no
         part. What is beyond T-1 frames of the window is encoded once for each frame that follows."""
-        count, keep = observations.shape[1], self.num_context
-        tokens = self.tokenizer.encode(observations[:, :keep])
-        times = torch.arange(tokens.shape[1], device=tokens.device)
-        maps = [self._map(tokens, times.expand(len(tokens), -1))]
-        for end in range(keep + 1, count + 1):
-            tokens = self.tokenizer.encode(observations[:, end - keep : end])
-            maps.append(self._map(tokens, times[-1:].expand(len(tokens), -1)))
-        return torch.cat(maps, dim=1)
-
-    def _map(self, tokens: Tensor, times: Tensor) -> Tensor:
-        """[B, n, 4 · L, h, w] of the frames `times` int64 [B, n] of tokens [B, T, S], and of those before them."""
-        back = torch.arange(FEATURE_FRAMES - 1, -1, -1, device=tokens.device)
-        recent = (times[..., None] - back).clamp_min(0)  # [B, n, 4]
-        rows = torch.arange(len(tokens), device=tokens.device)[:, None, None]
-        latents = self.tokenizer.quantizer.lookup(tokens[rows, recent]).float()
-        height, width = self.tokenizer.patches.grid
-        return rearrange(latents, "b n f (h w) l -> b n (f l) h w", h=height, w=width)
-
-    def _judge(self, state: WorldState) -> tuple[Tensor, Tensor]:
-        """Reward and continuation [B] of the step that led to a state."""
-        if self.reward_model is None:
-            return torch.zeros(len(state), device=self.device), torch.ones(len(state), device=self.device)
-        judged = self.reward_model(self.features(state))
-        return judged.reward, judged.continues
-
-    def _imagine(self, state: WorldState, actions: Tensor) -> tuple[Tensor, Tensor, Past]:
-        """tokens [B, S] of the next frame, the passes [B] that they took, and the past with the frame before it."""
-        incoming, device = F.pad(state.actions, (1, 0)), actions.device  # [B, n]
-        past = self._run_before(state, incoming)
-        rows, last = torch.arange(len(state), device=device), torch.tensor(state.lengths, device=device) - 1
-        before, led = state.tokens[rows, last], incoming[rows, last]
-        span = None
-
-        def predict(tokens: Tensor, asked: Tensor | None) -> Tensor:
-            nonlocal past, span
-            if span is None:
-                both = torch.stack([before, tokens], dim=1), torch.stack([led, actions], dim=1)
-                hidden = self.dynamics.extend(*both, past.span(2, device))
-                past = past.appended(1)
-                span = past.span(1, device)
-            else:
-                hidden = self.dynamics.extend(tokens[:, None], actions[:, None], span)
-            return self._logits(hidden[:, -1], asked)
-
-        return (*self._sample(state, predict), past)
+        return traced_features(self.tokenizer, observations, self.num_context)
 
     def _decode(self, state: WorldState) -> tuple[Tensor, Past]:
-        """The newest frame [B, C, H, W] of a state, and the decoder's past with it."""
-        rows, device = torch.arange(len(state)), state.tokens.device
-        last = torch.tensor(state.lengths) - 1
         if not self.cached:
-            return self.tokenizer.decode(state.tokens)[rows, last], state.decoder
-
-        def decode(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
-            self.tokenizer.decode(state.tokens[rows, start:stop], span)
-
-        before = state.decoder.shortened(last.tolist()).caught_up(last.tolist(), decode, device)
-        frame = self.tokenizer.decode(state.tokens[rows, last][:, None], before.span(1, device))[:, 0]
-        return frame, before.appended(1)
-
-    def _imagine_uncached(self, state: WorldState, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens and passes, from the whole window in every pass."""
-        rows, ends = torch.arange(len(state)), torch.tensor(state.lengths)
-
-        def predict(tokens: Tensor, asked: Tensor | None) -> Tensor:
-            clip = state.appended(tokens, actions)
-            return self._logits(self.dynamics.hidden(clip.tokens, clip.actions)[rows, ends], asked)
-
-        return self._sample(state, predict)
+            return newest_frame_uncached(self.tokenizer, state), state.decoder
+        return newest_frame(self.tokenizer, state)
 
     @torch.no_grad()
     def warmed(self, state: WorldState) -> WorldState:
@@ -322,26 +256,7 @@ class WorldModel:
         if not self.cached:
             return state
         state = state.slid(self.window, self.keep)
-        return replace(state, dynamics=self._run_before(state, F.pad(state.actions, (1, 0))))
-
-    def _run_before(self, state: WorldState, incoming: Tensor) -> Past:
-        """The past with all frames but the last one, which is run together with the first guess at the new one.
-        `incoming` int64 [B, n]: the actions that led to each frame."""
-
-        def extend(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
-            self.dynamics.extend(state.tokens[rows, start:stop], incoming[rows, start:stop], span)
-
-        return state.dynamics.caught_up([length - 1 for length in state.lengths], extend, incoming.device)
-
-    def _logits(self, hidden: Tensor, asked: Tensor | None) -> Tensor:
-        """[B, U, K] at the positions `asked` [B, U] of hidden states [B, S, D]."""
-        if asked is not None:
-            hidden = hidden.gather(1, asked[..., None].expand(-1, -1, hidden.shape[-1]))
-        return self.dynamics.logits(hidden)
-
-    def _sample(self, state: WorldState, predict: Predict) -> tuple[Tensor, Tensor]:
-        noise = FrameNoise(state.seeds, state.ages)
-        return self.sampler.sample(predict, noise, self.dynamics.num_tokens, self.dynamics.mask_token)
+        return replace(state, dynamics=past_before(self.dynamics, state))
 
     def _past(self, backbone: Backbone, batch: int) -> Past:
         return Past.empty(backbone.num_caches, batch, self.window)
