@@ -3,8 +3,10 @@
 Lightning's bars count the batches of an epoch; here only steps count.
 """
 
+import re
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+AT_HORIZON = re.compile(r"(.*)_h(\d+)")  # a figure by horizon: all of them are too long for a line
 
 
 class StepProgress(ProgressBar):
@@ -73,7 +77,7 @@ class StepProgress(ProgressBar):
         if not self._enabled or trainer.state.fn != "fit":
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        text = "  ".join(f"{name} {values[name]:.4g}" for name in without_horizons(values))
         self.print(f"{self.label} step {trainer.global_step}/{trainer.max_steps}  {text}")
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -110,6 +114,16 @@ class StepProgress(ProgressBar):
             self.bar.update(self.task, completed=self.trainer.global_step, state="")
             self.bar.stop()
             self.bar = None
+
+
+def without_horizons(names: Iterable[str]) -> list[str]:
+    """The names without those of figures by horizon (`psnr_h1`, `psnr_h2`, …), of which the last one of each stays."""
+    names = list(names)
+    parts = {name: match.groups() for name in names if (match := AT_HORIZON.fullmatch(name))}
+    last: dict[str, int] = {}
+    for figure, step in parts.values():
+        last[figure] = max(int(step), last.get(figure, 0))
+    return [name for name in names if name not in parts or int(parts[name][1]) == last[parts[name][0]]]
 
 
 def clock(seconds: float) -> str:

@@ -38,5 +38,21 @@ def test_a_resumed_run_counts_from_where_it_was(tmp_path, training):
     assert min(counts) == 6 and max(counts) == 12
 
 
+def test_of_figures_by_horizon_a_validation_prints_the_last(tmp_path, training, capsys):
+    fit, model = training
+
+    class Far(model):
+        def on_validation_epoch_end(self):
+            for step in range(1, 11):
+                self.log(f"val/imagined_psnr_h{step}", 30.0 - step)
+                self.log(f"val/imagined_psnr_copy_last_h{step}", 20.0 - step)
+            self.log("val/imagined_psnr_mean", 24.5)
+
+    fit(tmp_path, Far(), callbacks=[StepProgress("pong simulator", line_seconds=1000)], enable_progress_bar=True)
+    line = next(line for line in capsys.readouterr().out.splitlines() if "val/loss" in line)
+    assert re.findall(r"val/imagined_psnr_(\w+) (\S+)", line) == [
+        ("h10", "20"), ("copy_last_h10", "10"), ("mean", "24.5")]  # fmt: skip
+
+
 def test_clock():
     assert [clock(0), clock(59.6), clock(3725), clock(360000)] == ["0:00:00", "0:01:00", "1:02:05", "100:00:00"]
