@@ -8,6 +8,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 from callbacks.metrics_file import read_metrics
+from genie.checkpoints import read_checkpoint
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.policies.loading import load_policy
@@ -73,6 +74,11 @@ def test_a_resumed_run_is_that_of_no_interruption(world, configure, capsys):
         [row for row in read_metrics(RunFolder(config).metrics) if "train/loss" in row] for config in (whole, parts)
     ]
     assert rows[0] == rows[1] and len(rows[0]) == 6
+    returns = {row["step"]: row["val/imagined_return"] for row in read_metrics(RunFolder(whole).metrics)
+               if "val/imagined_return" in row}  # fmt: skip
+    best = read_checkpoint(RunFolder(whole).checkpoints / "best.ckpt")
+    assert whole["callbacks"]["checkpoint"]["monitor"] == "val/imagined_return"
+    assert len(returns) > 1 and best["global_step"] == max(returns, key=returns.get)  # not that of the lowest loss
     slow, fast = first["objective.slow.head.linear.bias"], first["model.critic.head.linear.bias"]
     assert slow.any() and not torch.equal(slow, fast)
 
@@ -85,6 +91,7 @@ def test_a_resumed_run_is_that_of_no_interruption(world, configure, capsys):
 
 def test_cloning_of_a_real_recording(world, configure):
     config = configure("policy=behaviour_cloning", "trainer.max_steps=2")
+    assert config["callbacks"]["checkpoint"]["monitor"] == "val/loss"
     train(config)
     assert any(
         {"val/accuracy", "val/accuracy_majority"} <= row.keys() for row in read_metrics(RunFolder(config).metrics)
