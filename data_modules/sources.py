@@ -113,7 +113,7 @@ def open_splits(
     return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
 
-def files_of(source: Source | NamedSource, root: Path) -> list[Path]:
+def files_of(source: Source | NamedSource | type[Source], root: Path) -> list[Path]:
     """All files of the kind at or below `root`, in the order of their names; none where data sets are no files.
 
     Hidden ones and what is in hidden folders are no data.

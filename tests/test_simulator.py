@@ -1,7 +1,9 @@
 """The environment that recorded the data as a perfect world: replayed exactly, branched, and what ΔPSNR that allows."""
 
+import shutil
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
@@ -76,10 +78,19 @@ def test_clips_at_a_stride_and_of_another_size_are_replayed_too(pong_root):
     assert figures["t4_simulator"] > 0
 
 
-def test_what_cannot_be_replayed_is_left_out(pong_root, monkeypatch):
+def test_a_file_that_says_how_it_was_recorded_needs_no_configuration_that_does(pong_root):
     config = data_config(pong_root)
+    assert measure({**config, "recorder": None}, num_clips=2) == measure(config, num_clips=2)
+
+
+def test_what_cannot_be_replayed_is_left_out(pong_root, monkeypatch, tmp_path):
+    for name in ("train", "val", "test"):
+        with h5py.File(shutil.copy(pong_root / f"{name}.h5", tmp_path), "r+") as file:
+            del file.attrs["recorder"]  # as files were before they said so
+    config = data_config(tmp_path)
+    assert measure(config, num_clips=1)["simulator_clips"] == 1
     unknown = {**config, "recorder": None}
-    with pytest.raises(LeftOut, match="no environment is known"):
+    with pytest.raises(LeftOut, match="does not say how it was recorded"):
         measure(unknown, num_clips=1)
     faster = {"id": "ALE/Pong-v5", "kwargs": {"frameskip": 4, "repeat_action_probability": 0.0}}
     with pytest.raises(LeftOut, match="shows other frames"):

@@ -45,7 +45,7 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stag
     world = open_world(config["run"], config["world"]).to(device)
     if hasattr(world, "sampler"):
         world.sampler = with_overrides(world.sampler, config)
-    environments = open_environments(world, config["env"]["id"], count)
+    environments = open_environments(world, config["data_root"], config["env"]["id"], count)
     space = environments[0].action_space
     check_actions(world, space)
     latent = not world.takes_environment_actions and config["agent"] != "random"
@@ -53,15 +53,18 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stag
     return Stage(world, _agent(config, world, space, action_map), environments, action_map)
 
 
-def open_environments(world: World, env_id: str | None, count: int) -> "list[Environment]":
-    """So many of the environment that the world's data were recorded of, or of another one with the same actions."""
+def open_environments(world: World, root: str | None, env_id: str | None, count: int) -> "list[Environment]":
+    """So many of the environment that the world's data, which may have moved to `root`, were recorded of, or of another
+    one with the same actions."""
     from data_modules.environments import open_environment
+    from data_modules.known_environment import environment_settings
 
-    data = world.config["data"]
-    settings = data.get("recorder")
-    if not settings or "env" not in settings:
+    data = world.config["data"] | ({"root": root} if root else {})
+    settings = environment_settings(data)
+    if settings is None:
         raise UserError(
-            f"the data {data['name']} of this world name no environment to play: give a world of recorded data"
+            f"the data {data['name']} of this world name no environment to play: give a world of recorded data, or "
+            "data_root=, where they are"
         )
     image_size = tuple(world.observation_shape[1:]) if shows_frames(world) else None
     return [open_environment(settings, image_size, env_id) for _ in range(count)]

@@ -15,7 +15,6 @@ from torch import Tensor
 from data_modules.clips import ClipDataset
 from data_modules.episode_reader import EpisodeReader
 from data_modules.frame_reader import episodes_at
-from data_modules.recorder import EpisodeRecorder, build_recorder, episode_seed
 from data_modules.replay import EpisodeReplay
 from genie.errors import UserError
 from genie.evaluation.clips import Clips
@@ -23,6 +22,7 @@ from genie.evaluation.deltas import Deltas, random_actions
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import RolloutSettings, clip_seeds
 from genie.evaluation.subject import LeftOut, Subject
+from genie.replaying import Recorded
 
 
 def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: RolloutSettings) -> dict[str, float]:
@@ -34,11 +34,11 @@ def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: Rol
     """
     if not settings.times:
         raise LeftOut("delta_psnr.t names no frame")
-    recorder = _recorder(subject, clips)
+    recorded = _recorded(subject, clips, split)
     raw, drawn = Deltas(settings.times, settings.num_seeds), Deltas(settings.times, settings.num_seeds)
     tokenizer = subject.tokenizer if "tokenizer" in subject.checkpoints else None
     prompt, count = settings.prompt_frames, max(settings.times)
-    randoms = _random_videos(recorder, clips, split, settings, count)
+    randoms = _random_videos(recorded, clips, settings, count)
     for first, batch in zip(range(0, len(clips), clips.batch_size), clips.batches(), strict=True):
         frames = batch.floats()[:, : prompt + count]
         target = frames[:, prompt:]
@@ -54,23 +54,21 @@ def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: Rol
     return {**figures, "simulator_clips": len(clips)}
 
 
-def _recorder(subject: Subject, clips: Clips) -> EpisodeRecorder:
-    """That of the data, at the size of the stored frames."""
-    settings, reader = subject.data_config["recorder"], clips.source.reader
-    if settings is None or clips.actions is None or not isinstance(reader, EpisodeReader) or not reader.image_size:
+def _recorded(subject: Subject, clips: Clips, split: str) -> Recorded:
+    """The file that clips are of, with the environment that can play it again."""
+    reader = clips.source.reader
+    if clips.actions is None or not isinstance(reader, EpisodeReader) or not reader.image_size:
         raise LeftOut("no environment is known that recorded these data")
     try:
-        recorder = build_recorder(settings, list(reader.resize.source))
+        recorded = Recorded(split, reader.path, subject.data_config)
     except UserError as error:
         raise LeftOut(f"the environment of the data cannot be made: {error}") from error
-    if not recorder.environment.can_branch:
-        raise LeftOut(f"{recorder.environment.id} cannot be brought to a frame again: only Atari environments can")
-    return recorder
+    if not recorded.environment.can_branch:
+        raise LeftOut(f"{recorded.environment.id} cannot be brought to a frame again: only Atari environments can")
+    return recorded
 
 
-def _random_videos(
-    recorder: EpisodeRecorder, clips: Clips, split: str, settings: RolloutSettings, count: int
-) -> Tensor:
+def _random_videos(recorded: Recorded, clips: Clips, settings: RolloutSettings, count: int) -> Tensor:
     """uint8 [draws, N, count, C, H, W]: what random actions lead to after each prompt; a game that they end stands
     still. Raises LeftOut where the recorded actions do not lead to the recorded frames."""
     dataset, prompt = clips.source, settings.prompt_frames
@@ -80,7 +78,7 @@ def _random_videos(
         for draw in range(settings.num_seeds)
     ]
     videos = []
-    for clip, (replay, start) in enumerate(_replays(recorder, dataset, split)):
+    for clip, (replay, start) in enumerate(_replays(recorded, dataset)):
         at = start + (prompt - 1) * stride
         replay.go_to(at)
         true = dataset.reader.resize(replay.branch(replay.actions[at : at + count * stride], stride))
@@ -94,7 +92,7 @@ def _random_videos(
     return torch.from_numpy(np.array(videos)).permute(1, 0, 2, 5, 3, 4)
 
 
-def _replays(recorder: EpisodeRecorder, dataset: ClipDataset, split: str) -> Iterator[tuple[EpisodeReplay, int]]:
+def _replays(recorded: Recorded, dataset: ClipDataset) -> Iterator[tuple[EpisodeReplay, int]]:
     """For each clip the replay of its episode, and the clip's first frame in it. Clips of one episode share a replay:
     they come in the order of time."""
     reader, current, replay = dataset.reader, -1, None
@@ -104,5 +102,5 @@ def _replays(recorder: EpisodeRecorder, dataset: ClipDataset, split: str) -> Ite
         start = int(reader.episodes[episode, 0])
         if episode != current:
             actions, current = reader.column("actions", start, end), episode
-            replay = EpisodeReplay(recorder.environment, episode_seed(recorder.seed, split, episode), actions)
+            replay = EpisodeReplay(recorded.environment, int(recorded.seeds[episode]), actions)
         yield replay, row - start

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.episode_file import SPLITS
+from data_modules.known_environment import environment_settings
 from genie.acting.agents import Agent, RandomAgent, WorldAgent
 from genie.acting.episodes import play_episodes
 from genie.checks import require_whole
@@ -38,16 +39,20 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     if policy.gives_environment_actions:
         raise UserError(f"the policy of {config['run']} acts without labels: give one of policy=latent_bc")
     data = world.config["data"] | ({"root": config["data_root"]} if config["data_root"] else {})
-    if "env" not in (data["recorder"] or {}):
+    settings = environment_settings(data)
+    if settings is None:
         raise UserError(f"the data {data['name']} of {config['run']} name no environment to play")
+    longest = config["max_steps"] or settings.get("max_episode_steps")
+    if longest is None:
+        raise UserError(f"the data of {config['run']} do not say when an episode is over: give max_steps=1000")
     module = ClipDataModule(**data)
     module.setup()
-    environment = open_environment(data["recorder"], tuple(data["image_size"]))
+    environment = open_environment(settings, tuple(data["image_size"]))
     seeds = [config["seed"] + number for number in range(config["episodes"])]
 
     def earned(agent: Agent) -> np.ndarray:
-        longest, stride = data["recorder"]["max_episode_steps"], data["stride"]
-        return np.array([episode.return_ for episode in play_episodes(environment, agent, seeds, longest, stride)])
+        played = play_episodes(environment, agent, seeds, longest, data["stride"])
+        return np.array([episode.return_ for episode in played])
 
     def play(choose: Choose, action_map: ActionMap) -> Sequence[float]:
         return earned(WorldAgent(world, choose, action_map))
@@ -80,5 +85,7 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for the first value that cannot be."""
     require_whole(config, "episodes")
+    if config["max_steps"] is not None:
+        require_whole(config, "max_steps")
     for count in config["labels"]:
         require_whole({"labels": count}, "labels")

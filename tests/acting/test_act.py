@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_modules.episode_file import EpisodeWriter
 from genie.act import main
 from genie.acting import Episode, RandomAgent, WorldAgent, play_episodes
 from genie.acting.budget import act_for_budgets
@@ -236,6 +237,24 @@ def test_nobody_plays_without_a_choice(stage, configure):
     config.pop("planner")
     with pytest.raises(UserError, match="who plays"):
         act(config)
+
+
+def test_the_environment_is_that_of_the_episode_files_where_the_configuration_names_none(stage, configure, tmp_path):
+    def write(name, recorder):
+        columns = {"rewards": np.zeros(2), "terminals": np.zeros(2, bool), "truncations": np.zeros(2, bool)}
+        settings = {"state_size": 1, "action_size": None, "recorder": recorder}
+        with EpisodeWriter(tmp_path / name / "train.h5", None, "Line-v0", 10.0, None, [], **settings) as writer:
+            writer.append(states=np.zeros((2, 1), np.float32), actions=np.zeros(2, np.int64), **columns)
+            writer.end_episode(seed=0)
+
+    write("recorded", {"env": {"id": "Line-v0", "kwargs": {}}})
+    write("unknown", None)
+    data = {"name": "mine", "source": "episodes", "root": str(tmp_path / "unknown"), "recorder": {"num_frames": 2}}
+    stage.world.config["data"] = data
+    with pytest.raises(UserError, match="data mine of this world name no environment .* data_root="):
+        act(configure("agent=random"))
+    act(configure("agent=random", f"data_root={tmp_path / 'recorded'}"))
+    assert {environment.id for environment in stage.opened} == {"Line-v0"}
 
 
 def test_a_step_of_the_world_may_be_several_of_the_environment(stage, configure, tmp_path):
