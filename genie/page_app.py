@@ -6,14 +6,19 @@ from importlib.resources import files
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
 
 from genie.errors import UserError
 from genie.guard import Guard
 
-SHARED = ("style.css", "icon.svg")  # with the page on which a world is played
+SHARED = {  # files beside those of a page, and the package of which the folder page/ has them
+    "style.css": "genie.playing",
+    "icon.svg": "genie.playing",
+    "rating.js": "genie",
+    "rating.css": "genie",
+}
 
 
 def page_app(loopback: bool) -> FastAPI:
@@ -31,21 +36,21 @@ def page_app(loopback: bool) -> FastAPI:
 
 def add_page(app: FastAPI, package: str) -> None:
     """Sends the folder page/ of a package, behind all routes that there are already."""
-    for name in SHARED:
-        app.add_api_route(f"/{name}", _sender(name), methods=["GET", "HEAD"])
+    for name, home in SHARED.items():
+        app.add_api_route(f"/{name}", _sender(home, name), methods=["GET", "HEAD"])
     app.mount("/", StaticFiles(directory=str(files(package) / "page"), html=True))
 
 
-def moving_picture(frames: np.ndarray, fps: float) -> bytes:
-    """An animated PNG of frames uint8 [T, H, W, 3] that loops: exact, and every browser shows it."""
+def moving_picture(frames: np.ndarray, fps: float) -> Response:
+    """An animated PNG of frames uint8 [T, H, W, 3] that loops: exact, and every browser shows it. It never changes."""
     first, *others = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
     first.save(file, format="png", save_all=True, append_images=others, duration=1000 / fps, loop=0, compress_level=1)
-    return file.getvalue()
+    return Response(file.getvalue(), media_type="image/png", headers={"cache-control": "max-age=3600"})
 
 
-def _sender(name: str) -> Callable[[], Awaitable[FileResponse]]:
+def _sender(package: str, name: str) -> Callable[[], Awaitable[FileResponse]]:
     async def send() -> FileResponse:
-        return FileResponse(str(files("genie.playing") / "page" / name))
+        return FileResponse(str(files(package) / "page" / name))
 
     return send

@@ -38,7 +38,7 @@ class Ratings:
         """Without those that were skipped."""
         return {window: rating for window, rating in self.values.items() if rating is not None}
 
-    def rate(self, window: Window, rating: int | None) -> None:
+    def give(self, window: Window, rating: int | None) -> None:
         """Keeps a rating, 1 … 5, or None to skip the window. Raises UserError where it cannot be written."""
         others = {other: value for other, value in self.values.items() if other != window}
         self.write(others | {window: rating})

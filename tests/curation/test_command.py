@@ -91,7 +91,7 @@ def test_the_page_is_first_and_training_second(curate_config, footage, mix, tmp_
     assert len(served) == 1 and (tmp_path / "labels.csv").exists()
     assert "http://127.0.0.1:" in capsys.readouterr().out
     ratings = Ratings(tmp_path / "labels.csv", footage)
-    ratings.rate(footage.windows[0], 5)
+    ratings.give(footage.windows[0], 5)
     with pytest.raises(UserError, match="has 1 ratings, of 1 kinds: give 10 at least"):
         curate(config)
     assert len(served) == 1

@@ -31,30 +31,31 @@ def client(session):
 
 
 def on_disk(session):
-    values = Ratings(session.ratings.path, session.footage).values
+    values = Ratings(session.answers.path, session.footage).values
     return {session.order.index(window): rating for window, rating in values.items()}
 
 
 def test_clips_come_one_after_the_other(client, session):
-    assert client.get("/state").json()["clip"] == 0
-    state = client.post("/rate", json={"clip": 0, "rating": 5}).json()
-    assert (state["clip"], state["next"], state["rated"], state["counts"]) == (1, 2, 1, [0, 0, 0, 0, 1])
+    only_best = {"1": 0, "2": 0, "3": 0, "4": 0, "5": 1}
+    assert client.get("/state").json()["number"] == 0
+    state = client.post("/rate", json={"number": 0, "value": 5}).json()
+    assert (state["number"], state["next"], state["rated"], state["counts"]) == (1, 2, 1, only_best)
     assert on_disk(session) == {0: 5}
-    assert client.post("/rate", json={"clip": 1, "rating": None}).json()["skipped"] == 1
-    assert client.post("/rate", json={"clip": 0, "rating": 1}).json()["counts"] == [0, 0, 0, 0, 1]  # was rated
+    assert client.post("/rate", json={"number": 1, "value": None}).json()["skipped"] == 1
+    assert client.post("/rate", json={"number": 0, "value": 1}).json()["counts"] == only_best  # was rated
     assert on_disk(session) == {0: 5, 1: None}
     for _ in range(2):
         state = client.post("/undo", json=None).json()
-    assert state["clip"] == 0 and on_disk(session) == {}
+    assert state["number"] == 0 and on_disk(session) == {}
     for number in range(4):
-        state = client.post("/rate", json={"clip": number, "rating": 2}).json()
-    assert state["clip"] is None and state["where"] is None and state["rated"] == 4
+        state = client.post("/rate", json={"number": number, "value": 2}).json()
+    assert state["number"] is None and state["where"] is None and state["rated"] == 4
 
 
 def test_the_same_command_goes_on_where_it_was(client, session):
-    client.post("/rate", json={"clip": 0, "rating": 5})
-    again = Session(session.footage, Ratings(session.ratings.path, session.footage), session.order, 3)
-    assert again.state()["clip"] == 1 and again.state()["rated"] == 1
+    client.post("/rate", json={"number": 0, "value": 5})
+    again = Session(session.footage, Ratings(session.answers.path, session.footage), session.order, 3)
+    assert again.state()["number"] == 1 and again.state()["rated"] == 1
 
 
 def test_a_clip_loops_in_its_own_pixels(client, session, mix):
@@ -70,21 +71,21 @@ def test_a_clip_loops_in_its_own_pixels(client, session, mix):
     assert client.get("/clips/4.png").status_code == client.get("/clips/-1.png").status_code == 404
 
 
-@pytest.mark.parametrize("given", [{"clip": 0, "rating": 6}, {"clip": 0, "rating": "x"}, {"rating": 3}, [1], "no"])
+@pytest.mark.parametrize("given", [{"number": 0, "value": 6}, {"number": 0, "value": "x"}, {"value": 3}, [1], "no"])
 def test_what_is_no_rating_is_refused(client, session, given):
     assert client.post("/rate", json=given).status_code == 422
     assert on_disk(session) == {}
 
 
 def test_other_pages_cannot_rate(client, session):
-    answer = client.post("/rate", json={"clip": 0, "rating": 1}, headers={"origin": "http://evil.example"})
+    answer = client.post("/rate", json={"number": 0, "value": 1}, headers={"origin": "http://evil.example"})
     assert answer.status_code == 403 and on_disk(session) == {}
     assert client.get("/state", headers={"host": "evil.example"}).status_code == 403
 
 
 def test_a_file_that_cannot_be_written_is_said(client, session):
-    session.ratings.path.mkdir()
-    answer = client.post("/rate", json={"clip": 0, "rating": 1})
+    session.answers.path.mkdir()
+    answer = client.post("/rate", json={"number": 0, "value": 1})
     assert answer.status_code == 500 and "cannot write" in answer.json()["detail"]
     assert client.get("/state").json()["rated"] == 0
 
@@ -118,14 +119,14 @@ def test_the_page_with_the_keyboard(session):
                 rated(count)
             page.keyboard.press("Backspace")
             rated(1)
-            page.click("#ratings button:nth-child(4)")
+            page.click("#answers button:nth-child(4)")
             rated(2)
             assert on_disk(session) == {0: 5, 1: 4}
             assert "1 to go" in page.inner_text("#progress")
             page.keyboard.press("3")
             rated(3)
             page.keyboard.press("s")
-            page.wait_for_selector("#clip", state="hidden")
+            page.wait_for_selector("#shown", state="hidden")
             assert "last clip" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
             browser.close()
         finally:

@@ -8,11 +8,11 @@ def test_ratings_are_on_disk_at_once_and_gone_on_with(footage, tmp_path):
     path, (a, b, c, *_) = tmp_path / "labels.csv", footage.windows
     ratings = Ratings(path, footage)
     for window, rating in ((c, 5), (a, None), (b, 1)):
-        ratings.rate(window, rating)
+        ratings.give(window, rating)
         assert list(Ratings(path, footage).values.items())[-1] == (window, rating)
     again = Ratings(path, footage)
     assert again.values == {c: 5, a: None, b: 1} and again.given == {c: 5, b: 1}
-    again.rate(c, 4)  # another opinion is the newest
+    again.give(c, 4)  # another opinion is the newest
     assert again.undo() == c and again.undo() == b and Ratings(path, footage).values == {a: None}
     assert again.undo() == a and again.undo() is None
 
@@ -25,7 +25,7 @@ def test_ratings_written_by_hand(footage, tmp_path):
 
 def test_ratings_that_cannot_be_used_are_one_line(footage, tmp_path):
     path = tmp_path / "labels.csv"
-    Ratings(path, footage).rate(footage.windows[0], 3)
+    Ratings(path, footage).give(footage.windows[0], 3)
     text = path.read_text()
 
     def says(match, changed):

@@ -36,6 +36,7 @@ def test_every_configuration_is_in_it(installed):
     ("folder", "one"),
     [
         ("genie/playing/page", "index.html"),
+        ("genie/page", "rating.js"),
         ("genie/curation/page", "app.js"),
         ("genie/rating/page", "app.js"),
         ("genie/reporting/templates", "style.css"),

@@ -33,16 +33,16 @@ def client(session):
 
 
 def test_pairs_come_one_after_the_other(client, session, preferences):
-    assert client.get("/state").json()["pair"] == 0
-    state = client.post("/rate", json={"pair": 0, "better": "other"}).json()
-    assert (state["pair"], state["next"], state["rated"], state["counts"]["other"]) == (1, 2, 1, 1)
-    assert client.post("/rate", json={"pair": 1, "better": None}).json()["skipped"] == 1
-    assert client.post("/rate", json={"pair": 0, "better": "this"}).json()["counts"]["this"] == 0  # was rated
+    assert client.get("/state").json()["number"] == 0
+    state = client.post("/rate", json={"number": 0, "value": "other"}).json()
+    assert (state["number"], state["next"], state["rated"], state["counts"]["other"]) == (1, 2, 1, 1)
+    assert client.post("/rate", json={"number": 1, "value": None}).json()["skipped"] == 1
+    assert client.post("/rate", json={"number": 0, "value": "this"}).json()["counts"]["this"] == 0  # was rated
     assert preferences().values == {session.order[0]: "other", session.order[1]: None}
-    assert client.post("/undo", json=None).json()["pair"] == 1
+    assert client.post("/undo", json=None).json()["number"] == 1
     for number in (1, 2):
-        state = client.post("/rate", json={"pair": number, "better": "equal"}).json()
-    assert state["pair"] is None and state["rated"] == 3
+        state = client.post("/rate", json={"number": number, "value": "equal"}).json()
+    assert state["number"] is None and state["rated"] == 3
 
 
 def test_both_segments_are_shown_in_their_own_pixels(client, session, readers):
@@ -54,14 +54,14 @@ def test_both_segments_are_shown_in_their_own_pixels(client, session, readers):
     assert client.get("/pairs/3/this.png").status_code == client.get("/pairs/0/left.png").status_code == 404
 
 
-@pytest.mark.parametrize("given", [{"pair": 0, "better": "left"}, {"better": "this"}, [1], "no"])
+@pytest.mark.parametrize("given", [{"number": 0, "value": "left"}, {"value": "this"}, [1], "no"])
 def test_what_is_no_verdict_is_refused(client, session, given):
-    assert client.post("/rate", json=given).status_code == 422 and not session.preferences.values
+    assert client.post("/rate", json=given).status_code == 422 and not session.answers.values
 
 
 def test_other_pages_cannot_rate(client, session):
-    answer = client.post("/rate", json={"pair": 0, "better": "this"}, headers={"origin": "http://evil.example"})
-    assert answer.status_code == 403 and not session.preferences.values
+    answer = client.post("/rate", json={"number": 0, "value": "this"}, headers={"origin": "http://evil.example"})
+    assert answer.status_code == 403 and not session.answers.values
 
 
 def composed(*overrides):
@@ -113,7 +113,7 @@ def test_the_page_with_the_keyboard(session, preferences):
             page.keyboard.press("e")
             rated(2)
             page.keyboard.press("s")
-            page.wait_for_selector("#pair", state="hidden")
+            page.wait_for_selector("#shown", state="hidden")
             assert "last pair" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
             browser.close()
         finally:
