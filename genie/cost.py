@@ -26,16 +26,24 @@ class Cost:
     peak_rss_mb: float = 0.0
 
 
+OPEN: list[Cost] = []  # of the work that is being done, the innermost last
+
+
 @contextmanager
 def measured() -> Iterator[Cost]:
-    """Gives the `Cost` of what is done inside, known at the end, also where that is an exception."""
+    """Gives the `Cost` of what is done inside, known at the end, also where that is an exception. One may be inside
+    another."""
     cost = Cost()
+    for outer in OPEN:  # their peak so far is about to be forgotten
+        outer.peak_rss_mb = max(outer.peak_rss_mb, peak_rss_mb())
     _forget_peak()
+    OPEN.append(cost)
     started = time.monotonic()
     try:
         yield cost
     finally:
-        cost.seconds, cost.peak_rss_mb = time.monotonic() - started, peak_rss_mb()
+        cost.seconds, cost.peak_rss_mb = time.monotonic() - started, max(cost.peak_rss_mb, peak_rss_mb())
+        OPEN.pop()
 
 
 def _forget_peak() -> None:

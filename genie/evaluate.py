@@ -17,8 +17,9 @@ def main(config: dict[str, Any]) -> None:
     evaluated = evaluate_runs(config)
     for one in evaluated:
         Console().print(report_table(one.values))
-        for part, reason in one.values["left_out"].items():
-            print(f"left out: {part}, because {reason}")
+        left_out = one.values["left_out"]
+        for reason in dict.fromkeys(left_out.values()):
+            print(f"left out: {', '.join(part for part in left_out if left_out[part] == reason)}, because {reason}")
         print(f"figures, plots and videos: {one.folder}")
     if config["report"]:
         draw_report(evaluated, report_folder(config, evaluated))

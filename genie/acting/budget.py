@@ -5,6 +5,7 @@
 
 import csv
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,24 @@ def has_budgets(config: dict[str, Any]) -> bool:
 def act_for_budgets(config: dict[str, Any]) -> float:
     """Plays with every budget; returns the best mean return. Raises UserError for a budget that cannot be, before any
     episode."""
+    root = Path(config["output"] or Path(config["run"]) / "acting" / "budget")
+    rows = []
+    for pair, play in plays_of(config, root).items():
+        print("{} candidates, horizon {}".format(*pair), flush=True)
+        act(play)
+        rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
+    _write(root, rows)
+    Console().print(_table(rows))
+    print(f"table and plot: {root}")
+    return max(row["return"] for row in rows)
+
+
+def plays_of(config: dict[str, Any], root: Path) -> dict[tuple[int, int], dict[str, Any]]:
+    """The configuration of each play, by candidates and horizon. Raises UserError for a budget that cannot be."""
     if config.get("planner") is None:
         raise UserError("act.budget is of a planner: give planner=cem, or another")
     group, budget = _search_group(config["planner"]), config["act"]["budget"]
     chosen = {name: budget[name] or [group[name]] for name in AXES}
-    root = Path(config["output"] or Path(config["run"]) / "acting" / "budget")
     plays = {}
     for pair in itertools.product(*chosen.values()):
         name = "c{}_h{}".format(*pair)
@@ -45,15 +59,17 @@ def act_for_budgets(config: dict[str, Any]) -> float:
             **config, "planner": with_budget(config["planner"], *pair), "act": settings, "output": str(root / name)
         }  # fmt: skip
         check(plays[pair])
-    rows = []
-    for pair, play in plays.items():
-        print("{} candidates, horizon {}".format(*pair), flush=True)
-        act(play)
-        rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
-    _write(root, rows)
-    Console().print(_table(rows))
-    print(f"table and plot: {root}")
-    return max(row["return"] for row in rows)
+    return plays
+
+
+def read_budgets(folder: Path) -> list[dict[str, Any]]:
+    """The rows of budget.json: `candidates`, `horizon`, the `return` with the ends of its interval, `success`, the
+    return of the `random` policy, `decisions_per_second`; None stands for what is not known. Raises UserError where
+    there is none."""
+    path = folder / "budget.json"
+    if not path.is_file():
+        raise UserError(f"there is no {path}: play with `python -m genie.act` and act.budget.candidates=[16,64]")
+    return json.loads(path.read_text())
 
 
 def with_budget(planner: dict[str, Any], candidates: int, horizon: int) -> dict[str, Any]:
@@ -95,6 +111,8 @@ def _write(root: Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    with replacing(root / "budget.json", "w") as file:
+        file.write(json.dumps(rows, indent=2))
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

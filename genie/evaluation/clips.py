@@ -1,6 +1,7 @@
 """The held-out clips that a run is measured on, and models run over clips longer than those they were trained on.
 
-Dimension letters: `N` clips, `B` batch, `T` frames of a clip, `C H W` channels and pixels, `O` objects.
+Dimension letters: `N` clips, `B` batch, `T` frames of a clip, `C H W` channels and pixels, `O` objects, `A` numbers of
+an action, `n` numbers of a state.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,19 +15,25 @@ from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo
 from genie.errors import UserError
 
+COLUMNS = ("frames", "actions", "objects", "states", "rewards", "terminals")  # of a clip
+
 
 @dataclass
 class Clips:
-    """`frames` uint8 [N, T, C, H, W]; `actions` int64 [N, T] and `objects` float [N, T, O, 2] where the data has them;
+    """`frames` uint8 [N, T, C, H, W], of data without any None; where the data has them `actions` int64 [N, T] or float
+    [N, T, A], `objects` float [N, T, O, 2], `states` float [N, T, n], `rewards` float and `terminals` bool [N, T];
     `info` and `background` float [C, H, W] in [0, 1] of the data set; `source`, where all of them were read from (None
     for a selection)."""
 
-    frames: Tensor
+    frames: Tensor | None
     actions: Tensor | None
     objects: Tensor | None
     info: DataInfo
     batch_size: int
     source: ClipDataset | None = None
+    states: Tensor | None = None
+    rewards: Tensor | None = None
+    terminals: Tensor | None = None
 
     @property
     def has_objects(self) -> bool:
@@ -44,7 +51,7 @@ class Clips:
         return torch.from_numpy(self.info.background).float() / 255
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.states if self.frames is None else self.frames)
 
     def batches(self) -> Iterator["Clips"]:
         """The clips in batches."""
@@ -53,8 +60,8 @@ class Clips:
 
     def select(self, index: Tensor) -> "Clips":
         """The clips number `index` int64 [N']."""
-        parts = [None if part is None else part[index] for part in (self.frames, self.actions, self.objects)]
-        return Clips(*parts, self.info, self.batch_size)
+        parts = {name: None if (part := getattr(self, name)) is None else part[index] for name in COLUMNS}
+        return Clips(**parts, info=self.info, batch_size=self.batch_size)
 
     def sample(self, count: int) -> "Clips":
         """At most `count` clips, evenly spaced: what the videos show."""
@@ -65,11 +72,19 @@ class Clips:
         """The frames [N, T, C, H, W] in [0, 1]."""
         return self.frames.float() / 255
 
+    @property
+    def observations(self) -> Tensor:
+        """What a world sees of them: frames [N, T, C, H, W] in [0, 1], or states [N, T, n]."""
+        return self.states if self.frames is None else self.floats()
 
-def load_clips(data: dict, root: str | None, split: str, num_clips: int, num_frames: int, batch_size: int) -> Clips:
+
+def load_clips(
+    data: dict, root: str | None, split: str, num_clips: int, num_frames: int, batch_size: int, tails: bool = False
+) -> Clips:
     """At most `num_clips` clips of `num_frames` frames, evenly spaced over `split` ("val" or "test").
 
-    `data` is the group of that name in the run's configuration, `root` replaces its folder where it is given.
+    `data` is the group of that name in the run's configuration, `root` replaces its folder where it is given. `tails`:
+    those at the ends of episodes are among them (`ClipDataset`).
     Raises UserError where the data are not there or have no such clip.
     """
     settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": num_clips, "num_workers": 0}
@@ -84,14 +99,15 @@ def load_clips(data: dict, root: str | None, split: str, num_clips: int, num_fra
         ) from error
     if split not in module.datasets:
         raise UserError(f"split={split}: {module.root} has no such split, only {', '.join(module.datasets)}")
-    return read_clips(module.datasets[split], module.info, batch_size)
+    dataset = module.clips(split, num_frames, num_clips, tails=True) if tails else module.datasets[split]
+    return read_clips(dataset, module.info, batch_size)
 
 
 def read_clips(dataset: ClipDataset, info: DataInfo, batch_size: int) -> Clips:
     """All clips of a dataset."""
     samples = [dataset[index] for index in range(len(dataset))]
-    columns = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
-    return Clips(columns["frames"], columns.get("actions"), columns.get("objects"), info, batch_size, dataset)
+    columns = {name: torch.stack([sample[name] for sample in samples]) for name in COLUMNS if name in samples[0]}
+    return Clips(**dict.fromkeys(COLUMNS) | columns, info=info, batch_size=batch_size, source=dataset)
 
 
 def in_windows(function: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, window: int) -> tuple[Tensor, ...]:

@@ -11,12 +11,13 @@ from torch import Tensor
 from genie.evaluation.action_effects import draw_effects
 from genie.evaluation.clips import Clips, in_windows
 from genie.evaluation.plots import plot_confusion
-from genie.evaluation.subject import Trained
+from genie.evaluation.subject import LeftOut, Trained
 from genie.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.action_effects import ActionEffects
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
+from genie.world.protocol import World
 
 SHOWN = 4  # clips in the video
 PAST = 2  # past frames in the video; the model sees all of its window
@@ -38,6 +39,20 @@ def infer_actions(lam: Trained, frames: Tensor) -> Tensor:
     """Latent actions int64 [B, T-1] of frames [B, T, C, H, W] in [0, 1], on the model's device."""
     device = next(lam.model.parameters()).device
     return in_windows(lambda part: (lam.model.encode(part),), frames.to(device), lam.window)[0]
+
+
+def actions_between(world: World, clips: Clips) -> Tensor:
+    """What the world takes between the observations of clips: [N, T-1] or [N, T-1, A], on its device.
+
+    Raises LeftOut where neither the data nor a latent action model tell.
+    """
+    if world.takes_environment_actions:
+        if clips.actions is None:
+            raise LeftOut("the world takes true actions and the data record none")
+        return clips.actions[:, :-1].to(world.device)
+    if world.lam is None:
+        raise LeftOut("there is no latent action model that this dynamics was trained with")
+    return infer_actions(Trained(world.lam, world.window), clips.floats())
 
 
 def evaluate_lam(lam: Trained, clips: Clips, folder: Path, fps: float) -> dict:

@@ -16,7 +16,7 @@ STYLES = {
     "": {"label": "generated", "color": "tab:orange", "marker": "o"},
     "_reconstruction": {"label": "tokenizer alone (the best possible)", "color": "tab:blue", "linestyle": "--"},
     "_random_actions": {"label": "generated with random actions", "color": "tab:red", "linestyle": "-."},
-    "_copy_last": {"label": "copy of the last given frame", "color": "0.4", "marker": "s", "markersize": 4},
+    "_copy_last": {"label": "copy of the last given one", "color": "0.4", "marker": "s", "markersize": 4},
     "_background": {"label": "constant background", "color": "0.6", "linestyle": ":"},
 }
 OBJECT_COLORS = ("tab:orange", "tab:green", "tab:blue", "tab:red", "tab:purple", "tab:brown")  # repeated
@@ -29,12 +29,12 @@ OBJECT_STYLES = {
 
 
 def plot_horizon(curves: dict[str, list[float]], unit: str, path: Path) -> None:
-    """`unit` against the number of the generated frame, one line for each key of `STYLES` in `curves`."""
+    """`unit` against the number of the generated frame (or state), one line for each key of `STYLES` in `curves`."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for name, style in STYLES.items():
-        axes.plot(range(1, len(curves[name]) + 1), curves[name], **style)
+    for name in [name for name in STYLES if name in curves]:
+        axes.plot(range(1, len(curves[name]) + 1), curves[name], **STYLES[name])
     _label_horizon(axes, unit)
     axes.legend(fontsize="small")
     save_figure(figure, path)

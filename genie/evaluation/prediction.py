@@ -1,86 +1,77 @@
 """How far ahead does a world see? The error of what it imagines against the horizon, for worlds of any kind.
 
-Fully autoregressive: after the given observations it imagines under the true actions, and is told nothing more. Errors
-are those of observations (pixels, or the numbers of a state), and for a world of tokens of these, too. Beside them
-stands what needs no world: the last given observation, for ever.
+Errors are those of observations (pixels, or the numbers of a state), and for a world of tokens of these, too. Beside
+them stands what needs no world: the last given observation, for ever.
 
 Dimension letters: `N` clips, `T` observations of one, `O` the shape of an observation, `n` horizon, `S` tokens.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from genie.errors import UserError
-from genie.evaluation.clips import in_windows
-from genie.evaluation.latent_actions import infer_actions
-from genie.evaluation.subject import Trained
-from genie.world.noise import row_seeds
+from genie.evaluation.clips import Clips, in_windows
+from genie.evaluation.imagined import Foresight, Imagined
+from genie.evaluation.plots import plot_horizon
 from genie.world.protocol import World
-from genie.world.world_model import WorldModel
+
+# kinds of error -> what is on the axis
+UNITS = {
+    "pixel_error": "error of pixels (RMSE of values in [0, 1])",
+    "token_error": "share of wrong tokens",
+    "state_error": "error of states (RMSE in standard deviations)",
+}
+COPY = "_copy_last"
 
 
-@dataclass(frozen=True)
-class PredictionErrors:
-    """Each a list over the horizon, with its `_copy_last`.
-
-    Attributes:
-        error: root mean squared error: of pixels in [0, 1], or of the numbers of a state in their standard deviations
-            over all clips, so that 1 is no better than knowing nothing.
-        token_error: share of the tokens that are not those of the true frame; None for a world without tokens.
-    """
-
-    error: list[float]
-    error_copy_last: list[float]
-    token_error: list[float] | None = None
-    token_error_copy_last: list[float] | None = None
-
-
-def actions_between(world: World, observations: Tensor, recorded: Tensor | None) -> Tensor:
-    """What the world takes between `observations` [N, T, *O]: [N, T-1, …]. `recorded` [N, T, …] are the true ones.
-
-    Raises UserError where neither the data nor a latent action model tell.
-    """
-    if world.takes_environment_actions:
-        if recorded is None:
-            raise UserError("the world takes true actions and the data record none")
-        return recorded[:, :-1].to(world.device)
-    if world.lam is None:
-        raise UserError("this world has latent actions and no latent action model that it was trained with")
-    return infer_actions(Trained(world.lam, world.window), observations)
+def evaluate_prediction(foresight: Foresight, folder: Path) -> dict:
+    """For each kind of error that the world has (`prediction_errors`) and its `_copy_last`: a list over the horizon,
+    the mean over it, the first and the last value; `horizons_below_copy_last`, at how many horizons the error of
+    observations is below that of the copy. Draws prediction_<kind>.png."""
+    errors = prediction_errors(foresight.world, foresight.clips, foresight.imagined)
+    figures: dict = {}
+    for name, curve in errors.items():
+        figures |= {f"{name}_first": curve[0], f"{name}_last": curve[-1], f"{name}_mean": sum(curve) / len(curve)}
+        figures[f"{name}_by_horizon"] = curve
+    seen = next(iter(errors))
+    pairs = zip(errors[seen], errors[f"{seen}{COPY}"], strict=True)
+    figures["horizons_below_copy_last"] = sum(ours < copied for ours, copied in pairs)
+    for kind, unit in UNITS.items():
+        if kind in errors:
+            plot_horizon({"": errors[kind], COPY: errors[f"{kind}{COPY}"]}, unit, folder / f"prediction_{kind}.png")
+    return figures
 
 
 @torch.no_grad()
-def prediction_errors(
-    world: World, observations: Tensor, actions: Tensor, prompt: int, batch_size: int, seed: int
-) -> PredictionErrors:
-    """Of clips `observations` [N, T, *O] with the world's `actions` [N, T-1, …] between them: `prompt` observations are
-    given, the other n = T - prompt imagined. Clips are imagined `batch_size` at a time; figures do not depend on it."""
-    seeds = row_seeds(seed, len(observations), world.device)
-    imagined, tokens = [], []
-    for rows in torch.arange(len(observations)).split(batch_size):
-        seen, done = observations[rows].to(world.device), actions[rows.to(actions.device)].to(world.device)
-        state = world.reset(seen[:, :prompt], done[:, : prompt - 1], seeds[rows])
-        steps = []
-        for action in done[:, prompt - 1 :].unbind(1):
-            state, step = world.step(state, action)
-            steps.append(step)
-        imagined.append(torch.stack([step.observation for step in steps], dim=1).cpu())
-        if isinstance(world, WorldModel):
-            true = in_windows(lambda part: (world.tokenizer.encode(part),), seen, world.window)[0][:, prompt - 1 :]
-            made = torch.stack([step.tokens for step in steps], dim=1)
-            tokens.append(torch.stack([made != true[:, 1:], (true[:, :1] != true[:, 1:])]).float().mean(-1).cpu())
-    target, made = observations[:, prompt:].cpu(), torch.cat(imagined)
-    unit = _units(observations.cpu())
-    found = [_errors(video, target, unit) for video in (made, observations[:, prompt - 1 : prompt].cpu())]
-    shares = torch.cat(tokens, dim=1).mean(1).tolist() if tokens else (None, None)
-    return PredictionErrors(*found, *shares)
+def prediction_errors(world: World, clips: Clips, imagined: Imagined) -> dict[str, list[float]]:
+    """By kind of error a list over the horizon, and the same of the copy:
+
+    - `pixel_error`, or `state_error` for a world of states: root mean squared error over all clips; of pixels in
+      [0, 1], of the numbers of a state in their standard deviations, so that 1 is no better than knowing nothing;
+    - `token_error`, for a world of tokens: the share of those that are not the ones of the true frame.
+    """
+    observations = clips.observations
+    prompt = observations.shape[1] - imagined.observations.shape[1]
+    target, last = observations[:, prompt:], observations[:, prompt - 1 : prompt]
+    unit, kind = _units(observations), "pixel_error" if observations.ndim > 3 else "state_error"
+    errors = {kind: _errors(imagined.observations, target, unit), f"{kind}{COPY}": _errors(last, target, unit)}
+    if imagined.tokens is not None:
+        true = torch.cat([_tokens(world, batch, prompt - 1) for batch in clips.batches()])
+        for name, made in (("token_error", imagined.tokens), (f"token_error{COPY}", true[:, :1])):
+            errors[name] = (made != true[:, 1:]).float().mean(dim=(0, 2)).tolist()
+    return errors
+
+
+def _tokens(world: World, clips: Clips, start: int) -> Tensor:
+    """int64 [B, T - start, S] of the true frames from number `start` on."""
+    frames = clips.floats().to(world.device)
+    return in_windows(lambda part: (world.tokenizer.encode(part),), frames, world.window)[0][:, start:].cpu()
 
 
 def _units(observations: Tensor) -> Tensor:
-    """What errors are counted in: 1 for frames, the standard deviation [n] of each number of a state. A number that
-    never changes counts in its own units."""
+    """What errors are counted in: 1 for frames, the standard deviation [n] of each number of a state over all clips. A
+    number that never changes counts in its own units."""
     if observations.ndim > 3:
         return torch.ones(())
     spread = observations.flatten(0, 1).std(0)

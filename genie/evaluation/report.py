@@ -4,6 +4,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from genie.evaluation.report_cells import number, percent
+from genie.evaluation.report_world import world_rows
+
 
 def report_table(report: dict) -> Table:
     """The table of `evaluation.json`'s contents; rows of parts that were left out are not there."""
@@ -13,7 +16,7 @@ def report_table(report: dict) -> Table:
     for name in ("value", "copy last", "background"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("note", overflow="fold")
-    for row in (*_tokenizer(report), *_objects(report), *_lam(report), *_world(report)):
+    for row in (*_tokenizer(report), *_objects(report), *_lam(report), *_world(report), *world_rows(report)):
         table.add_row(*map(Text, row))
     return table
 
@@ -30,8 +33,8 @@ def _tokenizer(report: dict) -> list[tuple[str, ...]]:
 def _objects(report: dict) -> list[tuple[str, ...]]:
     rows = []
     for name, figures in report.get("objects", {}).items():
-        control = _percent(figures["false_alarms"]) if "false_alarms" in figures else "none"
-        rows.append((f"{name} survives", _percent(figures["survival"]), "", "", f"control {control}"))
+        control = percent(figures["false_alarms"]) if "false_alarms" in figures else "none"
+        rows.append((f"{name} survives", percent(figures["survival"]), "", "", f"control {control}"))
     return rows
 
 
@@ -41,9 +44,9 @@ def _lam(report: dict) -> list[tuple[str, ...]]:
         rows.append(_compared("LAM next-frame PSNR", lam, "psnr"))
         rows.append(_usage("LAM codes used", lam))
         if "action_nmi" in lam:
-            rows.append(("LAM NMI, true action", _number(lam["action_nmi"]), "", "", "1: the same"))
-            note = f"majority {_percent(lam['action_accuracy_majority'])}"
-            rows.append(("LAM best-match accuracy", _percent(lam["action_accuracy"]), "", "", note))
+            rows.append(("LAM NMI, true action", number(lam["action_nmi"]), "", "", "1: the same"))
+            note = f"majority {percent(lam['action_accuracy_majority'])}"
+            rows.append(("LAM best-match accuracy", percent(lam["action_accuracy"]), "", "", note))
     return rows
 
 
@@ -52,9 +55,9 @@ def _world(report: dict) -> list[tuple[str, ...]]:
     if rollout := report.get("rollout"):
         horizon = report["horizon"]
         for end, label in (("first", "frame 1"), ("last", f"frame {horizon}"), ("mean", "mean")):
-            note = f"tokenizer alone {_number(rollout[f'psnr_reconstruction_{end}'])}"
+            note = f"tokenizer alone {number(rollout[f'psnr_reconstruction_{end}'])}"
             rows.append(_compared(f"rollout PSNR, {label}", rollout, "psnr", f"_{end}", note=note))
-        note = f"random actions {_number(rollout['psnr_random_actions_mean'])}"
+        note = f"random actions {number(rollout['psnr_random_actions_mean'])}"
         rows[-1] = (*rows[-1][:-1], f"{rows[-1][-1]}, {note}")
         rows.append(_compared("rollout SSIM, mean", rollout, "ssim", "_mean", digits=3))
         won = f"{rollout['horizons_above_copy_last']}/{horizon}"
@@ -70,46 +73,37 @@ def _world(report: dict) -> list[tuple[str, ...]]:
         rows.append(_followed(name, figures))
     delta = report.get("delta_psnr", {})
     for name in [name for name in delta if name[1:].isdigit()]:
-        note = f"± {_number(delta[f'{name}_spread'])}, pooled {_number(delta[f'{name}_pooled'])}"
-        rows.append((f"ΔPSNR, t = {name[1:]}", _number(delta[name]), "", "", note))
+        note = f"± {number(delta[f'{name}_spread'])}, pooled {number(delta[f'{name}_pooled'])}"
+        rows.append((f"ΔPSNR, t = {name[1:]}", number(delta[name]), "", "", note))
     if simulated := [name for name in delta if name.endswith("_simulator")]:
         name = simulated[-1]
-        tokens = f", by tokens {_number(delta[f'{name}_tokens'])}" if f"{name}_tokens" in delta else ""
-        note = f"pooled {_number(delta[f'{name}_pooled'])}{tokens}"
-        rows.append((f"… of the simulator, t = {name[1:-10]}", _number(delta[name]), "", "", note))
+        tokens = f", by tokens {number(delta[f'{name}_tokens'])}" if f"{name}_tokens" in delta else ""
+        note = f"pooled {number(delta[f'{name}_pooled'])}{tokens}"
+        rows.append((f"… of the simulator, t = {name[1:-10]}", number(delta[name]), "", "", note))
     return rows
 
 
 def _followed(name: str, figures: dict) -> tuple[str, ...]:
     """An object in rollouts: its share of frames, and that of the copied frame."""
     made, copied = figures["generated"], figures["copy_last"]
-    in_place = f"in place {_percent(made['in_place'])} (copy {_percent(copied['in_place'])})"
-    note = f"{in_place}, twice {_percent(made['doubled'])}"
-    return f"rollout has the {name}", _percent(made["present"]), _percent(copied["present"]), "", note
+    in_place = f"in place {percent(made['in_place'])} (copy {percent(copied['in_place'])})"
+    note = f"{in_place}, twice {percent(made['doubled'])}"
+    return f"rollout has the {name}", percent(made["present"]), percent(copied["present"]), "", note
 
 
 def _distance(label: str, fvd: dict, value: str, prefix: str, digits: int) -> tuple[str, ...]:
     """FVD or KVD, with what real videos score and the same comparison for generated ones."""
     baselines = [fvd.get(f"{value}_{name}") for name in ("copy_last", "background")]
-    shown = ["" if number is None else _number(number, digits) for number in baselines]
-    unpaired, floor = (_number(fvd[prefix + name], digits) for name in ("unpaired", "floor"))
+    shown = ["" if value is None else number(value, digits) for value in baselines]
+    unpaired, floor = (number(fvd[prefix + name], digits) for name in ("unpaired", "floor"))
     note = f"{fvd['videos']} videos; with other clips {unpaired}, real ones {floor}"
-    return label, _number(fvd[value], digits), *shown, note
+    return label, number(fvd[value], digits), *shown, note
 
 
 def _compared(label: str, figures: dict, name: str, end: str = "", digits: int = 2, note: str = "") -> tuple[str, ...]:
     values = [figures[f"{name}{baseline}{end}"] for baseline in ("", "_copy_last", "_background")]
-    return (label, *(_number(value, digits) for value in values), note)
+    return (label, *(number(value, digits) for value in values), note)
 
 
 def _usage(label: str, figures: dict) -> tuple[str, ...]:
-    return label, _percent(figures["codebook_usage"]), "", "", f"perplexity {figures['codebook_perplexity']:.1f}"
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    """None stands for a figure that is not finite: the PSNR of two equal videos."""
-    return "∞" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.00"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
+    return label, percent(figures["codebook_usage"]), "", "", f"perplexity {figures['codebook_perplexity']:.1f}"

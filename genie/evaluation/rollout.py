@@ -18,14 +18,12 @@ from genie.cost import GenerationCost
 from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import Deltas, random_actions
 from genie.evaluation.horizon_curves import HorizonCurves
-from genie.evaluation.latent_actions import infer_actions
+from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout_objects import RolloutObjects
-from genie.evaluation.subject import LeftOut, Subject, Trained
-from genie.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.evaluation.rollout_video import draw_videos
+from genie.evaluation.subject import LeftOut, Subject
 from genie.world.world_model import WorldModel
-
-SHOWN = 6  # clips in the video
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,7 @@ class RolloutSettings:
 
 def true_actions(subject: Subject, clips: Clips) -> Tensor:
     """The actions int64 [N, T-1] between the frames of clips, in the world's own numbering, on its device."""
-    world = subject.world
-    if subject.takes_environment_actions:
-        if clips.actions is None:
-            raise LeftOut("the world takes true actions and the data record none")
-        return clips.actions[:, :-1].to(world.device)
-    if world.lam is None:
-        raise LeftOut(f"{subject.run} holds no latent action model that this dynamics was trained with")
-    return infer_actions(Trained(world.lam, world.window), clips.floats())
+    return actions_between(subject.world, clips)
 
 
 def known_actions(subject: Subject, clips: Clips, count: int) -> Tensor:
@@ -117,7 +108,8 @@ def evaluate_rollout(subject: Subject, clips: Clips, settings: RolloutSettings, 
         curves.update(videos, frames[:, prompt:])
         if objects is not None:
             objects.update(videos, batch)
-    _video(clips, torch.cat(made), settings, folder)
+    labels = ["truth", "generated", "error"]
+    draw_videos(clips.frames, torch.cat(made), prompt, labels, settings.fps, folder / "rollout.mp4")
     figures = {"rollout": {**curves.figures(folder), "passes_per_frame": cost.passes_per_frame}}
     if objects is not None:
         figures["rollout_objects"] = objects.figures(folder)
@@ -143,18 +135,3 @@ def _compare_draws(
         videos.append(generate(world, frames, other, prompt, count, seeds, cost))
         deltas.update(number, target, inferred, videos[-1])
     return videos[0]
-
-
-def _video(clips: Clips, generated: Tensor, settings: RolloutSettings, folder: Path) -> None:
-    """A row for each of some clips: the truth, the generated video and their difference."""
-    prompt, count = settings.prompt_frames, min(SHOWN, len(clips))
-    chosen = torch.arange(count) * len(clips) // count
-    scale = scale_to(clips.frames.shape[-2], 128)
-    truth = clips.frames[chosen]
-    video = torch.cat([truth[:, :prompt], generated[chosen]], dim=1)
-    error = (video.int() - truth.int()).abs().byte()
-    parts = [
-        border_by_origin(enlarge(to_bytes(part), scale).swapaxes(0, 1), prompt, 3) for part in (truth, video, error)
-    ]
-    rows = [[part[:, index] for part in parts] for index in range(count)]
-    write_mp4(folder / "rollout.mp4", grid(rows, column_labels=["truth", "generated", "error"]), settings.fps)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,15 @@ from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import MODELS, AttentionSettings, draw_attention
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.distances import BASELINES, evaluate_distances, load_features
+from genie.evaluation.imagination_cost import ImaginationSettings, evaluate_imagination
+from genie.evaluation.imagined import Foresight
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
+from genie.evaluation.prediction import evaluate_prediction
 from genie.evaluation.provenance import provenance
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
+from genie.evaluation.rewards import RewardSettings, evaluate_reward, require_rewards
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
+from genie.evaluation.side_by_side import SideSettings, draw_side_by_side
 from genie.evaluation.simulator import evaluate_simulator
 from genie.evaluation.subject import LeftOut, Subject
 from genie.files import replacing
@@ -27,7 +33,9 @@ from genie.metrics.video_features import RESIZES
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 
-PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid", "attention")
+GENIE_PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid", "attention")
+WORLD_PARTS = ("prediction", "reward", "imagination", "side_by_side", "planning")  # of a world of any kind
+PARTS = (*GENIE_PARTS, *WORLD_PARTS)
 
 
 def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
@@ -37,22 +45,25 @@ def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
     """
     check(config)
     device = choose_device(config["device"])
-    subject = Subject(config["run"], device, config)
+    subject = Subject(config["run"], device, config, config["world"])
     length = config["prompt_frames"] + config["horizon"]
-    clips = load_clips(
-        subject.data_config, config["data_root"], config["split"], config["num_clips"], length, config["batch_size"]
-    )
+    clips = held_out(config, subject.data_config, config["num_clips"], length)
+    seen = clips
+    if subject.world_data_config != subject.data_config:
+        seen = held_out(config, subject.world_data_config, config["num_clips"], length)
+    foresight = Foresight(subject, seen, config["prompt_frames"], config["seed"])
     folder = Path(config["output"] or subject.run / "evaluation")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write into output={folder} ({error.strerror})") from error
     with inference(device) as precision:
-        figures = measure(config, subject, clips, folder)
+        figures = measure(config, subject, clips, foresight, folder)
     report = plain(
         {
             "run": str(subject.run),
             "checkpoints": {stage: found["steps"] for stage, found in subject.contents.items()},
+            "world": subject.kind,
             "split": config["split"],
             "clips": len(clips),
             "frames": len(clips) * length,
@@ -98,6 +109,10 @@ def check(config: dict[str, Any]) -> None:
     require_whole(config["fvd"], "videos", least=2, prefix="fvd.")
     require_whole(config["fvd"], "frames", least=MIN_FRAMES, prefix="fvd.")
     require_number(config, "fps", above=0, most=1000)
+    require_whole(config["reward"], "clips", prefix="reward.")
+    require_number({"reward.discount": config["reward"]["discount"]}, "reward.discount", above=0, most=1)
+    require_whole(config["side_by_side"], "clips", "horizon", prefix="side_by_side.")
+    check_imagination(config["imagination"])
     with_overrides(Sampler(), config)
     AttentionSettings(**config["attention"])
     if config["split"] not in ("val", "test"):
@@ -113,11 +128,32 @@ def check(config: dict[str, Any]) -> None:
     for t in config["delta_psnr"]["t"]:
         if not isinstance(t, int) or not 1 <= t <= config["horizon"]:
             raise UserError(f"delta_psnr.t={config['delta_psnr']['t']}: {t} is not in 1 … horizon={config['horizon']}")
+    if "planning" in config["parts"]:
+        from genie.evaluation.planning import check_planning  # it plays environments, which takes more to import
+
+        check_planning(config)
 
 
-def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path) -> dict[str, Any]:
-    """The figures of the parts asked for, by name; under `cost` what each of these took, and under `left_out` why
-    others are not there."""
+def check_imagination(group: dict[str, Any]) -> None:
+    """Raises UserError for the first value of the group `imagination` that cannot be."""
+    require_whole(group, "branches", "horizon", prefix="imagination.")
+    if not group["batches"]:
+        raise UserError("imagination.batches=[]: give the branches at a time, such as [8,32]")
+    for name in ("batches", "horizons"):
+        for value in group[name]:
+            require_whole({name: value}, name, prefix="imagination.")
+
+
+def held_out(config: dict[str, Any], data: dict[str, Any], count: int, length: int, tails: bool = False) -> Clips:
+    """At most `count` clips of so many frames of the split that is asked for (`load_clips`)."""
+    return load_clips(data, config["data_root"], config["split"], count, length, config["batch_size"], tails)
+
+
+def measure(
+    config: dict[str, Any], subject: Subject, clips: Clips, foresight: Foresight, folder: Path
+) -> dict[str, Any]:
+    """The figures of the parts asked for, by name: of Genie's stages on `clips`, of the chosen world on those of
+    `foresight`; under `cost` what each of these took, and under `left_out` why others are not there."""
     figures: dict[str, Any] = {}
     costs: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
@@ -131,11 +167,18 @@ def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path
         "fvd": lambda: {"fvd": measure_distances(config, subject)},
         "action_grid": lambda: draw_grid(config, subject, clips, figures, folder),
         "attention": lambda: draw_maps(config, subject, clips, folder),
+        "prediction": lambda: {"prediction": evaluate_prediction(foresight, folder)},
+        "reward": lambda: {"reward": measure_rewards(config, subject, foresight)},
+        "imagination": lambda: {"imagination": measure_imagination(config, foresight, folder)},
+        "side_by_side": lambda: draw_sides(config, subject, foresight, folder),
+        "planning": lambda: {"planning": measure_planning(config, subject, folder)},
     }
     chosen = [part for part in PARTS if part in config["parts"]]
     for number, part in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {part}: ", end="", flush=True)
         try:
+            if part in GENIE_PARTS and not subject.genie_checkpoints:
+                raise LeftOut(f"it is about Genie's stages, and {subject.run} holds none")
             with measured() as cost:
                 found = parts[part]()
         except LeftOut as reason:
@@ -150,6 +193,8 @@ def measure(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path
         left_out["lam.action_nmi"] = "the data record no true actions"
     if "rollout" in figures and "rollout_objects" not in figures:
         left_out["rollout_objects"] = "the data record no object positions"
+    if "reward" in figures and "imagined" not in figures["reward"]:
+        left_out["reward.imagined"] = "it is not known what was done in the clips"
     return {**figures, "cost": costs, "left_out": left_out}
 
 
@@ -173,10 +218,7 @@ def measure_distances(config: dict[str, Any], subject: Subject) -> dict[str, Any
     features = load_features(settings["frames"], settings["resize"])
     length = prompt + settings["frames"]
     try:
-        clips = load_clips(
-            subject.data_config, config["data_root"], config["split"], 2 * settings["videos"], length,
-            config["batch_size"],
-        )  # fmt: skip
+        clips = held_out(config, subject.data_config, 2 * settings["videos"], length)
     except UserError as error:
         raise LeftOut(str(error)) from error
     return evaluate_distances(subject, clips, features, prompt, settings["baselines"], config["seed"])
@@ -202,3 +244,41 @@ def draw_maps(config: dict[str, Any], subject: Subject, clips: Clips, folder: Pa
     settings = AttentionSettings(**config["attention"])
     draw_attention(subject, MODELS, clips, settings, folder / "attention.png")
     return {}
+
+
+def measure_rewards(config: dict[str, Any], subject: Subject, foresight: Foresight) -> dict[str, Any]:
+    """Rewards and ends, on clips as long as those of the training, which reach the ends of their episodes."""
+    require_rewards(subject.chosen_world)
+    settings, data = RewardSettings(**config["reward"]), subject.world_data_config
+    try:
+        clips = held_out(config, data, settings.clips, data["num_frames"], tails=True)
+    except UserError as error:
+        raise LeftOut(str(error)) from error
+    return evaluate_reward(foresight, clips, settings)
+
+
+def measure_imagination(config: dict[str, Any], foresight: Foresight, folder: Path) -> dict[str, Any]:
+    """What branches from the first clip cost."""
+    group = config["imagination"]
+    settings = ImaginationSettings(
+        group["branches"], group["horizon"], tuple(group["batches"]), tuple(group["horizons"])
+    )
+    given = foresight.clips.select([0]).observations[:, : foresight.prompt]
+    return evaluate_imagination(foresight.world, given, settings, folder)
+
+
+def draw_sides(config: dict[str, Any], subject: Subject, foresight: Foresight, folder: Path) -> dict[str, Any]:
+    """Imagined beside real, on longer clips where the data hold such; no figures."""
+    group, prompt, clips = config["side_by_side"], foresight.prompt, foresight.clips
+    settings = SideSettings(group["clips"], prompt, config["fps"], config["seed"])
+    with suppress(UserError):  # no episode is so long: those of the figures
+        clips = held_out(config, subject.world_data_config, group["clips"], prompt + group["horizon"])
+    draw_side_by_side(subject.chosen_world, clips, settings, folder)
+    return {}
+
+
+def measure_planning(config: dict[str, Any], subject: Subject, folder: Path) -> dict[str, Any]:
+    """What planning brings in the real environment."""
+    from genie.evaluation.planning import evaluate_planning
+
+    return evaluate_planning(config, subject, folder)

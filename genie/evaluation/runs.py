@@ -33,7 +33,7 @@ def evaluate_runs(config: dict[str, Any]) -> list[Evaluated]:
     names = labels(runs)
     check(config)
     for run in runs:
-        Subject(run, choose_device(config["device"]), config)
+        Subject(run, choose_device(config["device"]), config, config["world"])
     evaluated = []
     for name, run in zip(names, runs, strict=True):
         one = {**config, "run": run, "output": _output(config["output"], name, len(runs))}

@@ -1,4 +1,4 @@
-"""What is evaluated: the trained stages of a run folder."""
+"""What is evaluated: the trained stages of a run folder, and the world that they make."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,9 +12,13 @@ from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.parallel.sharded_files import is_checkpoint
 from genie.sampling import with_overrides
-from genie.stages import GENIE_STAGES, Stage
+from genie.stages import GENIE_STAGES, STAGES, Stage
 from genie.world.loading import parts_of
+from genie.world.opening import KINDS, kinds_of, open_world
+from genie.world.protocol import World
 from genie.world.world_model import WorldModel
+
+SIMULATOR = "simulator"  # the stage that is a world by itself
 
 
 class LeftOut(Exception):
@@ -36,21 +40,34 @@ class Subject:
     was trained on (its `tokenizer_ckpt` or `lam_ckpt`).
 
     Args:
-        run: the folder. UserError where it holds no checkpoint at all.
+        run: the folder. UserError where it holds neither a stage of Genie's nor a simulator.
         device: where the models are put.
         sampler: settings of the world's sampler that replace its own (`with_overrides`).
+        kind: of `chosen_world`, "genie" or "simulator"; None: what there is, of both the first. UserError where there
+            is none of that kind.
 
     `checkpoints`: the paths of those that are there, by stage.
     """
 
-    def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any]) -> None:
+    def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any], kind: str | None = None) -> None:
         self.run, self.device, self.overrides = Path(run), device, sampler
-        paths = {stage: stage_file(self.run, stage) for stage in GENIE_STAGES}
+        paths = {stage: stage_file(self.run, stage) for stage in STAGES}
         self.checkpoints = {stage: path for stage, path in paths.items() if is_checkpoint(path)}
-        if not self.checkpoints:
-            raise UserError(f"run={run} holds no trained stage (no {paths['tokenizer']}): {self._hint()}")
+        if not {*GENIE_STAGES, SIMULATOR} & self.checkpoints.keys():
+            missing = f"no {paths['tokenizer']}, no {paths[SIMULATOR]}"
+            raise UserError(f"run={run} holds no trained stage of a world ({missing}): {self._hint()}")
         found = self.checkpoints | self._elsewhere()
-        self.checkpoints = {stage: found[stage] for stage in GENIE_STAGES if stage in found}
+        self.checkpoints = {stage: found[stage] for stage in STAGES if stage in found}
+        kinds = kinds_of(self.run)
+        if kind is not None and kind not in kinds:
+            hint = f"it holds {' and '.join(kinds) or 'none'}" if kind in KINDS else f"choose {' or '.join(KINDS)}"
+            raise UserError(f"world={kind}: {run} holds no trained world of that kind; {hint}")
+        self.kind = kind or next(iter(kinds), "genie")
+
+    @property
+    def genie_checkpoints(self) -> dict[str, Path]:
+        """Those of `checkpoints` that make a Genie world."""
+        return {stage: path for stage, path in self.checkpoints.items() if stage in GENIE_STAGES}
 
     def _hint(self) -> str:
         if (self.run / "checkpoints").is_dir():
@@ -58,7 +75,9 @@ class Subject:
         return "train one with `python -m genie.train`, or give another run=outputs/<name>"
 
     def _elsewhere(self) -> dict[str, Path]:
-        newest = load_stage(list(self.checkpoints.values())[-1])
+        if not self.genie_checkpoints:
+            return {}
+        newest = load_stage(list(self.genie_checkpoints.values())[-1])
         paths = {
             part: Path(newest.config[f"{part}_ckpt"]) for part in newest.fingerprints if part not in self.checkpoints
         }
@@ -97,9 +116,14 @@ class Subject:
         world.sampler = with_overrides(world.sampler, self.overrides)
         return world
 
+    @cached_property
+    def chosen_world(self) -> World:
+        """The world of `kind`."""
+        return self.world if self.kind == "genie" else open_world(self.run, self.kind).to(self.device)
+
     @property
     def sampler(self) -> dict[str, Any] | None:
-        """How the world's tokens were drawn; None where no world was used."""
+        """How the world's tokens were drawn; None where no world of tokens was used."""
         return asdict(self.world.sampler) if "world" in self.__dict__ else None
 
     @property
@@ -118,8 +142,15 @@ class Subject:
 
     @property
     def data_config(self) -> dict:
-        """The group `data` of the newest stage (the order of `GENIE_STAGES`)."""
-        return list(self.contents.values())[-1]["config"]["data"]
+        """The group `data` of the newest of Genie's stages (the order of `GENIE_STAGES`), without any of
+        `chosen_world`."""
+        newest = next(reversed(self.genie_checkpoints), SIMULATOR)
+        return self.contents[newest]["config"]["data"]
+
+    @property
+    def world_data_config(self) -> dict:
+        """The group `data` that `chosen_world` was trained with."""
+        return self.data_config if self.kind == "genie" else self.contents[SIMULATOR]["config"]["data"]
 
     def _trained(self, stage: Stage, attribute: str = "model") -> Trained:
         return Trained(getattr(stage, attribute).to(self.device), stage.config["data"]["num_frames"])

@@ -11,6 +11,7 @@ from genie.errors import UserError
 DIRECTIONS = (
     ("cost.*", None),
     ("*horizons_above_*", "max"),
+    ("*horizons_below_*", "max"),  # an error is below that of the copy
     ("*_clips", None),  # how many there were
     ("*.videos", None),
     ("*floor", None),
@@ -27,6 +28,14 @@ DIRECTIONS = (
     ("*_error_zero", None),
     ("*_spread", None),
     ("*_of_mean", None),
+    ("*_rewards", None),  # how many there were
+    ("imagination.*seconds", "min"),
+    ("imagination.*_mb", "min"),
+    ("*steps_per_second", "max"),
+    ("*decisions_per_second", "max"),
+    ("planning.*.return", "max"),
+    ("planning.*.success", "max"),
+    ("prediction.*_error_*", "min"),
     ("*loss*", "min"),
     ("*rmse*", "min"),
     ("*_error", "min"),

@@ -16,7 +16,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from genie.models.reward import Judged, RewardModel
+from genie.models.reward import Judged
 from genie.stages.reward_losses import segment_return
 
 SIGNS = ("negative", "zero", "positive")  # of a reward
@@ -62,17 +62,17 @@ class RewardMetrics(nn.Module):
         )
         self.num_ends = TrueCount()
 
-    def update(self, model: RewardModel, judged: Judged, batch: dict[str, Tensor]) -> None:
+    def update(self, judged: Judged, batch: dict[str, Tensor]) -> None:
         """What is `judged` of the states after the steps of a batch's clips, [B, n] each."""
         if "rewards" in batch:
-            self._update_rewards(model, judged, batch["rewards"][:, :-1])
+            self._update_rewards(judged, batch["rewards"][:, :-1])
         if "terminals" in batch:
             ended, terminals = 1 - judged.continues, batch["terminals"][:, :-1]
             for metric in self.ends.values():
                 metric.update(ended.flatten(), terminals.flatten().long())
             self.num_ends.update(terminals)
 
-    def _update_rewards(self, model: RewardModel, judged: Judged, rewards: Tensor) -> None:
+    def _update_rewards(self, judged: Judged, rewards: Tensor) -> None:
         predicted, true = (segment_return(values, self.discount) for values in (judged.reward, rewards))
         for metric in self.returns.values():
             metric.update(predicted, true)
@@ -83,7 +83,7 @@ class RewardMetrics(nn.Module):
         self.means["reward_mean"].update(judged.reward)
         self.means["reward_mean_true"].update(rewards)
         if self.kind == "state":
-            shares, signs = model.signs(judged.reward_logits).flatten(0, -2), rewards.flatten().sign().long() + 1
+            shares, signs = judged.signs.flatten(0, -2), rewards.flatten().sign().long() + 1
             self.precision.update(shares, signs)
             self.recall.update(shares, signs)
             self.positive_calibration.update(shares[:, 2], (signs == 2).long())

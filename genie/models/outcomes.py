@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from genie.models.feature_encoder import FeatureEncoder
 from genie.models.precision import full_precision
+from genie.models.reward import Judged
 from genie.models.two_hot import TwoHotHead
 
 
@@ -48,3 +49,9 @@ class OutcomeHeads(nn.Module):
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Expected reward [...] in the units of the environment, and the probability [...] that it goes on."""
         return self.reward.mean(self.reward_logits(features)), self.continue_logits(features).sigmoid()
+
+    @torch.no_grad()
+    def judge(self, features: Tensor) -> Judged:
+        """The same with the distributions behind them."""
+        rewards, ends = self.reward_logits(features), self.continue_logits(features)
+        return Judged(self.reward.mean(rewards), ends.sigmoid(), ends, rewards)

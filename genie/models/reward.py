@@ -25,13 +25,21 @@ class Judged:
         reward: [...], the expected reward; of a model of preferences, in units of its own.
         continues: [...] in [0, 1], the probability that the episode goes on; 1 where ends were never seen.
         continue_logits: [...], of that probability.
-        reward_logits: [..., K] of a "state" model's bins; None for others.
+        reward_logits: [..., K] of the bins of a "state" model or a simulator; None for others.
     """
 
     reward: Tensor
     continues: Tensor
     continue_logits: Tensor
     reward_logits: Tensor | None
+
+    @property
+    def signs(self) -> Tensor:
+        """Where there are `reward_logits`: the probabilities [..., 3] of a negative reward, of none and of a positive
+        one."""
+        shares = self.reward_logits.softmax(-1)
+        half = shares.shape[-1] // 2
+        return torch.stack([shares[..., :half].sum(-1), shares[..., half], shares[..., half + 1 :].sum(-1)], dim=-1)
 
 
 class RewardModel(nn.Module):
@@ -63,6 +71,7 @@ class RewardModel(nn.Module):
             raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
         if min(width, num_channels) < 1:
             raise ValueError(f"width={width} and num_channels={num_channels} must be 1 or more")
+        self.kind = kind
         self.encoder = FeatureEncoder(tuple(feature_shape), width, num_layers, num_channels)
         self.reward = TwoHotHead(width, num_bins, limit) if kind == "state" else zero_linear(width)
         self.ends = zero_linear(width)
@@ -77,12 +86,6 @@ class RewardModel(nn.Module):
             return Judged(self.reward(hidden)[..., 0].float(), continues, continue_logits, None)
         logits = self.reward(hidden)
         return Judged(self.reward.mean(logits), continues, continue_logits, logits)
-
-    def signs(self, reward_logits: Tensor) -> Tensor:
-        """Of a "state" model: the probabilities [..., 3] of a negative reward, of none and of a positive one."""
-        shares = reward_logits.softmax(-1)
-        half = shares.shape[-1] // 2
-        return torch.stack([shares[..., :half].sum(-1), shares[..., half], shares[..., half + 1 :].sum(-1)], dim=-1)
 
 
 def zero_linear(width: int) -> nn.Linear:

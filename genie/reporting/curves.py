@@ -48,10 +48,11 @@ def horizon_charts(evaluations: list[tuple[str, dict]]) -> list[HorizonChart]:
         label = known.label.removesuffix(" by horizon")
         unit = f" [{known.unit}]" if known.unit else ""
         lines = [(run, {n: _numbered(values[n]) for n in members if n in values}) for run, values in by_run]
-        drawn = chart(label, overlay(lines, head, "generated"), "generated frame (horizon)", f"{label}{unit}")
+        made, step = ("imagined", "step") if head.startswith("prediction.") else ("generated", "frame")
+        drawn = chart(label, overlay(lines, head, made), f"{made} {step} (horizon)", f"{label}{unit}")
         several = len(evaluations) > 1
         table = [
-            (f"{name}_by_horizon", _label(name, head, "generated", run if several else ""), known, values[name])
+            (f"{name}_by_horizon", _label(name, head, made, run if several else ""), known, values[name])
             for run, values in by_run
             for name in members
             if name in values

@@ -76,4 +76,32 @@ DEFINITIONS = {
         "real videos score there.",
         "docs/metrics.md, FVD and KVD: do the videos look real?",
     ),
+    "prediction": Definition(
+        "Prediction",
+        "Fully autoregressive: after the given observations the world imagines under the true actions and is told "
+        "nothing more. Pixels: root mean squared error of values in [0, 1]. Tokens: the share of those that are not "
+        "the true frame's. States: root mean squared error in the standard deviations of each number, so that 1 is no "
+        "better than knowing nothing. Beside it stands the last given observation, for ever.",
+        "docs/metrics.md, Prediction",
+    ),
+    "reward": Definition(
+        "Rewards and ends",
+        "What the world says of steps, beside what the data record: in states that were really reached, and in those "
+        "that it imagines when the same is done. Rewards that are not 0 are rare, so the share that is found (by the "
+        "likeliest sign) and the share of what was found that is one count. Of segments: the correlation of predicted "
+        "and true returns, and how often the better one of two is told.",
+        "docs/metrics.md, Rewards and ends",
+    ),
+    "imagination": Definition(
+        "What imagining costs",
+        "Branches from one state are imagined under random actions, without drawing a frame, so many at a time. "
+        "Memory is the most that the process held, and what of it came on top of what it held before.",
+        "docs/metrics.md, What imagining costs",
+    ),
+    "planning": Definition(
+        "Planning in the real environment",
+        "Episodes of the real environment, played by planning anew in each step, for each number of candidates and "
+        "each horizon, beside the random policy on the same seeds.",
+        "docs/metrics.md, Planning in the real environment",
+    ),
 }

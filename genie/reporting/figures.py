@@ -11,8 +11,8 @@ CONFUSION = "lam.confusion"  # a table of its own
 ENDS = ("first", "last", "mean", "median", "pooled", "by_horizon")
 NAME = re.compile(rf"(?P<base>.+?)(?:_(?P<reference>{'|'.join(REFERENCES)}))?(?:_(?P<end>{'|'.join(ENDS)}))?")
 # shown at other places of the report
-ELSEWHERE = ("run", "checkpoints", "split", "clips", "frames", "prompt_frames", "horizon", "sampler", "seed", "device",
-             "precision", "true_actions", "provenance", "cost", "left_out")  # fmt: skip
+ELSEWHERE = ("run", "checkpoints", "world", "split", "clips", "frames", "prompt_frames", "horizon", "sampler", "seed",
+             "device", "precision", "true_actions", "provenance", "cost", "left_out")  # fmt: skip
 
 
 @dataclass

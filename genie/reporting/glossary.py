@@ -131,6 +131,87 @@ MEANINGS = (
     Meaning(r"fvd\.kvd_unpaired", "KVD, other moments", "", "fvd", digits=2),
     Meaning(r"fvd\.kvd_floor", "KVD, real against real", "", "fvd", digits=2),
     Meaning(r"fvd\.videos", "videos on each side", "", "fvd", digits=0),
+    Meaning(
+        r"prediction\.pixel_error_(first|last|mean)", "error of pixels, {0}",
+        "root mean square over all clips, of values in [0, 1]", "prediction", digits=4,
+    ),
+    Meaning(
+        r"prediction\.token_error_(first|last|mean)", "wrong tokens, {0}", "share that is not as in the true frame",
+        "prediction", "%", 1,
+    ),
+    Meaning(
+        r"prediction\.state_error_(first|last|mean)", "error of states, {0}",
+        "root mean square, in standard deviations", "prediction", digits=4,
+    ),
+    Meaning(r"prediction\.pixel_error_by_horizon", "error of pixels by horizon", "", "prediction", digits=4),
+    Meaning(r"prediction\.token_error_by_horizon", "wrong tokens by horizon", "", "prediction", "%", 1),
+    Meaning(r"prediction\.state_error_by_horizon", "error of states by horizon", "", "prediction", digits=4),
+    Meaning(
+        r"prediction\.horizons_below_copy_last", "horizons below the copy",
+        "imagined steps that beat a copy of the last given observation", "prediction", digits=0,
+    ),
+    Meaning(
+        r"reward\.(\w+)\.reward_mse", "squared error of rewards, {0} states", "", "reward", digits=4,
+        beside=(("reward_mse_always_zero", "of always 0"), ("reward_mse_always_mean", "of always their mean")),
+    ),
+    Meaning(r"reward\.\w+\.reward_mse_always_\w+", "squared error of a constant", "", "reward", digits=4),
+    Meaning(
+        r"reward\.(\w+)\.reward_mean", "mean reward, {0} states", "", "reward", digits=4,
+        beside=(("reward_mean_true", "of the true ones"),),
+    ),
+    Meaning(r"reward\.(\w+)\.reward_mean_true", "mean true reward, {0} states", "", "reward", digits=4),
+    Meaning(
+        r"reward\.(\w+)\.recall_(positive|negative)", "{1} rewards that are found, {0} states", "", "reward", "%", 1,
+    ),
+    Meaning(
+        r"reward\.(\w+)\.precision_(positive|negative)", "of those said to be {1}, those that are, {0} states", "",
+        "reward", "%", 1,
+    ),
+    Meaning(
+        r"reward\.(\w+)\.(positive|terminal)_calibration_error", "calibration error, {1}, {0} states",
+        "of the probability, in 15 bins", "reward", digits=3,
+    ),
+    Meaning(r"reward\.(\w+)\.terminal_recall", "ends that are foreseen, {0} states", "", "reward", "%", 1),
+    Meaning(
+        r"reward\.(\w+)\.terminal_precision", "of those said to be ends, those that are, {0} states", "", "reward",
+        "%", 1,
+    ),
+    Meaning(
+        r"reward\.(\w+)\.return_(pearson|spearman)_correlation", "returns of segments, {1}, {0} states",
+        "correlation of predicted with true ones", "reward", digits=3,
+    ),
+    Meaning(
+        r"reward\.(\w+)\.preference_accuracy", "pairs of segments in the right order, {0} states", "a coin: 50%",
+        "reward", "%", 1,
+    ),
+    Meaning(r"reward\.(\w+)\.(segments|terminals|\w+_rewards)", "{1}, {0} states", "how many there were", digits=0),
+    Meaning(r"imagination\.branches", "branches from one state", "", "imagination", digits=0),
+    Meaning(
+        r"imagination\.b(\d+)_h(\d+)\.seconds", "{0} at a time, horizon {1}", "of all branches together",
+        "imagination", "s", 2,
+    ),
+    Meaning(
+        r"imagination\.b(\d+)_h(\d+)\.steps_per_second", "{0} at a time, horizon {1}: steps a second", "",
+        "imagination", digits=0,
+    ),
+    Meaning(
+        r"imagination\.b(\d+)_h(\d+)\.peak_mb", "{0} at a time, horizon {1}: peak memory", "", "imagination", "MB", 0,
+        (("own_mb", "of it for imagining"),),
+    ),
+    Meaning(r"imagination\..+\.own_mb", "memory for imagining", "", "imagination", "MB", 0),
+    Meaning(r"planning\.return_random", "return of the random policy", "", "planning"),
+    Meaning(
+        r"planning\.c(\d+)_h(\d+)\.return", "{0} candidates, horizon {1}: return", "± half the 95% interval",
+        "planning",
+    ),
+    Meaning(
+        r"planning\.c(\d+)_h(\d+)\.success", "{0} candidates, horizon {1}: success", "share of the episodes",
+        "planning", "%", 1,
+    ),
+    Meaning(
+        r"planning\.c(\d+)_h(\d+)\.decisions_per_second", "{0} candidates, horizon {1}: decisions a second", "",
+        "planning",
+    ),
     Meaning(r"cost\..+\.seconds", "seconds", unit="s", digits=1),
     Meaning(r"cost\..+\.peak_rss_mb", "peak memory", unit="MB", digits=0),
 )  # fmt: skip
@@ -155,6 +236,10 @@ GROUPS = {
     "rollout_objects": "Objects in rollouts",
     "delta_psnr": "ΔPSNR: do actions matter?",
     "fvd": "FVD",
+    "prediction": "Prediction",
+    "reward": "Rewards and ends",
+    "imagination": "What imagining costs",
+    "planning": "Planning in the real environment",
 }
 
 

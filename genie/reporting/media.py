@@ -21,6 +21,18 @@ KNOWN = {
         "The truth, what was generated and the error, for some clips. Given frames have a blue border, generated "
         "ones an orange one.",
     ),
+    "side_by_side.mp4": (
+        "Imagined beside real",
+        "Real, imagined under the same actions, and the error, a row for each clip. Given frames have a blue border, "
+        "imagined ones an orange one.",
+    ),
+    "side_by_side.png": (
+        "Imagined beside real",
+        "Numbers of the state in some clips, one behind the other: from the last given state on they are imagined "
+        "under the true actions.",
+    ),
+    "planning.png": ("Planning against its budget", "Returns of the real environment; the band is the 95% interval."),
+    "imagination.png": ("What imagining costs", "Against the branches at a time, and against the horizon."),
     "action_grid.mp4": (
         "Action grid",
         "The same prompts, continued with each action held: a row for each action, a column for each prompt.",
@@ -36,7 +48,10 @@ KNOWN = {
     "attention.png": ("Attention", "Where a chosen token looks, in space and in time."),
 }
 # figures that the report draws itself
-DRAWN_HERE = ("rollout_psnr.png", "rollout_ssim.png", "rollout_objects.png")
+DRAWN_HERE = (
+    "rollout_psnr.png", "rollout_ssim.png", "rollout_objects.png",
+    "prediction_pixel_error.png", "prediction_token_error.png", "prediction_state_error.png",
+)  # fmt: skip
 
 
 @dataclass

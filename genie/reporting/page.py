@@ -24,10 +24,12 @@ CARDS = (
     ("rollout.psnr_mean",),
     ("delta_psnr.t4", "delta_psnr.t2", "delta_psnr.t1"),
     ("fvd.value",),
+    ("prediction.state_error_mean", "prediction.pixel_error_mean"),
+    ("reward.reached.recall_positive", "reward.reached.return_pearson_correlation"),
 )
 # how it was measured: without these in common no run is better than another
 CLIPS = ("split", "clips", "prompt_frames", "horizon")
-FACTS = ("split", "clips", "frames", "prompt_frames", "horizon", "sampler", "seed", "device", "precision")
+FACTS = ("world", "split", "clips", "frames", "prompt_frames", "horizon", "sampler", "seed", "device", "precision")
 
 
 def render(runs: list[Evaluated]) -> str:

@@ -71,7 +71,7 @@ class RewardStage(WorldStage):
             metrics["continue_loss"] = ends.detach()
             loss = loss + self.reward["continue_weight"] * ends
         if not self.training:
-            self.validation.update(self.model, judged, batch)
+            self.validation.update(judged, batch)
         return loss, metrics
 
     def reward_loss(self, judged: Judged, batch: dict[str, Tensor]) -> Tensor:

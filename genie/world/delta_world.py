@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from genie.models.reward import Judged
 from genie.stages.delta import DeltaStage
 from genie.world.noise import FrameNoise, derive
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
@@ -70,6 +71,11 @@ class DeltaWorld(SimulatorWorld):
     def features(self, state: SimulatorState) -> Tensor:
         """[B, n]"""
         return self.model.normalized(state.values)
+
+    def judge(self, before: SimulatorState, actions: Tensor, after: SimulatorState) -> Judged:
+        """What the heads say of the step, without `simulator.pessimism`."""
+        step = self.model.outcome_features(before.values, self.vectors(actions), after.values)
+        return self.model.outcomes.judge(step)
 
     def trace(self, observations: Tensor, actions: Tensor | None = None) -> Tensor:
         """[B, T, n]"""

@@ -14,6 +14,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genie.models.reward import Judged
+
 
 class State(Protocol):
     """What B worlds remember: a value, of which forks share nothing that changes."""
@@ -65,6 +67,8 @@ class World(Protocol[S]):
         fps: steps per second.
         config: the configuration that it was trained with; its data are `config["data"]`.
         knows_rewards: whether `step` predicts rewards and ends.
+        knows_ends: whether it predicts ends.
+        reward_kind: what its rewards were learned from (`RewardModel`); None in a world that knows none.
         takes_environment_actions: whether the actions are those of the environment, and not latent ones.
     """
 
@@ -75,6 +79,8 @@ class World(Protocol[S]):
     fps: float
     config: dict[str, Any]
     knows_rewards: bool
+    knows_ends: bool
+    reward_kind: str | None
     takes_environment_actions: bool
 
     @property
@@ -125,4 +131,9 @@ class World(Protocol[S]):
     def trace(self, observations: Tensor, actions: Tensor | None = None) -> Tensor:
         """The features float [B, T, *F] of all states on the way through true `observations` [B, T, *O] with the
         `actions` between them: row t is what `features` gives after the first t + 1."""
+        ...
+
+    def judge(self, before: S, actions: Tensor, after: S) -> Judged:
+        """What its rewards and ends say of a step, seen or imagined, from `before` under `actions` to `after`, B each.
+        Only of a world that knows rewards or ends."""
         ...

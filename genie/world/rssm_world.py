@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from genie.models.reward import Judged
 from genie.stages.rssm import RssmStage
 from genie.world.noise import FrameNoise
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
@@ -59,6 +60,10 @@ class RssmWorld(SimulatorWorld):
     def features(self, state: SimulatorState) -> Tensor:
         """[B, F]"""
         return state.values
+
+    def judge(self, before: SimulatorState, actions: Tensor, after: SimulatorState) -> Judged:
+        """What the heads say of the features of `after`."""
+        return self.model.outcomes.judge(after.values)
 
     @torch.no_grad()
     def trace(self, observations: Tensor, actions: Tensor | None = None) -> Tensor:

@@ -65,6 +65,7 @@ class SimulatorWorld:
         self.settings: dict[str, Any] = stage.simulator
         self.knows_rewards = stage.objective.uses("reward")
         self.knows_ends = stage.objective.uses("continues")
+        self.reward_kind = "state" if self.knows_rewards else None
         actions = self.model.actions
         self.action_space: spaces.Discrete | spaces.Box
         if actions.num_actions is not None:

@@ -16,7 +16,7 @@ from genie.errors import UserError
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
 from genie.models.backbone import Backbone
 from genie.models.cache import Past, Span
-from genie.models.reward import RewardModel
+from genie.models.reward import Judged, RewardModel
 from genie.world import protocol
 from genie.world.loading import load_parts
 from genie.world.next_frame import newest_frame, newest_frame_uncached, next_tokens, next_tokens_uncached, past_before
@@ -121,6 +121,16 @@ class WorldModel:
     def knows_rewards(self) -> bool:
         """Whether it has a reward model."""
         return self.reward_model is not None
+
+    @property
+    def knows_ends(self) -> bool:
+        """Whether the reward model's data said where ends are."""
+        return self.reward_model is not None and bool(self.reward_model.knows_ends)
+
+    @property
+    def reward_kind(self) -> str | None:
+        """That of the reward model."""
+        return None if self.reward_model is None else self.reward_model.kind
 
     @property
     def num_actions(self) -> int:
@@ -244,6 +254,11 @@ class WorldModel:
         """The features [B, T, 4 · L, h, w] after each of true frames [B, T, C, H, W], of any number; actions play no
         part. What is beyond T-1 frames of the window is encoded once for each frame that follows."""
         return traced_features(self.tokenizer, observations, self.num_context)
+
+    @torch.no_grad()
+    def judge(self, before: WorldState, actions: Tensor, after: WorldState) -> Judged:
+        """What the reward model says of the features of `after`: the rest plays no part."""
+        return self.reward_model(self.features(after))
 
     def _decode(self, state: WorldState) -> tuple[Tensor, Past]:
         if not self.cached:

@@ -23,7 +23,7 @@ def figures(kind, said, rewards=REWARDS, terminals=TERMINALS, discount=1.0):
     metrics = RewardMetrics(kind, discount)
     last = torch.zeros(len(rewards), 1)  # the step behind the last frame is in no clip
     batch = {"rewards": torch.cat([rewards, 9 + last], 1), "terminals": torch.cat([terminals, last.bool()], 1)}
-    metrics.update(MODEL, said, batch)
+    metrics.update(said, batch)
     return {name: value.item() for name, value in metrics.compute().items()}
 
 

@@ -1,0 +1,122 @@
+"""What imagining costs, as planners do it: seconds and memory against the branches at a time and against the horizon.
+
+Branches begin from one state and take random actions; nothing is drawn, and there are rewards where the world has them.
+
+Dimension letters: `O` the shape of an observation, `A` numbers of an action.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from genie.cost import measured, peak_device_mb, peak_rss_mb
+from genie.evaluation.plots import save_figure
+from genie.world.protocol import World
+
+
+@dataclass(frozen=True)
+class ImaginationSettings:
+    """So many `branches` are imagined for `horizon` steps with each of `batches` branches at a time; then for each of
+    `horizons`, with the first of these batches."""
+
+    branches: int
+    horizon: int
+    batches: tuple[int, ...]
+    horizons: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImaginationCost:
+    """Of `branches` of `horizon` steps, `batch` at a time: `seconds` of all, the `peak_mb` of the process, and what of
+    it was for imagining (`own_mb`). On a CUDA device both are of its tensors."""
+
+    branches: int
+    horizon: int
+    batch: int
+    seconds: float
+    peak_mb: float
+    own_mb: float
+
+    @property
+    def steps_per_second(self) -> float:
+        """Of all branches together."""
+        return self.branches * self.horizon / self.seconds
+
+    @property
+    def name(self) -> str:
+        """`b64_h10`: the batch and the horizon."""
+        return f"b{self.batch}_h{self.horizon}"
+
+
+def imagination_costs(world: World, given: Tensor, settings: ImaginationSettings) -> Iterator[ImaginationCost]:
+    """One after the other, behind a step that warms up. `given` [1, T, *O]: what the state begins from."""
+    pairs = [(settings.horizon, batch) for batch in settings.batches]
+    pairs += [(horizon, settings.batches[0]) for horizon in settings.horizons]
+    measure(world, given, 2, 1, 2)
+    for horizon, batch in dict.fromkeys(pairs):
+        yield measure(world, given, settings.branches, horizon, batch)
+
+
+@torch.no_grad()
+def measure(world: World, given: Tensor, branches: int, horizon: int, batch: int) -> ImaginationCost:
+    """The cost of one way to imagine."""
+    device = world.device
+    plans, state = random_plans(world, branches, horizon).to(device), world.reset(given.to(device))
+    on_device = device.type == "cuda"
+    if on_device:
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    with measured() as cost:
+        before = peak_device_mb(device) if on_device else peak_rss_mb()  # what is held: earlier peaks are forgotten
+        for rows in torch.arange(branches).split(batch):
+            forks = state.select([0] * len(rows)).reseeded(rows)
+            for action in plans[rows.to(device)].unbind(1):
+                forks, _ = world.step(forks, action, decode=False)
+        if on_device:
+            torch.cuda.synchronize(device)
+    peak = peak_device_mb(device) if on_device else cost.peak_rss_mb
+    return ImaginationCost(branches, horizon, batch, cost.seconds, peak, peak - before)
+
+
+def random_plans(world: World, branches: int, horizon: int) -> Tensor:
+    """int64 [branches, horizon] or float [branches, horizon, A]."""
+    generator = torch.Generator().manual_seed(0)
+    if hasattr(world.action_space, "n"):
+        return torch.randint(int(world.action_space.n), (branches, horizon), generator=generator)
+    return 2 * torch.rand(branches, horizon, *world.action_space.shape, generator=generator) - 1
+
+
+def evaluate_imagination(world: World, given: Tensor, settings: ImaginationSettings, folder: Path) -> dict:
+    """By batch and horizon (`b64_h10`): `seconds`, `steps_per_second`, `peak_mb` and `own_mb`; draws
+    imagination.png."""
+    costs = list(imagination_costs(world, given, settings))
+    plot_costs(costs, settings, folder / "imagination.png")
+    names = ("seconds", "steps_per_second", "peak_mb", "own_mb")
+    figures = {cost.name: {name: getattr(cost, name) for name in names} for cost in costs}
+    return {"branches": settings.branches, **figures}
+
+
+def plot_costs(costs: list[ImaginationCost], settings: ImaginationSettings, path: Path) -> None:
+    """Above against the branches at a time, beneath against the horizon: seconds, and memory for imagining."""
+    lines = {
+        "branches at a time": [(one.batch, one) for one in costs if one.horizon == settings.horizon],
+        "horizon": [(one.horizon, one) for one in costs if one.batch == settings.batches[0]],
+    }
+    units = {"seconds": "seconds", "own_mb": "memory for it [MB]"}
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for row, (label, line) in zip(figure.subplots(2, 2), lines.items(), strict=True):
+        for axes, (name, unit) in zip(row, units.items(), strict=True):
+            line.sort(key=lambda pair: pair[0])
+            axes.plot([x for x, _ in line], [getattr(one, name) for _, one in line], color="tab:orange", marker="o")
+            axes.set(xlabel=label, ylabel=unit, xticks=[x for x, _ in line])
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+    fixed = f"{settings.branches} branches. Above: {settings.horizon} steps; beneath: {settings.batches[0]} at a time"
+    figure.suptitle(fixed, fontsize="medium")
+    save_figure(figure, path)

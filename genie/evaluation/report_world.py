@@ -1,0 +1,68 @@
+"""The rows of the table for what is measured on a world of any kind."""
+
+import re
+
+from genie.evaluation.report_cells import number, percent
+
+Row = tuple[str, str, str, str, str]  # figure, value, copy of the last one, background, note
+ERRORS = {"pixel_error": "pixels", "token_error": "tokens", "state_error": "states"}
+
+
+def world_rows(report: dict) -> list[Row]:
+    """Of the parts prediction, reward, imagination and planning, as far as they are there."""
+    return [*_prediction(report), *_rewards(report), *_imagination(report), *_planning(report)]
+
+
+def _prediction(report: dict) -> list[Row]:
+    figures, rows = report.get("prediction", {}), []
+    horizon = report.get("horizon")
+    for kind, what in ERRORS.items():
+        for end, label in (("first", "step 1"), ("last", f"step {horizon}")):
+            if f"{kind}_{end}" in figures:
+                values = (number(figures[f"{kind}{video}_{end}"], 4) for video in ("", "_copy_last"))
+                rows.append((f"error of {what}, {label}", *values, "", ""))
+    if rows:
+        rows.append(("prediction below copy last", f"{figures['horizons_below_copy_last']}/{horizon}", "", "", "steps"))
+    return rows
+
+
+def _rewards(report: dict) -> list[Row]:
+    rows = []
+    for states, figures in report.get("reward", {}).items():
+        if "reward_mse" in figures:
+            trivial = (f"always {name} {number(figures[f'reward_mse_always_{name}'], 4)}" for name in ("zero", "mean"))
+            rows.append((f"reward MSE, {states}", number(figures["reward_mse"], 4), "", "", ", ".join(trivial)))
+        for sign, size in (("positive", "> 0"), ("negative", "< 0")):
+            if f"recall_{sign}" in figures:
+                note = f"precision {percent(figures[f'precision_{sign}'])}, of {figures[f'{sign}_rewards']}"
+                rows.append((f"rewards {size} found, {states}", percent(figures[f"recall_{sign}"]), "", "", note))
+        if "terminal_recall" in figures:
+            note = f"precision {percent(figures['terminal_precision'])}, of {figures['terminals']}"
+            rows.append((f"ends found, {states}", percent(figures["terminal_recall"]), "", "", note))
+        if "return_pearson_correlation" in figures:
+            note = f"pairs in the right order {percent(figures['preference_accuracy'])}"
+            value = number(figures["return_pearson_correlation"], 3)
+            rows.append((f"returns agree, {states}", value, "", "", note))
+    return rows
+
+
+def _imagination(report: dict) -> list[Row]:
+    rows = []
+    for name, cost in report.get("imagination", {}).items():
+        if found := re.fullmatch(r"b(\d+)_h(\d+)", name):
+            note = f"steps a second; {cost['seconds']:.1f} s, {cost['peak_mb']:.0f} MB, {cost['own_mb']:.0f} for it"
+            label = f"imagining {found[1]} x {found[2]} steps"
+            rows.append((label, f"{cost['steps_per_second']:.0f}", "", "", note))
+    return rows
+
+
+def _planning(report: dict) -> list[Row]:
+    figures, rows = report.get("planning", {}), []
+    for name, play in figures.items():
+        if found := re.fullmatch(r"c(\d+)_h(\d+)", name):
+            note = [f"± {number(play['return_spread'])}"] if "return_spread" in play else []
+            note += [f"success {percent(play['success'])}"] if "success" in play else []
+            note.append(f"random {number(figures['return_random'])}")
+            label = f"return, {found[1]} plans x {found[2]}"
+            rows.append((label, number(play["return"]), "", "", ", ".join(note)))
+    return rows
