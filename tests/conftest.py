@@ -304,3 +304,28 @@ def build_simulator(configure, build, make_states):
         return stage
 
     return make
+
+
+@pytest.fixture
+def tokens_world():
+    """A world small enough to be stepped thousands of times: frames of 8x12 pixels, 3 actions, a window of 5 frames, 10
+    of them a second; untrained."""
+    from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
+    from genie.models.initialization import initialize
+    from genie.world.sampler import Sampler
+    from genie.world.world_model import WorldModel
+
+    tokenizer = VideoTokenizer((8, 12), 4, width=16, num_blocks=1, num_heads=2, num_codes=16, latent_dim=4)
+    dynamics = DynamicsModel(16, (2, 3), 3, width=16, num_blocks=2, num_heads=2)
+    lam = LatentActionModel((8, 12), 4, 3, width=16, num_blocks=1, num_heads=2, latent_dim=4)
+    for model in (tokenizer, dynamics, lam):
+        initialize(model, 0)
+    torch.manual_seed(0)
+    with torch.no_grad():  # an untrained model hardly cares for its inputs
+        dynamics.action_embedding.weight *= 30
+        tokenizer.to_pixels.projection.weight *= 10
+    frames = torch.rand(8, 4, 3, 8, 12, generator=torch.Generator().manual_seed(1))
+    for model in (tokenizer, lam):  # codes from data
+        model.train()(frames)
+        model.eval()
+    return WorldModel(tokenizer, dynamics.eval(), lam, 5, 10.0, Sampler(steps=3, temperature=1.0))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from gymnasium import spaces
 
+from genie.models.reward import Judged
 from genie.world.protocol import Step
 
 
@@ -34,7 +35,8 @@ class LineWorld:
 
     observation_shape = feature_shape = (1,)
     num_context, fps, config = 1, 10.0, {"name": "line", "data": {"name": "line", "recorder": None}}
-    knows_rewards = takes_environment_actions = True
+    knows_rewards = knows_ends = takes_environment_actions = True
+    reward_kind = "trajectory"
     device = torch.device("cpu")
 
     def __init__(self, continuous=False, goal=0.5):
@@ -76,3 +78,7 @@ class LineWorld:
 
     def trace(self, observations, actions=None):
         return observations
+
+    def judge(self, before, actions, after):
+        continues = (after.places[:, 0].abs() <= 1).float()
+        return Judged(-(after.places[:, 0] - self.goal).abs(), continues, 20 * continues - 10, None)

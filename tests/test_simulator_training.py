@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from callbacks.metrics_file import read_metrics
 from genie.cli import to_plain
 from genie.errors import UserError
+from genie.evaluation.run import evaluate
 from genie.exporting.command import export
 from genie.training import train
 from genie.world.simulator_world import SimulatorWorld
@@ -62,6 +63,16 @@ def test_a_training_takes_its_sizes_from_the_data_and_says_how_far_it_sees(run):
     wanted |= {f"imagined_psnr{name}_{end}" for name in ("", "_copy_last", "_background") for end in ("h1", "mean")}
     assert {f"val/{name}" for name in wanted} <= set(last)
     assert last["val/imagined_psnr_copy_last_mean"] > 25 and "val/kl_loss_weighted" in last
+
+
+def test_an_evaluation_takes_it(run, composed, tmp_path):
+    few = ["num_clips=3", "horizon=3", "reward.clips=4", "side_by_side.clips=1", "side_by_side.horizon=4"]
+    few += [f"run={folder(run).path.parent}", f"output={tmp_path}", "device=cpu"]
+    values, _ = evaluate(composed("evaluate", *few, "delta_psnr.t=[1]", "parts=[prediction,reward,side_by_side]"))
+    assert values["left_out"] == {} and "token_error_mean" not in values["prediction"]
+    copied = values["prediction"]["pixel_error_copy_last_by_horizon"]
+    assert 0 < values["prediction"]["pixel_error_mean"] < 0.1 and len(copied) == 3 and copied[2] > 0
+    assert values["reward"]["reached"]["segments"] == 4 and (tmp_path / "side_by_side.mp4").is_file()
 
 
 def test_a_run_goes_on_as_if_it_had_not_been_stopped(run, configure):

@@ -107,15 +107,16 @@ def plot_costs(costs: list[ImaginationCost], settings: ImaginationSettings, path
         "branches at a time": [(one.batch, one) for one in costs if one.horizon == settings.horizon],
         "horizon": [(one.horizon, one) for one in costs if one.batch == settings.batches[0]],
     }
-    units = {"seconds": "seconds", "own_mb": "memory for it [MB]"}
+    panels = {"seconds": ("seconds", 0.1), "own_mb": ("memory for it [MB]", 10)}  # on the axis, and the least it shows
     figure = Figure(figsize=(9, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     for row, (label, line) in zip(figure.subplots(2, 2), lines.items(), strict=True):
-        for axes, (name, unit) in zip(row, units.items(), strict=True):
-            line.sort(key=lambda pair: pair[0])
-            axes.plot([x for x, _ in line], [getattr(one, name) for _, one in line], color="tab:orange", marker="o")
-            axes.set(xlabel=label, ylabel=unit, xticks=[x for x, _ in line])
-            axes.set_ylim(bottom=0)
+        line.sort(key=lambda pair: pair[0])
+        places = [x for x, _ in line]
+        for axes, (name, (unit, least)) in zip(row, panels.items(), strict=True):
+            heights = [getattr(one, name) for _, one in line]
+            axes.plot(places, heights, color="tab:orange", marker="o")
+            axes.set(xlabel=label, ylabel=unit, xticks=places, ylim=(0, 1.05 * max(least, *heights)))
             axes.grid(alpha=0.3)
     fixed = f"{settings.branches} branches. Above: {settings.horizon} steps; beneath: {settings.batches[0]} at a time"
     figure.suptitle(fixed, fontsize="medium")

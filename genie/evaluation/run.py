@@ -178,7 +178,7 @@ def measure(
         print(f"[{number}/{len(chosen)}] {part}: ", end="", flush=True)
         try:
             if part in GENIE_PARTS and not subject.genie_checkpoints:
-                raise LeftOut(f"it is about Genie's stages, and {subject.run} holds none")
+                raise LeftOut(f"{subject.run} holds none of Genie's stages")
             with measured() as cost:
                 found = parts[part]()
         except LeftOut as reason:

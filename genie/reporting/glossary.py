@@ -161,20 +161,23 @@ MEANINGS = (
     ),
     Meaning(r"reward\.(\w+)\.reward_mean_true", "mean true reward, {0} states", "", "reward", digits=4),
     Meaning(
-        r"reward\.(\w+)\.recall_(positive|negative)", "{1} rewards that are found, {0} states", "", "reward", "%", 1,
+        r"reward\.(\w+)\.recall_positive", "rewards above 0 that are found, {0} states", "by the likeliest sign",
+        "reward", "%", 1,
+        (("precision_positive", "of the found ones, right"), ("positive_rewards", "how many there were")),
     ),
     Meaning(
-        r"reward\.(\w+)\.precision_(positive|negative)", "of those said to be {1}, those that are, {0} states", "",
+        r"reward\.(\w+)\.recall_negative", "rewards below 0 that are found, {0} states", "by the likeliest sign",
         "reward", "%", 1,
+        (("precision_negative", "of the found ones, right"), ("negative_rewards", "how many there were")),
     ),
+    Meaning(
+        r"reward\.(\w+)\.terminal_recall", "ends that are foreseen, {0} states", "", "reward", "%", 1,
+        (("terminal_precision", "of the found ones, right"), ("terminals", "how many there were")),
+    ),
+    Meaning(r"reward\.(\w+)\.(?:precision_\w+|terminal_precision)", "precision, {0} states", "", "reward", "%", 1),
     Meaning(
         r"reward\.(\w+)\.(positive|terminal)_calibration_error", "calibration error, {1}, {0} states",
         "of the probability, in 15 bins", "reward", digits=3,
-    ),
-    Meaning(r"reward\.(\w+)\.terminal_recall", "ends that are foreseen, {0} states", "", "reward", "%", 1),
-    Meaning(
-        r"reward\.(\w+)\.terminal_precision", "of those said to be ends, those that are, {0} states", "", "reward",
-        "%", 1,
     ),
     Meaning(
         r"reward\.(\w+)\.return_(pearson|spearman)_correlation", "returns of segments, {1}, {0} states",
@@ -184,34 +187,22 @@ MEANINGS = (
         r"reward\.(\w+)\.preference_accuracy", "pairs of segments in the right order, {0} states", "a coin: 50%",
         "reward", "%", 1,
     ),
-    Meaning(r"reward\.(\w+)\.(segments|terminals|\w+_rewards)", "{1}, {0} states", "how many there were", digits=0),
+    Meaning(r"reward\.(\w+)\.(segments|terminals|\w+_rewards)", "{1}, {0} states", "how many", "reward", digits=0),
     Meaning(r"imagination\.branches", "branches from one state", "", "imagination", digits=0),
     Meaning(
-        r"imagination\.b(\d+)_h(\d+)\.seconds", "{0} at a time, horizon {1}", "of all branches together",
-        "imagination", "s", 2,
+        r"imagination\.b(\d+)_h(\d+)\.steps_per_second", "{0} at a time, horizon {1}: steps a second",
+        "of all branches together", "imagination", digits=0,
+        beside=(("seconds", "time"), ("peak_mb", "peak memory"), ("own_mb", "of it for imagining")),
     ),
-    Meaning(
-        r"imagination\.b(\d+)_h(\d+)\.steps_per_second", "{0} at a time, horizon {1}: steps a second", "",
-        "imagination", digits=0,
-    ),
-    Meaning(
-        r"imagination\.b(\d+)_h(\d+)\.peak_mb", "{0} at a time, horizon {1}: peak memory", "", "imagination", "MB", 0,
-        (("own_mb", "of it for imagining"),),
-    ),
-    Meaning(r"imagination\..+\.own_mb", "memory for imagining", "", "imagination", "MB", 0),
+    Meaning(r"imagination\..+\.seconds", "time", "", "imagination", "s", 2),
+    Meaning(r"imagination\..+\.(?:peak|own)_mb", "memory", "", "imagination", "MB", 0),
     Meaning(r"planning\.return_random", "return of the random policy", "", "planning"),
     Meaning(
         r"planning\.c(\d+)_h(\d+)\.return", "{0} candidates, horizon {1}: return", "± half the 95% interval",
-        "planning",
+        "planning", beside=(("success", "success"), ("decisions_per_second", "decisions a second")),
     ),
-    Meaning(
-        r"planning\.c(\d+)_h(\d+)\.success", "{0} candidates, horizon {1}: success", "share of the episodes",
-        "planning", "%", 1,
-    ),
-    Meaning(
-        r"planning\.c(\d+)_h(\d+)\.decisions_per_second", "{0} candidates, horizon {1}: decisions a second", "",
-        "planning",
-    ),
+    Meaning(r"planning\..+\.success", "success", "share of the episodes", "planning", "%", 1),
+    Meaning(r"planning\..+\.decisions_per_second", "decisions a second", "", "planning"),
     Meaning(r"cost\..+\.seconds", "seconds", unit="s", digits=1),
     Meaning(r"cost\..+\.peak_rss_mb", "peak memory", unit="MB", digits=0),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
 
 from data_modules.episode_file import EpisodeWriter
 from genie.act import main
@@ -16,7 +17,10 @@ from genie.acting import Episode, RandomAgent, WorldAgent, play_episodes
 from genie.acting.budget import act_for_budgets
 from genie.acting.imagined import honesty_of, pairs_of
 from genie.acting.run import act
+from genie.cli import to_plain
 from genie.errors import UserError
+from genie.evaluation.planning import check_planning, evaluate_planning
+from genie.evaluation.subject import LeftOut
 
 
 def rows_of(folder):
@@ -297,3 +301,52 @@ def test_imagined_rewards_stand_beside_those_of_the_same_steps():
     assert [pair.true for pair in pairs] == [3.0, 6.0, 8.0, 8.0]
     honesty = honesty_of(pairs)
     assert honesty.gap.mean == 7.5 - 6.25 and honesty.gap.count == 1 and honesty.correlation < -0.8
+
+
+def composed_evaluation(*overrides):
+    few = ["planning.episodes=3", "planning.candidates=[4,32]", "planning.horizon=[1,6]", "device=cpu"]
+    few += ['planning.overrides=["act.videos=0","planner.iterations=2"]']
+    return to_plain(compose("evaluate", ["run=line", *few, *overrides]))
+
+
+def test_an_evaluation_plays_the_budgets_or_takes_what_was_played(stage, tmp_path):
+    subject = types.SimpleNamespace(kind=None, chosen_world=stage.world)
+    with initialize_config_module("conf", version_base="1.3"):
+        config = composed_evaluation()
+        check_planning(config)
+        figures = evaluate_planning(config, subject, tmp_path)
+        again = evaluate_planning(config, subject, tmp_path)  # played anew
+        opened = len(stage.opened)
+        given = composed_evaluation(f"planning.played={tmp_path / 'planning'}")
+        check_planning(given)
+        taken = evaluate_planning(given, subject, tmp_path / "planning")
+    assert len(stage.opened) == opened and (tmp_path / "planning.png").exists()
+    assert taken == again
+    assert list(figures) == ["return_random", "c4_h1", "c4_h6", "c32_h1", "c32_h6"]
+    summary = summary_of(tmp_path / "planning" / "c32_h6")
+    for play in (figures["c32_h6"], again["c32_h6"]):
+        assert play["return"] == summary["return"]["mean"] > figures["return_random"]
+        assert play["return_spread"] == pytest.approx(summary["return"]["mean"] - summary["return"]["low"], abs=1e-3)
+        assert play["success"] == summary["success"]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("planning.played=nowhere", "there is no nowhere/budget.json"),
+        ("planning.planner=best", "best"),
+        ("planning.candidates=[1]", "planner.candidates=1"),
+        ('planning.overrides=["act.videos=many"]', "act.videos"),
+    ],
+)
+def test_a_wrong_budget_of_an_evaluation_is_one_line(override, words):
+    with initialize_config_module("conf", version_base="1.3"), pytest.raises(UserError) as error:
+        check_planning(composed_evaluation(override))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_planning_is_left_out_without_rewards(stage, tmp_path):
+    stage.world.knows_rewards = stage.world.knows_ends = False
+    with initialize_config_module("conf", version_base="1.3"), pytest.raises(LeftOut, match="knows no rewards"):
+        subject = types.SimpleNamespace(kind=None, chosen_world=stage.world)
+        evaluate_planning(composed_evaluation(), subject, tmp_path)

@@ -114,6 +114,16 @@ def test_a_step_is_a_function_of_state_and_actions(case):
         close(one.reward, other.reward)
 
 
+def test_an_imagined_step_is_judged_as_it_was_imagined(case):
+    if not case.world.knows_rewards:
+        return
+    before = case.state()
+    after, step = case.world.step(before, case.actions[:, 2])
+    judged = case.world.judge(before, case.actions[:, 2], after)
+    close(judged.reward, step.reward)
+    close(judged.continues, step.continues)
+
+
 def test_forks_are_independent(case):
     world, root = case.world, case.state()
     steps, _ = case.played(root)

@@ -56,6 +56,15 @@ def test_what_it_is(world, prompt):
     assert world.step(state, random_actions(world, 3), decode=False)[1].observation is None
 
 
+def test_a_step_is_judged_as_it_was_imagined(world, prompt):
+    before, actions = world.reset(*prompt), random_actions(world, 3)
+    after, step = world.step(before, actions)
+    judged = world.judge(before, actions, after)
+    torch.testing.assert_close(judged.reward, step.reward)
+    torch.testing.assert_close(judged.continues, step.continues)
+    assert world.reward_kind == "state" and judged.signs.shape == (3, 3) and judged.signs.std() > 0
+
+
 def test_a_trace_is_the_features_of_every_prefix(world, prompt):
     observations, actions = prompt
     observations, actions = observations.repeat_interleave(2, 1), actions.repeat_interleave(2, 1)[:, :7]
