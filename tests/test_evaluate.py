@@ -35,13 +35,17 @@ FILES = [
     "attention.png",
     "codebook.png",
     "evaluation.json",
+    "imagination.png",
     "lam.mp4",
     "lam_confusion.png",
     "lam_effects.png",
+    "prediction_pixel_error.png",
+    "prediction_token_error.png",
     "rollout.mp4",
     "rollout_objects.png",
     "rollout_psnr.png",
     "rollout_ssim.png",
+    "side_by_side.mp4",
     "tokenizer.mp4",
 ]
 ROLLOUT_FILES = ["evaluation.json", *(name for name in FILES if name.startswith("rollout"))]
@@ -49,7 +53,8 @@ ROLLOUT_FILES = ["evaluation.json", *(name for name in FILES if name.startswith(
 
 def composed(*overrides):
     few = ["num_clips=5", "prompt_frames=3", "horizon=4", "grid.frames=3", "grid.prompts=2"]
-    few += ["fvd.videos=2", "fvd.frames=9"]
+    few += ["fvd.videos=2", "fvd.frames=9", "side_by_side.clips=1", "side_by_side.horizon=5"]
+    few += ["imagination.branches=2", "imagination.horizon=2", "imagination.batches=[2]", "imagination.horizons=[1]"]
     with initialize_config_module("conf", version_base="1.3"):
         return to_plain(compose("evaluate", [*few, *overrides]))
 
@@ -95,7 +100,8 @@ def test_everything_is_written_and_the_file_holds_what_is_returned(report):
     assert values["sampler"] == {
         "steps": 2, "temperature": 1.0, "order": "confidence", "entropy_bound": None,
     }  # fmt: skip
-    assert values["left_out"] == {}
+    assert set(values["left_out"]) == {"reward"} and "stage=reward" in values["left_out"]["reward"]
+    assert values["world"] == "genie" and set(values["imagination"]) == {"branches", "b2_h2", "b2_h1"}
     assert set(values["objects"]) == {"ball", "player", "enemy"}
     assert len(values["rollout"]["psnr_by_horizon"]) == 4
     kinds, ends = ("", "_simulator", "_simulator_tokens"), ("", "_spread", "_pooled")
@@ -118,6 +124,9 @@ def test_the_cost_of_every_part_is_told(report):
         "fvd",
         "action_grid",
         "attention",
+        "prediction",
+        "imagination",
+        "side_by_side",
     }
     for cost in values["cost"].values():
         assert cost["seconds"] > 0 and cost["peak_rss_mb"] > 50
@@ -128,7 +137,13 @@ def test_the_cost_of_every_part_is_told(report):
 def test_videos_have_a_frame_for_each_moment(report, read_video):
     folder = report[1]
     counts = {name: len(read_video(folder / name)[0]) for name in FILES if name.endswith(".mp4")}
-    assert counts == {"tokenizer.mp4": 7, "lam.mp4": 5, "rollout.mp4": 7, "action_grid.mp4": 3 + 3}
+    assert counts == {
+        "tokenizer.mp4": 7,
+        "lam.mp4": 5,
+        "rollout.mp4": 7,
+        "action_grid.mp4": 3 + 3,
+        "side_by_side.mp4": 3 + 5,
+    }
 
 
 def test_baselines_are_those_of_the_same_frames(report, clips):
@@ -159,11 +174,28 @@ def test_the_table_has_a_row_for_every_figure_and_any_part_may_be_missing(report
         return console.file.getvalue()
 
     whole = text(values)
-    labels = ["tokenizer PSNR", "ball survives", "LAM NMI", "rollout PSNR, frame 4", "rollout has the ball"]
+    labels = [
+        "error of pixels, step 1",
+        "error of tokens, step 4",
+        "imagining 2 x 2 steps",
+        "tokenizer PSNR",
+        "ball survives",
+        "LAM NMI",
+        "rollout PSNR, frame 4",
+        "rollout has the ball",
+    ]
     for label in (*labels, "passes per frame", "ΔPSNR, t = 4", "simulator, t = 4", "FVD", "KVD"):
         assert label in whole
-    for part in ("tokenizer", "objects", "lam", "rollout", "rollout_objects", "delta_psnr", "fvd"):
+    for part in ("tokenizer", "objects", "lam", "rollout", "rollout_objects", "delta_psnr", "fvd", "prediction"):
         text({name: value for name, value in values.items() if name != part})
+
+
+def test_a_world_of_tokens_imagines_what_its_rollout_shows(report):
+    rollout, prediction = report[0]["rollout"], report[0]["prediction"]
+    for end in ("", "_copy_last"):
+        errors = torch.tensor(prediction[f"pixel_error{end}_by_horizon"])
+        assert rollout[f"psnr{end}_by_horizon"] == pytest.approx(psnr(errors.square()).tolist(), abs=0.05)
+    assert len(prediction["token_error_by_horizon"]) == 4
 
 
 def test_the_same_seed_gives_the_same_figures(world_run, report, tmp_path):
@@ -181,7 +213,8 @@ def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
     run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "dynamics", "evaluation"))
     values, _ = evaluate(composed(f"run={run}"))
     assert "psnr" in values["tokenizer"] and values["sampler"] is None
-    assert set(values["left_out"]) == {"lam", "rollout", "fvd", "action_grid"}
+    of_worlds = {"prediction", "reward", "imagination", "side_by_side"}
+    assert set(values["left_out"]) == {"lam", "rollout", "fvd", "action_grid", *of_worlds}
     assert "no trained dynamics" in values["left_out"]["rollout"]
 
 

@@ -6,6 +6,7 @@ an action, `n` numbers of a state.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,6 +102,11 @@ def load_clips(
         raise UserError(f"split={split}: {module.root} has no such split, only {', '.join(module.datasets)}")
     dataset = module.clips(split, num_frames, num_clips, tails=True) if tails else module.datasets[split]
     return read_clips(dataset, module.info, batch_size)
+
+
+def held_out(config: dict[str, Any], data: dict[str, Any], count: int, length: int, tails: bool = False) -> Clips:
+    """At most `count` clips of so many frames of the split that is asked for (`load_clips`)."""
+    return load_clips(data, config["data_root"], config["split"], count, length, config["batch_size"], tails)
 
 
 def read_clips(dataset: ClipDataset, info: DataInfo, batch_size: int) -> Clips:

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,16 @@ from genie.cost import measured
 from genie.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import MODELS, AttentionSettings, draw_attention
-from genie.evaluation.clips import Clips, load_clips
+from genie.evaluation.clips import Clips, held_out
 from genie.evaluation.distances import BASELINES, evaluate_distances, load_features
-from genie.evaluation.imagination_cost import ImaginationSettings, evaluate_imagination
 from genie.evaluation.imagined import Foresight
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
-from genie.evaluation.prediction import evaluate_prediction
 from genie.evaluation.provenance import provenance
 from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
-from genie.evaluation.rewards import RewardSettings, evaluate_reward, require_rewards
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
-from genie.evaluation.side_by_side import SideSettings, draw_side_by_side
 from genie.evaluation.simulator import evaluate_simulator
 from genie.evaluation.subject import LeftOut, Subject
+from genie.evaluation.world_parts import WORLD_PARTS, check_world_parts, world_parts
 from genie.files import replacing
 from genie.inference import choose_device, inference
 from genie.metrics.i3d import MIN_FRAMES
@@ -34,7 +30,6 @@ from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 
 GENIE_PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid", "attention")
-WORLD_PARTS = ("prediction", "reward", "imagination", "side_by_side", "planning")  # of a world of any kind
 PARTS = (*GENIE_PARTS, *WORLD_PARTS)
 
 
@@ -109,10 +104,6 @@ def check(config: dict[str, Any]) -> None:
     require_whole(config["fvd"], "videos", least=2, prefix="fvd.")
     require_whole(config["fvd"], "frames", least=MIN_FRAMES, prefix="fvd.")
     require_number(config, "fps", above=0, most=1000)
-    require_whole(config["reward"], "clips", prefix="reward.")
-    require_number({"reward.discount": config["reward"]["discount"]}, "reward.discount", above=0, most=1)
-    require_whole(config["side_by_side"], "clips", "horizon", prefix="side_by_side.")
-    check_imagination(config["imagination"])
     with_overrides(Sampler(), config)
     AttentionSettings(**config["attention"])
     if config["split"] not in ("val", "test"):
@@ -128,25 +119,7 @@ def check(config: dict[str, Any]) -> None:
     for t in config["delta_psnr"]["t"]:
         if not isinstance(t, int) or not 1 <= t <= config["horizon"]:
             raise UserError(f"delta_psnr.t={config['delta_psnr']['t']}: {t} is not in 1 … horizon={config['horizon']}")
-    if "planning" in config["parts"]:
-        from genie.evaluation.planning import check_planning  # it plays environments, which takes more to import
-
-        check_planning(config)
-
-
-def check_imagination(group: dict[str, Any]) -> None:
-    """Raises UserError for the first value of the group `imagination` that cannot be."""
-    require_whole(group, "branches", "horizon", prefix="imagination.")
-    if not group["batches"]:
-        raise UserError("imagination.batches=[]: give the branches at a time, such as [8,32]")
-    for name in ("batches", "horizons"):
-        for value in group[name]:
-            require_whole({name: value}, name, prefix="imagination.")
-
-
-def held_out(config: dict[str, Any], data: dict[str, Any], count: int, length: int, tails: bool = False) -> Clips:
-    """At most `count` clips of so many frames of the split that is asked for (`load_clips`)."""
-    return load_clips(data, config["data_root"], config["split"], count, length, config["batch_size"], tails)
+    check_world_parts(config)
 
 
 def measure(
@@ -167,11 +140,7 @@ def measure(
         "fvd": lambda: {"fvd": measure_distances(config, subject)},
         "action_grid": lambda: draw_grid(config, subject, clips, figures, folder),
         "attention": lambda: draw_maps(config, subject, clips, folder),
-        "prediction": lambda: {"prediction": evaluate_prediction(foresight, folder)},
-        "reward": lambda: {"reward": measure_rewards(config, subject, foresight)},
-        "imagination": lambda: {"imagination": measure_imagination(config, foresight, folder)},
-        "side_by_side": lambda: draw_sides(config, subject, foresight, folder),
-        "planning": lambda: {"planning": measure_planning(config, subject, folder)},
+        **world_parts(config, foresight, folder),
     }
     chosen = [part for part in PARTS if part in config["parts"]]
     for number, part in enumerate(chosen, 1):
@@ -244,41 +213,3 @@ def draw_maps(config: dict[str, Any], subject: Subject, clips: Clips, folder: Pa
     settings = AttentionSettings(**config["attention"])
     draw_attention(subject, MODELS, clips, settings, folder / "attention.png")
     return {}
-
-
-def measure_rewards(config: dict[str, Any], subject: Subject, foresight: Foresight) -> dict[str, Any]:
-    """Rewards and ends, on clips as long as those of the training, which reach the ends of their episodes."""
-    require_rewards(subject.chosen_world)
-    settings, data = RewardSettings(**config["reward"]), subject.world_data_config
-    try:
-        clips = held_out(config, data, settings.clips, data["num_frames"], tails=True)
-    except UserError as error:
-        raise LeftOut(str(error)) from error
-    return evaluate_reward(foresight, clips, settings)
-
-
-def measure_imagination(config: dict[str, Any], foresight: Foresight, folder: Path) -> dict[str, Any]:
-    """What branches from the first clip cost."""
-    group = config["imagination"]
-    settings = ImaginationSettings(
-        group["branches"], group["horizon"], tuple(group["batches"]), tuple(group["horizons"])
-    )
-    given = foresight.clips.select([0]).observations[:, : foresight.prompt]
-    return evaluate_imagination(foresight.world, given, settings, folder)
-
-
-def draw_sides(config: dict[str, Any], subject: Subject, foresight: Foresight, folder: Path) -> dict[str, Any]:
-    """Imagined beside real, on longer clips where the data hold such; no figures."""
-    group, prompt, clips = config["side_by_side"], foresight.prompt, foresight.clips
-    settings = SideSettings(group["clips"], prompt, config["fps"], config["seed"])
-    with suppress(UserError):  # no episode is so long: those of the figures
-        clips = held_out(config, subject.world_data_config, group["clips"], prompt + group["horizon"])
-    draw_side_by_side(subject.chosen_world, clips, settings, folder)
-    return {}
-
-
-def measure_planning(config: dict[str, Any], subject: Subject, folder: Path) -> dict[str, Any]:
-    """What planning brings in the real environment."""
-    from genie.evaluation.planning import evaluate_planning
-
-    return evaluate_planning(config, subject, folder)
