@@ -65,8 +65,8 @@ def test_the_dynamics_is_asked_as_in_the_first_pass_of_generation(build, make_cl
     batch = make_clips(2, 4)
     info = DataInfo(3, None, [], 10.0, (16, 16), batch["frames"][0, 0].numpy())
     world = SimpleNamespace(tokenizer=stage.frozen["tokenizer"], dynamics=stage.model.eval(), window=4,
-                            device=torch.device("cpu"))  # fmt: skip
-    subject = SimpleNamespace(world=world, takes_environment_actions=True)
+                            device=torch.device("cpu"), takes_environment_actions=True)  # fmt: skip
+    subject = SimpleNamespace(world=world)
     with torch.no_grad():
         stage.model.token_embedding.weight *= 30  # untrained models look everywhere alike
         for block in stage.model.transformer.blocks:

@@ -277,6 +277,7 @@ class Simulator:
     """A perfect world for `make_clips`: action 1 moves the square by its width, 2 by its height."""
 
     device, num_actions, sampler, lam, window = torch.device("cpu"), 3, None, None, 4
+    takes_environment_actions = True
     config = {"stage": {"actions": "environment"}}
 
     def __init__(self, delay=0, deaf=False):
