@@ -39,7 +39,7 @@ def load_reward(run: Path, world: str) -> RewardModel | None:
     return stage.model
 
 
-def judge(model: RewardModel | None, features: Callable[[], Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:
+def outcome_of(model: RewardModel | None, features: Callable[[], Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:
     """Reward and continuation float [B] of the step to the state of which `features` gives [B, *F]; without a model 0
     and 1. `actions` [B] led there: their number and their device count alone."""
     if model is None:

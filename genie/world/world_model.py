@@ -21,7 +21,7 @@ from genie.world import protocol
 from genie.world.loading import load_parts
 from genie.world.next_frame import newest_frame, newest_frame_uncached, next_tokens, next_tokens_uncached, past_before
 from genie.world.noise import row_seeds
-from genie.world.rewards import judge, load_reward
+from genie.world.rewards import load_reward, outcome_of
 from genie.world.sampler import Sampler
 from genie.world.state import Observed, WorldState
 from genie.world.token_features import feature_shape, state_features, traced_features
@@ -235,7 +235,7 @@ class WorldModel:
         if decode:
             frame, decoder = self._decode(state)
             state = replace(state, decoder=decoder)
-        reward, continues = judge(self.reward_model, lambda: self.features(state), actions)
+        reward, continues = outcome_of(self.reward_model, lambda: self.features(state), actions)
         return state, Step(reward, continues, frame, tokens, passes)
 
     @torch.no_grad()
