@@ -47,17 +47,18 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
         raise UserError(f"the data of {config['run']} do not say when an episode is over: give max_steps=1000")
     module = ClipDataModule(**data)
     module.setup()
-    environment = open_environment(settings, tuple(data["image_size"]))
+    together = min(config["parallel"], config["episodes"])
+    environments = [open_environment(settings, tuple(data["image_size"])) for _ in range(together)]
     seeds = [config["seed"] + number for number in range(config["episodes"])]
 
     def earned(agent: Agent) -> np.ndarray:
-        played = play_episodes(environment, agent, seeds, longest, data["stride"])
+        played = play_episodes(environments, agent, seeds, longest, data["stride"])
         return np.array([episode.return_ for episode in played])
 
     def play(choose: Choose, action_map: ActionMap) -> Sequence[float]:
         return earned(WorldAgent(world, choose, action_map))
 
-    references = {"random": Earned(earned(RandomAgent(environment.action_space)))}
+    references = {"random": Earned(earned(RandomAgent(environments[0].action_space)))}
     expert = Path(config["expert"] or policy.stage.config["data"]["root"])
     recorded = [episode_returns(path) for split in SPLITS if (path := expert / f"{split}.h5").exists()]
     if sum(map(len, recorded)):
@@ -84,7 +85,7 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
 
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for the first value that cannot be."""
-    require_whole(config, "episodes")
+    require_whole(config, "episodes", "parallel")
     if config["max_steps"] is not None:
         require_whole(config, "max_steps")
     for count in config["labels"]:
