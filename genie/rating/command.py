@@ -26,11 +26,11 @@ def rate(config: dict[str, Any]) -> None:
     session = open_session(config)
 
     def app(loopback: bool) -> FastAPI:
-        print(f"{len(session.preferences.given)} pairs are rated in {session.preferences.path}; Ctrl-C ends, the same "
+        print(f"{len(session.answers.given)} pairs are rated in {session.answers.path}; Ctrl-C ends, the same "
               "command goes on")  # fmt: skip
         return create_app(session, loopback)
 
-    session.preferences.write()  # whether it can be: before the first verdict
+    session.answers.write()  # whether it can be: before the first verdict
     serve_page(app, config["page"], "page")
 
 
