@@ -45,13 +45,13 @@ def collect(
             recorder.record(path, split, num_frames[split], lambda count: None)
 
 
-def episode_returns(path: Path) -> np.ndarray:
-    """The sums of rewards float [E] of the episodes of a file.
+def episode_returns(path: Path, longest: int | None = None) -> np.ndarray:
+    """The sums of rewards float [E] of the episodes of a file, of the first `longest` of each; None: of all.
 
     Without the last one where the end of the file cut it.
     """
     with h5py.File(path) as file:
         rewards, terminals, ends = file["rewards"][:], file["terminals"][:], file["episode_ends"][:]
     starts = np.concatenate([[0], ends[:-1]])
-    returns = np.array([rewards[start:end].sum() for start, end in zip(starts, ends, strict=True)])
+    returns = np.array([rewards[start:end][:longest].sum() for start, end in zip(starts, ends, strict=True)])
     return returns if terminals[starts[-1] : ends[-1]].any() else returns[:-1]

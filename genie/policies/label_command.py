@@ -49,21 +49,24 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     module.setup()
     together = min(config["parallel"], config["episodes"])
     environments = [open_environment(settings, tuple(data["image_size"])) for _ in range(together)]
-    seeds = [config["seed"] + number for number in range(config["episodes"])]
+    episodes, stride = config["episodes"], data["stride"]
 
-    def earned(agent: Agent) -> np.ndarray:
-        played = play_episodes(environments, agent, seeds, longest, data["stride"])
-        return np.array([episode.return_ for episode in played])
+    def earned(agent: Agent, draw: int) -> np.ndarray:
+        seeds = [config["seed"] + draw * episodes + number for number in range(episodes)]
+        return np.array([episode.return_ for episode in play_episodes(environments, agent, seeds, longest, stride)])
 
-    def play(choose: Choose, action_map: ActionMap) -> Sequence[float]:
-        return earned(WorldAgent(world, choose, action_map))
+    def play(choose: Choose, action_map: ActionMap, draw: int) -> Sequence[float]:
+        return earned(WorldAgent(world, choose, action_map), draw)
 
-    references = {"random": Earned(earned(RandomAgent(environments[0].action_space)))}
+    chance = RandomAgent(environments[0].action_space)
+    references = {"random": Earned(np.stack([earned(chance, draw) for draw in range(config["draws"])]))}
     expert = Path(config["expert"] or policy.stage.config["data"]["root"])
-    recorded = [episode_returns(path) for split in SPLITS if (path := expert / f"{split}.h5").exists()]
+    files = [path for split in SPLITS if (path := expert / f"{split}.h5").exists()]
+    recorded = [episode_returns(path, longest * stride) for path in files]
     if sum(map(len, recorded)):
         references["expert"] = Earned(np.concatenate(recorded))
-    curve = return_against_labels(policy, world, module.train_dataset, config["labels"], play, config["seed"])
+    clips, labels = module.train_dataset, config["labels"]
+    curve = return_against_labels(policy, world, clips, labels, play, config["draws"], config["seed"])
     report(curve, references, Path(config["output"] or Path(config["run"]) / "policy"))
     return curve
 
@@ -75,7 +78,7 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
     for name in ("", "mean", "± standard error", "episodes"):
         table.add_column(name)
     for name, earned in rows.items():
-        table.add_row(name, f"{earned.mean:.2f}", f"{earned.error:.2f}", str(len(earned.returns)))
+        table.add_row(name, f"{earned.mean:.2f}", f"{earned.error:.2f}", str(earned.returns.size))
     Console().print(table)
     with replacing(output / "label_curve.json", "w") as file:
         json.dump({name: earned.returns.tolist() for name, earned in rows.items()}, file, indent=2)
@@ -85,7 +88,7 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
 
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for the first value that cannot be."""
-    require_whole(config, "episodes", "parallel")
+    require_whole(config, "episodes", "draws", "parallel")
     if config["max_steps"] is not None:
         require_whole(config, "max_steps")
     for count in config["labels"]:

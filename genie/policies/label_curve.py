@@ -10,19 +10,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data_modules.clips import ClipDataset
+from data_modules.seeding import mix
 from genie.files import replacing
 from genie.policies.exploring import Choose
 from genie.policies.loading import Policy
 from genie.world.action_map import ActionMap, fit_action_map
 from genie.world.protocol import World
 
-# what a player that chooses the world's actions earns in the environment, by episode
-Play = Callable[[Choose, ActionMap], Sequence[float]]
+# what a player that chooses the world's actions earns in the environment, by episode: other ones for each draw
+Play = Callable[[Choose, ActionMap, int], Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Earned:
-    """Returns of episodes, float [E]."""
+    """Returns of episodes, float [E], or [D, E] of several draws of labels with episodes of their own."""
 
     returns: np.ndarray
 
@@ -33,23 +34,29 @@ class Earned:
 
     @property
     def error(self) -> float:
-        """Its standard error; 0 for one episode."""
-        return float(self.returns.std(ddof=1) / len(self.returns) ** 0.5) if len(self.returns) > 1 else 0.0
+        """Its standard error: between draws, where there are several, else between episodes; 0 for a single one."""
+        values = self.returns.mean(-1) if self.returns.ndim == 2 and len(self.returns) > 1 else self.returns.ravel()
+        return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 def return_against_labels(
-    policy: Policy, world: World, clips: ClipDataset, labels: Sequence[int], play: Play, seed: int = 0
+    policy: Policy, world: World, clips: ClipDataset, labels: Sequence[int], play: Play, draws: int = 1, seed: int = 0
 ) -> dict[int, Earned]:
     """What `policy` earns, by number of labels.
 
     Args:
-        clips: a recording with actions, from which `seed` draws the labelled transitions.
+        clips: a recording with actions, from which the labelled transitions are drawn.
         labels: how many of them, in any order.
         play: plays the real environment.
+        draws: of labels, for each number: which ones they are decides while they are few.
+        seed: of the draws.
     """
+
+    def earned(count: int, draw: int) -> Sequence[float]:
+        return play(policy.choose, fit_action_map(world, clips, count, mix(seed, draw)), draw)
+
     return {
-        count: Earned(np.asarray(play(policy.choose, fit_action_map(world, clips, count, seed)), dtype=np.float64))
-        for count in labels
+        count: Earned(np.array([earned(count, draw) for draw in range(draws)], dtype=np.float64)) for count in labels
     }
 
 

@@ -152,6 +152,7 @@ def test_what_a_training_will_not_take_is_said_before_anything_is_done(tmp_path,
 def test_an_episode_that_the_file_cuts_has_no_return(tmp_path):
     write(tmp_path / "a.h5", [[1, 2], [3, 4, 5], [100]])
     assert episode_returns(tmp_path / "a.h5").tolist() == [3, 12]
+    assert episode_returns(tmp_path / "a.h5", longest=2).tolist() == [3, 7]
     write(tmp_path / "b.h5", [[1, 2]])
     assert episode_returns(tmp_path / "b.h5").tolist() == [3]
 

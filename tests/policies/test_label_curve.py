@@ -87,16 +87,17 @@ def test_a_clone_acts_like_the_expert_once_it_knows_what_actions_are_called(late
     monkeypatch.delitem(sys.modules, "genie.policies.label_curve")
     places = torch.linspace(-0.8, 0.8, 40)[:, None]
 
-    def play(choose, action_map):
+    def play(choose, action_map, draw):
         """Shares of the true actions that are the expert's, of some starts at a time."""
         done = action_map.to_true(choose(latent_world.reset(places[:, None]), 0))
         return (done == expert(places)[:, 0]).float().view(4, 10).mean(1).tolist()
 
-    curve = return_against_labels(cloned, latent_world, None, [1, 60], play)
+    curve = return_against_labels(cloned, latent_world, None, [1, 60], play, draws=2)
     assert not cloned.gives_environment_actions
-    assert curve[60].mean > 0.9 and len(curve[60].returns) == 4
+    assert curve[60].mean > 0.9 and curve[60].returns.shape == (2, 4)
     assert curve[1].mean < 0.6  # all have the one name that is known
-    assert curve[60].error == pytest.approx(float(curve[60].returns.std(ddof=1) / 2))
+    means = curve[60].returns.mean(1)  # which labels were drawn is what it depends on
+    assert curve[60].error == pytest.approx(float(means.std(ddof=1) / 2**0.5))
 
 
 def test_exploring_draws_other_actions_in_a_share_of_decisions(line_world):
