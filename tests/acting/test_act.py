@@ -236,6 +236,13 @@ def test_a_policy_is_given_by_its_path_although_training_has_a_group_of_that_nam
     assert code == 2 and "who plays?" in err and err.count("\n") == 1
 
 
+def test_an_environment_is_given_by_its_id(stage, run_main, tmp_path, monkeypatch):
+    short, whole = (f"env{key}=LineOfForces-v0" for key in ("", ".id"))
+    for given in (short, whole):
+        code, _, err = run_main(main, f"run={tmp_path}", "agent=random", given, "device=cpu")
+        assert code == 2 and "the world takes 3 actions and the environment 1 numbers" in err
+
+
 def test_nobody_plays_without_a_choice(stage, configure):
     config = configure()
     config.pop("planner")
