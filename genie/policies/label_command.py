@@ -73,7 +73,7 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
 
 def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path) -> None:
     """The table, label_curve.json and label_curve.png."""
-    rows = references | {f"{count} labels": curve[count] for count in sorted(curve)}
+    rows = references | {f"{count} label{'s' * (count > 1)}": curve[count] for count in sorted(curve)}
     table = Table(title="return of an episode", title_justify="left")
     for name in ("", "mean", "± standard error", "episodes"):
         table.add_column(name)
