@@ -66,7 +66,9 @@ def imagination_costs(world: World, given: Tensor, settings: ImaginationSettings
 def measure(world: World, given: Tensor, branches: int, horizon: int, batch: int) -> ImaginationCost:
     """The cost of one way to imagine."""
     device = world.device
-    plans, state = random_plans(world, branches, horizon).to(device), world.reset(given.to(device))
+    plans = random_plans(world, branches, horizon).to(device)
+    # as planners do: what is in sight is run once, and not by each branch
+    state = world.warmed(world.reset(given.to(device)))
     on_device = device.type == "cuda"
     if on_device:
         torch.cuda.synchronize(device)

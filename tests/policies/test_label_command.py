@@ -33,18 +33,19 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
 
     played = []
 
-    def play(environment, agent, seeds, longest, repeat):
-        episodes = play_episodes(environment, agent, seeds, 40, repeat)
+    def play(environments, agent, seeds, longest, repeat):
+        assert longest == 40
+        episodes = play_episodes(environments, agent, seeds, longest, repeat)
         played.append([episode.return_ for episode in episodes])
         return episodes
 
     monkeypatch.setattr(label_command, "play_episodes", play)
-    settings = ["labels=[20,5]", "draws=2", "episodes=2", "device=cpu", f"output={tmp_path}"]
+    settings = ["labels=[20,5]", "draws=2", "episodes=2", "max_steps=40", "device=cpu", f"output={tmp_path}"]
     code, out, err = run_main(main, f"run={world_run}", f"checkpoint={policy}", *settings)
     assert code == 0, err
     found = json.loads((tmp_path / "label_curve.json").read_text())
     assert list(found) == ["random", "expert", "5 labels", "20 labels"]
     assert [*found["random"], *found["20 labels"], *found["5 labels"]] == played and len(played) == 6
-    everything = [total for split in ("train", "val", "test") for total in episode_returns(pong_root / f"{split}.h5")]
-    assert found["expert"] == everything  # none is longer than those that are played
+    files = [pong_root / f"{split}.h5" for split in ("train", "val", "test")]
+    assert found["expert"] == [total for path in files for total in episode_returns(path, longest=40)]
     assert (tmp_path / "label_curve.png").stat().st_size > 1000 and "20 labels" in out
