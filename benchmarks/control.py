@@ -7,7 +7,7 @@ the same planner in the true equations, so that between it and a world there is 
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,40 +16,23 @@ from hydra import compose, initialize_config_module
 from torch import Tensor
 
 from data_modules.environments import open_environment
-from data_modules.seeding import mix
 from genie.acting.agents import PlanningAgent, RandomAgent
 from genie.acting.episodes import play_episodes
-from genie.acting.run import SEED_LIMIT
+from genie.acting.run import episode_seed
 from genie.acting.statistics import Estimate, mean_of
 from genie.cli import to_plain
 from genie.planning.building import build_planner
 from genie.world.noise import row_seeds
 from genie.world.opening import open_world
 from genie.world.protocol import Step, World
+from genie.world.simulator_world import SimulatorState
 
 GRAVITY, STEP, TORQUE, FASTEST = 10.0, 0.05, 2.0, 8.0  # of Pendulum-v1, whose mass and length are 1
 
 
-@dataclass(frozen=True)
-class PendulumState:
-    """`values` [B, 3]: cosine and sine of the angle, and its speed."""
-
-    values: Tensor
-    seeds: Tensor
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def select(self, index: Tensor | list[int]) -> "PendulumState":
-        at = torch.as_tensor(index)
-        return PendulumState(self.values[at], self.seeds[at])
-
-    def reseeded(self, seed: int | Tensor) -> "PendulumState":
-        return replace(self, seeds=row_seeds(seed, len(self), self.values.device))
-
-
 class PendulumWorld:
-    """The equations of Gymnasium's Pendulum-v1 as a `World`: what a perfect model of it would imagine."""
+    """The equations of Gymnasium's Pendulum-v1 as a `World`: what a perfect model of it would imagine. The `values`
+    [B, 3] of a state are cosine and sine of the angle, and its speed."""
 
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
     observation_shape = feature_shape = (3,)
@@ -57,13 +40,17 @@ class PendulumWorld:
     knows_rewards = takes_environment_actions = True
     device = torch.device("cpu")
 
-    def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> PendulumState:
-        return PendulumState(observations[:, -1], torch.zeros(len(observations), dtype=torch.int64)).reseeded(seed)
+    def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> SimulatorState:
+        seeds = row_seeds(seed, len(observations), self.device)
+        return SimulatorState(observations[:, -1], seeds, torch.zeros_like(seeds))
 
-    def observe(self, state: PendulumState, observation: Tensor, actions: Tensor) -> PendulumState:
+    def observe(self, state: SimulatorState, observation: Tensor, actions: Tensor) -> SimulatorState:
         return replace(state, values=observation)
 
-    def step(self, state: PendulumState, actions: Tensor, decode: bool = True) -> tuple[PendulumState, Step]:
+    def warmed(self, state: SimulatorState) -> SimulatorState:
+        return state
+
+    def step(self, state: SimulatorState, actions: Tensor, decode: bool = True) -> tuple[SimulatorState, Step]:
         cosine, sine, speed = state.values.unbind(-1)
         angle, torque = torch.atan2(sine, cosine), TORQUE * actions[:, 0]
         reward = -(angle.square() + 0.1 * speed.square() + 0.001 * torque.square())
@@ -83,7 +70,7 @@ def main() -> None:
         settings = to_plain(compose("record", ["data=pendulum"]).data.recorder)
     worlds: dict[str, World] = {"the true equations": PendulumWorld()} | {run: open_world(run) for run in runs}
     environments = [open_environment(settings, None) for _ in range(episodes)]
-    seeds = [mix(seed, number) % SEED_LIMIT for number in range(episodes)]  # as genie.act has them
+    seeds = [episode_seed(seed, number) for number in range(episodes)]
     agents = {"random": RandomAgent(environments[0].action_space)}
     agents |= {name: PlanningAgent(world, build_planner(planner, world)) for name, world in worlds.items()}
     found: dict[str, Estimate] = {}

@@ -86,11 +86,16 @@ def check(config: dict[str, Any]) -> None:
         check_planner(planner)
 
 
+def episode_seed(seed: int, number: int) -> int:
+    """The seed of episode `number` of a play."""
+    return mix(seed, number) % SEED_LIMIT
+
+
 def play(label: str, agent: Agent, stage: Stage, folder: ActingFolder, config: dict[str, Any]) -> None:
     """The episodes of one agent that are not in the folder yet."""
     settings = config["act"]
     seeds = {
-        number: mix(config["seed"], number) % SEED_LIMIT
+        number: episode_seed(config["seed"], number)
         for number in range(settings["episodes"])
         if number not in folder.played(label)
     }

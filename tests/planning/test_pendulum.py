@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from benchmarks.control import PendulumWorld
+from benchmarks.control import PendulumWorld, main
 
 
 def test_the_true_equations_are_those_of_the_environment():
@@ -18,3 +18,13 @@ def test_the_true_equations_are_those_of_the_environment():
         np.testing.assert_allclose(step.reward[0], reward, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(step.observation[0], observation, atol=1e-3)
         state = world.observe(state, torch.from_numpy(observation)[None], torch.zeros(1))  # errors do not add up
+
+
+def test_a_planner_in_them_plays_the_environment(monkeypatch, capsys):
+    given = ["runs=", "episodes=2", "horizon=8", "candidates=12", "iterations=2"]
+    monkeypatch.setattr("sys.argv", ["control", *given])
+    main()
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    returns = {name.removeprefix("| "): float(value.split()[0]) for name, value, _ in rows[1:]}
+    assert returns["the true equations"] > returns["random"] + 200
+    assert rows[-1][2].startswith("100.0%")
