@@ -1,11 +1,9 @@
 """Cloning without recorded actions: rules in latent ones, and how many labels it takes to say what they are called."""
 
-import sys
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from genie.policies import label_curve
 from genie.policies.exploring import exploring
 from genie.policies.loading import Policy
 from genie.stages import build_stage
@@ -80,11 +78,7 @@ def test_a_clone_acts_like_the_expert_once_it_knows_what_actions_are_called(late
         true = torch.randint(3, (num_labels,), generator=torch.Generator().manual_seed(seed))
         return Named(NAMES[true], true)
 
-    monkeypatch.setitem(sys.modules, "genie.world.action_map", SimpleNamespace(ActionMap=Named, fit_action_map=fit))
-    sys.modules.pop("genie.policies.label_curve", None)
-    from genie.policies.label_curve import return_against_labels
-
-    monkeypatch.delitem(sys.modules, "genie.policies.label_curve")
+    monkeypatch.setattr(label_curve, "fit_action_map", fit)
     places = torch.linspace(-0.8, 0.8, 40)[:, None]
 
     def play(choose, action_map, draw):
@@ -92,7 +86,7 @@ def test_a_clone_acts_like_the_expert_once_it_knows_what_actions_are_called(late
         done = action_map.to_true(choose(latent_world.reset(places[:, None]), 0))
         return (done == expert(places)[:, 0]).float().view(4, 10).mean(1).tolist()
 
-    curve = return_against_labels(cloned, latent_world, None, [1, 60], play, draws=2)
+    curve = label_curve.return_against_labels(cloned, latent_world, None, [1, 60], play, draws=2)
     assert not cloned.gives_environment_actions
     assert curve[60].mean > 0.9 and curve[60].returns.shape == (2, 4)
     assert curve[1].mean < 0.6  # all have the one name that is known
