@@ -45,7 +45,8 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stag
     world = open_world(config["run"], config["world"]).to(device)
     if hasattr(world, "sampler"):
         world.sampler = with_overrides(world.sampler, config)
-    environments = open_environments(world, config["data_root"], config["env"]["id"], count)
+    _, settings = environment_of(world, config["data_root"])
+    environments = open_environments(world, settings, count, config["env"]["id"])
     space = environments[0].action_space
     check_actions(world, space)
     latent = not world.takes_environment_actions and config["agent"] != "random"
@@ -53,10 +54,9 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stag
     return Stage(world, _agent(config, world, space, action_map), environments, action_map)
 
 
-def open_environments(world: World, root: str | None, env_id: str | None, count: int) -> "list[Environment]":
-    """So many of the environment that the world's data, which may have moved to `root`, were recorded of, or of another
-    one with the same actions."""
-    from data_modules.environments import open_environment
+def environment_of(world: World, root: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The group `data` that a world was trained with, whose folder may have moved to `root`, and what the environment
+    of these data is opened with. Raises UserError where nothing names one."""
     from data_modules.known_environment import environment_settings
 
     data = world.config["data"] | ({"root": root} if root else {})
@@ -66,6 +66,15 @@ def open_environments(world: World, root: str | None, env_id: str | None, count:
             f"the data {data['name']} of this world name no environment to play: give a world of recorded data, or "
             "data_root=, where they are"
         )
+    return data, settings
+
+
+def open_environments(
+    world: World, settings: dict[str, Any], count: int, env_id: str | None = None
+) -> "list[Environment]":
+    """So many environments of `settings` (`environment_of`), or of another id with the same actions."""
+    from data_modules.environments import open_environment
+
     image_size = tuple(world.observation_shape[1:]) if shows_frames(world) else None
     return [open_environment(settings, image_size, env_id) for _ in range(count)]
 

@@ -58,14 +58,14 @@ def threshold(settings: dict[str, Any], env_id: str) -> float | None:
 
 
 def _figures(rows: list[Row], above: float | None) -> dict[str, Any]:
-    totals = [row.return_ for row in rows]
+    totals, shares = [row.return_ for row in rows], _shares(rows)
     success = None if above is None else _estimate(share_of([total > above for total in totals]))
     return {
         "episodes": len(rows),
         "return": _estimate(mean_of(totals)),
         "length": _estimate(mean_of([float(row.length) for row in rows])),
         "success": success,
-        "balls_returned": _estimate(mean_of(_shares(rows))) if _shares(rows) else None,
+        "balls_returned": _estimate(mean_of(shares)) if shares else None,
     }
 
 

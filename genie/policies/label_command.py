@@ -11,9 +11,9 @@ from rich.table import Table
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.episode_file import SPLITS
-from data_modules.known_environment import environment_settings
 from genie.acting.agents import Agent, RandomAgent, WorldAgent
 from genie.acting.episodes import play_episodes
+from genie.acting.opening import environment_of, open_environments
 from genie.checks import require_whole
 from genie.errors import UserError
 from genie.files import replacing
@@ -31,24 +31,18 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
 
     Raises UserError for a policy that needs no labels, and for data that are not there.
     """
-    from data_modules.environments import open_environment
-
     check(config)
     world = open_world(config["run"], "genie").to(choose_device(config["device"]))
     policy = load_policy(config["checkpoint"] or config["run"], world, config["greedy"])
     if policy.gives_environment_actions:
         raise UserError(f"the policy of {config['run']} acts without labels: give one of policy=latent_bc")
-    data = world.config["data"] | ({"root": config["data_root"]} if config["data_root"] else {})
-    settings = environment_settings(data)
-    if settings is None:
-        raise UserError(f"the data {data['name']} of {config['run']} name no environment to play")
+    data, settings = environment_of(world, config["data_root"])
     longest = config["max_steps"] or settings.get("max_episode_steps")
     if longest is None:
         raise UserError(f"the data of {config['run']} do not say when an episode is over: give max_steps=1000")
     module = ClipDataModule(**data)
     module.setup()
-    together = min(config["parallel"], config["episodes"])
-    environments = [open_environment(settings, tuple(data["image_size"])) for _ in range(together)]
+    environments = open_environments(world, settings, min(config["parallel"], config["episodes"]))
     episodes, stride = config["episodes"], data["stride"]
 
     def earned(agent: Agent, draw: int) -> np.ndarray:
