@@ -1,9 +1,10 @@
 """What is about to run, before the first step: parameters by part, work per clip, memory, data, steps."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
+
+from genie.tables import print_table
 
 ADAM_STATES = 2  # first and second moments, of the size of the parameter
 
@@ -22,11 +23,11 @@ class StartupReport(Callback):
         if not trainer.is_global_zero:
             return
         table = Table(title=f"{self.label} → {self.folder}", title_justify="left", show_header=False)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
+        table.add_column()
+        table.add_column()
         for name, value in report(trainer, module).items():
             table.add_row(name, value)
-        Console().print(table)
+        print_table(table)
 
 
 def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:

@@ -10,16 +10,15 @@ from genie.cli import hydra_main
 @hydra_main("ablate")
 def main(config: dict[str, Any]) -> None:
     # seconds to import: --help and a misspelt key need not wait for it
-    from rich.console import Console
-
     from genie.ablation.run import Ablation
     from genie.ablation.table import rich_table
+    from genie.tables import print_table
 
     given = HydraConfig.get().overrides
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
     ablation = Ablation(config, [*given.task, *searchpath])
     report = ablation.run()
-    Console().print(rich_table(report))
+    print_table(rich_table(report))
     print(f"table.md, table.csv and ablation.json: {ablation.folder}")
 
 

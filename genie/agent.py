@@ -12,9 +12,8 @@ from genie.cli import hydra_main
 
 @hydra_main("agent")
 def main(config: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from genie.looping.loop import Loop  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.tables import print_table
 
     given = HydraConfig.get().overrides
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
@@ -22,7 +21,7 @@ def main(config: dict[str, Any]) -> None:
     if config["overwrite"]:
         loop.start_anew()
     loop.run()
-    Console().print(loop.table())
+    print_table(loop.table())
 
 
 if __name__ == "__main__":

@@ -8,15 +8,14 @@ from genie.cli import hydra_main
 @hydra_main("evaluate")
 def main(config: dict[str, Any]) -> None:
     # seconds to import: --help and a misspelt key need not wait for it
-    from rich.console import Console
-
     from genie.evaluation.report import report_table
     from genie.evaluation.runs import evaluate_runs, report_folder
     from genie.reporting import draw_report
+    from genie.tables import print_table
 
     evaluated = evaluate_runs(config)
     for one in evaluated:
-        Console().print(report_table(one.values))
+        print_table(report_table(one.values))
         left_out = one.values["left_out"]
         for reason in dict.fromkeys(left_out.values()):
             print(f"left out: {', '.join(part for part in left_out if left_out[part] == reason)}, because {reason}")

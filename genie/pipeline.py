@@ -17,7 +17,6 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from rich.console import Console
 from rich.table import Table
 
 from callbacks.metrics_file import last_values
@@ -26,6 +25,7 @@ from genie.config_types import check_step
 from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
 from genie.recording import missing_splits, record_missing
+from genie.tables import print_table
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain", "reward")
 STEPS = ("record", *STAGES, "evaluate")
@@ -98,7 +98,7 @@ class Pipeline:
         """Time and figures of every step."""
         table = Table(title=f"{self.world}", title_justify="left")
         for name in ("step", "minutes", "figures"):
-            table.add_column(name, overflow="fold")
+            table.add_column(name)
         for row in self.results:
             table.add_row(*row)
         return table
@@ -157,7 +157,7 @@ def main(config: dict[str, Any]) -> None:
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
     pipeline = Pipeline(config, [*given.task, *searchpath])
     pipeline.run()
-    Console().print(pipeline.summary())
+    print_table(pipeline.summary())
     report = pipeline.world / "evaluation" / "report.html"
     if report.exists():
         print(f"all that was measured, in one page: {report}")

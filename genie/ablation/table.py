@@ -30,7 +30,7 @@ def rich_table(report: dict[str, Any]) -> Table:
     """For the terminal: a row for each figure, a column for each variant, so that it fits."""
     variants = report["variants"]
     table = Table(title=Text(report["title"]), title_justify="left")
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for variant in variants:
         table.add_column(Text(variant), justify="right")
     for heading in headings(report):

@@ -12,7 +12,6 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from genie.acting.report import interval
@@ -21,6 +20,7 @@ from genie.acting.run import act, check
 from genie.errors import UserError
 from genie.evaluation.plots import save_figure
 from genie.files import replacing
+from genie.tables import print_table
 
 AXES = ("candidates", "horizon")
 
@@ -40,7 +40,7 @@ def act_for_budgets(config: dict[str, Any]) -> float:
         act(play)
         rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
     _write(root, rows)
-    Console().print(_table(rows))
+    print_table(_table(rows))
     print(f"table and plot: {root}")
     return max(row["return"] for row in rows)
 
@@ -94,7 +94,7 @@ def _row(summary: dict[str, Any]) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in (*AXES, "return", "success", "random", "decisions a second"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for row in rows:
         shown = {"mean": row["return"], "low": row["return_low"], "high": row["return_high"]}
         success = "" if row["success"] is None else f"{row['success']:.0%}"

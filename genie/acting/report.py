@@ -11,9 +11,9 @@ def report_table(summary: dict[str, Any]) -> Table:
     """The agent beside the random policy, with 95% confidence intervals."""
     title = f"{summary['run']}, {summary['environment']}: {summary['episodes']} episodes, 95% confidence intervals"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("figure", no_wrap=True)
+    table.add_column("figure")
     for name in dict.fromkeys((summary["agent"], "random")):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     sides = [summary] if summary["agent"] == "random" else [summary, summary["random"]]
     rows = [_row(label, sides, name) for name, label in (("return", "return"), ("length", "decisions"))]
     if summary["success"] is not None:

@@ -20,6 +20,7 @@ from genie.checks import require_number, require_whole
 from genie.errors import UserError
 from genie.inference import choose_device, inference
 from genie.planning.building import check_planner
+from genie.tables import print_table
 
 SEED_LIMIT = 2**31  # what environments take
 
@@ -54,7 +55,7 @@ def _conclude(folder: ActingFolder, config: dict[str, Any], stage: Stage) -> dic
     file = folder.write_summary(summary)
     if folder.pairs and config["act"]["videos"]:
         plot_pairs(folder.pairs, folder.path / "imagined_against_true.png")
-    Console().print(report_table(summary))
+    print_table(report_table(summary))
     print("\n".join(report_lines(summary)))
     print(f"episodes, videos and figures: {file.parent}", flush=True)
     return summary

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
-from rich.console import Console
 from rich.table import Table as Printed
 
 from data_modules.quality import QUALITY_FILE
@@ -23,6 +22,7 @@ from genie.curation.signals import SIGNALS, as_features
 from genie.errors import UserError
 from genie.hardware import keep_freed_memory
 from genie.serving import check_address, serve_page
+from genie.tables import print_table
 
 STEPS = ("label", "train", "score")
 FEWEST = 10  # ratings that a head is trained on
@@ -119,7 +119,7 @@ def print_agreement(fit: Fit, ratings: np.ndarray, threshold: float) -> None:
         found = agreement(fit.held_out, ratings, one)
         cells = (f"{one:g}", f"{found.precision:.3f}", f"{found.recall:.3f}", f"{found.kept:.1%}")
         table.add_row(*cells, style="bold" if one == threshold else None)
-    Console().print(table)
+    print_table(table)
 
 
 def score(config: dict[str, Any], footage: Footage, head: Head | None, files: Files) -> None:

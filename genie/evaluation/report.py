@@ -12,10 +12,10 @@ def report_table(report: dict) -> Table:
     """The table of `evaluation.json`'s contents; rows of parts that were left out are not there."""
     title = f"{report['run']}: {report['clips']} clips of {report['split']}, PSNR in dB"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("figure", no_wrap=True)
+    table.add_column("figure")
     for name in ("value", "copy last", "background"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("note", overflow="fold")
+        table.add_column(name, justify="right")
+    table.add_column("note")
     for row in (*_tokenizer(report), *_objects(report), *_lam(report), *_world(report), *world_rows(report)):
         table.add_row(*map(Text, row))
     return table

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from data_modules.clip_data_module import ClipDataModule
@@ -15,6 +13,7 @@ from genie.inspection.columns import action_facts, count_terminals, episode_fact
 from genie.inspection.frames import frame_facts
 from genie.inspection.pictures import write_clips, write_sheet
 from genie.media import VIDEO_HEIGHT, scale_to
+from genie.tables import print_table
 
 
 def inspect(config: dict[str, Any]) -> None:
@@ -29,8 +28,7 @@ def inspect(config: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "inspect.json", "w") as file:
         json.dump(facts, file, indent=2)
-    console = Console()
-    console.print(table_of(facts))
+    print_table(table_of(facts))
     if module.info.image_size is None:  # there is nothing to be seen
         print(f"written into {folder}: inspect.json")
         return
@@ -92,10 +90,10 @@ def table_of(facts: dict[str, Any]) -> Table:
         f"{facts['root']}: {_observed(facts)}, {facts['fps']:g} a second, clips of {facts['num_frames']}; "
         f"columns: {', '.join(facts['columns']) or 'none'}"
     )
-    table = Table("", *facts["splits"], title=escape(title), title_justify="left")
+    table = Table("", *facts["splits"], title=title, title_justify="left")
     rows = [rows_of(split) for split in facts["splits"].values()]
     for name in dict.fromkeys(name for row in rows for name in row):
-        table.add_row(escape(name), *(escape(row.get(name, "")) for row in rows))
+        table.add_row(name, *(row.get(name, "") for row in rows))
     return table
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from data_modules.clip_data_module import ClipDataModule
@@ -22,6 +21,7 @@ from genie.looping.collecting import episode_returns
 from genie.policies.exploring import Choose
 from genie.policies.label_curve import Earned, draw, return_against_labels
 from genie.policies.loading import load_policy
+from genie.tables import print_table
 from genie.world.action_map import ActionMap
 from genie.world.opening import open_world
 
@@ -73,7 +73,7 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
         table.add_column(name)
     for name, earned in rows.items():
         table.add_row(name, f"{earned.mean:.2f}", f"{earned.error:.2f}", str(earned.returns.size))
-    Console().print(table)
+    print_table(table)
     with replacing(output / "label_curve.json", "w") as file:
         json.dump({name: earned.returns.tolist() for name, earned in rows.items()}, file, indent=2)
     draw(curve, references, output / "label_curve.png")

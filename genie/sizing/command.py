@@ -15,6 +15,7 @@ from genie.sizing.comparison import comparison
 from genie.sizing.plan import StagePlan, plan_stage
 from genie.sizing.table import remarks, table, title
 from genie.stages import GENIE_STAGES
+from genie.tables import print_table
 
 PAPER = "paper"  # the preset whose training was published
 
@@ -35,7 +36,7 @@ def plan(config: dict[str, Any], overrides: list[str]) -> list[StagePlan]:
     plans = [plan_stage(configs[stage], configs, batch_given) for stage in wanted]
     console = Console()
     console.print(title(plans, config), soft_wrap=True, highlight=False, markup=False)
-    console.print(table(plans, config))
+    print_table(table(plans, config))
     lines = [*remarks(plans), *(comparison(plans) if config["model"]["name"] == PAPER else [])]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False, markup=False)

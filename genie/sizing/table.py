@@ -25,9 +25,9 @@ def title(plans: list[StagePlan], config: dict[str, Any]) -> str:
 def table(plans: list[StagePlan], config: dict[str, Any]) -> Table:
     """What each stage takes: bytes of one device, operations and time of all."""
     device, drawn = config["hardware"], Table()
-    drawn.add_column("", no_wrap=True)
+    drawn.add_column("")
     for plan in plans:
-        drawn.add_column(plan.stage, justify="right", no_wrap=True)
+        drawn.add_column(plan.stage, justify="right")
     for rows in (of_model(), of_memory(plans, device["memory_gib"]), of_work(plans, device["utilization"])):
         for label, value in rows:
             drawn.add_row(label, *(value(plan) for plan in plans))

@@ -26,12 +26,12 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if rank():
             return
-        from rich.console import Console  # every command looks at Hydra's plugins, and few print tables
+        from genie.tables import print_table  # every command looks at Hydra's plugins, and few print tables
 
         folder = Path(config.hydra.sweep.dir)
         records = read_records(folder)
         if records:
-            Console().print(results_table(records, folder))
+            print_table(results_table(records, folder))
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ def results_table(records: list[dict[str, Any]], folder: Path) -> "Table":
     names, winner = varied(records), best(records)
     table = Table(title=f"{folder}/sweep.csv, sweep.png", title_justify="left")
     for name in ("job", *names, records[0]["objective"], "steps", "seconds", "status"):
-        table.add_column(name, overflow="fold", no_wrap=name == "status")
+        table.add_column(name)
     for record in records:
         value = "-" if record["value"] is None else f"{record['value']:.5g}" + (" *" if record is winner else "")
         given = [short(record["overrides"].get(name, "")) for name in names]

@@ -1,0 +1,26 @@
+"""Tables on standard output that lose nothing: as wide as they are in a file or pipe, folded in a narrow terminal."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_table(table: Table) -> None:
+    """Prints a table, its title on a line of its own.
+
+    Cells are shown as they are: "[red]" or ":x:" in a path is no markup. Where the output is no terminal, each row is
+    one line, however wide (rich would take 80 columns and cut numbers); in a terminal that is too narrow, cells go on
+    in the next line, those of the widest columns first.
+    """
+    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    for column in table.columns:
+        column.overflow, column.no_wrap = "fold", False
+    if table.title:
+        console.print(Text(str(table.title), style="italic"), soft_wrap=True)
+        table.title = None
+    if not sys.stdout.isatty():
+        needed = console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum
+        console.width = max(console.width, needed)
+    console.print(table)
