@@ -2,8 +2,8 @@
 
 PyAV is asked by time, and finds the right frame in every kind of file that is tested. decord counts packets from key
 frame to key frame, which goes wrong where a key frame is stored before frames that are shown earlier (MPEG-4, H.265),
-and in AVI files; it is asked for none of these (`Video.orderly`). Of H.264 with open groups of pictures it still shows
-the last frame but one as the last.
+and in AVI files; it is asked for none of these (`Video.only_pyav`), and who chose it is told so. Of H.264 with open
+groups of pictures it still shows the last frame but one as the last.
 """
 
 import os
@@ -68,7 +68,7 @@ class PyAVVideo:
         self._open()
 
     def _open(self) -> None:
-        self.context = open_stream(self.video.path)
+        self.context = open_stream(self.video.path, self.video.stream)
         self.container, self.stream = self.context.__enter__()
 
     def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
@@ -78,10 +78,7 @@ class PyAVVideo:
             if found > number:
                 break
             if found == number:
-                array = picture(frame)
-                if array.shape[:2] != (self.video.height, self.video.width):
-                    raise ValueError("its frames change their size")
-                yield array
+                yield picture(frame)
                 if (number := next(wanted, None)) is None:
                     return
         raise ValueError("a frame is missing")
@@ -158,7 +155,7 @@ class OpenFiles:
         if self.process != os.getpid():
             self.inherited.append(self.videos)
             self.process, self.videos = os.getpid(), OrderedDict()
-        kind = DECODERS[decoder] if video.orderly else PyAVVideo
+        kind = PyAVVideo if video.only_pyav else DECODERS[decoder]
         opened = self.videos.pop(video.path, None)
         if opened is not None and (opened.video is not video or not isinstance(opened, kind)):
             opened.close()

@@ -25,22 +25,24 @@ class Entry:
 
     stamp: (size, time of change in ns) of the file that this is true of.
     problem: why it cannot be trained on, empty where it can; all that follows is then meaningless.
-    times … orderly: as in `Video`.
+    which … only_pyav: as in `Video`; `which` is not kept: it is said when the file is looked at.
     cuts: int64 [C], numbers of the frames that begin a new scene; empty where none were looked for.
     """
 
     stamp: tuple[int, int]
     problem: str = ""
+    which: str = ""
+    stream: int = 0
     times: np.ndarray = field(default_factory=lambda: np.empty(0))
     cuts: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     height: int = 0
     width: int = 0
     timed: bool = False
-    orderly: bool = False
+    only_pyav: str = ""
 
     def video(self, path: Path) -> Video:
         """As it is read."""
-        return Video(path, self.times, self.height, self.width, self.timed, self.orderly)
+        return Video(path, self.stream, self.times, self.height, self.width, self.timed, self.only_pyav)
 
 
 @contextmanager
@@ -61,12 +63,13 @@ def locked(folder: Path, name: str) -> Iterator[Path]:
 def save(path: Path, entries: dict[str, Entry]) -> None:
     """Writes entries by their paths."""
     found = list(entries.values())
-    facts = [[*entry.stamp, entry.height, entry.width, entry.timed, entry.orderly] for entry in found]
+    facts = [[*entry.stamp, entry.stream, entry.height, entry.width, entry.timed] for entry in found]
     with replacing(path) as file:
         np.savez(
             file,
             paths=np.array(list(entries), dtype=np.str_),
             problems=np.array([entry.problem for entry in found], dtype=np.str_),
+            only_pyav=np.array([entry.only_pyav for entry in found], dtype=np.str_),
             facts=np.array(facts, dtype=np.int64).reshape(-1, 6),
             **_joined("times", [entry.times for entry in found]),
             **_joined("cuts", [entry.cuts for entry in found]),
@@ -81,10 +84,11 @@ def load(path: Path) -> dict[str, Entry]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
     times, cuts = (_parts(columns, name) for name in ("times", "cuts"))
+    texts = (columns[name].tolist() for name in ("paths", "problems", "only_pyav"))
     return {
-        str(key): Entry((size, changed), str(problem), t, c, height, width, bool(timed), bool(orderly))
-        for key, problem, (size, changed, height, width, timed, orderly), t, c in zip(
-            columns["paths"], columns["problems"], columns["facts"].tolist(), times, cuts, strict=True
+        key: Entry((size, changed), problem, "", stream, t, c, height, width, bool(timed), only_pyav)
+        for key, problem, only_pyav, (size, changed, stream, height, width, timed), t, c in zip(
+            *texts, columns["facts"].tolist(), times, cuts, strict=True
         )
     }
 

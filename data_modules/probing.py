@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from data_modules.damage import DamagedData
 from data_modules.decoding import reason
-from data_modules.video_file import Video, has_alpha, numbered, open_stream, picture
+from data_modules.video_file import Video, find_film, has_alpha, numbered, open_stream, picture
 
 ORDERLY = ("h264", "vp8", "vp9")  # codecs that decord decodes, and whose frames it can number
 ORDER_FRAMES = 16  # of a file whose times may be guesses, so many are decoded to see whether they rise
@@ -38,7 +38,8 @@ def probe(path: Path) -> Video:
     Raises DamagedData where there is nothing to train on; it says why, but not of which file.
     """
     try:
-        with open_stream(path) as (container, stream):
+        number, which = find_film(path)
+        with open_stream(path, number) as (container, stream):
             guessed = container.format.name == "avi"  # it does not hold times
             packets = _read_packets(container, stream, ORDER_FRAMES if guessed else 1)
             if not packets.times or not packets.first:
@@ -50,15 +51,26 @@ def probe(path: Path) -> Video:
             timed = shown == sorted(set(shown)) and shown[0] >= 0
             skipped = shown[0] if timed else 0  # frames that begin a file may need others that were cut off
             height, width = picture(packets.first[0]).shape[:2]
-            orderly = (
-                container.format.name.startswith(("mov", "matroska"))
-                and stream.codec_context.name in ORDERLY
-                and not (packets.hidden or skipped or has_alpha(packets.first[0]))
-                and (order[packets.keys] == packets.keys).all()
-            )
-            return Video(path, times[skipped:], height, width, timed, bool(orderly))
+            only_pyav = _not_for_decord(container, stream, packets, order, skipped)
+            return Video(path, number, times[skipped:], height, width, timed, only_pyav, which)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise DamagedData(reason(error)) from error
+
+
+def _not_for_decord(
+    container: InputContainer, stream: VideoStream, packets: Packets, order: np.ndarray, skipped: int
+) -> str:
+    """Why decord would number the frames otherwise, or show others; "" where it does not."""
+    kind, codec = container.format.name.split(",")[0], stream.codec_context.name
+    reasons = {
+        f"{kind} files": kind not in ("mov", "matroska"),
+        f"codec {codec}": codec not in ORDERLY,
+        "several streams of pictures": len(container.streams.video) > 1,
+        "frames that are not shown": packets.hidden or skipped,
+        "transparent frames": has_alpha(packets.first[0]),
+        "key frames out of order": (order[packets.keys] != packets.keys).any(),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _read_packets(container: InputContainer, stream: VideoStream, num_first: int) -> Packets:

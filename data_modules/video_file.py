@@ -1,8 +1,9 @@
-"""A video file as PyAV shows it: its stream, and its frames with their numbers.
+"""A video file as PyAV shows it: which of its streams is the film, and its frames with their numbers.
 
 The number of a frame is its place in the order in which frames are shown.
 """
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"  # no playlists: these name other files
+COVER = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 SAME_TIME = 1e-7  # seconds by which the time of one frame may differ when it is computed in two ways
 
 
@@ -24,39 +26,83 @@ SAME_TIME = 1e-7  # seconds by which the time of one frame may differ when it is
 class Video:
     """What has to be known of a video to read its frames by number; `probing.py` finds it out.
 
+    stream: the number of its film among the streams of the file.
     times: float64 [N], when each frame is shown, in seconds, rising.
     height, width: as shown: a telephone's recording is turned as its file says.
     timed: whether the decoded frames carry these times. Where not (H.264 in AVI), they are counted from the start.
-    orderly: whether decord numbers the frames likewise and shows them alike.
+    only_pyav: why decord would number the frames otherwise, or show others; "" where it does not.
+    which: of several videos in the file, in words (`find_film`), when it is looked at; "" later on.
     """
 
     path: Path
+    stream: int
     times: np.ndarray
     height: int
     width: int
     timed: bool
-    orderly: bool
+    only_pyav: str
+    which: str = ""
+
+
+def find_film(source: Path | bytes, formats: str = FORMATS) -> tuple[int, str]:
+    """The number of the stream that is the film, and in words which of several it is; "" where there is only one.
+
+    Covers and thumbnails are no films: pictures that are marked as such, single ones, and what lasts less than half as
+    long as the longest. Of several films it is, as in players, the one marked as the default, then the largest, then
+    the one with the most frames, then the first. A file with more than one stream of pictures is read to its end.
+
+    source: a file, or its content. formats: names of FFmpeg's formats. Raises as `open_stream` does.
+    """
+    with _opened(source, formats) as container:
+        known = [stream for stream in container.streams.video if stream.codec_context is not None]
+        streams = [stream for stream in known if not stream.disposition & COVER]
+        if not streams:
+            raise ValueError("it holds no video" if known or not container.streams.video else "its codec is unknown")
+        if len(streams) == 1:
+            return streams[0].index, ""
+        times: dict[int, list[float]] = {stream.index: [] for stream in streams}
+        for packet in container.demux(streams):
+            if packet.size and packet.pts is not None:
+                times[packet.stream_index].append(float(packet.pts * packet.time_base))
+        lasts = {number: max(shown, default=0.0) - min(shown, default=0.0) for number, shown in times.items()}
+        half = max(lasts.values()) / 2
+        films = [s for s in streams if len(times[s.index]) > 1 and lasts[s.index] >= half] or streams
+        film = max(films, key=lambda s: (_is_default(s), s.width * s.height, len(times[s.index]), -s.index))
+        what = f"stream {film.index} ({film.width}x{film.height}, {len(times[film.index])} frames)"
+        return film.index, f"of its {len(films)} videos {what} is read" if len(films) > 1 else ""
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its first stream of pictures. Raises `av.FFmpegError`, or ValueError for another kind of file."""
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
-    # An absolute path: of a relative one that begins with `10:30` the library would take 10 for a protocol.
+def open_stream(
+    source: Path | bytes, number: int, formats: str = FORMATS
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file, or its content, and its stream of that number (`find_film`). Raises `av.FFmpegError`, or ValueError for
+    another kind of file."""
+    with _opened(source, formats) as container:
+        stream = container.streams[number]
+        stream.thread_type = "NONE"  # the workers of the loader are the threads here
+        stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+@contextmanager
+def _opened(source: Path | bytes, formats: str) -> Iterator[InputContainer]:
+    options = {"format_whitelist": formats}
+    if isinstance(source, bytes):
+        file = io.BytesIO(source)
+    else:
+        # An absolute path: of a relative one that begins with `10:30` the library would take 10 for a protocol.
+        file, options["protocol_whitelist"] = os.path.abspath(source), "file"
     try:
-        container = av.open(os.path.abspath(path), options=options, metadata_errors="ignore")
+        container = av.open(file, options=options, metadata_errors="ignore")
     except av.ArgumentError as error:
         raise ValueError("it is a file of another kind") from error
-    try:
-        # A picture that is attached is the cover of music.
-        streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-        if not streams:
-            raise ValueError("it holds no video")
-        streams[0].thread_type = "NONE"  # the workers of the loader are the threads here
-        streams[0].codec_context.thread_count = 1
-        yield container, streams[0]
-    finally:
-        container.close()
+    with container:
+        yield container
+
+
+def _is_default(stream: VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.default)
 
 
 def number_at(time: float, times: np.ndarray) -> int:
@@ -94,7 +140,7 @@ def has_alpha(frame: VideoFrame) -> bool:
 
 def thumbnails(video: Video, size: int) -> Iterator[tuple[int, np.ndarray]]:
     """(number, uint8 [size, size, 3]) of all frames that can be decoded."""
-    with open_stream(video.path) as (container, stream):
+    with open_stream(video.path, video.stream) as (container, stream):
         frames = _undamaged(container, stream)
         for number, frame in numbered(frames, video.times) if video.timed else enumerate(frames):
             small = frame.reformat(width=size, height=size, format="rgb24", interpolation="AREA")

@@ -18,7 +18,7 @@ from data_modules.probing import probe
 from data_modules.video_file import thumbnails
 from data_modules.workers import SteadyDataLoader, num_cpus
 
-VERSION = 1  # of what the entries mean
+VERSION = 2  # of what the entries mean
 SAVE_SECONDS = 60  # what was found out is saved so often, for the case that the process is killed
 
 
@@ -55,10 +55,12 @@ def look_at(path: Path, stamp: tuple[int, int], cut_threshold: float | None) -> 
         video = probe(path)
     except DamagedData as error:
         return Entry(stamp, str(error))
-    entry = {"height": video.height, "width": video.width, "timed": video.timed, "orderly": video.orderly}
+    entry = {
+        name: getattr(video, name) for name in ("which", "stream", "times", "height", "width", "timed", "only_pyav")
+    }
     if cut_threshold is not None:
         entry["cuts"] = find_cuts(changes(thumbnails(video, SIZE), len(video.times)), cut_threshold)
-    return Entry(stamp, times=video.times, **entry)
+    return Entry(stamp, **entry)
 
 
 Task = tuple[Path, tuple[int, int], float | None]  # what `look_at` takes

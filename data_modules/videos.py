@@ -4,6 +4,7 @@ Row k of a video is what is seen k / fps seconds after its first frame: the last
 video's own rate is and however it changes. Scenes are the episodes, where cuts are looked for, files the recordings.
 """
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -31,14 +32,19 @@ class Videos:
     wrong value.
     """
 
-    what, suffixes = "video", (".mp4", ".webm", ".avi", ".mkv", ".mov", ".gif")
+    what, suffixes = "video", (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".gif")
 
     def __init__(self, reading: Reading, decoder: str, cuts: str, cut_threshold: float):
         for key, value, choices in (("decoder", decoder, DECODERS), ("cuts", cuts, CUTS)):
             if value not in choices:
                 raise UserError(f"data.videos.{key}={value} is none of {', '.join(choices)}")
-        if not 0 < cut_threshold < 1:
-            raise UserError(f"data.videos.cut_threshold={cut_threshold} must be between 0 and 1")
+        if decoder == "decord" and importlib.util.find_spec("decord") is None:
+            raise UserError(
+                "data.videos.decoder=decord needs decord: `pip install decord`, or data.videos.decoder=auto"
+            )
+        number = isinstance(cut_threshold, int | float) and not isinstance(cut_threshold, bool)
+        if not number or not 0 < cut_threshold < 1:
+            raise UserError(f"data.videos.cut_threshold={cut_threshold} must be a number between 0 and 1")
         if reading.in_memory:
             raise UserError("data.in_memory=true is for episode files: `python -m genie.convert` makes one of videos")
         if reading.fps is None:
@@ -55,7 +61,25 @@ class Videos:
         if damaged:
             self._say(path, damaged, len(files), new)
         usable = [(files[n], entry) for n, entry in enumerate(entries) if n not in damaged]
+        for number in sorted(new):
+            if entries[number].which:
+                print(f"{files[number]}: {entries[number].which}", file=sys.stderr, flush=True)
+        if self.decoder == "decord":
+            self._say_not_by_decord(path, usable)
         return VideoReader(path, usable, self.reading, self.decoder)
+
+    def _say_not_by_decord(self, path: Path, usable: list[tuple[Path, Entry]]) -> None:
+        """Which files are read by PyAV though decord was chosen, and why."""
+        names: dict[str, list[str]] = {}
+        for file, entry in usable:
+            if entry.only_pyav:
+                names.setdefault(entry.only_pyav, []).append(file.name)
+        if not names:
+            return
+        count = sum(map(len, names.values()))
+        why = "; ".join(f"{reason}: {_some(files)}" for reason, files in names.items())
+        said = f"data.videos.decoder=decord: of {len(usable)} videos in {path}, PyAV reads {count}, of which decord"
+        print(f"{said} would give wrong frames ({why})", file=sys.stderr, flush=True)
 
     def _say(self, path: Path, damaged: dict[int, str], count: int, new: set[int]) -> None:
         """Which files are damaged, when they are found; later only how many. Raises UserError where it is too many."""
@@ -66,6 +90,11 @@ class Videos:
         for number in sorted(damaged.keys() & new):
             print(damaged[number], file=sys.stderr)
         print(f"{many} and are left out", file=sys.stderr, flush=True)
+
+
+def _some(names: list[str]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class VideoReader:
@@ -110,8 +139,11 @@ class VideoReader:
         video = self.videos[number]
         seconds = video.times[0] + (rows - self.starts[number]) / self.fps + LATE
         shown, places = np.unique(np.searchsorted(video.times, seconds, side="right") - 1, return_inverse=True)
-        fit = fit_for((video.height, video.width), self.image_size, self.fit)
-        return read_frames(video, shown, self.decoder, fit)[places]
+        return read_frames(video, shown, self.decoder, self._fitted)[places]
+
+    def _fitted(self, frames: np.ndarray) -> np.ndarray:
+        """[1, H, W, 3] of any size: that of a video may change on the way, as in a call."""
+        return fit_for(frames.shape[1:3], self.image_size, self.fit)(frames)
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         raise KeyError(name)  # a video has frames alone

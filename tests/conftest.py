@@ -11,7 +11,9 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import av
 import h5py
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
@@ -329,3 +331,29 @@ def tokens_world():
         model.train()(frames)
         model.eval()
     return WorldModel(tokenizer, dynamics.eval(), lam, 5, 10.0, Sampler(steps=3, temperature=1.0))
+
+
+@pytest.fixture(scope="session")
+def write_streams():
+    """write_streams(path, *streams): a video file with several streams of pictures, each (codec, disposition or None,
+    frames uint8 [n, H, W, 3]) at 10 frames a second. Returns the path."""
+
+    def write(path, *streams):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as container:
+            added = []
+            for codec, disposition, frames in streams:
+                stream = container.add_stream(codec, rate=10)
+                stream.height, stream.width = frames.shape[1:3]
+                stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+                if disposition is not None:
+                    stream.disposition = disposition
+                added.append(stream)
+            for stream, (_, _, frames) in zip(added, streams, strict=True):
+                for frame in frames:
+                    array = np.ascontiguousarray(frame)
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
+                container.mux(stream.encode())
+        return path
+
+    return write

@@ -1,6 +1,5 @@
 """The first frames of a video file."""
 
-import io
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from data_modules.video_file import find_film, open_stream, picture
 from genie.errors import UserError, reason
 from genie.prompting.pictures import MOST_PIXELS
 from genie.prompting.rates import at_rate
@@ -24,19 +24,19 @@ def read_video(
     """What `keep` makes of at most `num_frames` frames uint8 [H, W, 3] at `fps`, from the start of a video file or of
     its content.
 
-    They are turned as the camera says. A video that is damaged later on counts up to there. Raises UserError for what
-    is no video that can be read, or one of more than `MOST_PIXELS` a frame.
+    They are turned as the camera says; of several videos in the file it is the one that training reads (`find_film`).
+    A video that is damaged later on counts up to there. Raises UserError for what is no video that can be read, or one
+    of more than `MOST_PIXELS` a frame.
     """
     frames: list[np.ndarray] = []
     try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-        with av.open(file, options={"format_whitelist": CONTAINERS}) as container:
-            stream = container.streams.video[0]
+        number, _ = find_film(source, CONTAINERS)
+        with open_stream(source, number, CONTAINERS) as (container, stream):
             if math.prod((stream.codec_context.width, stream.codec_context.height)) > MOST_PIXELS:
                 raise UserError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: make it smaller")
             decoded = itertools.islice(container.decode(stream), MOST_DECODED * num_frames)
             for frame in itertools.islice(at_rate(_shown(decoded), fps), num_frames):
-                frames.append(keep(np.rot90(frame.to_ndarray(format="rgb24"), getattr(frame, "rotation", 0) // 90)))
+                frames.append(keep(picture(frame)))
     except UserError:
         raise
     except (av.error.FFmpegError, IndexError, ValueError, OSError) as error:

@@ -5,6 +5,7 @@ import multiprocessing
 
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from data_modules.damage import DamagedData
 from data_modules.decoding import DECODERS, read_frames
@@ -53,9 +54,10 @@ def test_the_right_frames_come_from_every_place_of_every_kind_of_file(videos, re
 
 
 def test_decord_gives_the_same_frames_and_is_asked_only_where_it_does(videos, read_numbers):
-    asked = {name for name, video in videos.items() if video.orderly}
+    asked = {name for name, video in videos.items() if not video.only_pyav}
     assert {"b-frames.mp4", "no-b-frames.mov", "b-frames.mkv", "vp9.webm", "late.mp4", "variable.mov"} <= asked
     assert not asked & {"h265.mp4", "mpeg4.avi", "h264.avi", "h264-simple.avi", "gif.gif"}
+    assert (videos["mpeg4.avi"].only_pyav, videos["h265.mp4"].only_pyav) == ("avi files", "codec hevc")
     for name in asked - {"open.mp4"}:
         for numbers in SOME:
             assert read_numbers(read_frames(videos[name], np.array(numbers), "decord", as_it_is)) == numbers, name
@@ -140,3 +142,45 @@ def test_damage_in_the_middle_is_one_error_and_the_rest_is_read(
         shown = read_frames(video, np.array(numbers), "pyav", as_it_is)
         assert np.abs(shown.astype(int) - frames[numbers]).mean() < 20
     assert capfd.readouterr() == ("", "")
+
+
+def white(count, size=(32, 32)):
+    return np.full((count, *size, 3), 255, np.uint8)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "mov"])
+def test_of_several_streams_of_pictures_the_film_is_read(tmp_path, write_streams, number_frames, read_numbers, ending):
+    film, small = ("libx264", None, number_frames(20)), ("libx264", None, number_frames(20, (32, 32)))
+    files = {
+        "thumbnail first": (("mjpeg", None, white(1)), film),
+        "thumbnail last": (film, ("mjpeg", None, white(1))),
+        "thumbnail as the default": (("mjpeg", Disposition.default, white(1)), film),
+        "larger than the film": (("mjpeg", None, white(1, (96, 128))), film),
+        "cover": (("mjpeg", Disposition.attached_pic, white(1)), film),
+        "teaser": (("libx264", Disposition.default, white(5, (64, 96))), film),
+        "another film": (small, ("libx264", Disposition.default, film[2])),
+    }
+    for name, streams in files.items():
+        video = probe(write_streams(tmp_path / f"{name}.{ending}", *streams))
+        assert (len(video.times), video.height, video.width) == (20, 48, 64), name
+        for decoder in DECODERS:
+            fresh = dataclasses.replace(video)
+            assert read_numbers(read_frames(fresh, np.array([0, 7, 19]), decoder, as_it_is)) == [0, 7, 19], name
+        chosen = "of its 2 videos stream 1 (64x48, 20 frames) is read"
+        assert video.which == (chosen if name == "another film" else ""), name
+
+
+def test_of_two_films_without_a_default_the_larger_is_read(tmp_path, write_streams, number_frames):
+    for sizes in (((32, 32), (48, 64)), ((48, 64), (32, 32))):
+        streams = [("libx264", None, number_frames(20, size)) for size in sizes]
+        assert probe(write_streams(tmp_path / "films.mkv", *streams)).height == 48
+
+
+def test_a_video_with_only_a_cover_or_of_an_unknown_codec_is_one_line(tmp_path, write_streams, number_frames):
+    path = write_streams(tmp_path / "cover.mp4", ("mjpeg", Disposition.attached_pic, white(1)))
+    with pytest.raises(DamagedData, match="it holds no video"):
+        probe(path)
+    path = write_streams(tmp_path / "new.mp4", ("libx264", None, number_frames(3)))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(DamagedData, match="its codec is unknown"):
+        probe(path)

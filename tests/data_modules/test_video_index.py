@@ -39,7 +39,7 @@ def test_only_new_and_changed_files_are_looked_at(folder, write_video, number_fr
     assert looked_at == set()
     for name, entry in again.items():
         assert (entry.stamp, entry.problem) == (first[name].stamp, first[name].problem)
-        for part in ("times", "cuts", "height", "width", "timed", "orderly"):
+        for part in ("stream", "times", "cuts", "height", "width", "timed", "only_pyav"):
             np.testing.assert_array_equal(getattr(entry, part), getattr(first[name], part))
     assert "Invalid data" in again["broken.mp4"].problem and (again["b.mp4"].height, again["b.mp4"].width) == (16, 32)
     os.utime(folder / "b.mp4", ns=(1, 1))
@@ -82,7 +82,7 @@ def test_a_damaged_index_is_made_anew(folder, content):
 
 def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("GENIE_CACHE", str(tmp_path / "cache"))
-    (folder / ".videos-1.lock").mkdir()  # what cannot be opened for writing, for root neither
+    (folder / ".videos-2.lock").mkdir()  # what cannot be opened for writing, for root neither
     assert len(index(folder)[1]) == 4
     assert not list(folder.glob(".*.npz")) and len(list((tmp_path / "cache").rglob("*.npz"))) == 1
     assert index(folder)[1] == set()
@@ -125,7 +125,7 @@ def test_processes_do_not_look_at_the_same_videos_at_once(folder):
         index(folder)
         done.set()
 
-    with locked(folder, "videos-1"):
+    with locked(folder, "videos-2"):
         thread = threading.Thread(target=other)
         thread.start()
         assert not done.wait(0.5)

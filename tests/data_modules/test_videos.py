@@ -1,5 +1,8 @@
 """Folders of videos as data: rows at one rate, clips within scenes, the same batches for all, damage left out."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from omegaconf import OmegaConf
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.damage import DamagedData
+from data_modules.videos import Videos
 from genie.errors import UserError
 
 OPTIONS = {"decoder": "auto", "cuts": "none", "cut_threshold": 0.15}
@@ -88,6 +92,32 @@ def test_rows_of_several_videos_at_once(folder, read_numbers):
     reader = reader_of(folder)
     assert reader.num_frames == 100 and reader.recordings.tolist() == [0, 1, 2, 3, 4]
     assert read_numbers(reader.frames(18, 43, 2)) == [54, *range(0, 60, 6), 0, 6]
+
+
+def test_who_chose_decord_is_told_which_files_it_does_not_read(folder, read_numbers, capfd):
+    reader = reader_of(folder, options={"decoder": "decord"}, num_frames=2)
+    (said,) = capfd.readouterr().err.splitlines()
+    assert f"of 5 videos in {folder}, PyAV reads 2, " in said and "(avi files: 3.avi; gif files: 5.gif)" in said
+    assert shown(reader, read_numbers) == [list(range(0, 60, 3))] * 5
+    reader_of(folder)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_size_that_changes_on_the_way_is_fitted_like_any_other(tmp_path, write_video, number_frames, read_numbers):
+    """As in a call that is recorded: two parts in one file."""
+    raw = {"codec": "libx264", "bf": 0, "x264-params": "repeat-headers=1"}
+    parts = [write_video(tmp_path / f"{h}.h264", number_frames(20, (h, w)), **raw) for h, w in ((48, 64), (64, 96))]
+    (tmp_path / "both.h264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with av.open(str(tmp_path / "both.h264")) as source, av.open(str(tmp_path / "both.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            target.mux(packet)
+    for decoder in ("pyav", "decord"):
+        reader = reader_of(tmp_path / "both.mkv", options={"decoder": decoder}, num_frames=2, holdout=0.2)
+        assert read_numbers(reader.frames(0, 40)) == [*range(20), *range(20)], decoder
 
 
 @pytest.mark.parametrize("how", ["squeeze", "pad", "crop"])
@@ -189,9 +219,8 @@ def test_nothing_that_can_be_used_is_one_line(tmp_path, write_video, number_fram
             module(root, **changes)
         assert "\n" not in str(raised.value)
 
-    says(
-        r"no .*/train.mp4 and no .*/val.mp4: give data.root=.* or other videos \(.mp4, .webm, .avi, .mkv, .mov, .gif\)"
-    )
+    endings = ", ".join(Videos.suffixes)
+    says(rf"no .*/train.mp4 and no .*/val.mp4: give data.root=.* or other videos \({endings}\)")
     for name in ("1.mp4", "2.mp4"):
         (tmp_path / name).write_bytes(b"")
     says(r"1.mp4 cannot be read \(Invalid data.*\); 2 of 2 videos in .* cannot be read$")
@@ -204,8 +233,10 @@ def test_nothing_that_can_be_used_is_one_line(tmp_path, write_video, number_fram
     says("data.source=videos comes with settings of its own: choose data=videos", videos=None)
     says("give data.fps=", fps=None)
     says("data.in_memory=true is for episode files", in_memory=True)
-    for key, value in {"decoder": "ffmpeg", "cuts": "some", "cut_threshold": 3}.items():
-        says(f"data.videos.{key}={value}", options={key: value})
+    wrong = {"decoder": ["ffmpeg"], "cuts": ["some", None], "cut_threshold": [3, 0, float("nan"), "much", True, None]}
+    for key, values in wrong.items():
+        for value in values:
+            says(f"data.videos.{key}={value}", options={key: value})
 
 
 def test_the_background_is_that_of_frames_that_can_be_read(damaged, tmp_path, write_video):

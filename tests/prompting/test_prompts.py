@@ -103,6 +103,14 @@ def test_a_video_gives_its_first_frames_at_the_models_rate(tmp_path):
     assert np.abs(slow - levels[[0, 0, 1, 1, 2]]).max() < 6  # a frame is seen until the next one comes
 
 
+def test_a_thumbnail_before_the_video_is_not_the_prompt(tmp_path, write_streams):
+    white, dark = (np.full((count, 32, 32, 3), level, np.uint8) for count, level in ((1, 255), (20, 40)))
+    path = write_streams(tmp_path / "a.mkv", ("mjpeg", None, white), ("libx264", None, dark))
+    for source in (path, path.read_bytes()):
+        frames = as_bytes(read(source, num_frames=4, fps=10))
+        assert len(frames) == 4 and np.abs(frames.astype(int) - 40).max() < 6
+
+
 @pytest.mark.parametrize("ending", ["gif", "webp", "png"])
 def test_a_moving_picture_too(tmp_path, ending):
     levels = [0, 100, 200]
