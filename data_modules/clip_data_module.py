@@ -1,5 +1,6 @@
 """The LightningDataModule: recordings in, batches of clips out, in an order that only the step decides."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from data_modules.frame_reader import Reading
 from data_modules.quality import GoodWindows
 from data_modules.rare_clips import RareClips
 from data_modules.seeding import START, StepBatchSampler, check_step
-from data_modules.sources import Split, build_source, open_splits
+from data_modules.sources import Split, build_source, open_splits, was_split
+from data_modules.splits import Wanted, check_holdout, why_no_clip
 from data_modules.workers import SteadyDataLoader
 from genie.errors import UserError
 
@@ -74,6 +76,9 @@ class ClipDataModule(L.LightningDataModule):
         if past_end < 0:
             raise UserError(f"data.past_end={past_end} must be at least 0")
         check_fit(fit)
+        check_holdout(holdout)
+        if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):
+            raise UserError(f"data.fps={fps} must be a number above 0: frames in a second")
         if on_error not in ON_ERROR:
             raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
         self.root = root if "://" in str(root) else Path(root)  # a path has no two slashes
@@ -90,6 +95,7 @@ class ClipDataModule(L.LightningDataModule):
         self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
+        self.own_length = True  # whether clips are as long as data.num_frames says, and no other key
         self.start = START  # where a resumed run left off
         self.sampler: StepBatchSampler | None = None  # of training, once it has begun
         self.kept: dict[str, tuple[int, int]] = {}  # frames that are good enough, of how many: where it was asked for
@@ -104,7 +110,10 @@ class ClipDataModule(L.LightningDataModule):
             self.datasets[split] = self.clips(split, self.num_frames, None if split == "train" else self.val_clips)
         clips = len(self.train_dataset)
         if clips < self.batch_size:
-            raise UserError(f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}")
+            raise UserError(
+                f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}: "
+                f"give data.batch_size={clips}, or more recordings"
+            )
         self.info = describe(self.train_dataset)
         if self.augmentation.active:
             self.augmentation.know(self.info)
@@ -144,12 +153,25 @@ class ClipDataModule(L.LightningDataModule):
             self.past_end if split == "train" else 0,
         )  # fmt: skip
         if len(dataset) == 0:
-            longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
-            raise UserError(
-                f"no clip for {split} in {reader.path}: {num_frames} frames at stride {self.stride} "
-                f"span {dataset.span}, its longest episode has {longest}: lower data.num_frames or stride"
-            )
+            wanted = f"{num_frames} frames at stride {self.stride} span {dataset.span}"
+            why = self._why_no_clip(split, num_frames)
+            raise UserError(f"no clip for {split} in {reader.path} at {fps:g} frames a second: {wanted}, and {why}")
         return dataset
+
+    def _why_no_clip(self, split: str, num_frames: int) -> str:
+        """In words, with what to change."""
+        reader, episodes = self.splits[split]
+        longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
+        good, of = self.kept.get(split, (0, 0))
+        if good < of:
+            left = f"data.min_quality={self.good.min_quality} leaves {good} of {of} frames, at most {longest} in a row"
+            return f"{left}: lower it, or data.num_frames"
+        if num_frames != self.num_frames or not self.own_length:
+            return f"its longest episode has {longest}"
+        parts = {name: part for name, (_, part) in self.splits.items()}
+        whole = (reader.episodes, reader.recordings) if was_split(self.splits) else None
+        wanted = Wanted(num_frames, self.stride, self.holdout, self.batch_size)
+        return why_no_clip(split, parts, whole, wanted)
 
     def teardown(self, stage: str | None = None) -> None:
         for split, dataset in self.datasets.items():

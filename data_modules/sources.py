@@ -113,6 +113,12 @@ def open_splits(
     return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
 
+def was_split(splits: dict[str, Split]) -> bool:
+    """Whether it was `split_episodes` that made these splits of one data set."""
+    readers = [reader for reader, _ in splits.values()]
+    return len(readers) > 1 and all(r is readers[0] for r in readers) and not hasattr(readers[0], "splits")
+
+
 def files_of(source: Source | NamedSource | type[Source], root: Path) -> list[Path]:
     """All files of the kind at or below `root`, in the order of their names; none where data sets are no files.
 

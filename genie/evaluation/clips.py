@@ -92,6 +92,7 @@ def load_clips(
     if root is not None:
         settings |= {"root": root, "min_quality": None, "augmentation": None}  # they are of the run's own data
     module = ClipDataModule(**{**data, **settings, "in_memory": False})
+    module.own_length = False
     try:
         module.setup()
     except UserError as error:

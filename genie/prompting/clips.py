@@ -14,6 +14,7 @@ def open_data(data: dict, image_size: tuple[int, int], num_frames: int) -> ClipD
     settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": None, "num_workers": 0, "in_memory": False}
     settings |= {"augmentation": None, "min_quality": None}  # of training alone: what they need may be gone
     module = ClipDataModule(**{**data, **settings, "image_size": image_size})
+    module.own_length = False
     module.setup()
     return module
 

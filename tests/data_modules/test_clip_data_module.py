@@ -194,10 +194,14 @@ def test_mistakes_are_named_before_any_work(tmp_path, write_episodes):
     says(missing + "record with `python -m genie.record data=pong`", tmp_path, name="pong", recorder={})
     says(missing + "give data.root=", tmp_path)
     path = write_episodes(tmp_path / "short.h5", [4] * 10)
-    says("no clip for train .*5 frames at stride 1 span 5, its longest episode has 4", path, num_frames=5)
+    says("no clip for train .*5 frames at stride 1 span 5, and its longest episode has 4", path, num_frames=5)
     says("no clip .*span 7", path, stride=2)
-    says("8 training clips, fewer than data.batch_size=9", path, batch_size=9)
+    says("8 training clips, fewer than data.batch_size=9: give data.batch_size=8", path, batch_size=9)
     says("data.stride=0", path, stride=0)
+    for holdout in (-0.1, 0.5, 1, float("nan"), "a tenth", True, None):
+        says(f"data.holdout={holdout} must be a number from 0 to below 0.5", path, holdout=holdout)
+    for fps in (0, -1, float("nan"), float("inf"), "10 fps", True):
+        says(f"data.fps={fps} must be a number above 0", path, fps=fps)
     says(r"data.image_size=\[8\]", path, image_size=[8])
     says("data.fps=", write_episodes(tmp_path / "frames.h5", [100], only_frames=True), fps=None)
     for split in ("train", "val"):

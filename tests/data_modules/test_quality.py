@@ -102,7 +102,7 @@ def test_scores_that_cannot_be_used_are_one_line(scored):
 
     says(r"min_quality=6.5 leaves nothing of train: the best of .*quality.csv is 6.00", min_quality=6.5)
     says(r"min_quality=good must be a number", min_quality="good")
-    says(r"no clip for train .*its longest episode has 30", num_frames=31)
+    says(r"no clip for train .*min_quality=2 leaves 52 of 72 frames, at most 30 in a row: lower it", num_frames=31)
     says(r"there is no .*other.csv: `python -m genie.curate` writes it", quality=str(scored / "other.csv"))
     says(r"is of 73 frames, .*train.h5 has 72", text.replace('"rows": 72', '"rows": 73'))
     says(r"is of no data, not of train", "\n".join(text.splitlines()[1:]))
