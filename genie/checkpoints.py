@@ -81,7 +81,8 @@ def build_from(checkpoint: dict[str, Any], path: str | Path) -> Stage:
 
 
 def differing(ours: dict[str, Any], theirs: Any) -> list[str]:
-    """Names of tensors that are in one of two state dictionaries alone, or have another shape there."""
+    """Names of tensors that are in one of two state dictionaries alone, or have another shape there, or numbers of
+    another kind: of complex ones `load_state_dict` would take the real part."""
     if not isinstance(theirs, dict):
         return [f"the weights are a {type(theirs).__name__}"]
     found = []
@@ -91,7 +92,16 @@ def differing(ours: dict[str, Any], theirs: Any) -> list[str]:
             found.append(f"{name} (only {'in the checkpoint' if name in theirs else 'in the model'})")
         elif here != there:
             found.append(f"{name} ({there} in the checkpoint, {here} in the model)")
+        elif (kind := _kind(theirs[name])) != _kind(ours[name]):
+            found.append(f"{name} ({kind} in the checkpoint, {_kind(ours[name])} in the model)")
     return found
+
+
+def _kind(value: Any) -> str:
+    """Of the numbers of a tensor, in any precision."""
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    return "real numbers" if value.is_floating_point() else "complex numbers" if value.is_complex() else "whole numbers"
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -166,6 +166,16 @@ def test_foreign_checkpoints_are_one_line(good, tmp_path):
     for key, value in [("state_dict", weights), ("state_dict", 4), ("fingerprints", 4), ("global_step", "x")]:
         torch.save(torch.load(good, weights_only=True) | {key: value}, path)
         refused(path, "does not fit")
+    for convert in (
+        torch.Tensor.cfloat,
+        torch.Tensor.int,
+        torch.Tensor.tolist,
+    ):  # torch would make real numbers of them
+        contents = torch.load(good, weights_only=True)
+        weights = contents["state_dict"]
+        name = next(name for name, value in weights.items() if value.ndim == 2)
+        torch.save(contents | {"state_dict": weights | {name: convert(weights[name])}}, path)
+        refused(path, f"does not fit.*{name}")
 
 
 class Bomb:
