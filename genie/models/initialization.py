@@ -87,7 +87,7 @@ def smooth_filters(weight: Tensor, patches: Patches) -> Tensor:
     """The filters [D, p² · C] of a pixel embedding, blurred along both axes (Gaussian, a quarter patch wide), at twice
     their norm."""
     size = patches.patch_size
-    places = torch.arange(size, dtype=torch.float32)
+    places = torch.arange(size, dtype=weight.dtype)
     blur = torch.exp(-((places[:, None] - places) ** 2) / (2 * (max(size, 4) / 4) ** 2))
     filters = weight.view(-1, size, size, patches.channels)
     smooth = torch.einsum("ip,jq,dpqc->dijc", blur, blur, filters)

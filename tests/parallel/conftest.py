@@ -1,12 +1,14 @@
 """Tiny trainings of each stage, and how torchrun starts the processes of some."""
 
 import json
+import runpy
 import socket
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
+TRAININGS = Path(__file__).with_name("trainings.py")
 TINY = [
     "model=debug",
     "data.image_size=[16,16]",
@@ -49,12 +51,13 @@ def torchrun(background):
 
 @pytest.fixture(scope="session")
 def trainings(tmp_path_factory, torchrun):
-    """trainings(nodes, processes, cases): trains each list of overrides, one after the other, in the same processes."""
+    """trainings(nodes, processes, cases): trains each list of overrides in float64, one after the other, in the same
+    processes."""
 
     def run(nodes, processes, cases):
         path = tmp_path_factory.mktemp("cases") / "cases.json"
         path.write_text(json.dumps([[*TINY, *case, "launcher=torchrun"] for case in cases]))
-        return torchrun(nodes, processes, str(Path(__file__).with_name("trainings.py")), str(path))
+        return torchrun(nodes, processes, str(TRAININGS), str(path))
 
     return run
 
@@ -74,6 +77,18 @@ def train_here(tmp_path_factory):
             config = to_plain(compose("train", [*TINY, *overrides]))
         with mock.patch("callbacks.loss_plot.plot_metrics"):
             return train(config)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def train_exactly(train_here):
+    """train_exactly(overrides): the same in float64, as `trainings` does it."""
+    in_float64 = runpy.run_path(str(TRAININGS))["in_float64"]
+
+    def run(overrides):
+        with in_float64():
+            return train_here(overrides)
 
     return run
 
