@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from torch import Tensor
-from torchmetrics import MetricCollection
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from genie.evaluation.clips import Clips, in_segments
@@ -14,6 +13,7 @@ from genie.metrics.code_usage import CodeUsage
 from genie.metrics.objects import ObjectSurvival
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
+from genie.models.precision import full_precision
 
 SHOWN = 4  # clips in the video
 
@@ -41,25 +41,23 @@ def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path, fps: floa
     """
     names = ("psnr", "psnr_copy_last", "psnr_background")
     psnr, background = frame_psnr(*names), clips.background
-    ssim = MetricCollection(
-        {name.replace("psnr", "ssim"): StructuralSimilarityIndexMeasure(data_range=1.0) for name in names},
-        compute_groups=False,
-    )
+    ssim = {name.replace("psnr", "ssim"): StructuralSimilarityIndexMeasure(data_range=1.0) for name in names}
     usage = CodeUsage(tokenizer.model.num_codes)
     for batch in clips.batches():
         frames = batch.floats()
         rebuilt, tokens = reconstruct(tokenizer.model, frames, tokenizer.window)
         update_frame_psnr(psnr, rebuilt[:, 1:], frames, background)
         target = frames[:, 1:].flatten(0, 1)
-        for name, picture in zip(
-            ssim, (rebuilt[:, 1:], frames[:, :-1], background.expand_as(frames[:, 1:])), strict=True
-        ):
-            ssim[name].update(picture.flatten(0, 1), target)
+        pictures = rebuilt[:, 1:], frames[:, :-1], background.expand_as(frames[:, 1:])
+        with full_precision(frames):  # as in `genie.metrics.horizon`
+            for metric, picture in zip(ssim.values(), pictures, strict=True):
+                metric.update(picture.flatten(0, 1).float(), target)
         usage.update(tokens)
     _video(tokenizer, clips.sample(SHOWN), folder, fps)
     plot_codebook(usage.counts, folder / "codebook.png")
     codes = {f"codebook_{name}": value for name, value in usage.compute().items()}
-    return {name: float(value) for name, value in {**psnr.compute(), **ssim.compute(), **codes}.items()}
+    alike = {name: metric.compute() for name, metric in ssim.items()}
+    return {name: float(value) for name, value in {**psnr.compute(), **alike, **codes}.items()}
 
 
 def evaluate_objects(tokenizer: Trained, clips: Clips) -> dict:

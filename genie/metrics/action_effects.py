@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from genie.models.precision import full_precision
+
 
 class ActionEffects(Metric):
     """The mean change x_{t+1} - x_t over the transitions of each action, signed and without its sign.
@@ -29,8 +31,9 @@ class ActionEffects(Metric):
         """frames [B, T, C, H, W] in [0, 1]; actions int64 [B, T-1], of the transitions between them."""
         change = (frames[:, 1:] - frames[:, :-1]).flatten(0, 1).flatten(1)  # [M, C·H·W]
         taken = F.one_hot(actions.flatten(), len(self.transitions)).T.to(change.dtype)  # [A, M]
-        self.signed += (taken @ change).view_as(self.signed)
-        self.absolute += (taken @ change.abs()).view_as(self.absolute)
+        with full_precision(change):
+            self.signed += (taken @ change).view_as(self.signed)
+            self.absolute += (taken @ change.abs()).view_as(self.absolute)
         self.transitions += taken.sum(1)
 
     def compute(self) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from genie.metrics.psnr import psnr
+from genie.models.precision import full_precision
 
 
 class HorizonMetric(Metric):
@@ -31,7 +32,9 @@ class HorizonMetric(Metric):
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Frames [B, n, C, H, W] in [0, 1]; what can be broadcast to `target` may be given as prediction."""
-        self.total += self.score(predicted.float().expand_as(target), target.float()).sum(0).to(self.total.dtype)
+        with full_precision(target):  # SSIM takes variances as differences of squares, of which bf16 leaves nothing
+            score = self.score(predicted.float().expand_as(target), target.float())  # [B, n]
+        self.total += score.sum(0).to(self.total.dtype)
         self.clips += len(target)
 
     def compute(self) -> Tensor:

@@ -24,6 +24,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from genie.models.precision import full_precision
+
 # pixels of one picture touch along sides and corners; pictures do not touch
 TOUCHING = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 SAME_COLOUR = 0.01  # cosines that differ by less cannot tell two objects apart
@@ -100,7 +102,8 @@ class ObjectDetector:
     def blobs(self, frames: Tensor) -> Blobs:
         """The connected pixels of each object in frames [N, C, H, W] in [0, 1], within its region, of any mass."""
         difference = frames.float() - self.background
-        along = torch.einsum("nchw,oc->nohw", difference, self.directions)
+        with full_precision(difference):  # thresholds tell pixels apart that bf16 takes for the same
+            along = torch.einsum("nchw,oc->nohw", difference, self.directions)
         length = difference.norm(dim=1)[:, None]  # [N, 1, H, W]
         cosine = along / length.clamp_min(1e-12)
         belongs = (length >= self.min_contrast) & (cosine >= self.alignment)

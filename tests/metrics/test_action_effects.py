@@ -29,3 +29,13 @@ def test_opposite_changes_cancel_only_with_their_sign():
     metric.update(frames, torch.zeros(1, 2, dtype=torch.int64))
     assert metric.compute()["signed"].abs().max() < 1e-6
     assert metric.compute()["absolute"].mean() == pytest.approx(0.5)
+
+
+def test_autocast_around_it_changes_nothing(make_clips):
+    frames, actions = torch.rand(4, 5, 3, 16, 16), make_clips(4, 5)["actions"][:, :-1]
+    usual, around = ActionEffects(3, (3, 16, 16)), ActionEffects(3, (3, 16, 16))
+    usual.update(frames, actions)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        around.update(frames, actions)
+    for name, value in usual.compute().items():
+        assert torch.equal(value, around.compute()[name]), name

@@ -47,6 +47,16 @@ def test_ssim_of_every_horizon_is_that_of_its_own_frames_and_a_mean_over_clips()
     assert metric.compute().tolist() == pytest.approx([1, known.item()], abs=1e-5) and known < 0.98
 
 
+@pytest.mark.parametrize("kind", [HorizonPSNR, HorizonSSIM])
+def test_autocast_around_them_changes_nothing(kind):
+    target = 0.4 + 0.01 * torch.rand(3, 2, 3, 16, 16)
+    usual, around = kind(2), kind(2)
+    usual.update(target + 0.003, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        around.update(target + 0.003, target)
+    assert torch.equal(usual.compute(), around.compute())
+
+
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_counted_is_no_number():
     assert HorizonPSNR(2).compute().isnan().all() and HorizonSSIM(2).compute().isnan().all()

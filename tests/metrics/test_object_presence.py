@@ -128,6 +128,13 @@ def test_each_horizon_has_its_own_frames_and_batches_add_up(detector):
         assert torch.allclose(value, values[name], equal_nan=True), name
 
 
+def test_autocast_around_it_changes_nothing(detector):
+    usual = detector.blobs(TRUTH[0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        around = detector.blobs(TRUTH[0])
+    assert torch.equal(usual.place, around.place) and torch.equal(usual.mass, around.mass)
+
+
 def test_an_object_that_is_never_seen_is_never_found():
     objects = OBJECTS.clone()
     objects[:, :, 2] = math.nan
