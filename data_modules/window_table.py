@@ -1,9 +1,10 @@
-"""Files of windows: one line for each stretch of frames, and a first line that says of which data they are.
+"""Tables of windows: one line for each stretch of frames, and a file beside them that says of which data they are.
 
-    # {"train": {"rows": 24000, "look": …}}      of each part, so that a file of other data is refused
-    part,first,stop,…                            rows first … stop - 1 of the part's reader, and what is known of them
+    quality.csv          part,first,stop,…       rows first … stop - 1 of the part's reader, and what is known of them
+    quality.data.json    {"train": {"rows": 24000, "look": …}}   of each part, so that a table of other data is refused
 
-A part is a split; data that are cut into splits on reading have one part, "all", however they are cut.
+A part is a split; data that are cut into splits on reading have one part, "all", however they are cut. Tables of
+earlier versions have what is in the second file as a first line, after a "#".
 """
 
 import base64
@@ -45,6 +46,11 @@ class Table:
     rows: dict[Window, dict[str, str]]
 
 
+def origin_of(path: Path) -> Path:
+    """The file beside a table that says of which data it is."""
+    return path.with_suffix(".data.json")
+
+
 def curation_folder(root: Path) -> Path:
     """Where the files of a data set's curation are, unless they are told to be elsewhere."""
     return root / "curation" if root.is_dir() else root.with_name(f"{root.stem}_curation")
@@ -83,9 +89,14 @@ def require_same_data(
 ) -> None:
     """Raises UserError where a file was made for other data than `readers`; `command` is the one that makes it."""
     way = f"run `python -m {command}` on these data"
+    if not data:
+        origin = origin_of(path).name
+        raise UserError(
+            f"{path} does not say of which data it is: copy {origin}, which was written beside it, or {way}"
+        )
     for part, reader in readers.items():
         if part not in data:
-            raise UserError(f"{path} is of {' and '.join(data) or 'no data'}, not of {part}: {way}")
+            raise UserError(f"{path} is of {' and '.join(data)}, not of {part}: {way}")
         then, now = data[part], identity(reader)
         if then["rows"] != now["rows"]:
             raise UserError(f"{path} is of {then['rows']:,} frames, {reader.path} has {now['rows']:,}: {way}")
@@ -95,30 +106,40 @@ def require_same_data(
 
 
 def write_table(path: Path, table: Table, columns: Sequence[str]) -> None:
-    """Writes the file, whole or not at all. Raises UserError where it cannot be written."""
+    """Writes the table and of which data it is, each whole or not at all. Raises UserError where that cannot be."""
     try:
+        origin, text = origin_of(path), json.dumps(table.data)
+        same = origin.is_file() and origin.read_text(encoding="utf-8") == text
+        if not same:
+            origin.unlink(missing_ok=True)  # at no time is the table taken for one of other data
         with replacing(path, "w", newline="", encoding="utf-8") as file:
-            file.write(f"# {json.dumps(table.data)}\n")
             writer = csv.DictWriter(file, [*KEYS, *columns], lineterminator="\n")
             writer.writeheader()
             for window, values in table.rows.items():
                 writer.writerow({key: getattr(window, key) for key in KEYS} | values)
+        if not same:
+            with replacing(origin, "w", encoding="utf-8") as file:
+                file.write(text)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}): give output= another folder") from error
 
 
 def read_table(path: Path, columns: Sequence[str], command: str = "genie.curate") -> Table:
-    """The file, of its columns those that are named; the first line may lack. `command`: the one that writes it.
+    """The table, of its columns those that are named; what says of which data it is may lack. `command`: the one that
+    writes it.
 
     Raises UserError where the file is missing, lacks a column or has a line that is none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets put a mark of the encoding first
     except FileNotFoundError:
         raise UserError(f"there is no {path}: `python -m {command}` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
-    data = _data(path, lines[0][1:]) if lines and lines[0].startswith("#") else {}
+    if lines and lines[0].startswith("#"):
+        data = _data(f"the first line of {path}", lines[0][1:])
+    else:
+        data = _beside(origin_of(path))
     reader = csv.DictReader(line for line in lines if not line.startswith("#"))
     if missing := {*KEYS, *columns} - set(reader.fieldnames or ()):
         raise UserError(f"{path} has no column {', '.join(sorted(missing))}")
@@ -132,11 +153,20 @@ def read_table(path: Path, columns: Sequence[str], command: str = "genie.curate"
     return Table(data, rows)
 
 
-def _data(path: Path, text: str) -> dict[str, dict]:
+def _beside(origin: Path) -> dict[str, dict]:
+    try:
+        return _data(str(origin), origin.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {origin}: {error}") from error
+
+
+def _data(what: str, text: str) -> dict[str, dict]:
     try:
         data = json.loads(text)
         for one in data.values():
             int(one["rows"]), base64.b64decode(one["look"])
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise UserError(f"the first line of {path} does not say of which data it is: make the file anew") from None
+        raise UserError(f"{what} does not say of which data the table is: make it anew") from None
     return data

@@ -13,8 +13,8 @@ SKIPPED = ""
 class Ratings:
     """labels.csv: `values` of windows in the order in which they were rated, None where one was skipped.
 
-    A file that is there is gone on with; one that was written by hand needs no first line. Raises UserError where it
-    is of other data, has other windows, or something that is no rating.
+    A file that is there is gone on with; one that was written by hand needs nothing beside it. Raises UserError where
+    it is of other data, has other windows, or something that is no rating.
     """
 
     def __init__(self, path: Path, footage: Footage):

@@ -1,5 +1,8 @@
 """Which stretches are left at a quality, and which scores are refused."""
 
+import csv
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -104,12 +107,53 @@ def test_scores_that_cannot_be_used_are_one_line(scored):
     says(r"min_quality=good must be a number", min_quality="good")
     says(r"no clip for train .*min_quality=2 leaves 52 of 72 frames, at most 30 in a row: lower it", num_frames=31)
     says(r"there is no .*other.csv: `python -m genie.curate` writes it", quality=str(scored / "other.csv"))
-    says(r"is of 73 frames, .*train.h5 has 72", text.replace('"rows": 72', '"rows": 73'))
-    says(r"is of no data, not of train", "\n".join(text.splitlines()[1:]))
     says(r"first line of .* does not say", "# hello\n" + text)
     says(r"has windows without a quality: rate clips", text.replace("10,20,1", "10,20,"))
     says(r"no window: train,ten,20,1", text.replace("10,20,1", "ten,20,1"))
     says(r"no column quality", text.replace("stop,quality", "stop,q"))
+    origin = path.with_name("quality.data.json")
+    origin.write_text(origin.read_text().replace('"rows": 72', '"rows": 73'))
+    says(r"is of 73 frames, .*train.h5 has 72")
+    origin.write_text("[]")
+    says(r"quality.data.json does not say of which data the table is")
+    origin.unlink()
+    says(r"quality.csv does not say of which data it is: copy quality.data.json, which was written beside it, or run")
+
+
+def test_scores_of_an_earlier_version_are_read(scored):
+    """They have one file, whose first line says of which data it is; what is beside it is of no matter then."""
+    path, origin = scored / "curation" / "quality.csv", scored / "curation" / "quality.data.json"
+    path.write_text(f"# {origin.read_text()}\n{path.read_text()}")
+    origin.write_text('{"val": {"rows": 1, "look": ""}}')
+    assert rows(module(scored, min_quality=2.5).train_dataset) == set(range(30, 72))
+    path.write_text(path.read_text().replace('"rows": 72', '"rows": 73'))
+    with pytest.raises(UserError, match="is of 73 frames"):
+        module(scored, min_quality=2.5)
+
+
+def test_other_programs_read_the_table_and_write_it(scored):
+    path = scored / "curation" / "quality.csv"
+    with path.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 7 and table[1] == {"part": "train", "first": "10", "stop": "20", "quality": "1"}
+    for row in table:
+        row["quality"] = row["quality"].replace("6", "0")
+    with path.open("w", newline="", encoding="utf-8-sig") as file:  # as a spreadsheet does
+        writer = csv.DictWriter(file, table[0])
+        writer.writeheader()
+        writer.writerows(table)
+    assert rows(module(scored, min_quality=2.5).train_dataset) == set(range(30, 60))
+
+
+def test_a_table_whose_writing_was_cut_short_is_of_no_data(tmp_path, monkeypatch):
+    """It would else be taken for the table of those data that the one before was of."""
+    path, windows = tmp_path / "t.csv", {Window("all", 0, 5): {"a": "1"}}
+    one, other = ({"all": {"rows": rows, "look": "AAAA"}} for rows in (5, 6))
+    write_table(path, Table(one, windows), ["a"])
+    monkeypatch.setattr(json, "dumps", lambda data: "no" + "\ud800")  # what cannot be written
+    with pytest.raises(UnicodeEncodeError):
+        write_table(path, Table(other, windows), ["a"])
+    assert read_table(path, ["a"]) == Table({}, windows)
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_modules.window_table import origin_of
 from genie.errors import UserError
 from genie.rating.pairs import Pair, choose_pairs
 from genie.rating.rated import RatedPairs
@@ -56,7 +57,6 @@ def test_files_that_are_no_ratings_are_one_line(preferences, pairs, readers):
         (f",{pairs[0].other.stop},", f",{pairs[0].other.stop + 1},", "equally long"),
         (f",{pairs[0].other.first},", ",x,", "without another segment"),
         ("\ntrain,", "\nnowhere,", "not in the data"),
-        ('"rows": 6', '"rows": 7', "is of 7"),
         ("better", "worse", "has no column better"),
     ]:
         assert old in text
@@ -64,6 +64,11 @@ def test_files_that_are_no_ratings_are_one_line(preferences, pairs, readers):
         with pytest.raises(UserError, match=words) as error:
             preferences()
         assert "\n" not in str(error.value) and "genie.curate" not in str(error.value)
+    one.path.write_text(text)
+    origin = origin_of(one.path)
+    origin.write_text(origin.read_text().replace('"rows": 6', '"rows": 7'))
+    with pytest.raises(UserError, match="is of 7.*genie.rate"):
+        preferences()
 
 
 @pytest.fixture
