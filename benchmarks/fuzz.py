@@ -24,10 +24,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz.harness import ENDS, FAULTS, LIMIT, Kind, Outcome, outcome
+from genie.tables import print_table
+from tests.fuzz.harness import ENDS, FAULTS, Kind, Outcome, outcome
 
 # kind: (module, class, how often it comes in a round): what takes longest comes least
 KINDS = {
@@ -38,6 +38,7 @@ KINDS = {
     "config": ("config_values", "ConfigValues", 1),
 }
 KILLED = "killed"  # beside `ENDS`: the process was, by what it read
+LIMIT = 10  # seconds of one input: the slowest takes two
 MEMORY = 6 * 2**30  # bytes that an input may make the process take
 START = 120  # seconds in which a process has made its good inputs
 EVERY = 30  # seconds from one line of progress to the next
@@ -66,7 +67,7 @@ def worker(connection: Connection, kinds: list[str], seed: int) -> None:
         while True:
             kind = rounds[seed % len(rounds)]
             connection.send((kind, seed))
-            connection.send(outcome(built[kind], chance(kind, seed)))
+            connection.send(outcome(built[kind], chance(kind, seed), LIMIT))
             seed += 1
 
 
@@ -155,7 +156,7 @@ def again(kind: str, seed: int) -> bool:
     """Tries one input again; whether it failed."""
     with tempfile.TemporaryDirectory() as folder:
         built = build(kind, Path(folder))
-        result = outcome(built, chance(kind, seed))
+        result = outcome(built, chance(kind, seed), LIMIT)
         built.close()
     print(result)
     return result.fault
@@ -177,7 +178,7 @@ def main() -> None:
     for (kind, end, what), seeds in sorted(counts.faults.items(), key=lambda fault: -len(fault[1])):
         print(f"{len(seeds)} x {kind}, {end}: {what}")
         print(f"    python -m benchmarks.fuzz kind={kind} seed={' | '.join(map(str, seeds[:SHOWN]))}")
-    Console().print(counts.table())
+    print_table(counts.table())
     if output:
         Path(output).write_text(json.dumps(counts.as_json(time.monotonic() - started), indent=2))
     sys.exit(bool(counts.faults))

@@ -4,13 +4,19 @@ from typing import Any
 
 from genie.errors import UserError
 
+LARGEST = 2**63 - 1  # what a tensor and an array hold
 
-def require_whole(config: dict[str, Any], *names: str, least: int = 1, prefix: str = "") -> None:
-    """Raises UserError where one of the keys is not a whole number of at least `least`; None stands for a default."""
+
+def require_whole(config: dict[str, Any], *names: str, least: int = 1, most: int = LARGEST, prefix: str = "") -> None:
+    """Raises UserError where one of the keys is not a whole number in [least, most]; None stands for a default."""
     for name in names:
         value = config[name]
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(f"{prefix}{name}={value} must be a whole number of at least {least}")
+        if value > most:
+            raise UserError(f"{prefix}{name}={value} must be at most {most}")
 
 
 def require_number(config: dict[str, Any], *names: str, above: float | None = None, most: float | None = None) -> None:

@@ -17,7 +17,7 @@ from genie.checks import require_number, require_whole
 from genie.cost import GenerationCost, measured
 from genie.errors import UserError
 from genie.inference import choose_device, inference
-from genie.media import VIDEO_HEIGHT, enlarge, scale_to, to_bytes, write_frames, write_mp4, write_png
+from genie.media import VIDEO_HEIGHT, check_scale, enlarge, scale_to, to_bytes, write_frames, write_mp4, write_png
 from genie.playing.prompting import prompt_from
 from genie.playing.recording import Recording, read_session
 from genie.prompting.clips import data_prompt
@@ -25,6 +25,8 @@ from genie.prompting.prompter import Prompter, prompt_kind
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
+
+MOST_FRAMES = 1_000_000  # to generate: more would take days on any machine
 
 
 def generate(config: dict[str, Any]) -> Path:
@@ -50,6 +52,7 @@ def generate(config: dict[str, Any]) -> Path:
         frames, prompt_actions = _replayed(recording, world, config["replay"])
         if device.type == "cpu" and recording.threads is not None:
             torch.set_num_threads(recording.threads)
+    check_scale(config["scale"], world.image_size)
     scale = config["scale"] or scale_to(world.image_size[0], VIDEO_HEIGHT)
     moves = list(zip(actions, samplers, strict=True))
 
@@ -107,7 +110,8 @@ def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> li
 def _check(config: dict[str, Any]) -> None:
     if config["run"] is None and config["replay"] is None:
         raise UserError("'run' is not given: add run=outputs/<name>")
-    require_whole(config, "num_frames", "prompt_frames", "scale")
+    require_whole(config, "num_frames", most=MOST_FRAMES)
+    require_whole(config, "prompt_frames", "scale")
     require_whole(config, "prompt_clip", "seed", least=0)
     require_number(config, "fps", above=0, most=1000)
     prompt_kind(config)

@@ -19,7 +19,7 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise UserError(
             f"device={name} cannot be used here ({str(error).splitlines()[0]}): give device=auto"
         ) from error

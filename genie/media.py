@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from genie.errors import UserError
 from genie.files import replacing
 
 CONTEXT_COLOR = (70, 130, 230)  # border of frames that were given
@@ -20,6 +21,7 @@ PREDICTED_COLOR = (245, 140, 30)  # border of frames that were generated
 BACKGROUND_COLOR = (24, 24, 24)
 TEXT_COLOR = (230, 230, 230)
 TEXT_SIZE = 14
+LARGEST_SIDE = 8192  # pixels of an enlarged picture: H.264 takes no more, and a frame is 200 MB
 VIDEO_HEIGHT = 256  # pixels that a generated video has at least
 
 
@@ -34,6 +36,15 @@ def to_bytes(frames: Tensor) -> np.ndarray:
 def scale_to(height: int, at_least: int) -> int:
     """The smallest whole factor that makes `height` pixels `at_least` so many."""
     return max(1, -(-at_least // height))
+
+
+def check_scale(scale: int | None, size: tuple[int, int]) -> None:
+    """Raises UserError where pictures (H, W) that are enlarged `scale` times are more than `LARGEST_SIDE` pixels."""
+    if scale is not None and scale * max(size) > LARGEST_SIDE:
+        raise UserError(
+            f"scale={scale} makes {scale * size[0]}x{scale * size[1]} of {size[0]}x{size[1]}: give at most "
+            f"scale={LARGEST_SIDE // max(size)}"
+        )
 
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:

@@ -18,7 +18,12 @@ OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly
 
 
 def check_address(settings: dict[str, Any], section: str) -> None:
-    """Raises UserError for a port that cannot be."""
+    """Raises UserError for a host or a port that cannot be."""
+    if not isinstance(settings["host"], str) or not settings["host"].strip():
+        raise UserError(
+            f"{section}.host={settings['host']} must be a name or an address: 127.0.0.1 for this machine alone, "
+            "0.0.0.0 to let others in"
+        )
     require_whole(settings, "port", least=0, prefix=f"{section}.")
     if settings["port"] > 65535:
         raise UserError(f"{section}.port={settings['port']} must be at most 65535")

@@ -12,7 +12,7 @@ from genie.files import replacing
 from genie.inspection.columns import action_facts, count_terminals, episode_facts, number_facts, reward_facts
 from genie.inspection.frames import frame_facts
 from genie.inspection.pictures import write_clips, write_sheet
-from genie.media import VIDEO_HEIGHT, scale_to
+from genie.media import VIDEO_HEIGHT, check_scale, scale_to
 from genie.tables import print_table
 
 
@@ -23,6 +23,7 @@ def inspect(config: dict[str, Any]) -> None:
     require_whole(config["sheet"], "rows", "columns", prefix="sheet.")
     module = ClipDataModule(**config["data"])
     module.setup()
+    check_scale(config["scale"], module.image_size)
     facts = data_facts(module, config["num_clips"])
     folder = Path(config["output"])
     folder.mkdir(parents=True, exist_ok=True)

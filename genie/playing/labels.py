@@ -82,7 +82,7 @@ def _aligned(confusion: Any, num_actions: int, names: list[str]) -> list[str | N
         return [None] * num_actions
     best: list[tuple[float, str] | None] = []
     for row in confusion:
-        fits = isinstance(row, list) and len(row) == len(names) and sum(row) > 0
+        fits = isinstance(row, list) and len(row) == len(names) and all(_is_count(cell) for cell in row) and any(row)
         share = max(row) / sum(row) if fits else 0
         best.append((share, names[row.index(max(row))]) if share > 0.5 else None)
     labels: list[str | None] = [None] * num_actions
@@ -93,6 +93,10 @@ def _aligned(confusion: Any, num_actions: int, names: list[str]) -> list[str | N
             count[name] = count.get(name, 0) + 1  # several codes may mean the same; the surest is called just that
             labels[index] = name if count[name] == 1 else f"{name} ({count[name]})"
     return labels
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def idle_action(given: int | None, labels: list[str]) -> int:

@@ -115,7 +115,7 @@ class Checkpoints:
                 name = chance.choice(sorted(contents["state_dict"]))
                 value = contents["state_dict"][name]
                 contents["state_dict"][name] = chance.choice(
-                    (value.double(), value[..., :1], value.flatten(), None, 3, value.to("meta"), value.half(),
+                    (value.double(), value.reshape(-1)[:1], value.flatten(), None, 3, value.to("meta"), value.half(),
                      value * 1j, value[None], value.int(), "x")
                 )  # fmt: skip
                 note(f"{name} is {str(contents['state_dict'][name])[:60]}")

@@ -7,7 +7,7 @@ the code as a user would and returns. What may happen:
     result      it returned: what came out is that of the good input, or what the damage explains
     line        UserError or RunError: one line that the command prints
     traceback   any other exception, one in a log, or a message of several lines
-    hang        it took longer than `LIMIT` seconds
+    hang        it took longer than it may
     silent      `SilentChange`: it gave a result, and a wrong one
 
 All choices come from `chance`, so a seed is an example. In tests `chance` is Hypothesis', which looks for the smallest
@@ -28,7 +28,6 @@ from typing import Any, Protocol
 
 from genie.errors import RunError, UserError
 
-LIMIT = 10.0  # seconds: the slowest example takes one, and another program may use the machine
 LONGEST_LINE = 2500  # characters
 ENDS = ("result", "line", "traceback", "hang", "silent")
 FAULTS = ENDS[2:]
@@ -70,10 +69,10 @@ class Outcome:
         return f"{self.end} of [{'; '.join(self.notes)}]: {self.detail}"
 
 
-def outcome(kind: Kind, chance: random.Random) -> Outcome:
-    """Tries one example of a kind."""
+def outcome(kind: Kind, chance: random.Random, limit: float) -> Outcome:
+    """Tries one example of a kind, for at most `limit` seconds."""
     notes: list[str] = []
-    with watched() as seen:
+    with watched(limit) as seen:
         try:
             kind.example(chance, lambda text: notes.append(text[:300]))
             end, detail = "result", ""
@@ -95,7 +94,7 @@ def outcome(kind: Kind, chance: random.Random) -> Outcome:
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[list[str]]:
+def watched(limit: float) -> Iterator[list[str]]:
     """Raises `Hang` when the time is over; gives tracebacks that were printed or logged, and keeps the output quiet."""
     seen: list[str] = []
     errors, log = io.StringIO(), _Tracebacks(seen)
@@ -105,7 +104,7 @@ def watched() -> Iterator[list[str]]:
         raise Hang
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    signal.setitimer(signal.ITIMER_REAL, limit)
     root.handlers = [log]
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):

@@ -4,6 +4,7 @@ A picture that nothing was done to is compared with the pixels that it was made 
 16 bits as 8. A damaged PNG shows these, or is refused: it has checksums.
 """
 
+import functools
 import io
 import random
 from collections.abc import Callable
@@ -126,8 +127,9 @@ def picture_file(
     mode, format = chance.choice(EXACT if exact else MODES), chance.choice(LOSSLESS if exact else FORMATS)
     height, width = (8, 8) if exact or chance.random() < 0.6 else (chance.choice(SIDES), chance.choice(SIDES))
     if not exact and chance.random() < 0.01:
-        height, width = chance.choice(((1, 100_000), (9000, 9000), (70_000, 2)))
-        mode, format = "1", "PNG"
+        size = chance.choice(((1, 100_000), (9000, 9000), (5000, 5000), (70_000, 2)))
+        note(f"a white PNG of {size[0]}x{size[1]}")
+        return large_picture(size), None
     pixels = np.random.default_rng(chance.randrange(1000)).integers(0, 256, (height, width, 3), dtype=np.uint8)
     flat = height * width == 0 or height * width > 10**5
     image = Image.new("RGB", (width, height)) if flat else Image.fromarray(pixels)
@@ -167,6 +169,14 @@ def picture_file(
         Image.new("RGB", (max(1, width), max(1, height)), (9, 99, 199)).save(file, format=format)
     note(f"{format} {mode} {height}x{width}")
     return file.getvalue(), expected if format in LOSSLESS else None
+
+
+@functools.cache
+def large_picture(size: tuple[int, int]) -> bytes:
+    """A PNG of one bit a pixel: small, until it is decoded."""
+    file = io.BytesIO()
+    Image.new("1", size, 1).save(file, format="PNG")
+    return file.getvalue()
 
 
 def video_file() -> bytes:

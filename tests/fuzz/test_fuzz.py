@@ -12,6 +12,8 @@ from tests.fuzz.harness import outcome
 
 EXAMPLES = {"prompts": 50, "checkpoints": 40, "messages": 30}
 
+LIMIT = 120  # seconds of an example that takes one at most: the machine may have other things to do
+
 
 @pytest.fixture(scope="module", params=EXAMPLES)
 def kind(request, tmp_path_factory):
@@ -30,7 +32,7 @@ def test_ends_in_a_result_or_in_one_line(kind):
     )  # fmt: skip
     @given(st.randoms(use_true_random=False))
     def try_it(chance):
-        result = outcome(built, chance)
+        result = outcome(built, chance, LIMIT)
         note(str(result))
         assert not result.fault, result
 

@@ -30,7 +30,10 @@ def test_what_is_not_clear_has_no_name_and_the_surest_has_the_plain_one(evaluate
     assert suggest(run, 4, False, NAMES) == [None, "up (2)", "up", None]
 
 
-@pytest.mark.parametrize("confusion", [None, [[1, 2, 3]], [[1], [2], [3]], "x", [1, 2, 3]])
+@pytest.mark.parametrize(
+    "confusion",
+    [None, [[1, 2, 3]], [[1], [2], [3]], "x", [1, 2, 3], [["a"] * 3] * 3, [[1, None, {}]] * 3, [[-1, -2, 9]] * 3],
+)
 def test_a_table_of_another_world_names_nothing(evaluated, confusion):
     assert suggest(evaluated(confusion), 3, False, NAMES) == [None] * 3
 
