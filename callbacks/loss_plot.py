@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks.metrics_file import read_metrics
+from genie.evaluation.plots import whole_ticks
 from genie.files import not_vital, replacing
 
 NUM_COLUMNS = 3
@@ -75,6 +76,7 @@ def plot_metrics(metrics: Path, picture: Path) -> None:
         if wants_log_scale(values):
             axes.set_yscale("log")
         axes.set(title=title, xlabel="step")
+        whole_ticks(axes)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="x-small", loc="best" if len(rows) < MANY_ROWS else "upper right")
     # A layout engine would measure every text several times, which takes longer than drawing.

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from genie.evaluation.plots import save_figure
+from genie.evaluation.plots import save_figure, whole_ticks
 from genie.media import to_bytes
 
 
@@ -43,6 +43,7 @@ def plot_attention(pictures: list[tuple[Tensor, list[int], list]], mean: bool, p
             for head in row.time:
                 axes.plot(when, head.tolist(), ".", markersize=4)
             axes.set(xlabel="frame (0: that of the token)", ylim=(0, 1))
+            whole_ticks(axes)
         line += 1
     save_figure(figure, path)
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from genie.files import replacing
@@ -65,8 +66,13 @@ def plot_objects(figures: dict[str, dict], path: Path) -> None:
 
 def _label_horizon(axes: Axes, unit: str) -> None:
     axes.set(xlabel="generated frame (horizon)", ylabel=unit)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(axes)
     axes.grid(alpha=0.3)
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Ticks of the x axis at whole numbers only, be it a single one: there is no half a frame, step or code."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def plot_confusion(confusion: Tensor, matching: Tensor, true_names: list[str], path: Path) -> None:
@@ -100,6 +106,7 @@ def plot_codebook(counts: Tensor, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.stairs((counts / counts.sum().clamp_min(1)).tolist(), fill=True)  # a bar each would take seconds to draw
+    whole_ticks(axes)
     used = int((counts > 0).sum())
     axes.set(xlabel=f"codes, the most used first: {used} of {len(counts)} used", ylabel="share of tokens", yscale="log")
     save_figure(figure, path)

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from genie.evaluation.plots import save_figure
+from genie.evaluation.plots import save_figure, whole_ticks
 from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.planning.plan import Plan
 from genie.world.protocol import State, World
@@ -70,6 +70,7 @@ def plot_states(lines: dict[str, np.ndarray], path: Path) -> Path:
         for label, line in lines.items():
             axes.plot(line[:, number], label=label, linewidth=1.2)
         axes.set(xlabel="step", ylabel=f"number {number}")
+        whole_ticks(axes)
         axes.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize="small", loc="outside upper center", ncols=4)
     save_figure(figure, path)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from genie.evaluation.plots import whole_ticks
 from genie.files import replacing
 
 NUM_COLUMNS = 3
@@ -42,4 +43,6 @@ def draw(axes: Axes, given: list[str], values: list[float]) -> None:
     else:
         if min(places) > 0 and max(places) > LOG_SCALE_RATIO * min(places):
             axes.set_xscale("log")
+        elif all(place.is_integer() for place in places):  # a seed, a number of layers
+            whole_ticks(axes)
     axes.plot(places, values, "o", color="tab:blue", alpha=0.7)
