@@ -1,9 +1,10 @@
 """Reading metrics.csv and run.json; apart from what writes them, because reading needs no Lightning."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
+
+from genie.files import read_json
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -24,8 +25,8 @@ def last_values(path: Path) -> dict[str, float]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The contents of a run.json; {} where there is none."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """The contents of a run.json; {} where there is none, or a damaged one."""
+    return read_json(path) or {}
 
 
 def _number(name: str, value: str) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from genie.cli import hydra_main
+from genie.errors import RunError
 
 
 @hydra_main("ablate")
@@ -20,6 +21,9 @@ def main(config: dict[str, Any]) -> None:
     report = ablation.run()
     print_table(rich_table(report))
     print(f"table.md, table.csv and ablation.json: {ablation.folder}")
+    if failed := report["failed"]:
+        reasons = "; ".join(f"{world} ({reason})" for world, reason in failed.items())
+        raise RunError(f"not measured: {reasons}; the same command goes on from there")
 
 
 if __name__ == "__main__":

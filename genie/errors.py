@@ -20,6 +20,11 @@ class RunError(RuntimeError):
     """
 
 
+def failure(error: BaseException) -> str:
+    """What went wrong, on one line for a table: what a `UserError` or `RunError` says; of others their kind as well."""
+    return reason(error) if isinstance(error, UserError | RunError) else f"{type(error).__name__}: {reason(error)}"
+
+
 def reason(error: BaseException) -> str:
     """What an exception says, on one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -3,6 +3,7 @@
 from typing import Any
 
 from genie.cli import hydra_main
+from genie.errors import RunError
 
 
 @hydra_main("evaluate")
@@ -22,6 +23,11 @@ def main(config: dict[str, Any]) -> None:
         print(f"figures, plots and videos: {one.folder}")
     if config["report"]:
         draw_report(evaluated, report_folder(config, evaluated))
+    if failed := [f"{one.run}: {part}" for one in evaluated for part in one.values.get("failed", {})]:
+        raise RunError(
+            f"not measured, for the errors said above: {', '.join(failed)}; the other figures are written. "
+            "GENIE_TRACE=1 shows where it went wrong"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Writing a file so that it is there whole or not at all, and where files are kept that can be made again."""
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from genie.errors import reason
 
@@ -37,6 +38,15 @@ def replacing(path: str | Path, mode: str = "wb", **open_arguments) -> Iterator[
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file of JSON; None where there is none, or what is there is damaged or something else."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def sync(path: Path) -> None:

@@ -5,7 +5,6 @@ resume=true` with the overrides of the pipeline. What is complete is skipped and
 so the same command can be given again after any stop.
 """
 
-import json
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from genie.cli import hydra_main, to_plain
 from genie.config_types import check_step
 from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
+from genie.files import read_json
 from genie.recording import missing_splits, record_missing
 from genie.tables import print_table
 
@@ -137,7 +137,7 @@ def shown(values: dict[str, float], names: list[str]) -> str:
 
 def evaluated(report: Path) -> dict[str, float]:
     """Every number of an evaluation.json by its path."""
-    return numbers(json.loads(report.read_text()))
+    return numbers(read_json(report) or {})
 
 
 def numbers(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:

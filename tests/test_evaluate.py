@@ -17,6 +17,7 @@ from data_modules.data_info import DataInfo
 from genie.checkpoints import load_stage, read_checkpoint
 from genie.cli import to_plain
 from genie.errors import UserError
+from genie.evaluate import main
 from genie.evaluation.clips import Clips, in_segments, in_windows, load_clips
 from genie.evaluation.distances import evaluate_distances, load_features
 from genie.evaluation.latent_actions import latent_labels
@@ -254,6 +255,34 @@ def test_data_with_frames_alone(world_run, pong_root, tmp_path):
     )
     assert set(values["left_out"]) == {"objects", "lam.action_nmi"} and "action_nmi" not in values["lam"]
     assert "psnr_background" in values["lam"] and not (folder / "lam_confusion.png").exists()
+
+
+def test_a_part_that_fails_is_said_and_the_others_are_written(world_run, tmp_path, monkeypatch, run_main):
+    def failing(*arguments):
+        assert json.loads((tmp_path / "evaluation.partial.json").read_text())["tokenizer"]["psnr"] > 0
+        raise TypeError("unsupported operand:\n float * None")
+
+    monkeypatch.setattr("genie.evaluation.run.evaluate_objects", failing)
+    given = [f"run={world_run}", "parts=[tokenizer,objects,lam]", "num_clips=5", "prompt_frames=3", "horizon=4",
+             "device=cpu", f"output={tmp_path}", "reuse=true"]  # fmt: skip
+    code, out, err = run_main(main, *given)
+    values = json.loads((tmp_path / "evaluation.json").read_text())
+    assert code == 1 and {"tokenizer", "lam"} <= values.keys() and "objects" not in values
+    assert values["failed"] == {"objects": "TypeError: unsupported operand: float * None"}
+    assert "[2/3] objects: not measured: TypeError" in out and "Traceback" not in out + err
+    row = next(line for line in out.splitlines() if line.startswith(" objects"))
+    assert "not measured: TypeError: unsupported operand" in row
+    assert f"{world_run}: objects" in err.splitlines()[-1]
+    assert "not measured: TypeError" in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / "evaluation.partial.json").exists()
+    monkeypatch.undo()
+    code, out, _ = run_main(main, *given)  # measured again, though nothing was trained since
+    values = json.loads((tmp_path / "evaluation.json").read_text())
+    assert code in (0, None) and values["failed"] == {} and "objects" in values and "taken from" not in out
+    (tmp_path / "evaluation.json").write_text("{")  # a damaged one is made again, too
+    code, out, _ = run_main(main, *given)
+    assert code in (0, None) and "taken from" not in out
+    assert "taken from" in run_main(main, *given)[1]
 
 
 @pytest.mark.parametrize(

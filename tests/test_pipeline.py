@@ -125,7 +125,7 @@ def test_an_evaluation_is_repeated_when_something_was_trained_after_it(pipeline,
     checkpoint = tmp_path / "outputs" / "pong" / "lam" / "checkpoints" / "last.ckpt"
     for path, age in ((checkpoint, 20), (report, 10)):
         path.parent.mkdir(parents=True)
-        path.write_text("")
+        path.write_text("{}")
         os.utime(path, (time.time() - age, time.time() - age))
     assert pipeline("steps=[evaluate]")[0] == []
     os.utime(checkpoint)

@@ -11,12 +11,14 @@ from genie.pipeline import evaluated
 from genie.stages import STAGES
 
 
-def figures_of(world: World, compares: str, columns: dict[str, str]) -> dict[str, float | None]:
+def figures_of(world: World, compares: str, columns: dict[str, str], failed: bool = False) -> dict[str, float | None]:
     """The figures of one trained and evaluated world, None for what was not measured.
 
     Parameters and peak memory are those of the stage `compares`, minutes those of all its stages together. `columns`:
-    {heading: path in evaluation.json}, as in {"FVD": "fvd.value"}.
+    {heading: path in evaluation.json}, as in {"FVD": "fvd.value"}. Of a world that has `failed`, nothing is known.
     """
+    if failed:
+        return dict.fromkeys(("parameters (M)", "peak memory (MB)", *columns, "minutes"))
     costs = {stage: read_cost(job.folder.path / "cost.json") for stage, job in world.jobs.items()}
     seconds = [cost["seconds"] for cost in costs.values() if cost]
     report = evaluated(world.path / "evaluation" / "evaluation.json")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from genie.cost import peak_device_mb, peak_rss_mb
-from genie.files import replacing
+from genie.files import read_json, replacing
 
 
 def main() -> None:
@@ -43,8 +43,8 @@ def note(file: Path, seconds: float, peak: float, command: list[str]) -> None:
 
 
 def read_cost(file: Path) -> dict:
-    """What `note` has written; {} where nothing was measured."""
-    return json.loads(file.read_text()) if file.exists() else {}
+    """What `note` has written; {} where nothing was measured, or the file is damaged."""
+    return read_json(file) or {}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Trains and measures the variants of an ablation, one after the other; what is there already is not done again."""
 
 import shlex
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from genie.ablation.table import write_tables
 from genie.config_errors import group_options
 from genie.config_types import check_step
 from genie.errors import UserError
+from genie.evaluation.provenance import newer_than_checkpoints
 from genie.pipeline import run_module
 from genie.recording import record_missing
 
+# exit codes of a command that was asked to stop
+STOPPED = [128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
 OWN_KEYS = ("ablation", "seeds", "seed", "stage", "resume", "overwrite", "run_dir")  # decided here for each stage
 
 
@@ -46,18 +50,42 @@ class Ablation:
         self.done: set[Path] = set()  # what was trained by this command: no reason to do it again
 
     def run(self) -> dict[str, Any]:
-        """Trains and measures all worlds; the tables are written after each. Returns what ablation.json holds."""
+        """Trains and measures all worlds; the tables are written after each. Returns what ablation.json holds.
+
+        A world that fails has no figures, is said under `failed` of the report, and the others are made. An error of
+        the first command is one of all.
+        """
         record_missing(self.config["data"])
-        measured: list[tuple[World, dict[str, float]]] = []
+        measured: list[tuple[World, dict[str, float | None]]] = []
+        failed: dict[str, str] = {}
         for number, world in enumerate(self.worlds, 1):
             print(f"[{number}/{len(self.worlds)}] {world.variant}, seed {world.seed}", flush=True)
-            for job in world.jobs.values():
-                self.train(job)
-            self.evaluate(world)
-            measured.append((world, figures_of(world, self.settings["compares"], self.settings["columns"])))
-            report = {"title": self.settings["title"], "command": self.shown, "variants": summary(measured)}
+            if reason := self.make(world, first=number == 1):
+                failed[f"{world.variant}, seed {world.seed}"] = reason
+                print(f"  not measured: {reason}", flush=True)
+            unknown = bool(reason) and not is_evaluated(world)  # a part of an evaluation may fail, and others not
+            figures = figures_of(world, self.settings["compares"], self.settings["columns"], unknown)
+            measured.append((world, figures))
+            report = {
+                "title": self.settings["title"], "command": self.shown, "variants": summary(measured), "failed": failed
+            }  # fmt: skip
             write_tables(self.folder, report)
         return report
+
+    def make(self, world: World, first: bool) -> str | None:
+        """Trains and evaluates a world; returns why that failed, None where it did not."""
+        step = None
+        try:
+            for job in world.jobs.values():
+                step = job.stage
+                self.train(job)
+            step = "evaluate"
+            self.evaluate(world)
+        except SystemExit as end:  # of a command, which has said what is wrong
+            if end.code in STOPPED or first and step == next(iter(world.jobs)):
+                raise
+            return f"{step} ended with exit code {end.code}"
+        return None
 
     def train(self, job: Job) -> None:
         """Trains a stage, unless it is complete."""
@@ -73,10 +101,10 @@ class Ablation:
 
     def evaluate(self, world: World) -> None:
         """Measures a world, unless it was measured in the same way since it was trained."""
-        report, cost = world.path / "evaluation" / "evaluation.json", world.path / "evaluation" / "cost.json"
+        report, cost = report_of(world), world.path / "evaluation" / "cost.json"
         command = ["genie.evaluate", f"run={world.path}", *self.settings["evaluate"]]
-        trained = world.jobs[WORLD].folder.last.stat().st_mtime
-        if report.exists() and report.stat().st_mtime >= trained and read_cost(cost).get("command") == command:
+        same = is_evaluated(world) and read_cost(cost).get("command") == command
+        if same and newer_than_checkpoints(report, world.path):
             print(f"  evaluate: done before, in {report.parent}", flush=True)
             return
         cost.unlink(missing_ok=True)
@@ -86,6 +114,17 @@ class Ablation:
     def command(step: str, cost: Path, command: list[str]) -> None:
         """`python -m <command>` in a process of its own, with its cost noted."""
         run_module(step, ["genie.ablation.measured", str(cost), *command])
+
+
+def report_of(world: World) -> Path:
+    """Where the figures of a world are."""
+    return world.path / "evaluation" / "evaluation.json"
+
+
+def is_evaluated(world: World) -> bool:
+    """Whether it was evaluated since it was trained."""
+    report, trained = report_of(world), world.jobs[WORLD].folder.last
+    return report.exists() and trained.exists() and report.stat().st_mtime >= trained.stat().st_mtime
 
 
 def own_key(override: str) -> str:

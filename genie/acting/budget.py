@@ -14,15 +14,18 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from genie.acting.report import interval
+from genie.acting.report import interval, known
 from genie.acting.results import read_summary
 from genie.acting.run import act, check
-from genie.errors import UserError
+from genie.cli import wants_trace
+from genie.errors import RunError, UserError, failure, reason
 from genie.evaluation.plots import save_figure
 from genie.files import replacing
 from genie.tables import print_table
 
 AXES = ("candidates", "horizon")
+# of each row in budget.json
+COLUMNS = {*AXES, "return", "return_low", "return_high", "success", "random", "decisions_per_second"}
 
 
 def has_budgets(config: dict[str, Any]) -> bool:
@@ -31,18 +34,33 @@ def has_budgets(config: dict[str, Any]) -> bool:
 
 
 def act_for_budgets(config: dict[str, Any]) -> float:
-    """Plays with every budget; returns the best mean return. Raises UserError for a budget that cannot be, before any
-    episode."""
+    """Plays with every budget; returns the best mean return.
+
+    Raises UserError for a budget that cannot be, before any episode. One that fails has no figures in the table, the
+    others are played, and a RunError says which in the end.
+    """
     root = Path(config["output"] or Path(config["run"]) / "acting" / "budget")
-    rows = []
+    rows, failed = [], {}
     for pair, play in plays_of(config, root).items():
         print("{} candidates, horizon {}".format(*pair), flush=True)
-        act(play)
+        try:
+            act(play)
+        except UserError:  # of all of them
+            raise
+        except Exception as error:
+            if wants_trace():
+                raise
+            failed["{} candidates, horizon {}".format(*pair)] = failure(error)
+            print(f"not measured: {failure(error)}", flush=True)
+            continue
         rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
-    _write(root, rows)
-    print_table(_table(rows))
-    print(f"table and plot: {root}")
-    return max(row["return"] for row in rows)
+        _write(root, rows)
+    if rows:
+        print_table(_table(rows))
+        print(f"table and plot: {root}")
+    if failed:
+        raise RunError(f"not measured: {'; '.join(f'{pair} ({why})' for pair, why in failed.items())}")
+    return max((row["return"] for row in rows if row["return"] is not None), default=float("nan"))
 
 
 def plays_of(config: dict[str, Any], root: Path) -> dict[tuple[int, int], dict[str, Any]]:
@@ -65,11 +83,18 @@ def plays_of(config: dict[str, Any], root: Path) -> dict[tuple[int, int], dict[s
 def read_budgets(folder: Path) -> list[dict[str, Any]]:
     """The rows of budget.json: `candidates`, `horizon`, the `return` with the ends of its interval, `success`, the
     return of the `random` policy, `decisions_per_second`; None stands for what is not known. Raises UserError where
-    there is none."""
+    there is none, or another one."""
     path = folder / "budget.json"
+    way = "play with `python -m genie.act` and act.budget.candidates=[16,64]"
     if not path.is_file():
-        raise UserError(f"there is no {path}: play with `python -m genie.act` and act.budget.candidates=[16,64]")
-    return json.loads(path.read_text())
+        raise UserError(f"there is no {path}: {way}")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not rows or not all(row.keys() >= COLUMNS for row in rows):
+            raise ValueError(f"not all rows have {', '.join(sorted(COLUMNS))}")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is no table of budgets ({reason(error)}): {way}") from error
+    return rows
 
 
 def with_budget(planner: dict[str, Any], candidates: int, horizon: int) -> dict[str, Any]:
@@ -98,10 +123,11 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         shown = {"mean": row["return"], "low": row["return_low"], "high": row["return_high"]}
         success = "" if row["success"] is None else f"{row['success']:.0%}"
-        rate = row["decisions_per_second"]
+        rate, random = row["decisions_per_second"], row["random"]
         table.add_row(
-            *(str(row[name]) for name in AXES), interval(shown), success, f"{row['random']:.4g}",
-            "" if rate is None else f"{rate:.2f}",
+            *(str(row[name]) for name in AXES), interval(shown), success,
+            f"{random:.4g}" if known(random) else "",
+            f"{rate:.2f}" if known(rate) else "",
         )  # fmt: skip
     return table
 
@@ -119,11 +145,13 @@ def _write(root: Path, rows: list[dict[str, Any]]) -> None:
     for horizon in dict.fromkeys(row["horizon"] for row in rows):
         line = sorted((row for row in rows if row["horizon"] == horizon), key=lambda row: row["candidates"])
         counts = [row["candidates"] for row in line]
-        axes.plot(counts, [row["return"] for row in line], marker="o", label=f"horizon {horizon}")
+        heights = [row["return"] if known(row["return"]) else float("nan") for row in line]
+        axes.plot(counts, heights, marker="o", label=f"horizon {horizon}")
         low, high = ([row[end] for row in line] for end in ("return_low", "return_high"))
-        if None not in low:  # one episode has no interval
+        if None not in low + high:  # one episode has no interval
             axes.fill_between(counts, low, high, alpha=0.15)
-    axes.axhline(rows[0]["random"], color="0.5", linestyle="--", label="random")
+    if known(rows[0]["random"]):
+        axes.axhline(rows[0]["random"], color="0.5", linestyle="--", label="random")
     axes.set(xlabel="candidates", ylabel="return (band: 95% confidence)", xscale="log")
     counts = sorted({row["candidates"] for row in rows})
     axes.set_xticks(counts, [str(count) for count in counts])

@@ -24,6 +24,7 @@ class Episode:
         number, seed: which one; the seed is the environment's and the agent's.
         rewards: of each decision.
         terminal: whether the environment ended it; else its time was up.
+        cut: whether `max_steps` ended it, and the environment would have gone on.
         balls, returned: of Pong, that came to the player, and that the player sent back.
         seconds: that the agent took, of a batch its share.
         imagined: (step, imagined discounted rewards) of each plan that was made.
@@ -35,6 +36,7 @@ class Episode:
     seed: int
     rewards: list[float] = field(default_factory=list)
     terminal: bool = False
+    cut: bool = False
     balls: int = 0
     returned: int = 0
     seconds: float = 0.0
@@ -134,7 +136,10 @@ def _play_together(tables: list[_Table], agent: Agent, max_steps: int | None) ->
                 table.episode.imagined.append((number, imagined))
         whole = isinstance(tables[0].environment.action_space, spaces.Discrete)
         over = [table.step(int(a) if whole else a) for table, a in zip(tables, actions, strict=True)]
-        over = [True] * len(tables) if number + 1 == max_steps else over
+        if number + 1 == max_steps:
+            for table, ends in zip(tables, over, strict=True):
+                table.episode.cut = not ends
+            over = [True] * len(tables)
         yield from (table.episode for table, ends in zip(tables, over, strict=True) if ends)
         going = [row for row, ends in enumerate(over) if not ends]
         if not going:

@@ -1,5 +1,6 @@
 """What `python -m genie.act` prints at the end."""
 
+import math
 from typing import Any
 
 from rich import box
@@ -18,6 +19,8 @@ def report_table(summary: dict[str, Any]) -> Table:
     rows = [_row(label, sides, name) for name, label in (("return", "return"), ("length", "decisions"))]
     if summary["success"] is not None:
         rows.append(_row(f"success: above {summary['success_above']:g}", sides, "success", 100, "%"))
+    elif summary["success_not_measured"]:
+        rows.append((f"success: above {summary['success_above']:g}", *("not measured" for _ in sides)))
     if all(side["balls_returned"] for side in sides):
         rows.append(_row("balls returned", sides, "balls_returned", 100, "%"))
     for row in rows:
@@ -34,24 +37,42 @@ def report_lines(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"balls returned more than at random: {interval(difference, 100, '%')}: {_errors(difference, 100, '%')}"
         )
-    lines.append(f"{summary['decisions_per_second']:.2f} decisions a second")
+    if summary["success_not_measured"]:
+        lines.append(f"success is not measured: {summary['success_not_measured']}")
+    if known(summary["decisions_per_second"]):
+        lines.append(f"{summary['decisions_per_second']:.2f} decisions a second")
     if imagined := summary["imagined"]:
+        correlation = imagined["correlation"]
+        told = f"correlation {correlation:.2f} over" if known(correlation) else "no correlation:"
+        why = "" if known(correlation) else ", too few, or all alike"
         lines.append(
             f"returns imagined for the plans {imagined['imagined']:.3g}, true ones in the same steps "
-            f"{imagined['true']:.3g}: too much by {interval(imagined['gap'])}, correlation "
-            f"{imagined['correlation']:.2f} over {imagined['pairs']} plans"
+            f"{imagined['true']:.3g}: too much by {interval(imagined['gap'])}, {told} {imagined['pairs']} plans{why}"
         )
     return lines
 
 
-def interval(estimate: dict[str, float], scale: float = 1, unit: str = "") -> str:
-    """A mean, and in brackets its interval."""
-    mean, low, high = (scale * estimate[name] for name in ("mean", "low", "high"))
-    return f"{mean:.4g}{unit} ({low:.4g} … {high:.4g})"
+def known(value: float | None) -> bool:
+    """Whether a figure is a number: NaN, and None of a file, stand for what could not be measured."""
+    return value is not None and math.isfinite(value)
 
 
-def _errors(difference: dict[str, float], scale: float = 1, unit: str = "") -> str:
+def interval(estimate: dict[str, float | None], scale: float = 1, unit: str = "") -> str:
+    """A mean, and in brackets its interval, which one episode does not have."""
+    if not known(estimate["mean"]):
+        return "not measured"
+    mean = f"{scale * estimate['mean']:.4g}{unit}"
+    if not (known(estimate["low"]) and known(estimate["high"])):
+        return f"{mean} (no interval: one episode)"
+    return f"{mean} ({scale * estimate['low']:.4g} … {scale * estimate['high']:.4g})"
+
+
+def _errors(difference: dict[str, float | None], scale: float = 1, unit: str = "") -> str:
+    if not known(difference["std_error"]):
+        return "no standard error: one episode"
     error = scale * difference["std_error"]
+    if not known(difference["standard_errors"]):
+        return "no standard error: all episodes of each are alike"
     return f"{error:.3g}{unit} standard error, {difference['standard_errors']:.1f} of them"
 
 

@@ -1,12 +1,16 @@
 """The folder of a play: episodes.csv, plans.csv, summary.json, config.yaml and pictures.
 
+A folder of an earlier version, which knew fewer columns and settings, is gone on with; one whose files were damaged or
+edited into something else is a `UserError`.
+
 Files are written whole after each episode: what was played is there after any stop, and can be gone on with.
 """
 
 import csv
 import json
 import shutil
-from dataclasses import asdict, dataclass, fields
+from collections import Counter
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import yaml
 
 from genie.acting.episodes import Episode
 from genie.acting.imagined import Pair
-from genie.errors import UserError
+from genie.errors import UserError, reason
 from genie.evaluation.run import plain, to_json
 from genie.files import replacing
 
@@ -34,9 +38,10 @@ class Row:
     return_: float
     length: int
     terminal: bool
-    balls: int
-    returned: int
-    seconds: float
+    balls: int = 0
+    returned: int = 0
+    seconds: float = 0.0
+    cut: bool = False
 
     @classmethod
     def of(cls, agent: str, episode: Episode) -> "Row":
@@ -99,21 +104,51 @@ class ActingFolder:
         return path
 
     def _read(self, settings: dict[str, Any]) -> None:
-        before = yaml.safe_load((self.path / "config.yaml").read_text())
-        changed = [key for key in settings if before.get(key) != settings[key]]
+        changed = changes(_read_settings(self.path / "config.yaml", self._way_out), settings)
         if changed:
             raise UserError(
                 f"cannot resume {self.path} with other settings ({', '.join(changed)}): give those of its config.yaml, "
                 "or another act.name="
             )
-        self.rows = _read(self._episodes, Row)
+        self.rows = _read(self._episodes, Row, self._way_out)
+        if "cut" not in _header(self._episodes):  # of an earlier version: the environment's own end is not told apart
+            longest = settings["act"]["max_steps"]
+            self.rows = [replace(row, cut=not row.terminal and row.length == longest) for row in self.rows]
+        twice = [key for key, count in Counter((row.agent, row.episode) for row in self.rows).items() if count > 1]
+        if twice:
+            raise UserError(f"{self._episodes} has episode {twice[0][1]} of {twice[0][0]} twice: {self._way_out}")
         known = self.played(settings["act"]["name"])
-        self.pairs = [pair for pair in _read(self._plans, Pair) if pair.episode in known]
+        self.pairs = [pair for pair in _read(self._plans, Pair, self._way_out) if pair.episode in known]
+
+    @property
+    def _way_out(self) -> str:
+        return "mend it, take another folder with act.name=..., or delete this one with overwrite=true"
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """What `write_summary` wrote; None stands for a figure that is not finite."""
     return json.loads((folder / "summary.json").read_text())
+
+
+def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """The keys that both have and that differ, as in `act.labels`. A key that one version alone knows is no change."""
+    found = []
+    for key in before.keys() & now.keys():
+        if isinstance(before[key], dict) and isinstance(now[key], dict):
+            found += changes(before[key], now[key], f"{prefix}{key}.")
+        elif before[key] != now[key]:
+            found.append(f"{prefix}{key}")
+    return sorted(found)
+
+
+def _read_settings(path: Path, way_out: str) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}): {way_out}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} holds no settings: {way_out}")
+    return settings
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -129,13 +164,31 @@ def _write(path: Path, kind: type, rows: list) -> None:
         writer.writerows(asdict(row).values() for row in rows)
 
 
-def _read(path: Path, kind: type) -> list:
+def _read(path: Path, kind: type, way_out: str) -> list:
+    """The rows of a file, [] where there is none; columns that it lacks have the default of the field. Raises UserError
+    for a row that cannot be one."""
     if not path.exists():
         return []
-    casts = [_truth if field.type is bool else field.type for field in fields(kind)]
-    with open(path, newline="") as file:
-        rows = csv.DictReader(file)
-        return [kind(*(cast(row[name]) for name, cast in zip(_columns(kind), casts, strict=True))) for row in rows]
+    names = dict(zip(_columns(kind), fields(kind), strict=True))
+    known = _header(path)
+    if lacking := [name for name, field in names.items() if name not in known and field.default is MISSING]:
+        raise UserError(f"{path} has no column {', '.join(lacking)}: {way_out}")
+    rows: list = []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                casts = {field.name: _truth if field.type is bool else field.type for field in names.values()}
+                given = {field.name: row[name] for name, field in names.items() if name in known}
+                rows.append(kind(**{name: casts[name](text) for name, text in given.items()}))
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}, row {len(rows) + 1}, cannot be read ({reason(error)}): {way_out}") from error
+    return rows
+
+
+def _header(path: Path) -> list[str]:
+    """The names of the columns."""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        return next(csv.reader(file), [])
 
 
 def _columns(kind: type) -> list[str]:
@@ -144,4 +197,6 @@ def _columns(kind: type) -> list[str]:
 
 
 def _truth(text: str) -> bool:
-    return text == "True"
+    if text not in (truths := {"True": True, "False": False, "TRUE": True, "FALSE": False}):  # as spreadsheets write it
+        raise ValueError(f"{text!r} is neither True nor False")
+    return truths[text]

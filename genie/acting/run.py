@@ -42,8 +42,9 @@ def act(config: dict[str, Any]) -> float | None:
         with inference(device):
             for label, agent in agents.items():
                 play(label, agent, stage, folder, config)
-    except KeyboardInterrupt:
-        _conclude(folder, config, stage)
+    except BaseException:  # Ctrl-C, or an error: what was played is not lost
+        if folder.rows:
+            _conclude(folder, config, stage)
         raise
     finally:
         stage.close()

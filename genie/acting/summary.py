@@ -14,7 +14,8 @@ from genie.versions import now, software_versions
 def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict[str, Any]:
     """The figures of all episodes that are over.
 
-    `return`, `length`, `success` (the share of episodes above `success_above`; None where no threshold is known) and
+    `return`, `length`, `success` (the share of episodes above `success_above`; None where no threshold is known, and
+    where one that is not `act.success` is of whole episodes and some were cut: `success_not_measured` says so) and
     `balls_returned` (of Pong: the share of an episode's balls, else None) of the agent and, under `random`, of the
     random policy; `difference` of the returns by Welch, with its standard error, and how many of these it is, and
     `difference_balls_returned` likewise; `decisions_per_second`; `imagined`: see `Honesty`, with the `horizon` of the
@@ -23,15 +24,18 @@ def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict
     settings, name = config["act"], config["act"]["name"]
     rows, others = folder.of(name, settings["episodes"]), folder.of(RANDOM, settings["episodes"])
     above = threshold(settings, env_id)
+    cut = cut_short(rows + others, settings) if above is not None else None
+    judged = above if cut is None else None
     summary = {
         "run": str(config["run"]),
         "environment": env_id,
         "agent": name,
         "seed": config["seed"],
         "success_above": above,
-        **_figures(rows, above),
+        "success_not_measured": cut,
+        **_figures(rows, judged),
         "decisions_per_second": _rate(rows),
-        "random": _figures(others, above),
+        "random": _figures(others, judged),
         "difference": None,
         "difference_balls_returned": None,
         "imagined": None,
@@ -55,6 +59,18 @@ def threshold(settings: dict[str, Any], env_id: str) -> float | None:
         return float(settings["thresholds"][env_id])
     spec = gym.registry.get(env_id)
     return None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
+
+
+def cut_short(rows: list[Row], settings: dict[str, Any]) -> str | None:
+    """Why success is not known: episodes that `act.max_steps` has cut, whose returns a threshold of whole ones says
+    nothing about. None where all are whole, and where `act.success` says what counts in episodes of that length."""
+    count = sum(row.cut for row in rows)
+    if settings["success"] is not None or not count:
+        return None
+    return (
+        f"{count} of {len(rows)} episodes were cut by act.max_steps={settings['max_steps']}, and the threshold is of "
+        "whole ones: give a larger act.max_steps=, or with act.success= a threshold of such episodes"
+    )
 
 
 def _figures(rows: list[Row], above: float | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
+from genie.files import read_json
 from genie.versions import now, software_versions
 
 TRAINED = ("*/checkpoints/last.ckpt", "*.safetensors")  # files of a run's stages, and of exported ones
@@ -40,15 +41,19 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def newer_than_checkpoints(evaluation: Path, run: Path) -> bool:
-    """Whether the file is there and no stage of `run` was trained since it was written."""
+    """Whether the file is there, no stage of `run` was trained since it was written, and no part of it failed."""
     files = [path for pattern in TRAINED for path in run.glob(pattern)]
     trained = [path.stat().st_mtime for path in files]
-    return evaluation.exists() and evaluation.stat().st_mtime >= max(trained, default=0)
+    if not evaluation.exists() or evaluation.stat().st_mtime < max(trained, default=0):
+        return False
+    values = read_json(evaluation)  # None: damaged, and made again
+    return values is not None and not values.get("failed")
 
 
 def still_holds(evaluation: Path, config: dict[str, Any]) -> bool:
     """Whether an evaluation.json is what evaluating `config` now would give."""
     if not newer_than_checkpoints(evaluation, Path(config["run"])):
         return False
-    recorded = json.loads(evaluation.read_text()).get("provenance", {}).get("settings")
+    recorded = (read_json(evaluation) or {}).get("provenance")
+    recorded = recorded.get("settings") if isinstance(recorded, dict) else None
     return recorded == json.loads(json.dumps(settings(config)))

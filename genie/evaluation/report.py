@@ -9,7 +9,8 @@ from genie.evaluation.report_world import world_rows
 
 
 def report_table(report: dict) -> Table:
-    """The table of `evaluation.json`'s contents; rows of parts that were left out are not there."""
+    """The table of `evaluation.json`'s contents; rows of parts that were left out are not there, of
+    those that failed it says why."""
     title = f"{report['run']}: {report['clips']} clips of {report['split']}, PSNR in dB"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("figure")
@@ -18,6 +19,8 @@ def report_table(report: dict) -> Table:
     table.add_column("note")
     for row in (*_tokenizer(report), *_objects(report), *_lam(report), *_world(report), *world_rows(report)):
         table.add_row(*map(Text, row))
+    for part, reason in report.get("failed", {}).items():
+        table.add_row(*map(Text, (part, "", "", "", f"not measured: {reason}")))
     return table
 
 

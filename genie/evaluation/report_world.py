@@ -62,7 +62,8 @@ def _planning(report: dict) -> list[Row]:
         if found := re.fullmatch(r"c(\d+)_h(\d+)", name):
             note = [f"± {number(play['return_spread'])}"] if "return_spread" in play else []
             note += [f"success {percent(play['success'])}"] if "success" in play else []
-            note.append(f"random {number(figures['return_random'])}")
+            note += [] if "return_spread" in play else ["no interval: one episode"]
+            note.append(f"random {number(figures['return_random'], none='not measured')}")
             label = f"return, {found[1]} plans x {found[2]}"
-            rows.append((label, number(play["return"]), "", "", ", ".join(note)))
+            rows.append((label, number(play["return"], none="not measured"), "", "", ", ".join(note)))
     return rows

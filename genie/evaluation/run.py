@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from genie.checks import require_number, require_whole
+from genie.cli import wants_trace
 from genie.cost import measured
-from genie.errors import UserError
+from genie.errors import UserError, failure
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import MODELS, AttentionSettings, draw_attention
 from genie.evaluation.clips import Clips, held_out
@@ -31,12 +32,15 @@ from genie.world.sampler import Sampler
 
 GENIE_PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid", "attention")
 PARTS = (*GENIE_PARTS, *WORLD_PARTS)
+PARTIAL = "evaluation.partial.json"  # the figures of the parts that are done, while others are being measured
 
 
 def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
     """Measures a run as the configuration `evaluate` says; returns what evaluation.json holds, and its folder.
 
-    Raises UserError for a value that cannot be, before any work.
+    A part that fails is under `failed` with its reason, and the others are measured. What is done is kept in
+    evaluation.partial.json until evaluation.json is written. Raises UserError for a value that cannot be, before any
+    work.
     """
     check(config)
     device = choose_device(config["device"])
@@ -75,6 +79,7 @@ def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
     )
     with replacing(folder / "evaluation.json", "w") as file:
         file.write(to_json(report))
+    (folder / PARTIAL).unlink(missing_ok=True)
     return report, folder
 
 
@@ -126,10 +131,12 @@ def measure(
     config: dict[str, Any], subject: Subject, clips: Clips, foresight: Foresight, folder: Path
 ) -> dict[str, Any]:
     """The figures of the parts asked for, by name: of Genie's stages on `clips`, of the chosen world on those of
-    `foresight`; under `cost` what each of these took, and under `left_out` why others are not there."""
+    `foresight`; under `cost` what each of these took, under `left_out` why others are not there, and under
+    `failed` what went wrong in those that ended in an error. Each is kept in `PARTIAL` when it is done."""
     figures: dict[str, Any] = {}
     costs: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
+    failed: dict[str, str] = {}
     settings = rollout_settings(config)
     parts = {
         "tokenizer": lambda: {"tokenizer": evaluate_tokenizer(subject.tokenizer, clips, folder, config["fps"])},
@@ -154,17 +161,25 @@ def measure(
             left_out[part] = str(reason)
             print(f"left out: {reason}", flush=True)
             continue
+        except Exception as error:  # of one part: what the others measure is not lost
+            if wants_trace():
+                raise
+            failed[part] = failure(error)
+            print(f"not measured: {failed[part]}", flush=True)
+            continue
         costs[part] = {**asdict(cost), **found.pop("cost", {})}
         for name, values in found.items():
             figures[name] = figures.get(name, {}) | values
         print(f"{cost.seconds:.0f} s", flush=True)
+        with replacing(folder / PARTIAL, "w") as file:
+            file.write(to_json(plain({**figures, "cost": costs, "left_out": left_out, "failed": failed})))
     if "lam" in figures and "confusion" not in figures["lam"]:
         left_out["lam.action_nmi"] = "the data record no true actions"
     if "rollout" in figures and "rollout_objects" not in figures:
         left_out["rollout_objects"] = "the data record no object positions"
     if "reward" in figures and "imagined" not in figures["reward"]:
         left_out["reward.imagined"] = "it is not known what was done in the clips"
-    return {**figures, "cost": costs, "left_out": left_out}
+    return {**figures, "cost": costs, "left_out": left_out, "failed": failed}
 
 
 def rollout_settings(config: dict[str, Any]) -> RolloutSettings:

@@ -12,7 +12,7 @@ ENDS = ("first", "last", "mean", "median", "pooled", "by_horizon")
 NAME = re.compile(rf"(?P<base>.+?)(?:_(?P<reference>{'|'.join(REFERENCES)}))?(?:_(?P<end>{'|'.join(ENDS)}))?")
 # shown at other places of the report
 ELSEWHERE = ("run", "checkpoints", "world", "split", "clips", "frames", "prompt_frames", "horizon", "sampler", "seed",
-             "device", "precision", "true_actions", "provenance", "cost", "left_out")  # fmt: skip
+             "device", "precision", "true_actions", "provenance", "cost", "left_out", "failed")  # fmt: skip
 
 
 @dataclass

@@ -10,6 +10,7 @@ from genie.reporting.results import StageResults
 def left_out(run: Evaluated, stages: list[StageResults], media: list[Medium]) -> list[tuple[str, str]]:
     """(what, why) for everything of one run that is not shown."""
     reasons = [*run.values.get("left_out", {}).items()]
+    reasons += [(part, f"not measured: {why}") for part, why in run.values.get("failed", {}).items()]
     reasons += [(part, why) for part, why in _parts(run) if part not in dict(reasons)]
     if not stages:
         reasons.append(("configuration, sizes and training", f"{run.run} holds no config.yaml of a stage"))
@@ -35,7 +36,7 @@ def _parts(run: Evaluated) -> list[tuple[str, str]]:
     asked = run.values.get("provenance", {}).get("settings", {}).get("parts")
     absent = [] if asked is None else [part for part in PARTS if part not in asked]
     reasons = [(part, f"not asked for: parts=[{','.join(asked)}]") for part in absent]
-    known = {*absent, *run.values.get("left_out", {})}
+    known = {*absent, *run.values.get("left_out", {}), *run.values.get("failed", {})}
     if "rollout" in known:  # what is measured on rollouts goes with them
         known |= {"rollout_objects", "delta_psnr", "fvd"}
     unknown = [title for part, title in GROUPS.items() if part not in {*run.values, *known}]

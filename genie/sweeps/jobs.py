@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from callbacks.metrics_file import last_values
 from genie.cli import one_line
 from genie.errors import UserError
-from genie.files import replacing
+from genie.files import read_json, replacing
 from genie.parallel.place import rank
 from genie.sweeps.table import RECORD, varied, write_table
 
@@ -85,10 +85,10 @@ def former_record(folder: Path, overrides: dict[str, str], config: dict[str, Any
     path = folder / RECORD
     if config["overwrite"] or not path.exists():
         return {}
-    former = json.loads(path.read_text())
+    former = read_json(path) or {}
     if not config["resume"]:
         raise UserError(f"{folder.parent} holds a sweep already: {HOW_TO_START}")
-    for name, value in former["overrides"].items():
+    for name, value in former.get("overrides", {}).items():
         if overrides.get(name) != value:
             raise UserError(
                 f"{folder} holds the job with {name}={value}, not {name}={overrides.get(name)}: "

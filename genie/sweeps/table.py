@@ -1,14 +1,13 @@
 """All jobs of a sweep as sweep.csv, a row for each, and as the table that is printed at the end."""
 
 import csv
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from genie.files import replacing
+from genie.files import read_json, replacing
 from genie.metrics.directions import direction
 from genie.parallel.place import rank
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 RECORD = "job.json"
 BEFORE = ("job", "status", "objective", "value", "steps", "seconds")  # columns before those of the overrides
 AFTER = ("error", "folder")
+KEYS = {*BEFORE, *AFTER, "overrides"}  # of a record
 
 
 class SweepTable(Callback):
@@ -35,8 +35,10 @@ class SweepTable(Callback):
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The records of the jobs in a sweep's folder, in the order of their numbers."""
-    return sorted((json.loads(path.read_text()) for path in folder.glob(f"*/{RECORD}")), key=lambda row: row["job"])
+    """The records of the jobs in a sweep's folder, in the order of their numbers; damaged ones are left out."""
+    records = [read_json(path) for path in folder.glob(f"*/{RECORD}")]
+    whole = [record for record in records if record is not None and record.keys() >= KEYS]
+    return sorted(whole, key=lambda row: row["job"])
 
 
 def write_table(folder: Path) -> list[dict[str, Any]]:

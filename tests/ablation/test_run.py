@@ -22,7 +22,7 @@ TINY = ["debug=fast", "data.image_size=[16,16]", "model.tokenizer.patch_size=4",
 
 @pytest.fixture
 def ablate(tmp_path, monkeypatch, pong_root):
-    """ablate(*overrides, until=None): the report, and the steps that were run; `until`: the step that is killed."""
+    """ablate(*overrides, until=None): the report, and the steps that were run; `until`: the step that is stopped."""
     from genie.evaluation.run import evaluate
     from genie.training import train
 
@@ -32,7 +32,7 @@ def ablate(tmp_path, monkeypatch, pong_root):
         def run_module(step, command):
             steps.append(step)
             if len(steps) == until:
-                raise SystemExit(137)
+                raise SystemExit(143)
             _, cost, module, *given = command
             Path(cost).parent.mkdir(parents=True, exist_ok=True)
             {"genie.train": lambda: train(to_plain(compose("train", given))),
@@ -59,7 +59,7 @@ VARIANTS = ["experiment=ablation", "ablation.name=mine", "ablation.title=Mine", 
 
 def test_from_nothing_to_the_table(ablate):
     report, steps, ablation = ablate(*VARIANTS, until=4)
-    assert report is None and steps == ["tokenizer", "lam", "dynamics", "evaluate"]  # killed here
+    assert report is None and steps == ["tokenizer", "lam", "dynamics", "evaluate"]  # stopped here
 
     report, steps, ablation = ablate(*VARIANTS)
     assert steps == ["evaluate", "dynamics", "evaluate"]  # what they share is there
@@ -78,6 +78,49 @@ def test_from_nothing_to_the_table(ablate):
 
     again, steps, _ = ablate(*VARIANTS)
     assert steps == [] and again == report
+
+
+def test_a_world_that_fails_is_said_and_the_others_are_made(tmp_path, monkeypatch):
+    """Its figures are not measured; of an evaluation in which a part failed they are those of the others."""
+    folder = SimpleNamespace(last=tmp_path / "last.ckpt")
+    jobs = {stage: SimpleNamespace(stage=stage, folder=folder) for stage in ("tokenizer", "dynamics")}
+    worlds = [
+        SimpleNamespace(variant=name, seed=0, jobs=jobs, path=tmp_path / name)
+        for name in ("good", "killed", "part", "last")
+    ]
+    ablation = Ablation.__new__(Ablation)
+    ablation.config, ablation.shown, ablation.worlds, ablation.folder = {"data": {}}, "command", worlds, tmp_path
+    ablation.settings = {"title": "Mine", "compares": "dynamics", "columns": {"PSNR": "rollout.psnr"}}
+    codes = {("killed", "dynamics"): 137, ("part", "evaluate"): 1}
+    trained = iter([world.variant for world in worlds for _ in jobs])
+
+    def end(variant, step):
+        if code := codes.get((variant, step)):
+            raise SystemExit(code)
+
+    def evaluate(world):
+        (world.path / "evaluation").mkdir(parents=True)
+        (world.path / "evaluation" / "evaluation.json").write_text('{"rollout": {"psnr": 30.0}}')
+        end(world.variant, "evaluate")
+
+    folder.last.touch()
+    ablation.train, ablation.evaluate = lambda job: end(next(trained), job.stage), evaluate
+    monkeypatch.setattr("genie.ablation.run.record_missing", lambda data: None)
+    monkeypatch.setattr("genie.ablation.figures.num_parameters", lambda config: 1e6)
+    monkeypatch.setattr("genie.ablation.figures.read_cost", lambda path: {})
+    for job in jobs.values():
+        job.config, job.folder.path = {}, tmp_path
+    report = ablation.run()
+    found = {name: entry["figures"]["PSNR"]["mean"] for name, entry in report["variants"].items()}
+    assert found == {"good": 30.0, "killed": None, "part": 30.0, "last": 30.0}
+    assert report["failed"] == {
+        "killed, seed 0": "dynamics ended with exit code 137", "part, seed 0": "evaluate ended with exit code 1"
+    }  # fmt: skip
+    assert "not measured" in (tmp_path / "table.md").read_text()
+    codes[("good", "tokenizer")] = 2  # a mistake in the command: before any work
+    trained = iter(["good"])
+    with pytest.raises(SystemExit):
+        ablation.run()
 
 
 def test_a_world_is_measured_again_when_it_was_trained_again_or_is_to_be_measured_differently(tmp_path, monkeypatch):

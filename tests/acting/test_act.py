@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_module
 
 from data_modules.episode_file import EpisodeWriter
@@ -18,8 +19,9 @@ from genie.acting.budget import act_for_budgets
 from genie.acting.imagined import honesty_of, pairs_of
 from genie.acting.run import act
 from genie.cli import to_plain
-from genie.errors import UserError
+from genie.errors import RunError, UserError
 from genie.evaluation.planning import check_planning, evaluate_planning
+from genie.evaluation.report import report_table
 from genie.evaluation.subject import LeftOut
 
 
@@ -93,6 +95,125 @@ def test_episodes_that_are_over_are_kept_and_not_played_again(stage, configure, 
     assert len(rows_of(folder)) == 10
     act(configure("overwrite=true"))
     assert rows_of(folder) == rows_of(whole)
+
+
+def test_one_episode_has_no_interval_and_says_so(stage, configure, tmp_path, capsys):
+    config = configure("act.episodes=1")
+    config["act"]["budget"] = {"candidates": [8, 24], "horizon": [6]}
+    act_for_budgets(config)
+    printed = capsys.readouterr().out
+    assert "nan" not in printed.lower() and "no interval: one episode" in printed
+    assert "no standard error: one episode" in printed and "8 candidates" in printed
+    row = json.loads((tmp_path / "line" / "acting" / "budget" / "budget.json").read_text())[0]
+    table = report_table({"run": "x", "clips": 1, "split": "test", "planning": {"return_random": None, "c8_h6": {
+        "return": row["return"], "decisions_per_second": 1.0}}})  # fmt: skip
+    assert "no interval" in str(list(table.columns[-1].cells))
+
+
+def test_success_of_whole_episodes_is_not_measured_on_cut_ones(stage, configure, tmp_path, capsys):
+    act(configure("act.max_steps=3"))
+    folder = tmp_path / "line" / "acting" / "cem"
+    summary, printed = summary_of(folder), capsys.readouterr().out
+    assert summary["success"] is None and summary["random"]["success"] is None
+    assert "8 of 8 episodes were cut by act.max_steps=3" in summary["success_not_measured"]
+    assert "success is not measured: 8 of 8" in printed and "0%" not in printed
+    act(configure("act.max_steps=3", "act.success=-2", "act.name=mine"))  # the user's own, of such episodes
+    assert summary_of(tmp_path / "line" / "acting" / "mine")["success"] is not None
+    act(configure("act.max_steps=12", "act.name=whole"))  # the environment's own limit cuts nothing
+    assert summary_of(tmp_path / "line" / "acting" / "whole")["success_not_measured"] is None
+
+
+def edited(folder, change):
+    with open(folder / "episodes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    change(rows)
+    with open(folder / "episodes.csv", "w", newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_folder_of_an_earlier_version_is_gone_on_with(stage, configure, tmp_path):
+    folder = tmp_path / "line" / "acting" / "cem"
+    act(configure("act.max_steps=3"))
+    whole = rows_of(folder)
+
+    def older(rows):
+        del rows[2:]
+        for row in rows:
+            for name in ("balls", "returned", "cut"):
+                del row[name]
+
+    edited(folder, older)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    del settings["act"]["labels"], settings["data_root"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    act(configure("act.max_steps=3", "resume=true"))
+    assert rows_of(folder) == whole
+    assert "8 of 8 episodes were cut" in summary_of(folder)["success_not_measured"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: edited(folder, lambda rows: rows[1].update(length="many")), "row 2.*many"),
+        (lambda folder: edited(folder, lambda rows: rows[1].update(terminal="perhaps")), "row 2.*perhaps"),
+        (lambda folder: edited(folder, lambda rows: rows.append(rows[0])), "episode 0 of random twice"),
+        (lambda folder: edited(folder, lambda rows: [row.pop("return") for row in rows]), "no column return"),
+        (lambda folder: cut_in_half(folder / "episodes.csv"), "episodes.csv, row"),
+        (lambda folder: (folder / "episodes.csv").write_bytes(b"\xff\xfe\x00"), "episodes.csv"),
+        (lambda folder: (folder / "episodes.csv").write_bytes(b""), "no column agent"),
+        (lambda folder: cut_in_half(folder / "plans.csv"), "plans.csv, row"),
+        (lambda folder: (folder / "config.yaml").unlink(), "config.yaml cannot be read"),
+        (lambda folder: (folder / "config.yaml").write_text("a: [1"), "config.yaml cannot be read"),
+        (lambda folder: (folder / "config.yaml").write_text(""), "config.yaml holds no settings"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(stage, configure, tmp_path, damage, words):
+    folder = tmp_path / "line" / "acting" / "cem"
+    act(configure())
+    damage(folder)
+    with pytest.raises(UserError, match=f"{words}.*overwrite=true") as error:
+        act(configure("resume=true"))
+    assert "\n" not in str(error.value)
+
+
+def cut_in_half(path):
+    """In the middle of a row, after a comma."""
+    text = path.read_bytes()
+    path.write_bytes(text[: text.index(b",", len(text) // 2) + 1])
+
+
+def test_a_budget_that_fails_is_said_and_the_others_are_played(stage, configure, tmp_path, monkeypatch, capsys):
+    def failing(config):
+        if config["planner"]["candidates"] == 8:
+            raise RuntimeError("no more\nmemory")
+        return act(config)
+
+    monkeypatch.setattr("genie.acting.budget.act", failing)
+    config = configure()
+    config["act"]["budget"] = {"candidates": [8, 24], "horizon": [6]}
+    with pytest.raises(RunError, match="8 candidates, horizon 6 .RuntimeError: no more memory"):
+        act_for_budgets(config)
+    rows = json.loads((tmp_path / "line" / "acting" / "budget" / "budget.json").read_text())
+    assert [row["candidates"] for row in rows] == [24]
+    assert "not measured: RuntimeError: no more memory" in capsys.readouterr().out
+
+
+def test_an_error_loses_no_episode(stage, configure, tmp_path):
+    original, calls = stage.world.step, []
+
+    def failing(state, actions, decode=True):
+        calls.append(1)
+        if len(calls) > 250:
+            raise RuntimeError("no more memory")
+        return original(state, actions, decode)
+
+    stage.world.step = failing
+    with pytest.raises(RuntimeError):
+        act(configure())
+    folder = tmp_path / "line" / "acting" / "cem"
+    assert summary_of(folder)["episodes"] == len(rows_of(folder)) - 4 > 0
 
 
 def test_a_world_whose_rewards_lie_is_found_out(stage, configure, line_world, tmp_path):
@@ -340,13 +461,17 @@ def test_an_evaluation_plays_the_budgets_or_takes_what_was_played(stage, tmp_pat
 @pytest.mark.parametrize(
     ("override", "words"),
     [
+        ("planning.played=damaged", "damaged/budget.json is no table of budgets"),
         ("planning.played=nowhere", "there is no nowhere/budget.json"),
         ("planning.planner=best", "best"),
         ("planning.candidates=[1]", "planner.candidates=1"),
         ('planning.overrides=["act.videos=many"]', "act.videos"),
     ],
 )
-def test_a_wrong_budget_of_an_evaluation_is_one_line(override, words):
+def test_a_wrong_budget_of_an_evaluation_is_one_line(override, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "budget.json").write_text('[{"candidates": 3}]')
     with initialize_config_module("conf", version_base="1.3"), pytest.raises(UserError) as error:
         check_planning(composed_evaluation(override))
     assert words in str(error.value) and "\n" not in str(error.value)
