@@ -41,7 +41,10 @@ def _load(place: Path) -> dict[str, Any]:
 
 def _entry(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
     """What is to be kept of a file."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:  # a link to nothing
+        return {"stamp": None, "damage": f"cannot read {path}: {error.strerror or error}"}
     stamp = [status.st_size, status.st_mtime_ns]
     if known is not None and known["stamp"] == stamp:
         return known

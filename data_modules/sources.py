@@ -122,15 +122,29 @@ def was_split(splits: dict[str, Split]) -> bool:
 def files_of(source: Source | NamedSource | type[Source], root: Path) -> list[Path]:
     """All files of the kind at or below `root`, in the order of their names; none where data sets are no files.
 
-    Hidden ones and what is in hidden folders are no data.
+    Hidden ones and what is in hidden folders are no data. A file with several names, which are links, is read once; a
+    link to nothing is a file that cannot be read.
     """
     if isinstance(source, NamedSource):
         return []
     if root.is_file():
         return [root]
-    found = [path for path in root.rglob("*") if path.suffix.lower() in source.suffixes and path.is_file()]
+    found = [path for path in root.rglob("*") if path.suffix.lower() in source.suffixes and _is_data(path)]
     shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
-    return sorted(shown)
+    return sorted({_inode(path): path for path in sorted(shown, reverse=True)}.values())  # the first name of each
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() or path.is_symlink() and not path.exists()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    """What two names of one file have in common."""
+    try:
+        status = path.stat()
+    except OSError:  # a link to nothing
+        status = path.lstat()
+    return status.st_dev, status.st_ino
 
 
 def _part(source: Source, root: Path, split: str) -> list[Path]:

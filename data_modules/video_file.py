@@ -96,7 +96,7 @@ def _opened(source: Path | bytes, formats: str) -> Iterator[InputContainer]:
     try:
         container = av.open(file, options=options, metadata_errors="ignore")
     except av.ArgumentError as error:
-        raise ValueError("it is a file of another kind") from error
+        raise ValueError(f"it is a file of another kind than {formats}") from error
     with container:
         yield container
 

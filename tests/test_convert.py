@@ -152,6 +152,30 @@ def test_what_is_read_is_not_replaced(convert, folder, output):
     assert len(list(folder.iterdir())) == 7  # the five files, their index and its lock
 
 
+@pytest.mark.parametrize(("output", "taken"), [("more.h5", "source"), ("below", "source"), ("val/2.h5", "split")])
+def test_nothing_is_written_among_the_files_that_are_read(convert, folder, tmp_path, output, taken):
+    """It would be read along with them the next time, and every frame twice."""
+    (tmp_path / "split" / "val").mkdir(parents=True)
+    for name in ("train.h5", "val/1.h5"):
+        (tmp_path / "split" / name).write_bytes((folder / "0.h5").read_bytes())
+    root = tmp_path / taken
+    with pytest.raises(UserError, match="lies among the files that are read"):
+        convert(f"{taken}/{output}", f"data.root={root}")
+    assert "converted" in convert("split/whole.h5", f"data.root={tmp_path / 'split'}")  # nobody reads it along
+    assert "converted" in convert("source/stream", "format=stream")
+
+
+def test_a_folder_without_one_of_its_splits_is_not_written(convert, folder):
+    with pytest.raises(UserError, match=r"data.holdout=0.1 of 9 frames leaves nothing for val: .*output=<name>.h5"):
+        convert("out", f"data.root={folder / '0.h5'}")
+    assert "converted 1 recordings" in convert("out.h5", f"data.root={folder / '0.h5'}")
+
+
+def test_a_link_to_nothing_is_left_out(convert, folder):
+    (folder / "gone.h5").symlink_to("nowhere.h5")
+    assert "converted 5 recordings" in convert("out.h5")
+
+
 @pytest.fixture
 def scratched(monkeypatch):
     """Two of the rows cannot be read."""

@@ -69,6 +69,12 @@ def make_plan(data: dict[str, Any], in_one: bool) -> Plan:
         require_same(readers[0], reader, *KIND, "fps", "action_meanings", "object_names")
     if in_one:
         splits = {f"{ALL} {number}": (reader, reader.episodes) for number, reader in enumerate(readers)}
+    empty = [split for split, (_, episodes) in splits.items() if not len(episodes)]
+    if empty:
+        way = "give output=<name>.h5, one file, which is split when it is trained on, or another data.holdout"
+        raise UserError(
+            f"data.holdout={module.holdout:g} of {readers[0].num_frames} frames leaves nothing for {empty[0]}: {way}"
+        )
     recordings: list[Recording] = []
     for split, part in splits.items():
         number = next(number for number, reader in enumerate(readers) if reader is part[0])
@@ -96,4 +102,12 @@ def _stamps(module: ClipDataModule) -> list[list]:
     """Path, size and time of change of every file that is read."""
     root = Path(module.root).resolve()
     files = [root] if root.is_file() else files_of(module.source, root)
-    return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return [[str(path), *_stamp(path)] for path in files]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # a link to nothing, which is left out
+        return 0, 0
+    return status.st_size, status.st_mtime_ns

@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_modules.episode_file import SPLITS
+from data_modules.sources import EpisodeFiles
 from data_modules.workers import num_cpus
 from genie.checks import require_whole
 from genie.converting.outputs import Output
@@ -29,6 +31,10 @@ def convert(config: dict[str, Any]) -> str:
     replaced = {path.resolve() for path in existing}
     if output.path.resolve() == Path(config["data"]["root"]).resolve() or replaced & plan.files:
         raise UserError(f"output={output.path} is where the data are read from: give another one")
+    if output.format == "episodes" and _is_read_along(output.path.resolve(), Path(config["data"]["root"]), plan.files):
+        raise UserError(
+            f"output={output.path} lies among the files that are read, and would be next time: give another one"
+        )
     if existing and not (parts.resumed or config["overwrite"]):
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise UserError(f"{existing[0]}{more} exist already: give overwrite=true or another output=")
@@ -44,6 +50,18 @@ def convert(config: dict[str, Any]) -> str:
         output.write(plan, parts, written, lambda count: bar.advance(task, count))
     parts.remove()
     return _summary(plan, written, skipped, output)
+
+
+def _is_read_along(output: Path, root: Path, files: set[Path]) -> bool:
+    """Whether an episode file written there is one more of the episode files of the folder `root`, or of its splits."""
+    if not root.is_dir() or not any(path.suffix.lower() in EpisodeFiles.suffixes for path in files):
+        return False
+    folders = [root / split for split in SPLITS if (root / split).is_dir()]
+    if not folders and not any(
+        (root / f"{split}{ending}").is_file() for split in SPLITS for ending in EpisodeFiles.suffixes
+    ):
+        folders = [root]
+    return any(output.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _make_parts(plan: Plan, parts: Parts, config: dict[str, Any]) -> int:

@@ -56,6 +56,20 @@ def test_files_without_splits_are_split_as_one(tmp_path, write_episodes):
     assert found["train"][0] is found["val"][0]
 
 
+def test_a_file_with_several_names_is_read_once_and_a_link_to_nothing_is_said(tmp_path, write_episodes, capsys):
+    for number in range(3):
+        write_episodes(tmp_path / f"{number}.h5", [6])
+    (tmp_path / "again.h5").symlink_to("0.h5")
+    (tmp_path / "0_again.h5").hardlink_to(tmp_path / "0.h5")
+    (tmp_path / "gone.h5").symlink_to("nowhere.h5")
+    (tmp_path / "folder.h5").mkdir()
+    (tmp_path / "around").symlink_to(".")
+    found = splits(tmp_path)
+    assert [reader.path.name for reader in found["train"][0].readers] == ["0.h5", "1.h5", "2.h5"]
+    said = capsys.readouterr().err
+    assert "gone.h5: No such file" in said and "1 of 4 episode files cannot be read and are left out" in said
+
+
 def test_scenes_of_one_video_stay_together():
     episodes = np.arange(12)[:, None] * 10 + [0, 10]
     recordings = np.array([0, 0, 0, 2, 2, 3, 3, 3, 3, 4, 4, 4])

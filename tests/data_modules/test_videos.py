@@ -225,6 +225,8 @@ def test_nothing_that_can_be_used_is_one_line(tmp_path, write_video, number_fram
         (tmp_path / name).write_bytes(b"")
     says(r"1.mp4 cannot be read \(Invalid data.*\); 2 of 2 videos in .* cannot be read$")
     says(r"1.mp4 cannot be read \(Invalid data.*\)$", tmp_path / "1.mp4")
+    (tmp_path / "4.mp4").symlink_to("nowhere.mp4")
+    says(r"3 of 3 videos in .* cannot be read$")
     write_video(tmp_path / "3.mp4", number_frames(5))
     says("no clip for train in .*3.mp4|no clip for train .*cuts 1 recording of 2 frames.* give 3 recordings")
     says("data.on_error=stop is none of skip, raise", on_error="stop")
