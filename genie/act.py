@@ -5,7 +5,7 @@ from typing import Any
 from genie.cli import hydra_main
 
 
-@hydra_main("act", short={"policy": "act.policy", "env": "env.id"})
+@hydra_main("act")
 def main(config: dict[str, Any]) -> float | None:
     from genie.acting.budget import act_for_budgets, has_budgets  # seconds to import: --help need not wait for it
     from genie.acting.run import act

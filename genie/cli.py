@@ -12,7 +12,6 @@ A job of a sweep that goes wrong says so and lets the others go on; the exit cod
 
 import functools
 import os
-import re
 import sys
 import textwrap
 import traceback
@@ -54,14 +53,11 @@ class JobFailed:
 FAILED: list[JobFailed] = []  # of this command, wherever they ran
 
 
-def hydra_main(
-    config_name: str, resolve: bool = True, text_key: str | None = None, short: dict[str, str] | None = None
-) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
+def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
     The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.
-    What it returns is what a sweep (`--multirun`) optimises. `text_key`: a key that takes a text (`spelled`). `short`:
-    other names of keys, which Hydra would take for the group of that name that another command has.
+    What it returns is what a sweep (`--multirun`) optimises. Values may be as people type them (`genie.spelling`).
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
@@ -98,10 +94,7 @@ def hydra_main(
         @functools.wraps(function)
         def main() -> None:
             FAILED.clear()
-            if text_key:
-                sys.argv[1:] = [spelled(word, text_key) for word in sys.argv[1:]]
-            for name, key in (short or {}).items():
-                sys.argv[1:] = [re.sub(f"^{name}=", f"{key}=", word) for word in sys.argv[1:]]
+            sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
             # Hydra then raises what went wrong instead of printing it and leaving.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:

@@ -1,10 +1,11 @@
 """Errors of the configuration in one line that says what is wrong and lists what there is."""
 
 import difflib
+import re
 from importlib.resources import files
 
 import yaml
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -39,8 +40,13 @@ def explain(error: Exception, config_name: str) -> str:
     """One line for the user about an error that Hydra or OmegaConf raised while it composed `config_name`."""
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
+        key, equals, _ = error.override.partition("=")
+        if equals and not re.fullmatch(r"[\w@/.:+~-]+", key, re.ASCII):
+            return f"cannot read the override {error.override!r}: {key!r} is no key, which has letters, digits, _ and ."
         reason = one_line(error.message.split("See https://")[0])
         return f"cannot read the override {error.override!r} ({reason}); it must be key=value or group=choice"
+    if isinstance(error, ConfigCompositionException) and "No match in the defaults list" in str(error):
+        return _group_of_others(error, config_name)
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
     unknown = isinstance(cause, ConfigAttributeError | ConfigKeyError)
@@ -68,6 +74,21 @@ def one_line(error: Exception | str) -> str:
 def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(word, options, n=2, cutoff=0.7)
     return f"; did you mean {' or '.join(prefix + option for option in close)}?" if close else "."
+
+
+def _group_of_others(error: ConfigCompositionException, config_name: str) -> str:
+    """A group that only other commands have, as in `python -m genie.generate stage=lam`."""
+    group = re.search(r"Could not override '([^'@]*)", str(error))[1]
+    names = sorted({*config_groups(config_name), *_own_keys(config_name)})
+    return f"there is no key or group '{group}'{_did_you_mean(group, names)} There is: {', '.join(names)}"
+
+
+def _own_keys(config_name: str) -> list[str]:
+    """The keys that a main configuration and those it includes have beside their groups."""
+    content = yaml.safe_load(files("conf").joinpath(f"{config_name}.yaml").read_text())
+    included = [name for name in content.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+    keys = [key for key in content if key not in ("defaults", "hydra")]
+    return keys + [key for name in included for key in _own_keys(name)]
 
 
 def _unknown_choice(error: MissingConfigException) -> str:

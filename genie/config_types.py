@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genie.config_errors import explain
 from genie.errors import UserError
+from genie.spelling import spelled, unquoted
 
 
 def check_step(key: str, config_name: str, overrides: list[str]) -> None:
@@ -18,7 +19,7 @@ def check_step(key: str, config_name: str, overrides: list[str]) -> None:
     `key`: of the configuration of this command, where they were given.
     """
     try:
-        cfg = compose(config_name, overrides, return_hydra_config=True)
+        cfg = compose(config_name, spelled(overrides, config_name), return_hydra_config=True)
         check_overrides(cfg, cfg.hydra)
     except (HydraException, OmegaConfBaseException, UserError) as error:
         reason = error if isinstance(error, UserError) else explain(error, config_name)
@@ -41,7 +42,8 @@ def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
         key = override.key_or_group
         expected = wrong_kind(_select(defaults, key), _select(cfg, key))
         if expected:
-            raise UserError(f"{override.input_line}: {key} takes {expected}, as in {key}={_shown(defaults, key)}")
+            given = unquoted(override.input_line.partition("=")[2])
+            raise UserError(f"{key}={given}: {key} takes {expected}, as in {key}={_shown(defaults, key)}")
 
 
 def wrong_kind(default: Any, value: Any) -> str | None:

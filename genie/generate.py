@@ -5,7 +5,7 @@ from typing import Any
 from genie.cli import hydra_main
 
 
-@hydra_main("generate", text_key="prompt")
+@hydra_main("generate")
 def main(config: dict[str, Any]) -> None:
     from genie.generation import generate  # seconds to import: --help and a misspelt key need not wait for it
 

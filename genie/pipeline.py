@@ -25,6 +25,7 @@ from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
 from genie.files import read_json
 from genie.recording import missing_splits, record_missing
+from genie.spelling import override
 from genie.tables import print_table
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain", "reward")
@@ -38,7 +39,7 @@ class Pipeline:
 
     def __init__(self, config: dict[str, Any], overrides: list[str]):
         self.config = config
-        self.overrides = [override for override in overrides if not override.startswith(OWN_KEYS)]
+        self.overrides = [word for word in overrides if not word.startswith(OWN_KEYS)]
         unknown = [step for step in config["steps"] if step not in STEPS]
         if unknown:
             raise UserError(f"steps={config['steps']}: there is no step {unknown[0]}; there is: {', '.join(STEPS)}")
@@ -89,7 +90,7 @@ class Pipeline:
     def _plan_evaluation(self) -> tuple[Callable[[], None] | None, Callable[[], str]]:
         report = self.world / "evaluation" / "evaluation.json"
         done = newer_than_checkpoints(report, self.world)
-        command = ["genie.evaluate", f"run={self.world}", *self.config["evaluate"]]
+        command = ["genie.evaluate", override("run", self.world), *self.config["evaluate"]]
         return None if done else lambda: run_module("evaluate", command), lambda: shown(
             evaluated(report), self.config["figures"]
         )
@@ -154,7 +155,7 @@ def numbers(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
 @hydra_main("pipeline")
 def main(config: dict[str, Any]) -> None:
     given = HydraConfig.get().overrides
-    searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
+    searchpath = [word for word in given.hydra if word.startswith("hydra.searchpath=")]
     pipeline = Pipeline(config, [*given.task, *searchpath])
     pipeline.run()
     print_table(pipeline.summary())

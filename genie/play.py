@@ -5,7 +5,7 @@ from typing import Any
 from genie.cli import hydra_main
 
 
-@hydra_main("play", text_key="prompt")
+@hydra_main("play")
 def main(config: dict[str, Any]) -> None:
     from genie.playing.command import play  # seconds to import: --help and a misspelt key need not wait for it
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-
 from genie.cli import to_plain
 from genie.run_folder import MODEL_KEYS, RunFolder
+from genie.spelling import composed, override
 from genie.stages import STAGES
 
 WORLD = "dynamics"  # the stage that a variant ends with
@@ -58,22 +57,17 @@ def plan_world(variant: str, seed: int, overrides: list[str], root: Path) -> Wor
 
 def plan_stage(stage: str, overrides: list[str], root: Path, jobs: dict[str, Job]) -> None:
     """Puts the training of `stage` into `jobs`, behind those of the stages that it needs."""
-    given, config = [f"stage={stage}"], composed([*overrides, f"stage={stage}"])
+    given, config = [f"stage={stage}"], to_plain(composed("train", [*overrides, f"stage={stage}"]))
     needed = STAGES[stage].needs(config)
     for part in needed:
         if part not in jobs:
             plan_stage(part, overrides, root, jobs)
         config[f"{part}_ckpt"] = str(jobs[part].folder.last)
-        given.append(f"{part}_ckpt={jobs[part].folder.last}")
+        given.append(override(f"{part}_ckpt", jobs[part].folder.last))
     name = identity(config, needed)
     config["run_dir"] = str(root / "worlds" / name / stage if stage == WORLD else root / stage / name)
-    given.append(f"run_dir={config['run_dir']}")
+    given.append(override("run_dir", config["run_dir"]))
     jobs[stage] = Job(stage, (*overrides, *given), config)
-
-
-def composed(overrides: list[str]) -> dict[str, Any]:
-    """The resolved configuration of genie.train with these overrides."""
-    return to_plain(compose("train", overrides))
 
 
 def identity(config: dict[str, Any], needed: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
 from genie.pipeline import run_module
 from genie.recording import record_missing
+from genie.spelling import override
 
 # exit codes of a command that was asked to stop
 STOPPED = [128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
@@ -38,7 +39,7 @@ class Ablation:
         self.root = Path(config["output_dir"]) / "ablations"
         self.folder = self.root / "results" / self.settings["name"]
         self.shown = shlex.join(["python", "-m", "genie.ablate", *overrides])
-        given = [override for override in overrides if own_key(override) not in OWN_KEYS]
+        given = [word for word in overrides if own_key(word) not in OWN_KEYS]
         self.worlds = [
             plan_world(variant, seed, [*given, *changes], self.root)
             for variant, changes in self.settings["variants"].items()
@@ -102,7 +103,7 @@ class Ablation:
     def evaluate(self, world: World) -> None:
         """Measures a world, unless it was measured in the same way since it was trained."""
         report, cost = report_of(world), world.path / "evaluation" / "cost.json"
-        command = ["genie.evaluate", f"run={world.path}", *self.settings["evaluate"]]
+        command = ["genie.evaluate", override("run", world.path), *self.settings["evaluate"]]
         same = is_evaluated(world) and read_cost(cost).get("command") == command
         if same and newer_than_checkpoints(report, world.path):
             print(f"  evaluate: done before, in {report.parent}", flush=True)
@@ -127,6 +128,6 @@ def is_evaluated(world: World) -> bool:
     return report.exists() and trained.exists() and report.stat().st_mtime >= trained.stat().st_mtime
 
 
-def own_key(override: str) -> str:
+def own_key(word: str) -> str:
     """The top-level key of an override: "++ablation.name=x" -> "ablation"."""
-    return override.lstrip("+~").split("=")[0].split(".")[0].split("@")[0]
+    return word.lstrip("+~").split("=")[0].split(".")[0].split("@")[0]

@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-
 from genie.acting.budget import act_for_budgets, plays_of, read_budgets
 from genie.cli import to_plain
 from genie.config_types import check_step
@@ -16,6 +14,7 @@ from genie.errors import UserError
 from genie.evaluation.rewards import require_rewards
 from genie.evaluation.subject import LeftOut, Subject
 from genie.sampling import KEYS
+from genie.spelling import composed, override
 
 # of this command's configuration: those of genie.act mean the same
 SHARED = ("run", "seed", "device", "data_root", "new_sampler", *KEYS)
@@ -34,7 +33,7 @@ def check_planning(config: dict[str, Any]) -> None:
 def play_config(config: dict[str, Any], kind: str | None, folder: Path) -> dict[str, Any]:
     """The configuration `act` of the play, into `folder`, in the world of this kind."""
     settings = config["planning"]
-    play = to_plain(compose("act", [f"run={config['run']}", *overrides(settings)]))
+    play = to_plain(composed("act", [override("run", config["run"]), *overrides(settings)]))
     budget = {name: settings[name] for name in play["act"]["budget"]}
     shared = {name: config[name] for name in SHARED}
     return {

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from genie.files import read_json
+from genie.spelling import override
 from genie.versions import now, software_versions
 
 TRAINED = ("*/checkpoints/last.ckpt", "*.safetensors")  # files of a run's stages, and of exported ones
@@ -30,9 +31,9 @@ def command(run: str, output: str | None) -> str | None:
     if not HydraConfig.initialized():
         return None
     own = ("run=", "reuse=", "output=")
-    given = [override for override in HydraConfig.get().overrides.task if not override.startswith(own)]
-    where = [] if output is None else [f"output={output}"]
-    return shlex.join(["python", "-m", "genie.evaluate", f"run={run}", *given, *where])
+    given = [word for word in HydraConfig.get().overrides.task if not word.startswith(own)]
+    where = [] if output is None else [override("output", output)]
+    return shlex.join(["python", "-m", "genie.evaluate", override("run", run), *given, *where])
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra import compose
 from rich.table import Table
 
 from data_modules.episode_file import SPLITS
@@ -25,6 +24,7 @@ from genie.files import remove_leftovers
 from genie.looping.collecting import collect, episode_returns, is_collected, recording
 from genie.pipeline import run_module
 from genie.run_folder import RunFolder
+from genie.spelling import composed, override
 from genie.stages import STAGES
 
 POLICY = "policy"
@@ -49,7 +49,7 @@ class Loop:
         self.data = self.run_folder / "agent" / "data"
         for stage in config["stages"]:
             check_step(f"overrides.{stage}", "train", self._overrides(stage))
-        self.configs = {stage: to_plain(compose("train", self._overrides(stage))) for stage in config["stages"]}
+        self.configs = {stage: to_plain(composed("train", self._overrides(stage))) for stage in config["stages"]}
 
     def run(self) -> None:
         """All rounds. Raises `SystemExit` with the exit code of the first command that fails."""
@@ -66,7 +66,7 @@ class Loop:
 
     def _overrides(self, stage: str) -> list[str]:
         """Those of genie.train for a stage, but for how long."""
-        own = [f"name={self.config['name']}", f"stage={stage}", f"data.root={self.data}"]
+        own = [override("name", self.config["name"]), f"stage={stage}", override("data.root", self.data)]
         follow = ["++stage.follow_world=true"] if stage in FOLLOWS else []
         return [*self.config["training"], *self.given, *self.config["overrides"][stage], *own, *follow]
 

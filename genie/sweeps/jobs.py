@@ -15,6 +15,7 @@ from genie.cli import one_line
 from genie.errors import UserError
 from genie.files import read_json, replacing
 from genie.parallel.place import rank
+from genie.spelling import unquoted
 from genie.sweeps.table import RECORD, varied, write_table
 
 HOW_TO_START = (
@@ -35,7 +36,8 @@ def recorded_job(config: dict[str, Any], hydra: DictConfig) -> Iterator[dict[str
         return
     sweep = Path(hydra.sweep.dir)
     folder = sweep / hydra.sweep.subdir
-    overrides = dict(override.split("=", 1) for override in hydra.overrides.task if "=" in override)
+    pairs = [override.split("=", 1) for override in hydra.overrides.task if "=" in override]
+    overrides = {name: unquoted(value) for name, value in pairs}
     if "run_dir" not in overrides:
         config["run_dir"] = str(folder / config["stage"]["name"])
     overrides = {name: value for name, value in overrides.items() if name not in OF_THE_START}
@@ -89,7 +91,7 @@ def former_record(folder: Path, overrides: dict[str, str], config: dict[str, Any
     if not config["resume"]:
         raise UserError(f"{folder.parent} holds a sweep already: {HOW_TO_START}")
     for name, value in former.get("overrides", {}).items():
-        if overrides.get(name) != value:
+        if overrides.get(name) != unquoted(value):
             raise UserError(
                 f"{folder} holds the job with {name}={value}, not {name}={overrides.get(name)}: "
                 "give the command that the sweep was started with, or another hydra.sweep.dir=..."

@@ -72,10 +72,11 @@ def test_each_stage_is_handed_the_checkpoints_of_those_it_needs(plan):
 
 def test_the_commands_are_those_that_were_planned(plan):
     """The overrides that a process is given lead to the configuration that the folder is named after."""
-    from genie.ablation.plan import composed
+    from genie.cli import to_plain
+    from genie.spelling import composed
 
     for job in plan("++model.tokenizer.architecture=vit", seed=3).jobs.values():
-        assert composed(list(job.overrides)) == job.config
+        assert to_plain(composed("train", list(job.overrides))) == job.config
 
 
 def test_true_actions_need_no_latent_ones(base):

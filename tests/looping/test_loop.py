@@ -42,7 +42,7 @@ def loop(tmp_path, monkeypatch):
             write(path, [[number, number], [number, number + 2]])
 
     # each configuration is composed once for all tests, and checked in one of them
-    monkeypatch.setattr("genie.looping.loop.compose", lambda name, overrides: composed(name, tuple(overrides)))
+    monkeypatch.setattr("genie.looping.loop.composed", lambda name, overrides: composed(name, tuple(overrides)))
     monkeypatch.setattr("genie.looping.loop.check_step", lambda key, name, overrides: None)
     monkeypatch.setattr("genie.looping.loop.run_module", train)
     monkeypatch.setattr("genie.looping.loop.collect", record)

@@ -10,7 +10,6 @@ from genie.cli import to_plain
 from genie.errors import UserError
 from genie.generate import main
 from genie.prompting.prompter import Prompter, prompt_kind
-from genie.spelling import spelled
 
 
 @pytest.fixture
@@ -139,9 +138,3 @@ def test_a_text_needs_no_second_quotes(text, run_main, monkeypatch):
     monkeypatch.setattr("genie.generation.generate", lambda config: seen.append(config["prompt"]))
     code, _, err = run_main(main, f"prompt={text}")
     assert code == 0 and seen == [text], err
-
-
-def test_what_hydra_reads_itself_stays():
-    for word in ("prompt=a.png", "prompt=a.png,b.png", "prompt='a b','c d'", "prompt=null", "run=a b", "+prompt=a b"):
-        assert spelled(word, "prompt") == word
-    assert spelled("prompt.kind=sketch", "prompt") == "prompt_kind=sketch"

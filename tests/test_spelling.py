@@ -1,0 +1,167 @@
+"""Values as people type them: a path or a text is what it says, and the rest is what Hydra reads."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import initialize_config_module
+
+from genie.cli import hydra_main
+from genie.spelling import TEXT_KEYS, composed, override, quoted, spelled, unquoted
+
+CONF = Path(__file__).parents[1] / "conf"
+TEXTS = [
+    "pr/日本.png", "x=1/a.h5", "good (1)", "a b=c [1] {x} ünï 日本 #%&'", "100%", "a#b", "a(b", "[1", "[1]/a.h5",
+    "[1]", "[a,b", "{x}", "{a: 1}", "a~b", "a,b", "a, b", "it's", 'over "lava"!', "'a' b", "$HOME/x", "${x",
+    "a:b", "me@home", "a;b|c<d>e`f^g", " a ", "C:\\x\\y", "C:\\", "\\\\server\\share", "a\\'b",
+    "line\nbreak", "123", "1e3", "007", "1_000", "true", "No", "nan", "0x10", "-1", "*.h5", "?", "=", "~",
+    "😀",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(monkeypatch, run_main, tmp_path):
+    """run(command, *words): the configurations that a command line gives its command; AssertionError for an error."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(command, *words):
+        configs = []
+
+        @hydra_main(command)
+        def main(config):
+            configs.append(config)
+
+        code, _, err = run_main(main, *words)
+        assert code == 0, err
+        return configs
+
+    return start
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+def test_a_text_is_what_was_typed(text):
+    with initialize_config_module("conf", version_base="1.3"):
+        for given in ([f"prompt={text}"], spelled([f"prompt={text}"], "generate"), [override("prompt", text)]):
+            assert composed("generate", given).prompt == text
+    assert unquoted(quoted(text)).replace("\\${", "${") == text
+
+
+def test_every_text_of_a_command_line_arrives(run):
+    text = "a b=c [1] {x} ünï 日本 #%&'"
+    words = [f"{key}={text}" for key in ("name", "data.root", "tokenizer_ckpt", "+more.of.it")]
+    (config,) = run("train", *words, f"output_dir={text}", "seed=3", "data.image_size=[32,64]")
+    assert config["name"] == config["data"]["root"] == config["tokenizer_ckpt"] == config["more"]["of"]["it"] == text
+    assert config["run_dir"] == f"{text}/{text}/tokenizer" and config["seed"] == 3
+    assert config["data"]["image_size"] == [32, 64]
+
+
+def test_what_hydra_reads_itself_stays():
+    words = [
+        "name=null", "name=", "name='a b'", 'name="1"', "name=${data.name}", "name=${data.name}/x y",
+        "name=a\\,b", "name=a b", "~name", "-m", "--config-dir=a,b", "data=pong", "stage=lam,tokenizer",
+        "optimizer.lr=1e-3,3e-4", "name=choice(a,b)", "seed=range(1,4)", "data.image_size=[64,64]",
+        "play.actions={0: stay, 1: up}", "run=[a,b]", "+prompt=a b", "name=???", "labels=[1,2]",
+        "hydra.mode=RUN", "not an override", "a b=c",
+    ]  # fmt: skip
+    assert spelled(words, "label_curve") == words
+
+
+def test_lists_and_mappings_need_no_quotes_either(run):
+    (config,) = run("evaluate", "run=[outputs/日本,outputs/a=b,1,'c,d']")
+    assert config["run"] == ["outputs/日本", "outputs/a=b", "1", "c,d"]
+    (config,) = run("pipeline", "evaluate=[num_clips=32,parts=[rollout,fvd],output=日 本]")
+    assert config["evaluate"] == ["num_clips=32", "parts=[rollout,fvd]", "output=日 本"]
+    (config,) = run("play", "run=x", "play.actions={0: stäy, 1: up}")
+    assert config["play"]["actions"] == {0: "stäy", 1: "up"}
+
+
+def test_a_comma_is_a_list_of_jobs_only_in_a_sweep(run):
+    assert [config["ratings"] for config in run("rate", "ratings=a,b")] == ["a,b"]
+    assert [config["ratings"] for config in run("rate", "-m", "ratings=日本,1e3, 'a,b'")] == ["日本", "1e3", "a,b"]
+
+
+def test_a_search_is_a_sweep():
+    for start in ("hparams_search=lam", "--multirun", "hydra.mode=MULTIRUN"):
+        assert spelled([start, "name=a,b"], "train", sweep=None)[1] == "name=a,b"
+    assert spelled(["hparams_search=lam", "hydra.mode=RUN", "name=a,b"], "train", sweep=None)[2] == "name='a,b'"
+
+
+def test_the_home_folder_is_found_without_a_shell(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert spelled(["videos=~/films", "data.root=~/a #1", "name=~x"], "convert") == [
+        "videos=/home/me/films",
+        "data.root='/home/me/a #1'",
+        "name='~x'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "meant"),
+    [
+        ("act", "policy=a/b", "act.policy=a/b"),
+        ("act", "env=ALE/Pong-v5", "env.id=ALE/Pong-v5"),
+        ("generate", "prompt.kind=sketch", "prompt_kind=sketch"),
+        ("play", "prompt.fit=crop", "prompt_fit=crop"),
+        ("train", "policy=latent_bc", "policy=latent_bc"),
+    ],
+)
+def test_other_names_of_keys(command, word, meant):
+    assert spelled([word], command) == [meant]
+
+
+# Keys that are null, missing or a word by default and no texts: choices, numbers, lists, mappings.
+OTHERS = """
+    ablation.compares act.success actions agent attention.heads attention.token
+    callbacks.bad_steps.explosion_factor callbacks.checkpoint.mode callbacks.rollouts.attention.heads
+    callbacks.rollouts.attention.token data.augmentation.flip data.augmentation.flip_actions data.fit
+    data.min_quality data.minari data.on_error data.recorder data.recorder.action_names data.recorder.actions
+    data.recorder.crop data.recorder.fps data.recorder.observe data.recorder.policy.continuous
+    data.recorder.policy.wall_margin data.source data.stream data.stream.storage_options data.val_batch_size
+    data.videos data.videos.cuts data.videos.decoder device dtype entropy_bound episodes features format fps
+    fvd.resize hardware.flops hardware.name kind label.host launcher.name logger.mode logger.name max_steps
+    model.lam.quantizer model.tokenizer.quantizer num_workers objective order page.host planner.name
+    planner.seconds planning.planner play.actions play.host play.idle play.threads policy.actions policy.monitor
+    policy.name policy.num_actions prompt_fit prompt_kind prompt_palette recipe.lam.reconstruction reward.name
+    scale schedule.name shard_frames simulator.imagine simulator.kind simulator.model.encoder simulator.model.head
+    simulator.propagate simulator.reconstruction simulator.sizes.action_size simulator.sizes.num_actions
+    simulator.sizes.state_size split stage.action_size stage.actions stage.feature_shape stage.kind stage.name
+    stage.num_actions stage.observation_shape step steps temperature text_to_image._target_ text_to_image.dtype
+    trainer.accelerator trainer.devices trainer.gather_precision trainer.num_nodes trainer.on_nan
+    trainer.precision trainer.strategy world
+"""
+
+
+def leaves(config, prefix):
+    """(key, value) of all values below a mapping that are no mappings."""
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def configured():
+    """(command or "", key, value) of every value in conf/ that is not just taken from another key."""
+    for path in sorted(CONF.rglob("*.yaml")):
+        text, group = path.read_text(), path.relative_to(CONF).parent.as_posix()
+        content = yaml.safe_load(text) or {}
+        everywhere = group == "." or text.startswith("# @package _global_")
+        prefix = "" if everywhere else group.replace("/", ".") + "."
+        for key, value in leaves({k: v for k, v in content.items() if k not in ("defaults", "hydra")}, prefix):
+            if not re.fullmatch(r"\$\{[^{}]*(\{[^{}]*\}[^{}]*)*\}", str(value)):
+                yield path.stem if group == "." else "", key, value
+
+
+def test_every_key_that_may_be_a_text_is_known_to_be_one_or_not():
+    undecided, wrong = set(), set()
+    for command, key, value in configured():
+        if re.match(r"ablation\.(columns|variants)\.|hydra\.", key):
+            continue
+        is_text = key in TEXT_KEYS or f"{command}:{key}" in TEXT_KEYS
+        may_be_text = value is None or isinstance(value, str)
+        if may_be_text and not is_text and key not in OTHERS.split():
+            undecided.add(key)
+        if is_text and not may_be_text:
+            wrong.add(f"{command}: {key}")
+    assert not undecided and not wrong
