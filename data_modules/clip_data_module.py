@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from data_modules.action_ids import ActionOptions
 from data_modules.augmentation import Augmentation
 from data_modules.clips import ClipDataset
 from data_modules.damage import ON_ERROR
@@ -34,7 +35,8 @@ class ClipDataModule(L.LightningDataModule):
     clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
     "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `quality`,
     `min_quality`, `quality_splits`: scores and what they leave (`quality.py`). `past_end`: frames of a training clip
-    that may lie behind the end of its episode (`ending.py`), two less than it has at most. `name` and `recorder`: only
+    that may lie behind the end of its episode (`ending.py`), two less than it has at most. `actions`: how the ids of
+    recorded actions are read (`ActionOptions`). `name` and `recorder`: only
     to name the command that records missing files. Raises UserError in `setup` for files that are missing, damaged,
     disagree, or too short for a clip.
     """
@@ -66,6 +68,7 @@ class ClipDataModule(L.LightningDataModule):
         min_quality: float | None = None,
         quality_splits: Sequence[str] = ("train",),
         past_end: int = 0,
+        actions: dict | None = None,
     ):
         super().__init__()
         if len(image_size) != 2 or min(image_size) < 1:
@@ -90,7 +93,7 @@ class ClipDataModule(L.LightningDataModule):
         self.name, self.recordable = name, recorder is not None and source == "episodes"
         self.on_error, self.augmentation = on_error, Augmentation(augmentation)
         self.good = GoodWindows(quality, min_quality, quality_splits)
-        reading = Reading(self.image_size, fit, fps, in_memory, on_error)
+        reading = Reading(self.image_size, fit, fps, in_memory, on_error, ActionOptions.of(actions))
         self.source = build_source(source, reading, {"videos": videos, "minari": minari, "stream": stream})
         self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}

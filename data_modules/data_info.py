@@ -14,8 +14,9 @@ BACKGROUND_FRAMES = 256  # a median over these is as good as over all, and takes
 
 @dataclass(frozen=True)
 class DataInfo:
-    """`fps`: frames of a clip per second. `num_actions`, `action_meanings`: None where the files do not say. Where an
-    action is no id but `action_size` numbers in [-1, 1], `num_actions` is None and `action_meanings` names the numbers.
+    """`fps`: frames of a clip per second. `num_actions`: of all splits; `action_meanings`: None where nothing says.
+    Where an action is no id but `action_size` numbers in [-1, 1], `num_actions` is None and `action_meanings` names the
+    numbers.
 
     `background` uint8 [C, H, W]: per-pixel median of frames spread over the training split: the trivial
     prediction "nothing but the background". None, like `image_size`, where there are no frames.
@@ -38,8 +39,6 @@ def describe(dataset: ClipDataset) -> DataInfo:
     """The facts about the data set whose training split this is."""
     reader = dataset.reader
     num_actions, meanings = count_actions(reader)
-    if reader.action_size is not None:
-        _check_range(reader)
     mean, std = (None, None) if reader.state_size is None else _moments(dataset)
     return DataInfo(
         num_actions=num_actions,
@@ -55,27 +54,18 @@ def describe(dataset: ClipDataset) -> DataInfo:
 
 
 def count_actions(reader: FrameReader) -> tuple[int | None, list[str] | None]:
-    """How many actions the data have, and what they, or the numbers of one, are called; None where nothing says."""
+    """How many actions the data have, over all their splits, and what they, or the numbers of one, are called; None
+    where nothing says."""
     if "actions" not in reader.columns:
         return None, None
     meanings = reader.action_meanings
-    if reader.action_size is not None:
-        return None, meanings
-    return len(meanings) if meanings else int(reader.column("actions", 0, reader.num_frames).max()) + 1, meanings
-
-
-def _check_range(reader: FrameReader) -> None:
-    largest = float(np.abs(reader.column("actions", 0, reader.num_frames)).max())
-    if not largest <= 1:  # nor NaN
-        raise UserError(f"actions in {reader.path} reach {largest:g}: numbers have to be in [-1, 1]")
+    return (None if reader.ids is None else reader.ids.count), meanings
 
 
 def _moments(dataset: ClipDataset) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation float32 [n] of the states."""
     states = np.concatenate([dataset.reader.column("states", first, end) for first, end in dataset.episodes])
     mean, std = states.mean(axis=0, dtype=np.float64), states.std(axis=0, dtype=np.float64)
-    if not np.isfinite(mean).all():
-        raise UserError(f"states in {dataset.reader.path} are not all finite numbers")
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 

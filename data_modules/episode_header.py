@@ -1,17 +1,27 @@
-"""What an episode file says of itself: all that is known before a frame is read (see `episode_file.py`)."""
+"""What an episode file says of itself: all that is known before a frame is read (see `episode_file.py`).
 
+Files come from anywhere. Whatever is wrong with one is a UserError of one line, so that a folder can be used without
+it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from genie.errors import UserError
+from data_modules.action_ids import names_in, shortened, stored_names
+from data_modules.column_values import check_values
+from genie.errors import UserError, reason
 
 # column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
 COLUMNS_READ = {
-    "states": ("f", np.float32, 2),
-    "actions": ("iu", np.int64, 1),
+    "states": ("fiu", np.float32, 2),
+    "actions": ("biu", np.int64, 1),
     "rewards": ("fiu", np.float32, 1),
     "terminals": ("biu", np.bool_, 1),
     "objects": ("f", np.float32, 3),
@@ -23,7 +33,9 @@ FORMAT_VERSION = 2  # the highest there is: `episode_file.py`
 @dataclass(frozen=True)
 class EpisodeHeader:
     """`ends`: one past the last frame of each episode. `recordings`: what each episode was cut out of, in order.
-    `state_size`, `action_size`: the numbers of a state, and of an action that is numbers.
+    `state_size`, `action_size`: the numbers of a state, and of an action that is numbers. `action_ids`: the distinct
+    ids of the decisions, as they are stored; None where actions are no ids. `action_meanings`: None where nothing says;
+    `names_problem`: why those that are there cannot be used, "" where they can.
 
     All values are such that JSON can hold them.
     """
@@ -36,7 +48,9 @@ class EpisodeHeader:
     ends: list[int]
     recordings: list[int]
     fps: float | None
+    action_ids: list[int] | None
     action_meanings: list[str] | None
+    names_problem: str
     object_names: list[str]
 
 
@@ -47,76 +61,234 @@ def open_file(path: Path) -> h5py.File:
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:
-        reason = str(error).split("(")[-1].rstrip(")")
-        raise UserError(f"{path} is damaged or no HDF5 file ({reason}): record or convert it again") from None
+        cause = str(error).split("(")[-1].rstrip(")")
+        raise UserError(f"{path} is damaged or no HDF5 file ({cause}): record or convert it again") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, as a context in which whatever a damaged one makes the library raise is a UserError."""
+    with open_file(path) as file:
+        try:
+            yield file
+        except UserError:
+            raise
+        except Exception as error:  # of a file that was changed by chance, HDF5 and h5py raise errors of any kind
+            raise UserError(f"{path} is damaged ({reason(error)}): record or convert it again") from error
 
 
 def read_header(path: Path) -> EpisodeHeader:
-    """Raises UserError for a file that is missing, damaged or not in the format."""
-    with open_file(path) as file:
-        version = int(file.attrs.get("format_version", 1))
-        if version > FORMAT_VERSION:
-            raise UserError(
-                f"{path} has the format's version {version}; this release knows them up to {FORMAT_VERSION}"
-            )
-        frames, states = file.get("frames"), file.get("states")
-        if not isinstance(frames, h5py.Dataset) and not isinstance(states, h5py.Dataset):
+    """Raises UserError for a file that is missing, damaged or not in the format, and for values that are none."""
+    with opened(path) as file:
+        _check_version(path, file)
+        frames, states = dataset(path, file, "frames"), dataset(path, file, "states")
+        if frames is None and states is None:
             raise UserError(f"{path} has no dataset 'frames' (or 'states'), only: {', '.join(file) or 'nothing'}")
-        if frames is not None and (frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3):
-            raise UserError(f"frames in {path} are {frames.dtype} {list(frames.shape)}, not uint8 [N, H, W, 3]")
+        if frames is not None:
+            _check_frames(path, frames)
         num_frames = len(states if frames is None else frames)
-        columns = [name for name in COLUMNS_READ if name in file]
-        for name in columns:
-            _check_column(path, name, file[name], num_frames)
+        if num_frames == 0:
+            raise UserError(f"{path} has no {'states' if frames is None else 'frames'}")
+        columns = {name: data for name in COLUMNS_READ if (data := dataset(path, file, name)) is not None}
+        for name, data in columns.items():
+            _check_column(path, name, data, num_frames)
         ends = _ends(path, file, num_frames)
+        ids = check_values(path, list(columns), ends, lambda name: read_rows(columns[name], name))
+        names = stored_names(file.attrs.get("action_meanings", []))
+        numbers = columns["actions"].shape[1] if "actions" in columns and ids is None else None
         return EpisodeHeader(
             num_frames=num_frames,
             stored_size=None if frames is None else list(frames.shape[1:3]),
             state_size=None if states is None else states.shape[1],
-            action_size=file["actions"].shape[1] if "actions" in columns and file["actions"].ndim == 2 else None,
-            columns=columns,
+            action_size=numbers,
+            columns=list(columns),
             ends=ends.tolist(),
             recordings=_recordings(path, file, len(ends)).tolist(),
-            fps=float(file.attrs["fps"]) if "fps" in file.attrs else None,
-            action_meanings=_names(file, "action_meanings"),
-            object_names=_names(file, "object_names") or [],
+            fps=_fps(path, file),
+            action_ids=ids,
+            action_meanings=names.names,
+            names_problem=names.problem,
+            object_names=_object_names(path, file, columns.get("objects")),
         )
+
+
+def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset | None:
+    """The data set of a name; None where there is none. UserError where it is something else, or leads nowhere."""
+    link = file.get(name, getlink=True)
+    if link is None:
+        return None
+    try:
+        found = file[name]
+    except (KeyError, OSError, RuntimeError):
+        target = getattr(link, "filename", None) or getattr(link, "path", "")
+        raise UserError(f"{name} in {path} is a link to {target}, and there is nothing") from None
+    if not isinstance(found, h5py.Dataset):
+        raise UserError(f"{name} in {path} is a {type(found).__name__.lower()} and has to be a dataset")
+    if found.shape is None:
+        raise UserError(f"{name} in {path} is empty")
+    if found.is_virtual:
+        _check_sources(path, name, found)
+    return found
+
+
+def read_rows(data: h5py.Dataset | np.ndarray, name: str, rows: slice = slice(None)) -> np.ndarray:
+    """Rows of a column, with as many axes as it has: those that are stored as [N, 1] are [N]."""
+    stored = data[rows]
+    axes = _read_as(name, stored.dtype, stored.ndim)[2] if name in COLUMNS_READ else stored.ndim
+    return stored.reshape(stored.shape[:axes]) if stored.ndim > axes else stored
 
 
 def dtype_of(name: str, rows: np.ndarray) -> type:
     """The dtype that a batch has of some rows of a column."""
-    return _read_as(name, rows.ndim)[1]
+    return _read_as(name, rows.dtype, rows.ndim)[1]
 
 
-def _read_as(name: str, axes: int) -> tuple[str, type, int]:
-    return NUMBERS if name == "actions" and axes == NUMBERS[2] else COLUMNS_READ[name]
+def _read_as(name: str, dtype: np.dtype, axes: int) -> tuple[str, type, int]:
+    return NUMBERS if name == "actions" and axes == NUMBERS[2] and dtype.kind == "f" else COLUMNS_READ[name]
 
 
-def _check_column(path: Path, name: str, data: h5py.Dataset, num_frames: int) -> None:
-    kinds, _, axes = _read_as(name, data.ndim)
-    if data.dtype.kind not in kinds or data.ndim != axes or len(data) != num_frames:
+def _check_version(path: Path, file: h5py.File) -> None:
+    stored = file.attrs.get("format_version", 1)
+    try:
+        version = float(np.asarray(stored).reshape(()) if np.size(stored) != 1 else np.ravel(stored)[0])
+    except (TypeError, ValueError):
+        raise UserError(f"the attribute format_version of {path} is {shortened(str(stored))} and no number") from None
+    if not version < FORMAT_VERSION + 1:
+        raise UserError(f"{path} has the format's version {version:g}; this release knows them up to {FORMAT_VERSION}")
+
+
+def _check_frames(path: Path, frames: h5py.Dataset) -> None:
+    shape = list(frames.shape)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or shape[3] != 3:
+        raise UserError(f"frames in {path} are {frames.dtype} {shape}, not uint8 [N, H, W, 3]{_frames_hint(frames)}")
+    if min(shape[1:3]) == 0:
+        raise UserError(f"frames in {path} are {shape}: pictures of no size")
+    if frames.chunks is not None and not frames.is_virtual:
+        needed = int(np.prod([-(-size // chunk) for size, chunk in zip(frames.shape, frames.chunks, strict=True)]))
+        missing = needed - frames.id.get_num_chunks()
+    else:
+        missing = frames.id.get_storage_size() == 0 and frames.size > 0 and not (frames.is_virtual or frames.external)
+    if missing:
         raise UserError(
-            f"{name} in {path} are {data.dtype} {list(data.shape)}: "
-            f"the wrong type or not one for each of the {num_frames} frames"
+            f"frames in {path} were not all written: some of its {len(frames):,} rows hold nothing, perhaps since what "
+            "wrote them was stopped; write the file again, or shorten it to what is there"
         )
 
 
+def _frames_hint(frames: h5py.Dataset) -> str:
+    """What may make other frames readable."""
+    if frames.ndim == 3 or (frames.ndim == 4 and frames.shape[3] == 1):
+        return ": repeat the grey value three times"
+    if frames.ndim == 4 and frames.shape[3] == 4:
+        return ": leave out the fourth channel"
+    if frames.ndim == 4 and frames.shape[1] == 3:
+        return ": frames.transpose(0, 2, 3, 1)"
+    return ": values from 0 to 255 as uint8" if frames.dtype != np.uint8 else ""
+
+
+def _check_column(path: Path, name: str, data: h5py.Dataset, num_frames: int) -> None:
+    kinds, _, axes = _read_as(name, data.dtype, data.ndim)
+    shape = data.shape[:-1] if data.ndim == axes + 1 and data.shape[-1] == 1 else data.shape
+    if data.dtype.kind not in kinds or len(shape) != axes or shape[0] != num_frames or 0 in shape:
+        raise UserError(
+            f"{name} in {path} are {data.dtype} {list(data.shape)}: the wrong type or not one for each of the "
+            f"{num_frames} frames{_column_hint(name, data)}"
+        )
+    if name == "objects" and shape[2] != 2:
+        raise UserError(f"objects in {path} are {list(shape)}, not [N, O, 2]")
+
+
+def _column_hint(name: str, data: h5py.Dataset) -> str:
+    if name == "actions" and data.dtype.kind in "iu" and data.ndim == 2:
+        return "; one-hot actions are written as ids, actions.argmax(1)"
+    if name == "actions" and data.dtype.kind == "f" and data.ndim == 1:
+        return "; ids are whole numbers, int64 [N], and numbers float32 [N, A]"
+    if name == "actions" and data.dtype.kind in "SOU":
+        return "; give each text an id, int64 [N], and name the ids in the attribute action_meanings"
+    if name == "terminals" and data.dtype.kind == "f":
+        return "; they are true or false, bool [N]"
+    return ""
+
+
 def _ends(path: Path, file: h5py.File, num_frames: int) -> np.ndarray:
-    ends = file["episode_ends"][:].astype(np.int64) if "episode_ends" in file else np.array([num_frames])
-    starts = np.concatenate([[0], ends[:-1]])
-    if ends.ndim != 1 or len(ends) == 0 or ends[-1] != num_frames or (ends <= starts).any():
-        raise UserError(f"episode_ends in {path} do not rise to the number of frames, {num_frames}")
+    data = dataset(path, file, "episode_ends")
+    if data is None:
+        return np.array([num_frames])
+    stored = np.ravel(data[()]) if data.size == max(data.shape, default=1) else data[()]  # [E, 1] is [E]
+    wrong = f"episode_ends in {path} do not rise to the number of frames, {num_frames}"
+    if stored.ndim != 1 or stored.dtype.kind not in "iuf" or len(stored) == 0 or not np.isfinite(stored).all():
+        raise UserError(f"{wrong}: they are {data.dtype} {list(data.shape)} {shortened(str(data[()]))}")
+    ends = stored.astype(np.int64)
+    if (ends != stored).any() or ends[-1] != num_frames or (np.diff(ends, prepend=0) <= 0).any():
+        lengths = "; these are lengths: write np.cumsum of them" if stored.sum() == num_frames else ""
+        raise UserError(f"{wrong}{lengths}")
     return ends
 
 
 def _recordings(path: Path, file: h5py.File, num_episodes: int) -> np.ndarray:
-    recordings = file["recordings"][:] if "recordings" in file else np.arange(num_episodes)
+    data = dataset(path, file, "recordings")
+    recordings = np.arange(num_episodes) if data is None else data[()]
     if recordings.shape != (num_episodes,) or recordings.dtype.kind not in "iu" or (np.diff(recordings) < 0).any():
         raise UserError(f"recordings in {path} are not {num_episodes} whole numbers in order, one for each episode")
     return recordings.astype(np.int64)
 
 
-def _names(file: h5py.File, attribute: str) -> list[str] | None:
-    if attribute not in file.attrs:
+def _fps(path: Path, file: h5py.File) -> float | None:
+    if "fps" not in file.attrs:
         return None
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in file.attrs[attribute]]
+    stored = file.attrs["fps"]
+    try:
+        fps = float(np.ravel(stored)[0]) if np.size(stored) == 1 else np.nan
+    except (TypeError, ValueError):
+        fps = np.nan
+    if not 0 < fps < np.inf:
+        raise UserError(
+            f"the attribute fps of {path} is {shortened(str(stored))}: write how many frames are shown in a second, or "
+            "leave it out and give data.fps="
+        )
+    return fps
+
+
+def _object_names(path: Path, file: h5py.File, objects: h5py.Dataset | None) -> list[str]:
+    stored: Any = file.attrs.get("object_names", [])
+    names = names_in(stored)
+    if names is None:
+        raise UserError(f"the attribute object_names of {path} is {shortened(str(stored))}, and no list of names")
+    if names and objects is not None and len(names) != objects.shape[1]:
+        raise UserError(f"{path} names {len(names)} objects and has the places of {objects.shape[1]}")
+    return names
+
+
+def _needed(part: Any) -> int:
+    """How many values a part of a virtual data set takes."""
+    return part.vspace.get_select_npoints()
+
+
+def _reaches(part: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a data set of a shape has all that a part takes of it."""
+    if part.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+        return True
+    last = part.src_space.get_select_bounds()[1]
+    return len(last) == len(shape) and all(place < size for place, size in zip(last, shape, strict=True))
+
+
+def _check_sources(path: Path, name: str, data: h5py.Dataset) -> None:
+    """Raises UserError where rows of a virtual data set come from a file that is not there: HDF5 reads zeros then."""
+    mapped = 0
+    for part in data.virtual_sources():
+        mapped += _needed(part)
+        if "%b" in part.file_name or part.file_name == ".":  # a pattern of names; this file
+            continue
+        folders = (path.parent, Path(os.environ.get("HDF5_VDS_PREFIX", ".")), Path())
+        places = [folder / part.file_name for folder in folders]
+        source = next((place for place in places if place.is_file()), None)
+        if source is None:
+            raise UserError(f"{name} in {path} are taken from {part.file_name}, which is not there")
+        with open_file(source) as other:
+            rows = dataset(source, other, part.dset_name)
+            if rows is None:
+                raise UserError(f"{name} in {path} are taken from {part.dset_name} in {source}, which is not there")
+            if _needed(part) > rows.size or not _reaches(part, rows.shape):
+                raise UserError(f"{name} in {path} are taken from {part.dset_name} in {source}, which has fewer")
+    if mapped < data.size:
+        raise UserError(f"{name} in {path} are put together from other files, and not all of them are there")

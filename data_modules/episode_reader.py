@@ -6,10 +6,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from data_modules.action_ids import ActionIds, ActionOptions, StoredNames, names_of_numbers
+from data_modules.column_values import blanked
 from data_modules.damage import DamagedData
-from data_modules.episode_header import EpisodeHeader, dtype_of, open_file, read_header
+from data_modules.episode_header import EpisodeHeader, dtype_of, open_file, read_header, read_rows
 from data_modules.fit import fit_for
-from genie.errors import reason
+from genie.errors import UserError, reason
 
 
 class EpisodeReader:
@@ -20,8 +22,8 @@ class EpisodeReader:
     are always held: they are small.
 
     A `FrameReader`. `resize`: from the stored to the wanted size. `header`: what the file says of itself, where it is
-    known already; the file is then not opened before it is read. Raises UserError for a file that is missing, damaged
-    or not in the format.
+    known already; the file is then not opened before it is read. `ids`: of actions (`action_ids.py`), None where there
+    are none. `actions`: how they are read. Raises UserError for a file that is missing, damaged or not in the format.
     """
 
     def __init__(
@@ -31,13 +33,14 @@ class EpisodeReader:
         in_memory: bool = False,
         fit: str = "squeeze",
         header: EpisodeHeader | None = None,
+        actions: ActionOptions | None = None,
     ):
         self.path, self.fit = Path(path), fit
         self._opened: dict[str, h5py.Dataset] = {}  # looking a data set up takes longer than reading a clip of it
         self._process = -1
         header = header or read_header(self.path)
         self.num_frames, self.columns, self.fps = header.num_frames, header.columns, header.fps
-        self.action_meanings, self.object_names = header.action_meanings, header.object_names
+        self.object_names = header.object_names
         self.episodes = np.stack([[0, *header.ends[:-1]], header.ends], axis=1)
         self.recordings = np.asarray(header.recordings)
         self.state_size, self.action_size = header.state_size, header.action_size
@@ -49,7 +52,19 @@ class EpisodeReader:
         self._loaded: dict[str, np.ndarray] = {}
         if in_memory or self.image_size is None:
             with open_file(self.path) as file:
-                self._loaded = {name: file[name][:] for name in self._names}
+                self._loaded = {name: read_rows(file[name], name) for name in self._names}
+        self._know_actions(header, actions or ActionOptions())
+
+    def _know_actions(self, header: EpisodeHeader, options: ActionOptions) -> None:
+        """Ids of actions, or the names of the numbers of one; episodes without the steps that `options` leave out."""
+        names, self.ids = StoredNames(header.action_meanings, header.names_problem), None
+        self.action_meanings = names_of_numbers(self.path, self.action_size, names, options)
+        if header.action_ids is not None:
+            self.ids = ActionIds(self.path, header.action_ids, names, options)
+            self.action_meanings = self.ids.names
+            if options.none is not None:
+                stored = self._rows("actions", slice(None))
+                self.episodes, self.recordings = self.ids.without(stored, self.episodes, self.recordings)
 
     def _data(self, name: str) -> h5py.Dataset | np.ndarray:
         if self._loaded:
@@ -62,8 +77,10 @@ class EpisodeReader:
 
     def _rows(self, name: str, rows: slice) -> np.ndarray:
         try:
-            return self._data(name)[rows]
-        except OSError as error:
+            return read_rows(self._data(name), name, rows)
+        except UserError:
+            raise
+        except Exception as error:  # of damaged chunks HDF5 and its filters raise errors of many kinds
             raise DamagedData(f"{self.path} cannot be read at row {rows.start} ({reason(error)})") from error
 
     def close(self) -> None:
@@ -80,5 +97,8 @@ class EpisodeReader:
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
         rows = self._rows(name, slice(start, stop))
-        rows = rows.astype(dtype_of(name, rows))
+        if name == "actions" and self.ids is not None:
+            return self.ids.read(rows)
+        with np.errstate(over="ignore", invalid="ignore"):  # on last rows, which hold nothing
+            rows = blanked(name, rows.astype(dtype_of(name, rows)))
         return self.resize.points(rows) if name == "objects" and self.image_size else rows

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from data_modules.action_ids import ActionIds, ActionOptions, settle
 from genie.errors import UserError
 
 
@@ -20,6 +21,7 @@ class Reading:
     fps: float | None
     in_memory: bool
     on_error: str
+    actions: ActionOptions = ActionOptions()
 
 
 class FrameReader(Protocol):
@@ -34,6 +36,7 @@ class FrameReader(Protocol):
         recording is on two sides of a split.
     fps: rows in a second, None where nothing says.
     action_meanings: None where nothing says.
+    ids: of actions, None where actions are no ids, or there are none; of readers of several files, those of the first.
     run: rows that cost little more than one when they are read together; 1 where it is left out.
     stored_sizes: the sizes (H, W) in which the frames are stored, each once.
     """
@@ -48,6 +51,7 @@ class FrameReader(Protocol):
     recordings: np.ndarray
     fps: float | None
     action_meanings: list[str] | None
+    ids: ActionIds | None
     object_names: list[str]
     stored_sizes: list[tuple[int, int]]
 
@@ -71,6 +75,24 @@ def require_same(one: FrameReader, other: FrameReader, *names: str) -> None:
             raise UserError(f"{one.path} has {name} {had}, {other.path} has {has}: they cannot be trained on together")
 
 
+def require_one_kind(readers: Sequence[FrameReader]) -> None:
+    """Raises UserError where readers, of files or splits, do not have what one data set has in common. Gives the ids of
+    their actions one number of actions."""
+    for reader in readers[1:]:
+        require_same(readers[0], reader, *KIND, "fps", "object_names")
+        if reader.ids is None:  # of numbers; the names of ids may be in another order
+            require_same(readers[0], reader, "action_meanings")
+    settle([ids for reader in readers for ids in ids_of(reader)])
+
+
+def ids_of(reader: FrameReader) -> list[ActionIds]:
+    """The ids of actions of each file of a reader."""
+    parts = getattr(reader, "readers", None)
+    if parts is not None:
+        return [ids for part in parts for ids in ids_of(part)]
+    return [] if reader.ids is None else [reader.ids]
+
+
 def episodes_at(reader: FrameReader, rows: ArrayLike) -> np.ndarray:
     """The numbers of the episodes in which some rows are, of the same shape."""
     return np.searchsorted(reader.episodes[:, 0], rows, side="right") - 1
@@ -82,11 +104,10 @@ class JoinedReaders:
     def __init__(self, path: Path, readers: Sequence[FrameReader]):
         self.path, self.readers = path, list(readers)
         first = self.readers[0]
-        for reader in self.readers:
-            require_same(first, reader, *KIND, "fps", "action_meanings", "object_names")
+        require_one_kind(self.readers)
         self.image_size, self.columns, self.fps = first.image_size, first.columns, first.fps
         self.state_size, self.action_size = first.state_size, first.action_size
-        self.action_meanings, self.object_names = first.action_meanings, first.object_names
+        self.action_meanings, self.object_names, self.ids = first.action_meanings, first.object_names, first.ids
         self.stored_sizes = sorted({size for reader in self.readers for size in reader.stored_sizes})
         self.starts = np.cumsum([0, *(reader.num_frames for reader in self.readers)])
         self.num_frames = int(self.starts[-1])

@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from data_modules.action_ids import ActionIds, StoredNames
+from data_modules.column_values import check_values
 from data_modules.damage import DamagedData
 from data_modules.episode_header import COLUMNS_READ, open_file
 from data_modules.fit import Fit
@@ -61,10 +63,10 @@ class MinariReader:
         self.resize = Fit(size, self.image_size, reading.fit)
         self.stored_sizes = [size]
         self.first_action = int(dataset.action_space.start)
-        self.action_meanings = [f"action{id}" for id in range(int(dataset.action_space.n))]
-        self.columns, self.object_names, self.fps = list(STEP_COLUMNS), [], None
-        self.ids = [int(id) for id in dataset.episode_indices]
-        lengths = [int(facts["total_steps"]) + 1 for facts in storage.get_episode_metadata(self.ids)]
+        if reading.actions.changes_ids:
+            raise UserError("data.actions.offset and none are for episode files: Minari says how its ids count")
+        self.numbers = [int(id) for id in dataset.episode_indices]
+        lengths = [int(facts["total_steps"]) + 1 for facts in storage.get_episode_metadata(self.numbers)]
         if not lengths:
             raise UserError(f"data.root={name} has no episodes")
         self.starts = np.cumsum([0, *lengths])
@@ -73,6 +75,14 @@ class MinariReader:
         self.recordings = np.arange(len(lengths))
         self._opened: h5py.File | None = None
         self._process = -1
+        self.columns, self.object_names, self.fps = list(STEP_COLUMNS), [], None
+        names = StoredNames([f"action{id}" for id in range(int(dataset.action_space.n))])  # Minari has none
+        self.ids: ActionIds | None = None  # as they are, until it is known what there is
+        found = check_values(
+            name, self.columns, self.starts[1:], lambda column: self.column(column, 0, self.num_frames)
+        )
+        self.ids = ActionIds(name, found, StoredNames() if reading.actions.names else names, reading.actions)
+        self.action_meanings = self.ids.names
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": None, "_process": -1}
@@ -81,7 +91,7 @@ class MinariReader:
         """A data set of the episode `number`."""
         if self._process != os.getpid():  # a forked worker must not touch the handle of its parent
             self._opened, self._process = open_file(self.file), os.getpid()
-        return self._opened[f"episode_{self.ids[number]}/{name}"]
+        return self._opened[f"episode_{self.numbers[number]}/{name}"]
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where they cannot be read."""
@@ -92,7 +102,7 @@ class MinariReader:
                 rows = data[low:high:step]
                 parts.append(rows if data.ndim == 4 else np.stack([_decode(row) for row in rows]))
             except (OSError, ValueError) as error:
-                where = f"episode {self.ids[number]} of {self.path}"
+                where = f"episode {self.numbers[number]} of {self.path}"
                 raise DamagedData(f"{where} cannot be read at frame {low} ({reason(error)})") from error
         return self.resize(np.concatenate(parts))
 
@@ -104,7 +114,7 @@ class MinariReader:
             values = self._stored(number, STEP_COLUMNS[name])[low:high]
             rows[filled : filled + len(values)] = values - self.first_action if name == "actions" else values
             filled += high - low
-        return rows
+        return self.ids.read(rows) if name == "actions" and self.ids is not None else rows
 
 
 def _load(name: str):

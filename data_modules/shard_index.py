@@ -14,7 +14,7 @@ from data_modules.index_file import locked
 from genie.errors import UserError
 from genie.files import replacing
 
-NAME = "episodes-2"  # with the version of what the entries mean
+NAME = "episodes-3"  # with the version of what the entries mean
 
 
 def headers_of(folder: Path, files: list[Path]) -> dict[Path, EpisodeHeader | str]:

@@ -44,7 +44,7 @@ def open_shards(path: Path, files: list[Path], reading: Reading) -> Shards:
             raise UserError(f"none of the {len(found)} files in {path} can be read; the first: {damaged[0]}")
         report_skipped(path, len(found), damaged)
     readers = [
-        EpisodeReader(file, reading.image_size, reading.in_memory, reading.fit, header)
+        EpisodeReader(file, reading.image_size, reading.in_memory, reading.fit, header, reading.actions)
         for file, header in found.items()
         if isinstance(header, EpisodeHeader)
     ]

@@ -6,9 +6,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from data_modules.action_ids import question
 from data_modules.episode_file import SPLITS
 from data_modules.episode_reader import EpisodeReader
-from data_modules.frame_reader import KIND, FrameReader, Reading, require_same
+from data_modules.frame_reader import FrameReader, Reading, ids_of, require_one_kind
 from data_modules.minari_data import MinariData
 from data_modules.shards import open_shards
 from data_modules.splits import split_episodes
@@ -53,7 +54,8 @@ class EpisodeFiles:
     def open(self, path: Path, files: list[Path]) -> FrameReader:
         if len(files) > 1:
             return open_shards(path, files, self.reading)
-        return EpisodeReader(files[0], self.reading.image_size, self.reading.in_memory, self.reading.fit)
+        reading = self.reading
+        return EpisodeReader(files[0], reading.image_size, reading.in_memory, reading.fit, actions=reading.actions)
 
 
 # data.source -> the source, of how frames are to be given and of the keys of the group data.<source>
@@ -84,8 +86,18 @@ def open_splits(
     - one file, a folder of files without such entries, or a data set that is opened by its name and says nothing of
       splits: split by recording (`splits.py`, with its `holdout`, `gap`).
 
-    Raises UserError where there are none; it begins with `advice`.
+    Raises UserError where there are none, which begins with `advice`, and where their data are not of one kind.
     """
+    splits = _found_splits(source, root, holdout, gap, advice)
+    readers = list({id(reader): reader for reader, _ in splits.values()}.values())
+    require_one_kind(readers)
+    question([ids for reader in readers for ids in ids_of(reader)])
+    return splits
+
+
+def _found_splits(
+    source: Source | NamedSource, root: str | Path, holdout: float, gap: int, advice: str
+) -> dict[str, Split]:
     if isinstance(source, NamedSource):
         reader, cut = source.open_named(str(root))
         cut = cut or split_episodes(reader.episodes, reader.recordings, holdout, gap)
@@ -108,8 +120,6 @@ def open_splits(
     for split, files in parts.items():
         if files:
             readers[split] = source.open(files[0] if len(files) == 1 else root / split, files)
-    for reader in readers.values():
-        require_same(readers["train"], reader, *KIND)
     return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
 

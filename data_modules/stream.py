@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_modules.action_ids import ActionIds, ActionOptions, StoredNames
 from data_modules.episode_header import COLUMNS_READ
 from data_modules.fit import Fit
 from data_modules.frame_reader import FrameReader, Reading, pieces_of
@@ -60,12 +61,24 @@ class StreamReader:
         self.starts = np.cumsum([0, *self._dataset().frame_counts])
         self.num_frames = int(self.starts[-1])
         self.columns, self.fps = facts["columns"], facts["fps"]
-        self.action_meanings, self.object_names = facts["action_meanings"], facts["object_names"]
+        self.object_names = facts["object_names"]
         self.splits = {split: np.array(rows).reshape(-1, 2) for split, rows in facts["splits"].items()}
         self.episodes = np.concatenate(list(self.splits.values()))
         self.recordings = np.asarray(facts["recordings"])
         size = tuple(facts["image_size"])
         self.stored_sizes, self.resize = [size], Fit(size, self.image_size, reading.fit)
+        self.ids = self._ids(facts["action_meanings"], reading.actions) if "actions" in self.columns else None
+        self.action_meanings = None if self.ids is None else self.ids.names
+
+    def _ids(self, names: list[str] | None, options: ActionOptions) -> ActionIds:
+        """Those of actions. Names that are far away are believed: genie.convert has looked at the ids."""
+        if options.changes_ids:
+            raise UserError("data.actions.offset and none are for episode files: give them to genie.convert")
+        if names and "://" in str(self.path):
+            found = list(range(len(names)))
+        else:
+            found = np.unique(self._read(["actions"], 0, self.num_frames, 1)["actions"]).tolist()
+        return ActionIds(self.path, found, StoredNames(names), options)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": None, "_process": -1, "_kept": {}}
@@ -97,7 +110,7 @@ class StreamReader:
                 self._kept.clear()
             if stop - start <= MOST_KEPT:
                 self._kept[start, stop] = columns
-        rows = columns[name].astype(COLUMNS_READ[name][1])
+        rows = self.ids.read(columns[name]) if name == "actions" else columns[name].astype(COLUMNS_READ[name][1])
         return self.resize.points(rows) if name == "objects" else rows
 
     def _read(self, names: list[str], start: int, stop: int, step: int) -> dict[str, np.ndarray]:

@@ -102,7 +102,7 @@ class VideoReader:
 
     columns: list[str] = []
     object_names: list[str] = []
-    action_meanings = state_size = action_size = None
+    action_meanings = state_size = action_size = ids = None
     run = 8  # a decoder that has found a place goes on cheaply
 
     def __init__(self, path: Path, usable: list[tuple[Path, Entry]], reading: Reading, decoder: str):

@@ -63,7 +63,8 @@ def test_one_file_holds_all_episodes_as_they_were(convert, tmp_path, load):
     data = load(tmp_path / "all.h5")
     values = np.concatenate([10 * number + np.arange(length) for number, length in enumerate(LENGTHS)])
     np.testing.assert_array_equal(data["frames"][:, 3, 4, 1], values)
-    np.testing.assert_array_equal(data["actions"], values)
+    np.testing.assert_array_equal(data["actions"][:-1], values[:-1])
+    assert data["actions"][-1] == 0  # on the last row nothing was decided, and no decision has its id
     np.testing.assert_array_equal(data["objects"][:, 0, 0], values)
     assert data["episode_ends"].tolist() == np.cumsum(LENGTHS).tolist()
     assert set(data) == {"frames", "actions", "objects", "episode_ends"}
@@ -118,7 +119,7 @@ def test_what_was_done_is_not_done_again(convert, tmp_path, load, monkeypatch):
     monkeypatch.setattr(JoinedReaders, "frames", lambda self, *rows: made.append(rows[0]) or read(self, *rows))
     assert "going on: 2 of 5 recordings are done" in convert("all.h5")
     assert made == [0, 9, 23, 23, 34, 42]
-    assert load(tmp_path / "all.h5")["actions"].tolist()[-1] == 56
+    assert load(tmp_path / "all.h5")["actions"].tolist()[-2:] == [55, 0]
 
 
 def test_other_settings_or_files_start_anew(convert, folder, monkeypatch, capsys):

@@ -76,7 +76,14 @@ def open_environments(
     from data_modules.environments import open_environment
 
     image_size = tuple(world.observation_shape[1:]) if shows_frames(world) else None
-    return [open_environment(settings, image_size, env_id) for _ in range(count)]
+    environments = [open_environment(settings, image_size, env_id) for _ in range(count)]
+    names, theirs = (world.config["data"].get("actions") or {}).get("names"), environments[0].action_meanings
+    if names and list(names) != theirs and sorted(names) == sorted(theirs):
+        raise UserError(
+            f"the world knows its actions as data.actions.names={list(names)}, the environment as {theirs}: give "
+            "data.recorder.action_names (and actions) in the same order when training, or leave data.actions.names out"
+        )
+    return environments
 
 
 def check_actions(world: World, space: spaces.Space) -> None:

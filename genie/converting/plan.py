@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.frame_reader import KIND, FrameReader, episodes_at, require_same
+from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.sources import Split, files_of
 from genie.errors import UserError
 
@@ -65,8 +65,6 @@ def make_plan(data: dict[str, Any], in_one: bool) -> Plan:
     for reader, _ in splits.values():
         if not any(reader is known for known in readers):
             readers.append(reader)
-    for reader in readers:
-        require_same(readers[0], reader, *KIND, "fps", "action_meanings", "object_names")
     if in_one:
         splits = {f"{ALL} {number}": (reader, reader.episodes) for number, reader in enumerate(readers)}
     empty = [split for split, (_, episodes) in splits.items() if not len(episodes)]

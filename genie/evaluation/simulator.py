@@ -59,6 +59,8 @@ def _recorded(subject: Subject, clips: Clips, split: str) -> Recorded:
     reader = clips.source.reader
     if clips.actions is None or not isinstance(reader, EpisodeReader) or not reader.image_size:
         raise LeftOut("no environment is known that recorded these data")
+    if reader.ids is not None and not reader.ids.unchanged:
+        raise LeftOut("data.actions gives the actions other ids than the environment has")
     try:
         recorded = Recorded(split, reader.path, subject.data_config)
     except UserError as error:

@@ -77,7 +77,7 @@ def test_few_files_are_open_at_a_time(folder, monkeypatch):
     reader = opened(folder)
     order = np.random.default_rng(0).permutation(72)
     for row in order:
-        assert reader.frames(row, row + 1)[0, 0, 0, 1] == reader.column("actions", row, row + 1)[0] == row
+        assert reader.frames(row, row + 1)[0, 0, 0, 1] == reader.column("rewards", row, row + 1)[0] == row
         assert sum(bool(one._opened) for one in reader.readers) <= 2
 
 
@@ -93,7 +93,7 @@ def damage(folder):
 def test_damaged_files_are_said_once_and_left_out(folder, capsys):
     cut = damage(folder)
     reader = opened(folder)
-    assert reader.column("actions", 0, reader.num_frames).tolist() == [
+    assert reader.column("rewards", 0, reader.num_frames).tolist() == [
         n for k in (0, 2, 5) for n in range(12 * k, 12 * k + 12)
     ]
     said = capsys.readouterr().err

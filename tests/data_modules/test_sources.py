@@ -20,7 +20,7 @@ def splits(root):
 def joined(tmp_path, write_episodes):
     """A reader of the episodes of 5 + 9, 7 and 4 frames in three files, and the same in one."""
     lengths = [[5, 9], [7], [4]]
-    paths = [write_episodes(tmp_path / f"{n}.h5", part, first=n * 100) for n, part in enumerate(lengths)]
+    paths = [write_episodes(tmp_path / f"{n}.h5", part, first=n * 20) for n, part in enumerate(lengths)]
     return JoinedReaders(tmp_path, [EpisodeReader(path, (8, 8)) for path in paths])
 
 

@@ -1,0 +1,312 @@
+"""Ids of recorded actions: from those of a file to 0 … A-1, the same in every file and split (`data.actions`).
+
+A file counts its ids as it likes: from 0 or from 1, with -1 for "no action", in an order of its own. What a batch has
+are the numbers 0 … A-1 of one list of names. An id that has no place in it is an error where the data are opened, never
+an action that is silently another one or none.
+
+The last frame of an episode was not acted on: whatever id its row holds is read as 0.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genie.errors import UserError
+
+# Without names, ids this sparse are a mark such as 255, or hashes, and no actions: A would be the highest of them + 1.
+FEW_ACTIONS, SPARSE = 64, 4
+MOST_NAMED = 8  # names or ids in a message
+
+
+@dataclass(frozen=True)
+class ActionOptions:
+    """How the ids of a data set are to be read; keys of `data.actions`.
+
+    offset: subtracted from every id, 1 where they count from 1.
+    none: the id, as it is in the file, of steps whose action is not known; no clip has such a step.
+    names: of the actions 0 … A-1. Files that name their ids are read by these names, others by the ids as they are; so
+        are those that name only the first ids, as these names do.
+    count: A, where nothing is named. None: the highest id of all splits + 1.
+    Raises UserError for other values.
+    """
+
+    offset: int = 0
+    none: int | None = None
+    names: tuple[str, ...] | None = None
+    count: int | None = None
+
+    def __post_init__(self) -> None:
+        for key, least in (("offset", None), ("none", None), ("count", 1)):
+            value = getattr(self, key)
+            if value is None and key != "offset":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or least is not None and value < least:
+                bound = "" if least is None else f" of at least {least}"
+                raise UserError(f"data.actions.{key}={value} must be a whole number{bound}")
+        if self.names is None:
+            return
+        if isinstance(self.names, str) or not self.names or not all(isinstance(n, str) and n for n in self.names):
+            raise UserError(f"data.actions.names={self.names} must be a list of names, such as [left,right]")
+        if twice := repeated(self.names):
+            raise UserError(f"data.actions.names has '{twice}' twice: every action needs a name of its own")
+        if self.count not in (None, len(self.names)):
+            raise UserError(f"data.actions.count={self.count} and {len(self.names)} data.actions.names: leave one out")
+
+    @property
+    def changes_ids(self) -> bool:
+        return self.offset != 0 or self.none is not None
+
+    @classmethod
+    def of(cls, group: dict[str, Any] | None) -> "ActionOptions":
+        """The options of a resolved group `data.actions`; None: all as it is in the files."""
+        group = dict(group or {})
+        if unknown := group.keys() - cls.__dataclass_fields__.keys():
+            raise UserError(f"data.actions has no key {', '.join(sorted(unknown))}: offset, none, names, count")
+        names = group.get("names")
+        if isinstance(names, list):
+            group["names"] = tuple(names)
+        return cls(**group)
+
+
+class ActionIds:
+    """The ids of one file, and what they become.
+
+    found: the distinct ids of its decisions, as they are stored, in order. names: the file's own. Raises UserError
+    where an id or a name has no place in what the data set has.
+
+    names: of the actions that a batch has, None where nothing says. count: A; of a file without names, what its ids
+    need, until `settle` sets that of all.
+    """
+
+    def __init__(self, path: Path | str, found: list[int], names: "StoredNames", options: ActionOptions):
+        self.path, self.options = path, options
+        self.found = [id for id in found if id != options.none]
+        stored = None if options.names is not None and not names.usable else names.of(path)
+        self.names = list(options.names) if options.names is not None else stored
+        self.places: np.ndarray | None = None  # of the file's names in ours
+        if options.names is not None and stored is not None and tuple(stored) != options.names[: len(stored)]:
+            self.places = np.array([self._place(name) for name in stored], dtype=np.int64)
+        self._check(stored)
+        highest = max(self.found, default=-1) - options.offset
+        self.count = options.count or (len(self.names) if self.names else highest + 1)
+
+    def _place(self, name: str) -> int:
+        names = self.options.names
+        if name not in names:
+            raise UserError(
+                f"{self.path} has an action '{name}', data.actions.names has {listed(names)}: give the names of all "
+                "actions, as the files have them"
+            )
+        return names.index(name)
+
+    def _check(self, stored: list[str] | None) -> None:
+        offset, named = self.options.offset, stored if self.places is not None else self.names
+        limit = len(named) if named else self.options.count
+        low = [id for id in self.found if id < offset]
+        high = [id for id in self.found if limit is not None and id - offset >= limit]
+        if not low and not high:
+            return
+        what = f"actions in {self.path} have the ids {listed(self.found)}"
+        if offset:
+            what += f", from which data.actions.offset={offset} is subtracted"
+        if named:
+            what += f", and {len(named)} actions are named ({listed(named)})"
+        elif limit is not None:
+            what += f", and data.actions.count={limit}"
+        raise UserError(f"{what}: {' '.join(self._ways(low, high, limit))}")
+
+    def _ways(self, low: list[int], high: list[int], limit: int | None) -> list[str]:
+        """What the user may have meant, each with the key for it."""
+        first, last = self.found[0], self.found[-1]
+        strange, ways = low or high, []
+        if len(strange) == 1 and self.options.none is None:
+            ways.append(f"if {strange[0]} stands for no action, data.actions.none={strange[0]} leaves its clips out;")
+        if limit is None or last - first < limit:
+            ways.insert(len(ways) if low else 0, f"if ids count from {first}, data.actions.offset={first};")
+        if high and not low:
+            names = f"data.actions.names=[…] with {last - self.options.offset + 1} names"
+            ways.append(f"if {'names are missing' if self.names else 'there are more'}, give {names};")
+        ways.append("ids have to be 0 … A-1")
+        return ways
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the ids of decisions are read as they are stored."""
+        return self.places is None and not self.options.changes_ids
+
+    def read(self, stored: np.ndarray) -> np.ndarray:
+        """int64: ids of rows as a batch has them. Those that are none, of last rows and of `none`, become 0."""
+        ids = stored.astype(np.int64) - self.options.offset
+        valid = (ids >= 0) & (ids < (self.count if self.places is None else len(self.places)))
+        if self.options.none is not None:
+            valid &= stored != self.options.none
+        ids = np.where(valid, ids, 0)
+        return ids if self.places is None else np.where(valid, self.places[ids], 0)
+
+    def without(self, stored: np.ndarray, episodes: np.ndarray, recordings: np.ndarray):
+        """Episodes int64 [E, 2] and their recordings, parted so that no clip has a step of the id `none`.
+
+        stored: the ids of all rows. The row of such a step may still end a clip, as a frame on which nothing is done.
+        """
+        if self.options.none is None:
+            return episodes, recordings
+        unknown = np.flatnonzero(stored == self.options.none)
+        parts, sources = [], []
+        for (first, end), recording in zip(episodes.tolist(), recordings.tolist(), strict=True):
+            inside = unknown[(unknown >= first) & (unknown < end - 1)] + 1
+            bounds = [first, *inside.tolist(), end]
+            parts += zip(bounds, bounds[1:], strict=False)
+            sources += [recording] * (len(bounds) - 1)
+        return np.array(parts, dtype=np.int64).reshape(-1, 2), np.array(sources, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class StoredNames:
+    """The names of actions in a file. problem: why they cannot be used, "" where they can; names: None where there are
+    none, or they cannot."""
+
+    names: list[str] | None = None
+    problem: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return self.names is not None and not self.problem
+
+    def of(self, path: Path | str) -> list[str] | None:
+        """The names. Raises UserError where there are some that cannot be used."""
+        if self.problem:
+            raise UserError(
+                f"action_meanings in {path} {self.problem}: write a list with a name for each id, or give "
+                "data.actions.names=[…]"
+            )
+        return self.names
+
+
+def stored_names(value: Any) -> StoredNames:
+    """The names that an attribute `action_meanings` of any kind holds."""
+    if isinstance(value, bytes | str):
+        text = decoded(value)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return StoredNames(problem=f"is one text, '{shortened(text)}', and no list of names")
+    names = names_in(value)
+    if names is None:
+        return StoredNames(problem=f"is {shortened(str(value))}, and no list of names")
+    if not names:
+        return StoredNames()
+    if twice := repeated(names):
+        return StoredNames(problem=f"names two actions '{twice}'")
+    return StoredNames(names)
+
+
+def names_in(value: Any) -> list[str] | None:
+    """The texts in a list or array of them; none in one that is empty; None where `value` is something else."""
+    if getattr(value, "shape", 0) is None:  # h5py.Empty
+        return []
+    try:
+        values = np.asarray(value, dtype=object)
+    except ValueError:
+        return None
+    if values.ndim != 1 or not all(isinstance(name, bytes | str) for name in values.tolist()):
+        return None
+    return [decoded(name) for name in values.tolist()]
+
+
+def names_of_numbers(
+    path: Path | str, size: int | None, stored: StoredNames, options: ActionOptions
+) -> list[str] | None:
+    """The names of the `size` numbers of an action that is no id, None where nothing says; of ids, nothing is checked.
+
+    Raises UserError where there are not as many, or where the options are for ids.
+    """
+    if size is None:
+        return None
+    if options.changes_ids or options.count is not None:
+        raise UserError(f"actions in {path} are {size} numbers: of data.actions, only names are for them")
+    names = list(options.names) if options.names is not None else stored.of(path)
+    if names is not None and len(names) != size:
+        raise UserError(
+            f"actions in {path} are {size} numbers, and {len(names)} are named ({listed(names)}): give "
+            "data.actions.names=[…] with a name for each"
+        )
+    return names
+
+
+def settle(files: list[ActionIds]) -> None:
+    """Gives the ids of all files of a data set one number of actions. Raises UserError where their names differ."""
+    for other in files[1:]:
+        require_same_names(files[0], other)
+    count = max((file.count for file in files), default=0)
+    for file in files:
+        file.count = count
+
+
+def question(files: list[ActionIds]) -> None:
+    """Looks at the ids of all files and splits of a data set that names no actions, after `settle`.
+
+    Raises UserError where they are too sparse to be actions; says where they may count from 1.
+    """
+    if not files or files[0].names is not None or files[0].options.count is not None:
+        return
+    options, count = files[0].options, files[0].count
+    found = sorted({id for file in files for id in file.found})
+    if count > max(FEW_ACTIONS, SPARSE * len(found)):
+        path = next(file.path for file in files if file.found and file.found[-1] == found[-1])
+        hint = f"if {found[-1]} stands for no action, data.actions.none={found[-1]} leaves its clips out; "
+        raise UserError(
+            f"actions in {path} have {len(found)} different ids up to {found[-1]} ({listed(found)}): "
+            f"{hint if options.none is None else ''}if there are that many actions, give data.actions.count={count}"
+        )
+    if found and found[0] == options.offset + 1:
+        print(
+            f"{files[0].path}: no action has the id {options.offset}: if ids count from {found[0]}, give "
+            f"data.actions.offset={found[0]}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def require_same_names(one: ActionIds, other: ActionIds) -> None:
+    """Raises UserError where two files of a data set do not name the same actions in the same order."""
+    if one.names == other.names:
+        return
+    if one.names is None:
+        one, other = other, one
+    suggestion = f"data.actions.names=[{','.join(one.names)}]"
+    if other.names is None:
+        raise UserError(
+            f"{one.path} names its actions {listed(one.names)}, {other.path} does not: if its ids mean the same, give "
+            f"{suggestion}"
+        )
+    raise UserError(
+        f"{one.path} names its actions {listed(one.names)}, {other.path} {listed(other.names)}: give the names of all "
+        f"of them in one order, as in {suggestion}, and ids are read by their names"
+    )
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """A name that is there more than once."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
+def decoded(text: bytes | str) -> str:
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+
+
+def shortened(text: str) -> str:
+    """A text for a message of one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def listed(values: Iterable[Any]) -> str:
+    """Some values in words, the first and the last of many."""
+    words = [shortened(str(value)) for value in values]
+    return ", ".join(words if len(words) <= MOST_NAMED else [*words[: MOST_NAMED - 2], "…", words[-1]]) or "none"
