@@ -78,9 +78,8 @@ class MinariReader:
         self.columns, self.object_names, self.fps = list(STEP_COLUMNS), [], None
         names = StoredNames([f"action{id}" for id in range(int(dataset.action_space.n))])  # Minari has none
         self.ids: ActionIds | None = None  # as they are, until it is known what there is
-        found = check_values(
-            name, self.columns, self.starts[1:], lambda column: self.column(column, 0, self.num_frames)
-        )
+        rows = {column: self.column(column, 0, self.num_frames) for column in self.columns}
+        found = check_values(name, self.columns, self.starts[1:], rows.__getitem__)
         self.ids = ActionIds(name, found, StoredNames() if reading.actions.names else names, reading.actions)
         self.action_meanings = self.ids.names
 

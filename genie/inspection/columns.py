@@ -39,7 +39,7 @@ def action_facts(reader: FrameReader, episodes: np.ndarray) -> dict[str, float]:
     counts: Counter[int] = Counter()
     for values in _decisions(reader, episodes, "actions"):
         counts.update(dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)))
-    names = reader.action_meanings or [str(number) for number in range(max(counts, default=-1) + 1)]
+    names = reader.action_meanings or [str(number) for number in range(reader.ids.count)]
     total = max(1, counts.total())
     return {name: counts[number] / total for number, name in enumerate(names)}
 

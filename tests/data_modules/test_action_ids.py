@@ -124,9 +124,7 @@ def test_the_number_of_actions_is_that_of_all_splits(write, tmp_path):
 def test_names_in_another_order_are_one_line_or_read_by_name(write, tmp_path):
     for split, names in (("train", NAMES), ("val", ["up", "left", "right"])):
         write(f"data/{split}.h5", IDS, names)
-    with pytest.raises(
-        UserError, match=r"train.h5 names its actions left, right, up, .*val.h5 up, left, right: .*names"
-    ):
+    with pytest.raises(UserError, match=r"train.h5 names its actions left, right, up, .*val.h5 up, left, right: "):
         module(tmp_path / "data")
     data = module(tmp_path / "data", actions={"names": NAMES})
     assert data.val_dataset[0]["actions"].tolist() == [2, 0, 1, 2]  # up, left, right, up

@@ -146,6 +146,7 @@ def test_a_virtual_data_set_is_read_where_its_source_is_there(edited, tmp_path):
     edited(lambda file: None, tmp_path / "source.h5")
     reader = EpisodeReader(edited(virtual(COUNT)), (8, 8))
     assert reader.frames(0, COUNT)[:, 0, 0, 1].tolist() == list(range(COUNT))
+    reader.close()
     with pytest.raises(UserError, match="are put together from other files, and not all of them"):
         read_header(edited(virtual(20)))
     edited(lambda file: file.__delitem__("frames"), tmp_path / "source.h5")

@@ -27,7 +27,7 @@ class Clips:
 
     num_frames = 5
     reader = SimpleNamespace(
-        path="mine.h5", columns=["actions"], action_meanings=["stay", "up", "down"], action_size=None
+        path="mine.h5", columns=["actions"], action_meanings=["stay", "up", "down"], ids=SimpleNamespace(count=3)
     )
 
     def __init__(self):
