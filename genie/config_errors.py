@@ -15,6 +15,19 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+# What may be given although the configuration does not name it: presets name only what they change.
+OPTIONAL_KEYS = {
+    "model.tokenizer": (
+        "latent_dim", "decoder_width", "decoder_blocks", "decoder_heads", "head_dim", "channels", "quantizer", "levels",
+        "commitment", "revive_after", "standardize", "architecture", "transformer",
+    ),
+    "model.lam": (
+        "latent_dim", "decoder_blocks", "head_dim", "channels", "quantizer", "levels", "commitment", "revive_after",
+        "copy_last", "standardize", "antisymmetric", "transformer", "input",
+    ),
+    "model.dynamics": ("head_dim", "conditioning", "transformer"),
+}  # fmt: skip
+
 
 def group_options(group: str) -> list[str]:
     """Names of the choices of a group in conf/ (of the main configurations for ""), sorted."""
@@ -102,12 +115,17 @@ def _unknown_choice(error: MissingConfigException) -> str:
 
 def _unknown_key(error: OmegaConfBaseException, config_name: str) -> str:
     parent, _, key = error.full_key.rpartition(".")
-    keys = sorted(str(name) for name in error.parent_node if name != "hydra")
+    optional = OPTIONAL_KEYS.get(parent, ())
+    keys = sorted({*(str(name) for name in error.parent_node if name != "hydra"), *optional})
     if parent and not keys:
-        return f"there is no key '{error.full_key}': {parent} is a value, not a group of keys"
+        return (
+            f"there is no key '{error.full_key}': {parent} is a value, not a group of keys, or has none so far: "
+            f"+{error.full_key}=... adds one"
+        )
     if parent:
         hint = _did_you_mean(key, keys, f"{parent}.")
-        return f"there is no key '{error.full_key}'{hint} Keys of {parent}: {', '.join(keys) or 'none'}"
+        new = f"(+{error.full_key}=... adds one)"
+        return f"there is no key '{error.full_key}'{hint} Keys of {parent}: {', '.join(keys)} {new}"
     names = sorted({*keys, *config_groups(config_name)})
     hint = _same_name_below(key, error.parent_node) or _did_you_mean(key, names)
     return f"there is no key or group '{key}'{hint} There is: {', '.join(names)}"

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genie.config_errors import group_options
+from genie.config_errors import OPTIONAL_KEYS, group_options
 
 # Keys whose value is a path, a name or a text: 123, 1e3 and true are texts there, and so is a,b but in a sweep. With
 # the command, where another one has something else of that name.
@@ -38,6 +38,7 @@ LISTS = ("run",)  # which some commands take several of: [a,b] is a list
 NAMES = {
     "act": {"policy": "act.policy", "env": "env.id"},
     "generate": {"prompt.": "prompt_"},
+    "label_curve": {"policy": "act.policy", "checkpoint": "act.policy"},
     "play": {"prompt.": "prompt_"},
 }
 OVERRIDE = re.compile(r"(\+{0,2})([^\s=~+'\"-][^\s='\"]*)=(.*)", re.DOTALL)
@@ -59,6 +60,8 @@ def spelled(words: list[str], config_name: str, sweep: bool | None = False) -> l
     for word, match in found:
         if match:
             sign, key, value = match.groups()
+            group, _, name = key.rpartition(".")
+            sign = sign or "++" * (name in OPTIONAL_KEYS.get(group, ""))
             text = key in TEXT_KEYS or f"{config_name}:{key}" in TEXT_KEYS
             word = f"{sign}{key}={_value(value, text, key in LISTS, bool(sweep))}"
         spelled_words.append(word)

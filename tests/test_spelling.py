@@ -1,5 +1,6 @@
 """Values as people type them: a path or a text is what it says, and the rest is what Hydra reads."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import yaml
 from hydra import initialize_config_module
 
 from genie.cli import hydra_main
+from genie.config_errors import OPTIONAL_KEYS
+from genie.models.dynamics import DynamicsModel
+from genie.models.latent_action import LatentActionModel
+from genie.models.tokenizer import VideoTokenizer
 from genie.spelling import TEXT_KEYS, composed, override, quoted, spelled, unquoted
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -103,11 +108,27 @@ def test_the_home_folder_is_found_without_a_shell(monkeypatch):
         ("act", "env=ALE/Pong-v5", "env.id=ALE/Pong-v5"),
         ("generate", "prompt.kind=sketch", "prompt_kind=sketch"),
         ("play", "prompt.fit=crop", "prompt_fit=crop"),
+        ("label_curve", "policy=a/b", "act.policy=a/b"),
+        ("label_curve", "checkpoint=a/b", "act.policy=a/b"),
         ("train", "policy=latent_bc", "policy=latent_bc"),
+        ("train", "model.tokenizer.architecture=vit", "++model.tokenizer.architecture=vit"),
     ],
 )
 def test_other_names_of_keys(command, word, meant):
     assert spelled([word], command) == [meant]
+
+
+def test_every_option_of_a_model_may_be_given_with_every_preset():
+    models = {"tokenizer": VideoTokenizer, "lam": LatentActionModel, "dynamics": DynamicsModel}
+    for part, model in models.items():
+        options = inspect.signature(model).parameters.values()
+        optional = {option.name for option in options if option.default is not option.empty}
+        assert {*OPTIONAL_KEYS[f"model.{part}"]} - {"input"} == optional, part
+    given = ["model.tokenizer.architecture=vit", "model.lam.copy_last=true", "model.dynamics.conditioning=film"]
+    with initialize_config_module("conf", version_base="1.3"):
+        for preset in ("coinrun", "pong"):
+            model = composed("train", [f"model={preset}", *given]).model
+            assert (model.tokenizer.architecture, model.lam.copy_last) == ("vit", True), preset
 
 
 # Keys that are null, missing or a word by default and no texts: choices, numbers, lists, mappings.
@@ -123,12 +144,12 @@ OTHERS = """
     model.lam.quantizer model.tokenizer.quantizer num_workers objective order page.host planner.name
     planner.seconds planning.planner play.actions play.host play.idle play.threads policy.actions policy.monitor
     policy.name policy.num_actions prompt_fit prompt_kind prompt_palette recipe.lam.reconstruction reward.name
-    scale schedule.name shard_frames simulator.imagine simulator.kind simulator.model.encoder simulator.model.head
-    simulator.propagate simulator.reconstruction simulator.sizes.action_size simulator.sizes.num_actions
-    simulator.sizes.state_size split stage.action_size stage.actions stage.feature_shape stage.kind stage.name
-    stage.num_actions stage.observation_shape step steps temperature text_to_image._target_ text_to_image.dtype
-    trainer.accelerator trainer.devices trainer.gather_precision trainer.num_nodes trainer.on_nan
-    trainer.precision trainer.strategy world
+    scale schedule.decay_steps schedule.name shard_frames simulator.imagine simulator.kind simulator.model.encoder
+    simulator.model.head simulator.propagate simulator.reconstruction simulator.sizes.action_size
+    simulator.sizes.num_actions simulator.sizes.state_size split stage.action_size stage.actions
+    stage.feature_shape stage.kind stage.name stage.num_actions stage.observation_shape step steps temperature
+    text_to_image._target_ text_to_image.dtype trainer.accelerator trainer.devices trainer.gather_precision
+    trainer.num_nodes trainer.on_nan trainer.precision trainer.strategy world
 """
 
 

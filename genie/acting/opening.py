@@ -109,7 +109,7 @@ def learn_map(world: World, config: dict[str, Any]) -> ActionMap:
     labels, data = config["act"]["labels"], world.config["data"]
     length = data["num_frames"]  # of the clips that the latent action model knows: one label less
     clips = load_clips(data, config["data_root"], "val", -(-labels // (length - 1)), length, 1)
-    return fit_action_map(world, clips.source, labels, config["seed"])
+    return fit_action_map(world, clips.source, labels, config["seed"], "act.labels")
 
 
 def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map: ActionMap | None) -> Agent:

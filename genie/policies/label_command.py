@@ -33,7 +33,7 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     """
     check(config)
     world = open_world(config["run"], "genie").to(choose_device(config["device"]))
-    policy = load_policy(config["checkpoint"] or config["run"], world, config["greedy"])
+    policy = load_policy(config["act"]["policy"] or config["run"], world, config["greedy"])
     if policy.gives_environment_actions:
         raise UserError(f"the policy of {config['run']} acts without labels: give one of policy=latent_bc")
     data, settings = environment_of(world, config["data_root"])

@@ -54,9 +54,9 @@ def partners(counts: Tensor) -> Tensor:
     return torch.where(seen, counts, counts.sum(0)).argmax(1)
 
 
-def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int) -> ActionMap:
+def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int, key: str = "labels") -> ActionMap:
     """The map of a world from `num_labels` transitions of labelled clips that `seed` draws; the clips of which they are
-    come whole, one after the other.
+    come whole, one after the other. `key`: where `num_labels` was configured.
 
     Raises UserError where the clips have no actions or too few transitions, and for a world of latent actions that
     holds no latent action model.
@@ -71,7 +71,8 @@ def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int)
         raise UserError(f"{clips.reader.path} records no actions: what latent ones mean cannot be learned from it")
     length = clips.num_frames - 1
     if not 1 <= num_labels <= length * len(clips):
-        raise UserError(f"num_labels={num_labels}: these clips have {length * len(clips):,} labelled transitions")
+        most = length * len(clips)
+        raise UserError(f"{key}={num_labels}: these clips have {most:,} labelled transitions: give 1 to {most}")
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(mix(seed)))
     chosen = order[: -(-num_labels // length)].tolist()
     latent, true = zip(*(_actions(world, lam, clips, some) for some in _batches(chosen)), strict=True)

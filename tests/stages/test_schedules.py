@@ -30,6 +30,22 @@ def test_wsd_is_flat_then_linear():
     assert all(longer(step) == factor(step) for step in range(61))  # a longer run is the same up to the decay
 
 
+def test_wsd_decays_over_a_share_of_runs_of_any_length():
+    factor = schedule_factor("wsd", 100, warmup_steps=10, decay_share=0.2)
+    assert factor(80) == 1 and factor(90) == pytest.approx(0.5) and factor(100) == 0
+    short = schedule_factor("wsd", 5, warmup_steps=4, decay_share=0.5)
+    assert [short(step) for step in (3, 4, 5)] == [1, 1, 0]
+    given = schedule_factor("wsd", 100, warmup_steps=10, decay_share=0.2, decay_steps=50)
+    assert given(75) == pytest.approx(0.5)
+
+
+def test_the_schedules_fit_the_shortest_runs(configure):
+    for name in ("wsd", "cosine", "constant"):
+        config = configure("tokenizer", f"schedule={name}", "trainer.max_steps=5")
+        options = {key: value for key, value in config["schedule"].items() if key != "min_lr"}
+        assert schedule_factor(max_steps=5, **options)(2) == 1
+
+
 def test_constant():
     assert {schedule_factor("constant", 100, warmup_steps=10)(step) for step in range(10, 101)} == {1}
 
@@ -41,6 +57,8 @@ def test_constant():
         (("cosine", 10, 11), "schedule.warmup_steps=11 .*trainer.max_steps=10"),
         (("constant", 10, 11), "schedule.warmup_steps=11 .*trainer.max_steps=10"),
         (("wsd", 10, 5, 0.0, 6), "warmup_steps=5 and schedule.decay_steps=6 .*max_steps=10"),
+        (("wsd", 10, 5, 0.0, 0.5), "schedule.decay_steps=0.5 must be a whole number"),
+        (("wsd", 10, 5, 0.0, None, 20), "schedule.decay_share=20 must be a number from 0 to 1"),
         (("cosine", 10, 2, 1.5), "min_lr .*1.5 times optimizer.lr"),
     ],
 )

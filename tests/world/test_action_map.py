@@ -77,7 +77,7 @@ def test_a_world_of_true_actions_needs_no_map():
 def test_what_cannot_be_learned_is_one_line():
     with pytest.raises(UserError, match="no latent action model"):
         fit_action_map(world(lam=None), Clips(), 30, 0)
-    with pytest.raises(UserError, match="num_labels=81: these clips have 80 labelled transitions"):
+    with pytest.raises(UserError, match="^labels=81: these clips have 80 labelled transitions"):
         fit_action_map(world(), Clips(), 81, 0)
     clips = Clips()
     clips.reader = SimpleNamespace(path="mine.h5", columns=[])
