@@ -70,7 +70,7 @@ SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source | NamedSource]] = 
 def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] | None]) -> Source | NamedSource:
     """The source `kind`. options: for the kinds that have some, the keys of their group. Raises UserError for a wrong
     kind, or wrong keys."""
-    if kind not in SOURCES:
+    if kind not in tuple(SOURCES):  # a list cannot be looked up
         raise UserError(f"data.source={kind} is none of {', '.join(SOURCES)}")
     if kind in options and options[kind] is None:
         raise UserError(f"data.source={kind} comes with settings of its own: choose data={kind}")

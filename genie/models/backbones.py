@@ -188,6 +188,6 @@ ARCHITECTURES: dict[str, type[Backbone]] = {
 
 def build_backbone(architecture: str, *arguments, **options) -> Backbone:
     """The network of that name from the arguments of `STTransformer`; ValueError for another name."""
-    if architecture not in ARCHITECTURES:
+    if architecture not in tuple(ARCHITECTURES):  # a list cannot be looked up
         raise ValueError(f"architecture={architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[architecture](*arguments, **options)

@@ -50,7 +50,7 @@ def build_planner(group: dict[str, Any], world: World, value: Value | None = Non
 
 
 def _optimizer(group: dict[str, Any]) -> tuple[type[RandomShooting], SearchSettings]:
-    if group["name"] not in OPTIMIZERS:
+    if group["name"] not in tuple(OPTIMIZERS):  # a list cannot be looked up
         raise UserError(f"planner.name={group['name']}: choose one of {', '.join([*OPTIMIZERS, 'mpc'])}")
     optimizer, kind = OPTIMIZERS[group["name"]]
     return optimizer, settings_from(kind, group)

@@ -53,7 +53,7 @@ def build_stage(config: dict[str, Any]) -> Stage:
 def stage_type(config: dict[str, Any]) -> type[Stage]:
     """The class of the stage of a configuration. UserError for a name that is none."""
     name = config["stage"]["name"]
-    if name not in STAGES:
+    if name not in tuple(STAGES):  # a list cannot be looked up
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
     return STAGES[name]
 

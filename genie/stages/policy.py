@@ -88,6 +88,6 @@ class PolicyStage(WorldStage):
 
 def objective_of(config: dict[str, Any]) -> type[nn.Module]:
     """How the policy of a configuration learns. UserError for a name that is none."""
-    if config["policy"]["name"] not in OBJECTIVES:
+    if config["policy"]["name"] not in tuple(OBJECTIVES):  # a list cannot be looked up
         raise UserError(f"policy={config['policy']['name']}: choose one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[config["policy"]["name"]]

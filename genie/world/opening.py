@@ -20,7 +20,7 @@ def open_world(run: str | Path, kind: str | None = None) -> World:
     Raises UserError where there is none of that kind, and what loading it raises.
     """
     folder = Path(run)
-    if kind is not None and kind not in KINDS:
+    if kind is not None and kind not in tuple(KINDS):  # a list cannot be looked up
         raise UserError(f"there is no kind {kind!r} of world: choose one of {', '.join(KINDS)}")
     found = kinds_of(folder)
     if kind is None and found:
