@@ -32,14 +32,16 @@ class Augmentation:
     """
 
     def __init__(self, settings: dict[str, Any] | None):
-        settings = settings or {}
+        settings = {} if settings is None else settings
+        if not isinstance(settings, dict):
+            raise UserError(f"data.augmentation={settings} must be a group of keys, or null")
         self.strength = {name: settings.get(name, 0) for name in LIMITS}
         for name, most in LIMITS.items():
             value = self.strength[name]
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
                 raise UserError(f"data.augmentation.{name}={value} must be a number from 0 to {most:g}")
         self.flip, self.flip_actions = settings.get("flip"), settings.get("flip_actions")
-        if self.flip is not None and self.flip not in FLIPS:
+        if self.flip is not None and self.flip not in tuple(FLIPS):
             raise UserError(f"data.augmentation.flip={self.flip} must be null, {' or '.join(FLIPS)}")
         self.swaps: list[tuple[int, int]] = []
         self.active = self.flip is not None or any(self.strength.values())

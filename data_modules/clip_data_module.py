@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -69,15 +70,29 @@ class ClipDataModule(L.LightningDataModule):
         quality_splits: Sequence[str] = ("train",),
         past_end: int = 0,
         actions: dict | None = None,
+        **unknown,
     ):
         super().__init__()
-        if len(image_size) != 2 or min(image_size) < 1:
-            raise UserError(f"data.image_size={list(image_size)} must be two positive numbers, [height, width]")
-        for key, value in {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}.items():
-            if value < 1:
-                raise UserError(f"data.{key}={value} must be at least 1")
-        if past_end < 0:
-            raise UserError(f"data.past_end={past_end} must be at least 0")
+        if unknown:
+            raise UserError(
+                f"there is no key data.{next(iter(unknown))}: conf/data/episodes.yaml has those that there are"
+            )
+        if not isinstance(image_size, Sequence) or len(image_size) != 2 or not all(map(_is_count, image_size)):
+            raise UserError(f"data.image_size={image_size} must be two whole numbers of at least 1, [height, width]")
+        counts = {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}
+        counts |= {"val_batch_size": val_batch_size or 1, "val_clips": 1 if val_clips is None else val_clips}
+        for key, value in counts.items():
+            if not _is_count(value):
+                raise UserError(f"data.{key}={value} must be a whole number of at least 1")
+        for key, value in {"past_end": past_end, "num_workers": num_workers}.items():
+            if not _is_count(value, least=0):
+                raise UserError(f"data.{key}={value} must be a whole number of at least 0")
+        for key, value in {"root": root, "source": source, "fit": fit, "on_error": on_error}.items():
+            if not isinstance(value, str | Path):
+                raise UserError(f"data.{key}={value} must be a text")
+        for key, value in {"videos": videos, "minari": minari, "stream": stream, "actions": actions}.items():
+            if not isinstance(value, dict | None):
+                raise UserError(f"data.{key}={value} must be a group of keys, or null")
         check_fit(fit)
         check_holdout(holdout)
         if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):
@@ -248,3 +263,8 @@ class ClipDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **kwargs,
         )
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is a whole number of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data_modules.episode_header import open_file
+from data_modules.episode_header import dataset, opened
 from genie.errors import UserError
 
 HASH_BYTES = 16
@@ -44,11 +44,14 @@ class Origin:
 
 def read_origin(path: Path) -> Origin | None:
     """What an episode file says of its recording; None where it says nothing. UserError where it cannot be read."""
-    with open_file(path) as file:
-        if not {"seeds", "hashes"} <= set(file) or "recorder" not in file.attrs:
+    with opened(path) as file:
+        seeds, hashes = dataset(path, file, "seeds"), dataset(path, file, "hashes")
+        if seeds is None or hashes is None or "recorder" not in file.attrs:
             return None
         try:
             settings = json.loads(file.attrs["recorder"])
-        except ValueError:
-            raise UserError(f"the attribute recorder of {path} is damaged: record it again") from None
-        return Origin(settings, file["seeds"][:], [text.decode() for text in file["hashes"][:]])
+        except (TypeError, ValueError):
+            settings = None
+        if not isinstance(settings, dict):
+            raise UserError(f"the attribute recorder of {path} is damaged: record it again")
+        return Origin(settings, seeds[:], [text.decode() for text in hashes[:]])

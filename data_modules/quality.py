@@ -26,8 +26,11 @@ class GoodWindows:
     def __init__(self, path: str | None, min_quality: float | None, chosen: Sequence[str]):
         if min_quality is not None and (isinstance(min_quality, bool) or not isinstance(min_quality, int | float)):
             raise UserError(f"data.min_quality={min_quality} must be a number, of about 1 to 5")
-        if unknown := set(chosen) - set(SPLITS):
-            raise UserError(f"data.quality_splits: there is no split {unknown.pop()!r}, only {', '.join(SPLITS)}")
+        if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+            raise UserError(f"data.quality_splits={chosen} must be a list of {', '.join(SPLITS)}")
+        for split in chosen:
+            if split not in SPLITS:
+                raise UserError(f"data.quality_splits: there is no split {split!r}, only {', '.join(SPLITS)}")
         self.path, self.min_quality, self.chosen = path, min_quality, chosen
 
     def of(self, splits: dict[str, Split], root: Path) -> tuple[dict[str, Split], dict[str, tuple[int, int]]]:

@@ -235,3 +235,27 @@ def test_the_configuration_of_each_data_set_fits(tmp_path, pong_root):
         assert data.train_dataset[0]["frames"].shape == (4, 3, *cfg.data.image_size)
     with h5py.File(pong_root / "train.h5") as file:
         assert file["frames"].shape[0] == 600  # reading changes nothing
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"nam": 3}, "there is no key data.nam"),
+        ({"stride": [1]}, r"data.stride=\[1\] must be a whole number of at least 1"),
+        ({"batch_size": 2.5}, "data.batch_size=2.5 must be a whole number"),
+        ({"num_frames": True}, "data.num_frames=True must be"),
+        ({"image_size": None}, "data.image_size=None must be two whole numbers"),
+        ({"image_size": [8.5, 8]}, "data.image_size=.* must be two whole numbers"),
+        ({"num_workers": -1}, "data.num_workers=-1 must be a whole number of at least 0"),
+        ({"source": {}}, "data.source={} must be a text"),
+        ({"root": None}, "data.root=None must be a text"),
+        ({"videos": 3}, "data.videos=3 must be a group of keys"),
+        ({"quality_splits": None}, "data.quality_splits=None must be a list of train, val, test"),
+        ({"augmentation": {"flip": []}}, "data.augmentation.flip=.. must be null, horizontal or vertical"),
+        ({"augmentation": [1]}, "data.augmentation=.1. must be a group of keys"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_one_line(tmp_path, settings, says):
+    given = {"root": str(tmp_path), "image_size": (8, 8), "num_frames": 4, "batch_size": 2}
+    with pytest.raises(UserError, match=says):
+        ClipDataModule(**given | settings)
