@@ -10,6 +10,7 @@ Every video goes through I3D once for each row of the table. `--golden` repeats 
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ from genie.metrics.video_features import VideoFeatures
 # By the TensorFlow code of the original, for the videos that `golden` makes (universome/fvd-comparison).
 GOLDEN = 10.138085
 SEED = 0
+PROGRESS_SECONDS = 5.0  # between two lines that say how far it is
 
 
 def real_clips(root: str, count: int, num_frames: int) -> Tensor:
@@ -132,12 +134,17 @@ def merged(features: VideoFeatures, sides: tuple[Tensor, Tensor], port: int) -> 
 
 def golden(features: VideoFeatures) -> None:
     """Prints FVD of 128 against 128 clips of uniform noise, which go into I3D as they are drawn, in [0, 1]."""
-    sides = []
-    for seed in (1, 2):
-        state = np.random.RandomState(seed)
-        drawn = (torch.from_numpy(state.rand(4, 16, 224, 224, 3)).float() for _ in range(32))
-        with torch.no_grad():
-            sides.append(torch.cat([features.network(clips.permute(0, 4, 1, 2, 3)) for clips in drawn]))
+    sides, batches = [], 32
+    for number, seed in enumerate((1, 2)):
+        state, outputs, said = np.random.RandomState(seed), [], 0.0
+        for batch in range(batches):
+            clips = torch.from_numpy(state.rand(4, 16, 224, 224, 3)).float()
+            with torch.no_grad():
+                outputs.append(features.network(clips.permute(0, 4, 1, 2, 3)))
+            if time.monotonic() - said > PROGRESS_SECONDS or batch == batches - 1:
+                said = time.monotonic()
+                print(f"set {number + 1} of 2: {4 * (batch + 1)} of {4 * batches} clips", file=sys.stderr, flush=True)
+        sides.append(torch.cat(outputs))
     value = frechet_distance(*sides).item()
     print(f"uniform noise, 128 against 128: FVD {value:.6f}, published {GOLDEN}, {abs(value - GOLDEN):.1e} apart")
 

@@ -60,11 +60,13 @@ def main() -> None:
         [sys.executable, "-m", "genie.play", *overrides], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
+        found, line = None, ""
         for line in server.stdout:
-            if found := re.search(r"http://([\w.:\[\]]+)", line):
+            found = found or re.search(r"http://([\w.:\[\]]+)", line)
+            if line.startswith("ready"):  # the address is printed before the world is loaded
                 break
         else:
-            sys.exit("the server did not start")
+            sys.exit(f"the server did not start: {line.strip()}")
         for count in (1, players):
             asyncio.run(play(f"ws://{found[1]}", count, seconds))
     finally:

@@ -3,17 +3,32 @@
 The group of a command's configuration that says where, `section`, has the keys host and port.
 """
 
+import asyncio
+import contextlib
+import html
 import socket
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from genie.checks import require_whole
 from genie.errors import UserError
-from genie.guard import is_loopback
+from genie.guard import Guard, is_loopback
 
+PROGRESS_SECONDS = 1.0  # between two updates of the line that says how long it has been loading
+WAITING = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="1"><title>Loading</title></head>
+<body><p role="status">Loading {what} … this page shows it as soon as it is there.</p></body></html>
+"""
 OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly larger one gets an answer
 
 
@@ -29,20 +44,94 @@ def check_address(settings: dict[str, Any], section: str) -> None:
         raise UserError(f"{section}.port={settings['port']} must be at most 65535")
 
 
-def serve_page(build: Callable[[bool], Any], settings: dict[str, Any], section: str, max_upload: int = 0) -> None:
-    """Prints the address and serves until Ctrl-C.
+def serve_page(
+    build: Callable[[bool], Any], settings: dict[str, Any], section: str, max_upload: int = 0, what: str = "the data"
+) -> None:
+    """Prints the address as soon as something listens there, and serves until Ctrl-C.
 
-    build: gives the app, told whether the address is a loopback one; called once it is known that the port is free.
-    max_upload: bytes. Raises UserError where nothing can listen there.
+    build: gives the app, told whether the address is a loopback one. It runs beside the server, whose page says until
+    then that it is loading `what`; so does a line on stderr.
+    max_upload: bytes. Raises UserError where nothing can listen there, and what `build` raises.
     """
     host = settings["host"]
     with bind(host, settings["port"], section) as listener:
         loopback = is_loopback(host)
-        app = build(loopback)
         if not loopback:
             print(f"warning: {section}.host={host} lets in all who reach this machine: no password", file=sys.stderr)
         print(address(host, listener), flush=True)
+        app = Loading(build, loopback, what)
         serve(app, listener, max_upload)
+        if app.error is not None:
+            raise app.error
+
+
+class Loading:
+    """An ASGI app that `build` makes in a thread of its own while this one answers that it is loading `what`, in its
+    place afterwards. `error`: what `build` raised; then `stop` is called, which ends the server."""
+
+    def __init__(self, build: Callable[[bool], Any], loopback: bool, what: str) -> None:
+        self.build, self.loopback, self.what = build, loopback, what
+        self.stop: Callable[[], None] = lambda: None
+        self.error: BaseException | None = None
+        self.app: Any = Starlette(middleware=[Middleware(Guard, loopback=loopback)], lifespan=self._lifespan)
+        self.app.mount("/", self._wait)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1013})  # try again later
+            return
+        page = HTMLResponse(WAITING.format(what=html.escape(self.what)))
+        waits = page if scope["path"].strip("/") == "" else Response(status_code=503, headers={"retry-after": "1"})
+        await waits(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, waiting: Starlette) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            loading = asyncio.create_task(self._load(stack))
+            yield
+            loading.cancel()
+            await asyncio.wait([loading])
+
+    async def _load(self, stack: contextlib.AsyncExitStack) -> None:
+        """Puts what is built in the place of this one, with its own lifespan."""
+        loop, built = asyncio.get_running_loop(), asyncio.Event()
+        made: list[Any] = []
+
+        def work() -> None:
+            try:
+                made.append(self.build(self.loopback))
+            except BaseException as error:
+                self.error = error
+            with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+                loop.call_soon_threadsafe(built.set)
+
+        # a daemon: Ctrl-C need not wait for what is being loaded
+        threading.Thread(target=work, name="loading", daemon=True).start()
+        started = time.monotonic()
+        while not built.is_set():
+            self._tell(time.monotonic() - started)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(built.wait(), PROGRESS_SECONDS)
+        if self.error is not None:
+            self._tell(None)
+            self.stop()
+            return
+        app = made[0]
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        self.app = app
+        self._tell(None)
+        print(f"ready after {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+    def _tell(self, seconds: float | None) -> None:
+        """How long it has taken so far, None: that is over. A line that changes in a terminal, else a single one."""
+        text = "" if seconds is None else f"loading {self.what}: {seconds:.0f} s"
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        elif seconds is not None and seconds < PROGRESS_SECONDS / 2:
+            print(f"loading {self.what} …", file=sys.stderr, flush=True)
 
 
 def bind(host: str, port: int, section: str) -> socket.socket:
@@ -76,6 +165,9 @@ def web_server(app: Any, max_upload: int) -> uvicorn.Server:
 def serve(app: Any, listener: socket.socket, max_upload: int) -> None:
     """Serves until Ctrl-C."""
     try:
-        web_server(app, max_upload).run(sockets=[listener])
+        server = web_server(app, max_upload)
+        if isinstance(app, Loading):
+            app.stop = lambda: setattr(server, "should_exit", True)
+        server.run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn hands the signal on once everything is closed
         print("stopped", file=sys.stderr)

@@ -1,44 +1,55 @@
-"""`python -m genie.play`: the configuration, checked, and everything put together."""
+"""`python -m genie.play`: the configuration, checked, and everything put together.
+
+What is checked first needs few libraries: the address is printed before the rest is imported and the world loaded.
+"""
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from genie.checks import require_number, require_whole
 from genie.errors import UserError
 from genie.inference import choose_device, inference
-from genie.playing.batching import Worlds
-from genie.playing.engine import Engine
-from genie.playing.labels import action_labels, idle_action, make_actions, suggest
-from genie.playing.prompting import Prompt, clip_prompt, picture_prompt
 from genie.playing.protocol import FPS
-from genie.playing.server import Game, create_app
-from genie.playing.terminal import play_in_terminal, require_terminal
-from genie.prompting.clips import PromptClips
 from genie.prompting.prompter import Prompter, prompt_kind
 from genie.sampling import Samplers, with_overrides
 from genie.serving import check_address, serve_page
 from genie.world.sampler import Sampler
-from genie.world.world_model import WorldModel
+
+if TYPE_CHECKING:
+    from genie.playing.prompting import Prompt
+    from genie.playing.server import Game
+    from genie.prompting.clips import PromptClips
+    from genie.world.world_model import WorldModel
 
 MEGABYTE = 2**20
+DYNAMICS = ("dynamics", "cotrain")  # stages of which a world has one
 
 
 def play(config: dict[str, Any]) -> None:
     """Serves the page, or plays in the terminal, until the player ends it.
 
-    Raises UserError for a value that cannot be, before anything is loaded where that is possible.
+    Raises UserError for a value that cannot be: before anything is loaded, and before the address is printed, where
+    that is possible.
     """
     check(config)
     if config["terminal"]:
+        from genie.playing.terminal import play_in_terminal, require_terminal
+
         require_terminal()
         play_in_terminal(load_game(config))
         return
     settings = config["play"]
     max_upload = settings["max_upload"] * MEGABYTE
-    serve_page(lambda loopback: create_app(load_game(config), loopback), settings, "play", max_upload)
+
+    def build(loopback: bool) -> Any:
+        from genie.playing.server import create_app
+
+        return create_app(load_game(config), loopback)
+
+    serve_page(build, settings, "play", max_upload, f"the world of {config['run']}")
 
 
 def check(config: dict[str, Any]) -> None:
@@ -55,10 +66,21 @@ def check(config: dict[str, Any]) -> None:
     if not isinstance(config["terminal"], bool):
         raise UserError(f"terminal={config['terminal']} must be true or false")
     with_overrides(Sampler(), config)
+    choose_device(config["device"])
+    run = Path(config["run"])
+    if not any((run / name).exists() for stage in DYNAMICS for name in (stage, f"{stage}.safetensors")):
+        hint = "train one with `python -m genie.train stage=dynamics`, or give another run=outputs/<name>"
+        raise UserError(f"run={run} holds no trained world (no {run / DYNAMICS[0]}): {hint}")
 
 
-def load_game(config: dict[str, Any]) -> Game:
+def load_game(config: dict[str, Any]) -> "Game":
     """The world of a run and everything that its players share. Raises UserError."""
+    from genie.playing.batching import Worlds
+    from genie.playing.engine import Engine
+    from genie.playing.labels import action_labels, idle_action, make_actions, suggest
+    from genie.playing.server import Game
+    from genie.world.world_model import WorldModel
+
     settings, run = config["play"], Path(config["run"])
     device = choose_device(config["device"])
     world = WorldModel.load(run).to(device)
@@ -86,8 +108,11 @@ def load_game(config: dict[str, Any]) -> Game:
     )
 
 
-def _prompt(config: dict[str, Any], world: WorldModel, prompter: Prompter) -> tuple[PromptClips | None, Prompt]:
+def _prompt(config: dict[str, Any], world: "WorldModel", prompter: Prompter) -> "tuple[PromptClips | None, Prompt]":
     """The validation clips (None: not there, but there is a prompt), and where a session begins."""
+    from genie.playing.prompting import clip_prompt, picture_prompt
+    from genie.prompting.clips import PromptClips
+
     given = prompter.given()
     try:
         clips = PromptClips(world.config["data"], world.image_size, config["prompt_frames"])
@@ -98,7 +123,7 @@ def _prompt(config: dict[str, Any], world: WorldModel, prompter: Prompter) -> tu
     return clips, clip_prompt(clips, config["prompt_clip"], world) if given is None else picture_prompt(given)
 
 
-def _threads(given: int | None, world: WorldModel, prompt: Prompt) -> int:
+def _threads(given: int | None, world: "WorldModel", prompt: "Prompt") -> int:
     """Sets and returns the number of threads of the CPU that step the world: one is faster for small models."""
     most = torch.get_num_threads()
     counts = [given] if given else sorted({1, most})
@@ -108,7 +133,7 @@ def _threads(given: int | None, world: WorldModel, prompt: Prompt) -> int:
     return counts[0]
 
 
-def _step_seconds(world: WorldModel, prompt: Prompt, threads: int) -> float:
+def _step_seconds(world: "WorldModel", prompt: "Prompt", threads: int) -> float:
     """Of the faster of two steps."""
     torch.set_num_threads(threads)
     actions, seconds = torch.zeros(1, dtype=torch.int64, device=world.device), []

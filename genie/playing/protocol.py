@@ -34,11 +34,13 @@ without a reward model; `score` is the sum of all rewards since the reset.
 import json
 import struct
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genie.errors import UserError
-from genie.playing.session import Frame, Session
 from genie.sampling import Samplers
+
+if TYPE_CHECKING:
+    from genie.playing.session import Frame, Session
 
 MOST_TEXT = 4096  # characters of a message: the largest that the page sends has some 100
 FPS = (0.2, 120.0)
@@ -47,14 +49,14 @@ TEMPERATURE = (0.0, 20.0)
 LARGEST_SEED = 2**53 - 1  # whole numbers in JavaScript are exact up to here
 
 
-def frame_message(frame: Frame) -> bytes:
+def frame_message(frame: "Frame") -> bytes:
     """One frame, as binary."""
     header = {name: value for name, value in vars(frame).items() if name != "png"}
     text = json.dumps(header).encode()
     return struct.pack(">I", len(text)) + text + frame.png
 
 
-def state_message(session: Session) -> dict[str, Any]:
+def state_message(session: "Session") -> dict[str, Any]:
     """How the session runs."""
     return {
         "type": "state",
@@ -96,7 +98,7 @@ def number(message: dict[str, Any], name: str, least: float, most: float) -> flo
     return float(value)
 
 
-def hold(session: Session, message: dict[str, Any], num_actions: int) -> None:
+def hold(session: "Session", message: dict[str, Any], num_actions: int) -> None:
     """Does what a message "hold" says. Raises UserError for an action that is not there."""
     action = message.get("action")
     if action is not None:
@@ -104,7 +106,7 @@ def hold(session: Session, message: dict[str, Any], num_actions: int) -> None:
     session.hold(action, whole({"press": 0, **message}, "press", 0, LARGEST_SEED))
 
 
-def settle(session: Session, message: dict[str, Any], samplers: Samplers) -> None:
+def settle(session: "Session", message: dict[str, Any], samplers: Samplers) -> None:
     """Does what a message "settings" says: all of it, or nothing. Raises UserError for a value that cannot be."""
     fps, name, sampler = session.fps, session.sampler_name, session.sampler
     sketch = message.get("sketch", session.sketch)

@@ -7,19 +7,20 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from data_modules.fit import FITS
 from genie.errors import UserError
 from genie.prompting.fitting import fit_picture, usual_fit
-from genie.prompting.palette import Palette, palette_of_data, palette_of_names
 from genie.prompting.pictures import read_pictures
 from genie.prompting.prompts import read_prompt, require_file, to_frames
-from genie.prompting.sketches import draw_sketch
 from genie.prompting.text import TextToImage, load_text_to_image, require_text
-from genie.world.world_model import WorldModel
+
+if TYPE_CHECKING:  # seconds to import, and what is checked first needs neither
+    from genie.prompting.palette import Palette
+    from genie.world.world_model import WorldModel
 
 KINDS = ("auto", "sketch", "text")
 LIKE_A_FILE = re.compile(r"[/\\]|\.\w{2,5}$|^\S*$")  # a folder's sign, an ending, or a single word
@@ -65,7 +66,7 @@ class Prompter:
     Every method raises UserError, in one line, for what cannot become a prompt.
     """
 
-    def __init__(self, config: dict[str, Any], world: WorldModel) -> None:
+    def __init__(self, config: dict[str, Any], world: "WorldModel") -> None:
         self.config, self.world = config, world
         self.fit = config["prompt_fit"] or usual_fit(world.config)
 
@@ -85,6 +86,8 @@ class Prompter:
 
     def sketch(self, source: Path | bytes, name: str) -> Tensor:
         """Of a drawing: one frame."""
+        from genie.prompting.sketches import draw_sketch
+
         sketches = read_pictures(source, name, 1, self.world.fps)
         if sketches is None:
             raise UserError(f"{name} is no picture that can be read: a sketch is one picture")
@@ -96,8 +99,10 @@ class Prompter:
         return to_frames([fit_picture(picture, self.world.image_size, self.fit)])
 
     @cached_property
-    def palette(self) -> Palette:
+    def palette(self) -> "Palette":
         """The colours of sketches."""
+        from genie.prompting.palette import palette_of_data, palette_of_names
+
         if self.config["prompt_palette"] is not None:
             return palette_of_names(self.config["prompt_palette"], self.world.image_size)
         if "data" not in self.world.config:

@@ -1,18 +1,26 @@
 """`python -m genie.play`: what it prints, what it refuses, how it ends."""
 
+import contextlib
 import http.client
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from genie.errors import UserError
 from genie.guard import is_loopback
 from genie.playing.command import load_game, play
-from genie.serving import address, bind
+from genie.serving import Loading, address, bind
 from genie.world.sampler import Sampler
 
 
@@ -28,13 +36,22 @@ def test_it_prints_one_address_serves_and_ends_by_ctrl_c(world_run):
         url = process.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:")
         connection = http.client.HTTPConnection(urlsplit(url).netloc)
+        page = b""
         connection.request("GET", "/")
-        assert b"<canvas" in connection.getresponse().read()
+        assert b"Loading the world" in connection.getresponse().read()  # the address is there before the world
+        deadline = time.time() + 120
+        while b"<canvas" not in page:
+            assert time.time() < deadline
+            time.sleep(0.2)
+            connection.request("GET", "/")
+            page = connection.getresponse().read()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 0 and out == "" and err.strip() == "stopped"
+    assert process.returncode == 0 and out == ""
+    said = err.splitlines()
+    assert said[0] == f"loading the world of {world_run} …" and said[-1] == "stopped" and len(said) <= 3
 
 
 def test_a_taken_port_is_one_line(play_config):
@@ -52,18 +69,14 @@ def test_a_taken_port_is_one_line(play_config):
         ("play.port=-1", "play.port=-1"),
         ("play.port=99999", "play.port=99999"),
         ("play.host=no.such.host.invalid", "play.host=no.such.host.invalid"),
-        ("play.idle=3", "play.idle=3"),
         ("play.idle=1.5", "play.idle=1.5"),
         ("play.max_sessions=0", "play.max_sessions=0"),
         ("play.idle_seconds=0", "play.idle_seconds=0"),
         ("play.max_upload=0", "play.max_upload=0"),
         ("play.threads=0", "play.threads=0"),
-        ("play.actions={7: up}", "there is no action 7"),
-        ("play.actions=up", "play.actions=up"),
         ("fps=0", "fps=0"),
         ("fps=1000", "fps=1000"),
         ("seed=-1", "seed=-1"),
-        ("prompt_clip=1000000", "prompt_clip=1000000"),
         ("prompt=nowhere.png", "is not there"),
         ("steps=0", "steps=0"),
         ("device=abacus", "device=auto"),
@@ -71,11 +84,59 @@ def test_a_taken_port_is_one_line(play_config):
         ("terminal=true", "needs a terminal"),
     ],
 )
-def test_wrong_values_are_one_line(play_config, override, message, monkeypatch):
+def test_wrong_values_are_one_line_before_the_address(play_config, override, message, monkeypatch, capsys):
     monkeypatch.setattr("genie.serving.serve", lambda *arguments: pytest.fail("it was served"))
     with pytest.raises(UserError, match=message) as error:
         play(play_config("play.port=0", override))
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("play.idle=3", "play.idle=3"),
+        ("play.actions={7: up}", "there is no action 7"),
+        ("play.actions=up", "play.actions=up"),
+        ("prompt_clip=1000000", "prompt_clip=1000000"),
+    ],
+)
+def test_what_only_the_world_can_tell_is_wrong_ends_the_server_in_one_line(play_config, override, message, capsys):
+    with pytest.raises(UserError, match=message) as error:
+        play(play_config("play.port=0", override))
+    printed = capsys.readouterr()
+    assert "\n" not in str(error.value) and printed.out.startswith("http://")
+    assert printed.err.startswith("loading the world of") and len(printed.err.splitlines()) == 1
+
+
+def test_while_it_loads_the_page_says_so(capsys):
+    """And afterwards it is that of the app, with its own lifespan; its visitors are guarded from the beginning."""
+    begin, events = threading.Event(), []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        events.append("starts")
+        yield
+        events.append("ends")
+
+    def build(loopback):
+        assert begin.wait(60)
+        return Starlette(routes=[Route("/", lambda request: PlainTextResponse(f"{loopback}"))], lifespan=lifespan)
+
+    with TestClient(Loading(build, True, "<the world>"), base_url="http://127.0.0.1") as client:
+        page = client.get("/")
+        assert page.status_code == 200 and "Loading &lt;the world&gt;" in page.text
+        assert client.get("/app.js").status_code == 503
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/ws"):
+            pass
+        assert not events
+        begin.set()
+        deadline = time.time() + 60
+        while client.get("/").text != "True":
+            assert time.time() < deadline
+        assert events == ["starts"]
+    assert events == ["starts", "ends"]
+    assert capsys.readouterr().err.startswith("loading <the world> …\nready after ")
 
 
 def test_who_else_can_play_is_said(play_config, monkeypatch, capsys):
@@ -86,7 +147,7 @@ def test_who_else_can_play_is_said(play_config, monkeypatch, capsys):
     play(play_config("play.port=0", "play.host=0.0.0.0"))
     printed = capsys.readouterr()
     assert "warning: play.host=0.0.0.0" in printed.err and printed.out.startswith("http://127.0.0.1:")
-    assert [app.user_middleware[0].kwargs["loopback"] for app in served] == [True, False]
+    assert [app.loopback for app in served] == [True, False]
 
 
 def test_addresses():
