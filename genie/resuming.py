@@ -26,6 +26,14 @@ NOT_KEPT = {
 }
 
 
+def take_over_names(config: dict[str, Any], checkpoint: dict[str, Any] | None) -> None:
+    """A resumed run reads its data by the names of actions that it began with, where none are given."""
+    then = checkpoint["hyper_parameters"]["config"]["data"].get("actions") if checkpoint else None
+    now = config["data"].get("actions") or {}
+    if then and now.get("names") is None:
+        config["data"]["actions"] = now | {"names": then.get("names")}
+
+
 def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -> None:
     """Says from where a run with resume=true goes on, with which other settings, and what cannot be kept for them."""
     if checkpoint is None:

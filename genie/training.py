@@ -37,7 +37,7 @@ from genie.parallel.meeting import Ranks
 from genie.parallel.place import said_once
 from genie.parallel.plan import prepare
 from genie.recording import record_missing
-from genie.resuming import announce, check_same_dependencies, check_same_weights
+from genie.resuming import announce, check_same_dependencies, check_same_weights, take_over_names
 from genie.run_folder import RunFolder
 from genie.stages import Stage, build_stage, complete
 from genie.versions import software_versions
@@ -79,6 +79,7 @@ def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | N
         ranks.print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
         return objective_of(folder)
     L.seed_everything(config["seed"], verbose=False)
+    take_over_names(config, checkpoint)
     open_once = functools.cache(lambda: open_data(config, ranks))
     earlier = complete(config, open_once)
     stage = build_stage(config)

@@ -1,17 +1,21 @@
 """`python -m genie.train stage=simulator` from real data to a world, stopped and gone on with, and exported."""
 
+import shutil
 from unittest import mock
 
+import h5py
 import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from callbacks.metrics_file import read_metrics
+from data_modules.clip_data_module import ClipDataModule
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.evaluation.run import evaluate
 from genie.exporting.command import export
+from genie.resuming import take_over_names
 from genie.training import train
 from genie.world.simulator_world import SimulatorWorld
 
@@ -52,6 +56,26 @@ def folder(config):
     from genie.run_folder import RunFolder
 
     return RunFolder(config)
+
+
+def test_later_data_are_read_by_the_names_of_the_actions_that_were_learned(run, pong_root, tmp_path):
+    saved = torch.load(folder(run).last, weights_only=True)["hyper_parameters"]["config"]
+    assert saved["data"]["actions"]["names"] == ["noop", "up", "down"]
+    for split in ("train", "val"):
+        shutil.copy(pong_root / f"{split}.h5", tmp_path)
+        with h5py.File(tmp_path / f"{split}.h5", "a") as file:
+            file["actions"][:] = (file["actions"][:] + 1) % 3
+            file.attrs["action_meanings"] = ["down", "noop", "up"]
+    data = ClipDataModule(**saved["data"] | {"root": str(tmp_path)})
+    data.setup()
+    before = ClipDataModule(**saved["data"])
+    before.setup()
+    assert data.info.action_meanings == ["noop", "up", "down"]
+    for number in range(len(data.val_dataset)):
+        assert torch.equal(data.val_dataset[number]["actions"], before.val_dataset[number]["actions"])
+    resumed = {"data": {"actions": {"names": None, "offset": 0}}}
+    take_over_names(resumed, {"hyper_parameters": {"config": saved}})
+    assert resumed["data"]["actions"] == {"names": ["noop", "up", "down"], "offset": 0}
 
 
 def test_a_training_takes_its_sizes_from_the_data_and_says_how_far_it_sees(run):

@@ -31,8 +31,15 @@ GENIE_STAGES = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a 
 
 def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
     """Puts into a resolved configuration what its stage takes from the data (`data()` opens them) or earlier stages;
-    returns what it opened of these."""
-    return stage_type(config).complete(config, data)
+    returns what it opened of these.
+
+    The names of the actions that it learns stay with it: whatever data it sees later are read by these names.
+    """
+    kind = stage_type(config)
+    opened = kind.complete(config, data)
+    if kind.learns_recorded_actions(config):
+        config["data"]["actions"] = (config["data"].get("actions") or {}) | {"names": data().info.action_meanings}
+    return opened
 
 
 def build_stage(config: dict[str, Any]) -> Stage:

@@ -65,6 +65,11 @@ class Stage(L.LightningModule):
         """The earlier stages whose checkpoints a stage of this configuration loads, in their order."""
         return ()
 
+    @staticmethod
+    def learns_recorded_actions(config: dict[str, Any]) -> bool:
+        """Whether a stage of this configuration learns what the recorded actions do, and has to know which is which."""
+        return False
+
     @classmethod
     def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
         """Puts into the configuration what only the data, which `data()` opens, or earlier stages know, before a stage

@@ -37,6 +37,10 @@ class DynamicsStage(DependentStage):
     def needs(config: dict) -> tuple[str, ...]:
         return ("tokenizer", "lam") if config["stage"]["actions"] == "latent" else ("tokenizer",)
 
+    @staticmethod
+    def learns_recorded_actions(config: dict) -> bool:
+        return config["stage"].get("actions") == "environment"
+
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
         if self.options["actions"] == "environment" and info.num_actions != self.model.num_actions:

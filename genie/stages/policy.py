@@ -40,6 +40,10 @@ class PolicyStage(WorldStage):
             self.model["critic"] = Critic(shape, **sizes)
         self.objective = objective(self.model, self.policy)
 
+    @staticmethod
+    def learns_recorded_actions(config: dict[str, Any]) -> bool:
+        return config["policy"].get("actions") == "environment"
+
     @classmethod
     def describe(cls, config: dict[str, Any], world: World) -> None:
         objective_of(config).check(world, config["policy"])

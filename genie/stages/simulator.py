@@ -67,6 +67,10 @@ class SimulatorStage(Stage):
             return sizes | {"num_actions": 1, "state_size": 1}
         return sizes
 
+    @staticmethod
+    def learns_recorded_actions(config: dict[str, Any]) -> bool:
+        return True
+
     @classmethod
     def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
         """`simulator.sizes`, of the data."""
