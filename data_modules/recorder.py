@@ -4,6 +4,7 @@ Each episode draws its randomness from (seed, split, number of the episode): a r
 by frame for the same settings, and the splits share no episode.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from data_modules.environments import Environment, open_environment
+from data_modules.environments import Environment, in_episode, open_environment
 from data_modules.environments.settings import REPLAYED
 from data_modules.episode_file import SPLITS, EpisodeWriter
 from data_modules.policies import CONTINUOUS, Agent, FollowBall, HeldRandom, Mixture, Policy, moving_on_to_a_wall
@@ -77,7 +78,8 @@ class EpisodeRecorder:
         ) as writer:
             episode = 0
             while writer.num_frames < num_frames:
-                self._episode(writer, split, episode, num_frames - writer.num_frames, progress)
+                with in_episode(f"{split}, episode {episode}"):
+                    self._episode(writer, split, episode, num_frames - writer.num_frames, progress)
                 episode += 1
 
     def _episode(self, writer: EpisodeWriter, split: str, episode: int, max_frames: int, progress) -> None:
@@ -159,6 +161,12 @@ def _check(settings: dict) -> None:
                 f"data.recorder.policy.continuous={policy['continuous']} is none of {', '.join(CONTINUOUS)}"
             )
     for name, (value, low, high) in checks.items():
-        if not isinstance(value, int | float) or value < low or (high is not None and value > high):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not low <= value <= (math.inf if high is None else high):
             allowed = f"at least {low}" if high is None else f"between {low} and {high}"
             raise UserError(f"data.{name}={value} must be {allowed}")
+    whole = {name: value for name, (value, _, _) in checks.items() if name.split(".")[1] != "policy"}
+    whole |= {"recorder.policy.segment": policy["segment"], "recorder.seed": settings["seed"]}
+    for name, value in whole.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UserError(f"data.{name}={value} must be a whole number")

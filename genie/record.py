@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from data_modules.episode_file import SPLITS
@@ -12,12 +15,13 @@ from genie.errors import UserError
 
 @hydra_main("record", resolve=False)  # the group `data` also has keys that only training can resolve
 def main(cfg: DictConfig) -> None:
-    replace_environment(cfg)
+    replace_environment(cfg, HydraConfig.get().overrides.task)
     record(cfg.data, overwrite=cfg.overwrite)
 
 
-def replace_environment(cfg: DictConfig) -> None:
-    """`env.id=X`: record X, without the settings that were made for the environment of the data group."""
+def replace_environment(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
+    """`env.id=X`: record X, without the settings that were made for the environment of the data group; those of the
+    user's own `overrides` stay."""
     env_id, settings = cfg.env.id, cfg.data.recorder
     if env_id is None or settings is None or env_id == settings.env.id:
         return
@@ -28,7 +32,27 @@ def replace_environment(cfg: DictConfig) -> None:
         if settings.observe == "states":  # there are no pictures whose size could be in the name of the folder
             root = OmegaConf.to_container(cfg.data, resolve=False)["root"]
             cfg.data.root = root.replace("${data.image_size[0]}x${data.image_size[1]}", "states")
-        cfg.data.recorder = settings_for(OmegaConf.to_container(settings, resolve=True), env_id)
+        plain = OmegaConf.to_container(settings, resolve=True)
+        cfg.data.recorder = settings_for(plain, env_id, _given(plain, overrides))
+
+
+def _given(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Those of the settings `data.recorder` that overrides name."""
+    plain, given = OmegaConf.create(settings), OmegaConf.create({})
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if not key.startswith("data.recorder.") or override.is_delete():
+            continue
+        for name in _leaves(key.removeprefix("data.recorder."), override.value()):
+            OmegaConf.update(given, name, OmegaConf.select(plain, name), force_add=True)
+    return OmegaConf.to_container(given)
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    """The keys of the values within a value: an override with a dictionary leaves the others of its group alone."""
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [leaf for name, inner in value.items() for leaf in _leaves(f"{key}.{name}", inner)]
 
 
 def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SPLITS) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from data_modules.environments import open_environment
+from data_modules.environments import in_episode, open_environment
 from data_modules.episode_file import SPLITS
 from data_modules.episode_header import read_header
 from data_modules.episode_reader import EpisodeReader
@@ -18,6 +18,8 @@ from data_modules.replay import EpisodeReplay
 from genie.checks import require_whole
 from genie.errors import RunError, UserError
 from genie.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
+
+BEFORE = {"reset_screen": True}  # how the recordings were made that do not say how they were made
 
 
 def replay(config: dict[str, Any]) -> str:
@@ -33,11 +35,12 @@ def replay(config: dict[str, Any]) -> str:
     differences, total, hashed = [], 0, all(file.hashes is not None for file in recorded)
     for file, episodes in chosen:
         for episode in track(episodes, f"{file.environment.id} {file.name}"):
-            played = Comparison(file, episode)
-            if config["video"]:
-                write_mp4(output / f"{file.name}_{episode}.mp4", played.screens(), file.environment.fps)
-            else:
-                deque(played, maxlen=0)
+            with in_episode(f"{file.name}, episode {episode}"):
+                played = Comparison(file, episode)
+                if config["video"]:
+                    write_mp4(output / f"{file.name}_{episode}.mp4", played.screens(), file.environment.fps)
+                else:
+                    deque(played, maxlen=0)
             total += 1
             if played.difference is not None:
                 differences.append(f"{file.path}: episode {episode} {played.difference}")
@@ -62,7 +65,7 @@ class Recorded:
         self.name, self.path, size = name, path, read_header(path).stored_size
         self.reader = EpisodeReader(path, size)
         origin = read_origin(path)
-        settings = data["recorder"] if origin is None else origin.settings
+        settings = origin.settings if origin is not None else data["recorder"] and {**data["recorder"], **BEFORE}
         if "env" not in (settings or {}):
             raise UserError(f"{path} does not say how it was recorded: choose the data= that it was recorded with")
         self.environment = open_environment(settings, size)

@@ -45,7 +45,7 @@ def _record(root, *overrides):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("record", [f"data.root={root}", *overrides])
-    replace_environment(cfg)
+    replace_environment(cfg, overrides)
     return record(cfg.data, overwrite=cfg.overwrite)
 
 

@@ -89,11 +89,20 @@ def test_attributes_describe_the_recording(pong_root):
         assert file["frames"].shape == (600, 64, 64, 3) and file["frames"].chunks[0] == 16
 
 
-def test_pong_is_recorded_as_ever(pong_root, load):
-    """The hash is of a recording that was made before there were states, numbers as actions and hashes."""
+def test_pong_is_recorded_as_ever(tmp_path, pong_root, record_with, load):
+    """The hash is of a recording that was made before there were states, numbers as actions, hashes and a choice of how
+    episodes begin. With that choice, which is the default now, the first frame of each episode is another, no more."""
+    limits = ["data.recorder.max_episode_steps=150", *SMALL]
+    before = load(record_with(tmp_path, *limits, "data.recorder.reset_screen=true") / "train.h5")["frames"]
     fingerprint = Fingerprint()
-    fingerprint.add(load(pong_root / "train.h5")["frames"][:40])
+    fingerprint.add(before[:40])
     assert fingerprint.hexdigest() == "894250c56f608552444c2ecb0c570094"
+    now = load(pong_root / "train.h5")
+    assert (now["frames"][1:120] == before[1:120]).all()
+    for start in (0, *now["episode_ends"][:-1]):  # one picture of the game is like the next, the ball is not there yet
+        first, second = now["frames"][start : start + 2].astype(int)
+        assert (np.abs(first - second).max(-1) > 20).mean() < 0.03
+    assert (np.abs(before[0].astype(int) - before[1]).max(-1) > 20).mean() > 0.9
 
 
 def test_same_seed_same_recording_and_no_split_like_another(tmp_path, pong_root, record_with, load):
@@ -251,7 +260,7 @@ def test_states_are_not_in_a_folder_named_by_the_size_of_pictures(given, root):
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("record", ["env.id=Acrobot-v1", "data.recorder.observe=states", *given])
     replace_environment(cfg)
-    assert cfg.data.root == root and cfg.data.recorder.env == {"id": "Acrobot-v1", "kwargs": {}}
+    assert cfg.data.root == root and cfg.data.recorder.env == {"id": "Acrobot-v1", "kwargs": {}, "options": {}}
 
 
 WORLDS = {
@@ -358,6 +367,10 @@ def test_a_killed_recording_leaves_no_file_under_its_name(tmp_path, record_with)
         ("data.recorder.crop=[0,500,0,160]", "210x160"),
         ("data.recorder.policy.hold=0", "at least 1"),
         ("data.recorder.num_frames.train=1", "at least 2"),
+        ("data.recorder.num_frames.train=20.5", "whole number"),
+        ("data.recorder.seed=1.5", "whole number"),
+        ("data.recorder.policy.hold=nan", "at least 1"),
+        ("data.recorder.fps=0", "a number above 0"),
         ("data.recorder.observe=smells", "frames or states"),
         ("data=episodes", "data=pong"),
         ("data.root=/proc/nowhere", "cannot write into /proc/nowhere"),

@@ -2,7 +2,7 @@
 
 from data_modules.environments.gymnasium_environment import GymnasiumEnvironment
 from data_modules.environments.opening import open_environment
-from data_modules.environments.protocol import Environment
+from data_modules.environments.protocol import Environment, in_episode
 from data_modules.environments.settings import settings_for
 
-__all__ = ["Environment", "GymnasiumEnvironment", "open_environment", "settings_for"]
+__all__ = ["Environment", "GymnasiumEnvironment", "in_episode", "open_environment", "settings_for"]

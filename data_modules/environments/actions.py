@@ -1,11 +1,22 @@
 """Actions as the recordings have them, and as the environment takes them."""
 
+import enum
+import functools
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from data_modules.environments.making import said
 from data_modules.environments.observations import one_line
+from data_modules.environments.values import shown
 from genie.errors import UserError
+
+MOST_ACTIONS = 2**16  # a name is made for each
+NAMES_SHOWN = 20
 
 
 class DiscreteActions:
@@ -17,8 +28,11 @@ class DiscreteActions:
 
     def __init__(self, env: gym.Env, env_id: str, chosen: list[str] | None, names: list[str] | None):
         count, start = int(env.action_space.n), int(env.action_space.start)
-        has_names = hasattr(env.unwrapped, "get_action_meanings")
-        meanings = env.unwrapped.get_action_meanings() if has_names else [f"ACTION{i}" for i in range(count)]
+        if count > MOST_ACTIONS:
+            raise UserError(f"environment '{env_id}' has {count} actions; at most {MOST_ACTIONS} can be told apart")
+        meanings = action_names_of(env, env_id, count, start)
+        if chosen is not None and (not isinstance(chosen, list | tuple) or not chosen or repeated(chosen)):
+            raise UserError(f"data.recorder.actions={shown(chosen)} must be a list of different names of actions")
         self.chosen = list(meanings if chosen is None else chosen)
         for name in self.chosen:
             if name not in meanings:
@@ -31,6 +45,67 @@ class DiscreteActions:
     def native(self, action: int) -> int:
         """What the environment calls an action."""
         return self._native[int(action)]
+
+
+def action_names_of(env: gym.Env, env_id: str, count: int, start: int) -> list[str]:
+    """A name for each of `count` actions, which the environment calls `start`, `start` + 1, …; no two are alike.
+
+    They are those of its `get_action_meanings`: names or members of an enumeration in the order of the actions, or a
+    dictionary of them, by the action or with the action as its value. An action without one is ACTION<number>, counted
+    from 0, and a repeated name gets its number; a note says so.
+    """
+    given, why = getattr(env.unwrapped, "get_action_meanings", None), None
+    if given is None:
+        return [f"ACTION{number}" for number in range(count)]
+    try:
+        names = _names_by_number(given() if callable(given) and not isinstance(given, type) else given, count, start)
+    except (Exception, SystemExit) as error:
+        names, why = {}, f"its get_action_meanings() cannot be read, {said(error)}"
+    unique: dict[str, None] = {}
+    for number in range(count):
+        name = names.get(number) or f"ACTION{number}"
+        while name in unique:
+            name = f"{name}_{number}"
+        unique[name] = None
+    if why is None and len(names) != count:
+        why = f"its get_action_meanings() names {len(names)}"
+    elif why is None and list(unique) != [names.get(number) for number in range(count)]:
+        why = "its get_action_meanings() gives several of them one name"
+    if why is not None:
+        called = ", ".join(list(unique)[:NAMES_SHOWN]) + (", …" if count > NAMES_SHOWN else "")
+        _note_once(f"note: environment '{env_id}' has {count} actions, {why}: they are called {called}")
+    return list(unique)
+
+
+def _names_by_number(given: Any, count: int, start: int) -> dict[int, str]:
+    """The names by the numbers 0, 1, … of the actions. Raises ValueError for what is none."""
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+        if pairs and all(_is_whole(value) and not _is_whole(key) for key, value in pairs):
+            pairs = [(value, key) for key, value in pairs]
+        first = start if all(start <= int(key) < start + count for key, _ in pairs) else 0
+        pairs = [(int(key) - first, name) for key, name in pairs]
+    elif isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ValueError(f"{shown(given)} is no list of names")
+    else:
+        pairs = list(enumerate(given))
+    return {number: text for number, name in pairs if (text := _name(name))}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | enum.Enum)
+
+
+def _name(given: Any) -> str:
+    if isinstance(given, enum.Enum):
+        return given.name
+    return given.decode() if isinstance(given, bytes) else "" if given is None else str(given)
+
+
+@functools.cache
+def _note_once(text: str) -> None:
+    """Says it, though as many environments are opened as play at once."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class ContinuousActions:
@@ -46,6 +121,8 @@ class ContinuousActions:
                 f"environment '{env_id}' takes {one_line(env.action_space)}: actions in [-1, 1] cannot be stretched to "
                 "limits that are not finite; wrap it in gymnasium.wrappers.RescaleAction or register it with limits"
             )
+        if low.size == 0:
+            raise UserError(f"environment '{env_id}' has actions {one_line(env.action_space)}, of no numbers")
         self.middle, self.half, self.dtype = (low + high) / 2, (high - low) / 2, env.action_space.dtype
         _require_as_many(names, len(low), f"actions of {len(low)} numbers")
         self.chosen = self.names = list(names or [f"action_{number}" for number in range(len(low))])
@@ -66,7 +143,8 @@ def actions_of(
         return DiscreteActions(env, env_id, chosen, names)
     if not (isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating)):
         raise UserError(
-            f"environment '{env_id}' has actions {one_line(space)}: only Discrete and Box of one dimension are known"
+            f"environment '{env_id}' has actions {one_line(space)}: only Discrete and Box of one dimension are known; "
+            "wrap it in a gymnasium.ActionWrapper that has one of these"
         )
     if chosen is not None:
         raise UserError(f"data.recorder.actions={chosen} names single actions; those of {env_id} are {one_line(space)}")
@@ -76,3 +154,9 @@ def actions_of(
 def _require_as_many(names: list[str] | None, count: int, what: str) -> None:
     if names is not None and len(names) != count:
         raise UserError(f"{what} but {len(names)} action names {names}")
+    if names is not None and repeated(names):
+        raise UserError(f"data.recorder.action_names={shown(names)}: two actions have one name")
+
+
+def repeated(names: list[str]) -> bool:
+    return len({str(name) for name in names}) < len(names)

@@ -1,26 +1,39 @@
 """A Gymnasium environment as it is recorded: frames or states, named actions, perhaps positions of objects."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
+from gymnasium import error as gymnasium_error
+from gymnasium import spaces
 
 from data_modules.atari_objects import OBJECTS
 from data_modules.environments.actions import actions_of
-from data_modules.environments.headless import ADVICE, find_opengl
-from data_modules.environments.making import is_picture, make
+from data_modules.environments.making import make, said
 from data_modules.environments.observations import Box, StateVector, Viewport
-from genie.errors import UserError, reason
+from data_modules.environments.screen import Screen, drawn_by_game
+from data_modules.environments.values import flag_of, frame_rate, reward_of, shown
+from genie.errors import RunError, UserError, reason
 
 OBSERVED = ("frames", "states")
+LOOKED_AT = 16  # steps in which pictures that do not say by their type what white is have to show it
+OLD = (
+    "it follows the interface before Gymnasium 0.26; wrap it in shimmy's GymV26CompatibilityV0 or GymV21CompatibilityV0"
+)
 
 
 class GymnasiumEnvironment:
     """An `Environment` (`protocol.py`).
 
     observe: one of `OBSERVED`. image_size, crop: of frames (`Viewport`). fps: None for what the environment says.
-    actions, action_names: as `DiscreteActions` and `ContinuousActions` take them.
-    Raises UserError for an unknown environment or action, and for spaces that cannot be recorded.
+    actions, action_names: as `DiscreteActions` and `ContinuousActions` take them. options: what every reset is given.
+    reset_screen: an Atari episode begins with what the emulator shows while its reset switch is held, which in some
+    games is no picture of the game; else with the first one that the game draws.
+
+    What is returned is the caller's own, whatever buffers the environment uses again. Raises UserError for an unknown
+    environment or action, for spaces that cannot be recorded and values that no recording takes; RunError where the
+    environment itself raises something while it is played.
     """
 
     def __init__(
@@ -33,52 +46,108 @@ class GymnasiumEnvironment:
         fps: float | None,
         actions: list[str] | None,
         action_names: list[str] | None,
+        options: dict[str, Any] | None = None,
+        reset_screen: bool = True,
     ):
         if observe not in OBSERVED:
             raise UserError(f"data.recorder.observe={observe} must be {' or '.join(OBSERVED)}")
-        self.id, self.observes = env_id, observe
+        if not (options is None or isinstance(options, dict)):
+            raise UserError(f"data.recorder.env.options={options} must be keys and values, such as {{level: 3}}")
+        self.id, self.observes, self.options, self.reset_screen = env_id, observe, options or None, reset_screen
         self.env = make(env_id, kwargs)
         self.actions = actions_of(self.env, env_id, actions, action_names)
         self.action_space, self.action_meanings = self.actions.space, self.actions.names
-        self.fps = self._frame_rate() if fps is None else float(fps)
+        self.fps = frame_rate(self.env, env_id, fps)
         self.object_names: list[str] = []
+        self.steps, self._observation = 0, None  # of the episode
+        self._seen: np.ndarray | None = None  # the screen now, where it was looked at
+        self._screen = Screen(self.env, env_id, lambda: self._ask("render()", self.env.render))
         if observe == "states":
             self.state = StateVector(env_id, self.env.observation_space)
-        else:
-            names, self.field, self._boxes = OBJECTS.get(env_id, ([], None, None))
-            self.object_names = list(names)
-            self._observation, _ = self.env.reset(seed=0)
+            return
+        names, self.field, self._boxes = OBJECTS.get(env_id, ([], None, None))
+        self.object_names = list(names)
+        try:
+            self._begin(seed=0)
+            self._look_ahead()
             self.viewport = Viewport(env_id, self.screen().shape[:2], crop, image_size)
+        except RunError as error:  # nothing has been played: it cannot be used as it is
+            raise UserError(str(error)) from error.__cause__
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
         return (self.state.size,) if self.observes == "states" else (*self.viewport.image_size, 3)
 
     def reset(self, seed: int) -> np.ndarray:
-        self._observation, _ = self.env.reset(seed=seed)
+        self._begin(seed)
         return self._observe()
 
     def step(self, action: int | np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        self._observation, reward, terminal, truncated, _ = self.env.step(self.actions.native(action))
-        return self._observe(), float(reward), bool(terminal), bool(truncated)
+        rest = self._step(action)
+        return (self._observe(), *rest)
+
+    def _begin(self, seed: int) -> None:
+        self.steps, self._seen = 0, None
+        given = self._ask("reset()", self.env.reset, seed=seed, options=self.options)
+        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)):
+            raise UserError(f"environment '{self.id}': reset() gives {shown(given)}, no (observation, info): {OLD}")
+        self._observation = given[0]
+        if not self.reset_screen and hasattr(self.env.unwrapped, "ale"):
+            self._seen = drawn_by_game(self.env.unwrapped.ale)
+
+    def _step(self, action: int | np.ndarray) -> tuple[float, bool, bool]:
+        self.steps, self._seen = self.steps + 1, None
+        given = self._ask("step()", self.env.step, self.actions.native(action))
+        if not (isinstance(given, tuple) and len(given) == 5):
+            count = f"{len(given)} values" if isinstance(given, tuple) else shown(given)
+            raise UserError(f"environment '{self.id}': step() gives {count}, not five: {OLD}")
+        self._observation, reward, terminal, truncated, _ = given
+        place = self._place()
+        return reward_of(reward, place), flag_of(terminal, "terminated", place), flag_of(truncated, "truncated", place)
 
     def _observe(self) -> np.ndarray:
-        return self.state(self._observation) if self.observes == "states" else self.viewport(self.screen())
+        if self.observes == "states":
+            return self.state(self._observation, self._place())
+        return self.viewport(self.screen())
 
     def screen(self) -> np.ndarray:
-        if is_picture(self.env.observation_space):
-            return self._observation
-        by_mujoco = hasattr(self.env.unwrapped, "mujoco_renderer") or self.id.startswith("dm_control/")
-        if by_mujoco and find_opengl() is None:
-            raise UserError(f"nothing here draws the screen of {self.id}: {ADVICE}")
+        if self._seen is None:
+            place = self._place()
+            self._seen = self._screen.look(self._screen.given(self._observation, place), place)
+        return self._seen
+
+    def _look_ahead(self) -> None:
+        """Lets the screen learn from the first steps what white is, where the first picture does not say: the same
+        steps each time, so that a replay reads pictures as the recording did."""
+        pictures, rng = [], np.random.default_rng(0)
+        for _ in range(LOOKED_AT):
+            place = self._place()
+            given = self._screen.given(self._observation, place)
+            pictures.append(self._screen.reader.read(given, place).copy())
+            if len(pictures) == 1 and self._screen.reader.says_white(pictures[0]):
+                self._seen = self._seen if self._seen is not None else self._screen.look(given, place)
+                return
+            discrete = isinstance(self.action_space, spaces.Discrete)
+            action = rng.integers(self.action_space.n) if discrete else rng.uniform(-1, 1, self.action_space.shape)
+            _, *ends = self._step(action)
+            if any(ends):
+                break
+        self._screen.reader.decide(pictures, self._place())
+        self._begin(seed=0)
+
+    def _ask(self, what: str, function: Callable, *arguments: Any, **options: Any) -> Any:
         try:
-            picture = None if self.env.render_mode is None else self.env.render()
-        except gym.error.DependencyNotInstalled as error:
+            return function(*arguments, **options)
+        except gymnasium_error.DependencyNotInstalled as error:
             raise UserError(f"environment '{self.id}' shows no screen: {reason(error)}") from error
-        if picture is None:
-            raise UserError(f"environment '{self.id}' shows no screen: record its states, data.recorder.observe=states")
-        picture = np.asarray(picture)
-        return picture if picture.dtype == np.uint8 else (picture * 255).round().astype(np.uint8)  # MinAtar: in [0, 1]
+        except (Exception, SystemExit) as error:
+            if what == "reset()" and isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
+                why = f"its reset() has to take seed= and options= ({said(error)}); {OLD}"
+                raise UserError(f"environment '{self.id}': {why}") from error
+            raise RunError(f"{self._place()}: {what} raised {said(error)}") from error
+
+    def _place(self) -> str:
+        return f"environment '{self.id}' at step {self.steps}"
 
     def boxes(self) -> np.ndarray:
         """Where the objects are: [O, 4], (top, bottom, left, right) in screen pixels."""
@@ -103,13 +172,6 @@ class GymnasiumEnvironment:
         unwrapped = self.env.unwrapped
         unwrapped.ale.restoreState(state[0])
         unwrapped.np_random = copy.deepcopy(state[1])
-
-    def _frame_rate(self) -> float:
-        """What the environment says of itself."""
-        if hasattr(self.env.unwrapped, "ale"):
-            skip = self.env.unwrapped._frameskip  # a number, or the ends of a range
-            return 60.0 / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)  # the console draws 60
-        return float(self.env.metadata.get("render_fps", 30))
 
     def close(self) -> None:
         self.env.close()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from data_modules.environments.values import frame_rate, reward_of, state_of
 from genie.errors import UserError
 
 FPS = 60.0  # where a task does not say how long its step is
@@ -50,7 +51,7 @@ class IsaacLabEnvironment:
         self.action_space = spaces.Box(-1, 1, (size,), np.float32)
         self.action_meanings = list(action_names or [f"action_{number}" for number in range(size)])
         step_seconds = getattr(self.env.unwrapped, "step_dt", 1 / FPS)
-        self.fps = float(fps or 1 / step_seconds)
+        self.fps = 1 / step_seconds if fps is None else frame_rate(self.env, env_id, fps)
         self._state = self.reset(seed=0)
 
     @property
@@ -58,20 +59,22 @@ class IsaacLabEnvironment:
         return self._state.shape
 
     def reset(self, seed: int) -> np.ndarray:
+        self.steps = 0
         observation, _ = self.env.reset(seed=seed)
-        self._state = _vector(observation)
+        self._state = self._vector(observation)
         return self._state
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         import torch
 
         batch = torch.as_tensor(np.asarray(action, np.float32)[None], device=self.env.unwrapped.device)
+        self.steps += 1
         observation, reward, terminal, truncated, extras = self.env.step(batch)
         if bool(terminal[0]) or bool(truncated[0]):
-            self._state = _vector(extras["final_obs"]) if "final_obs" in extras else self._state
+            self._state = self._vector(extras["final_obs"]) if "final_obs" in extras else self._state
         else:
-            self._state = _vector(observation)
-        return self._state, float(reward[0]), bool(terminal[0]), bool(truncated[0])
+            self._state = self._vector(observation)
+        return self._state, reward_of(reward[0], self._place()), bool(terminal[0]), bool(truncated[0])
 
     def screen(self) -> np.ndarray:
         raise UserError(f"environment '{self.id}' is run without pictures")
@@ -80,7 +83,10 @@ class IsaacLabEnvironment:
         self.env.close()
         self.app.close()
 
+    def _vector(self, observation: dict[str, Any]) -> np.ndarray:
+        """float32 [n] of the only environment of the batch, a copy."""
+        first = observation["policy"][0]
+        return state_of([first], int(np.prod(first.shape)), self._place())
 
-def _vector(observation: dict[str, Any]) -> np.ndarray:
-    """float32 [n] of the only environment of the batch."""
-    return observation["policy"][0].detach().float().cpu().numpy().reshape(-1)
+    def _place(self) -> str:
+        return f"environment '{self.id}' at step {self.steps}"

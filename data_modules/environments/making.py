@@ -9,32 +9,40 @@ from importlib.metadata import entry_points
 
 import ale_py
 import gymnasium as gym
-import numpy as np
 
 from data_modules.environments.headless import ADVICE, find_opengl, is_headless
+from data_modules.environments.pictures import is_picture
 from genie.errors import UserError, reason
 
 EXTRAS = {"MinAtar": "minatar", "dm_control": "dm_control"}  # families of environments -> this project's extra for them
-DRAWN = "rgb_array"  # Gymnasium's name for pictures as arrays
+DRAWN = ("rgb_array", "rgb_array_list")  # Gymnasium's names for pictures as arrays, the better one first
 
 
 def make(env_id: str, kwargs: dict) -> gym.Env:
     """The environment, ready to be drawn where it can be. Raises UserError where there is none or it does not start."""
     env = _make(env_id, kwargs)
-    if is_picture(env.observation_space) or DRAWN not in (env.metadata.get("render_modes") or ()):
+    for name in ("action_space", "observation_space"):
+        if not isinstance(getattr(env, name, None), gym.Space):
+            raise UserError(f"environment '{env_id}' has no {name}: its class has to set one of gymnasium.spaces")
+    modes = (env.metadata or {}).get("render_modes") or ()
+    mode = next((mode for mode in DRAWN if mode in modes), None)
+    if is_picture(env.observation_space) or mode is None:
         return env
     env.close()
     if is_headless():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into arrays and looks for no display
-    return _make(env_id, kwargs | {"render_mode": DRAWN})
+    return _make(env_id, kwargs | {"render_mode": mode})
 
 
-def is_picture(space: gym.Space) -> bool:
-    """Whether observations are what a person would see."""
-    return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and space.shape[2:] == (3,)
+def said(error: BaseException) -> str:
+    """The kind of an exception and what it says, on one line; Gymnasium's own say all in words."""
+    name, text = type(error).__name__, reason(error)
+    return text if isinstance(error, gym.error.Error) or text == name else f"{name}: {text}"
 
 
 def _make(env_id: str, kwargs: dict) -> gym.Env:
+    if not isinstance(env_id, str) or not isinstance(kwargs, dict):
+        raise UserError(f"env.id={env_id} must be a name, and env.kwargs={kwargs} keys and values")
     _register(env_id)
     try:
         return gym.make(env_id, **{"disable_env_checker": True, **kwargs})  # which warns of screens that are not uint8
@@ -43,12 +51,10 @@ def _make(env_id: str, kwargs: dict) -> gym.Env:
         extra = EXTRAS.get(env_id.split("/")[0])
         hint = f"; pip install 'genie-world[{extra}]' if that is meant" if extra else ""
         raise UserError(f"no environment '{env_id}'; similar ones: {', '.join(near)}{hint}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if "MUJOCO_GL" in os.environ and find_opengl() is None:  # MuJoCo is then not even imported
             raise UserError(f"MUJOCO_GL={os.environ['MUJOCO_GL']} does not work here: {ADVICE}") from None
-        if not isinstance(error, gym.error.Error | TypeError | ImportError):
-            raise
-        raise UserError(f"environment '{env_id}' does not start with {kwargs}: {reason(error)}") from error
+        raise UserError(f"environment '{env_id}' does not start with {kwargs}: {said(error)}") from error
 
 
 def _register(env_id: str) -> None:

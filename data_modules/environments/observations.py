@@ -1,10 +1,14 @@
 """What an environment shows, as it is recorded: its screen as a frame, or its state as a vector."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
 from data_modules.atari_objects import visible_centres
+from data_modules.environments.values import shown, state_of
 from data_modules.resize import AreaResize
 from genie.errors import UserError
 
@@ -49,19 +53,27 @@ class Viewport:
 
 
 class StateVector:
-    """Callable: an observation → float32 [n]. The parts of a dictionary are joined in its order.
+    """Callable: an observation → float32 [n], a copy. The parts of a dictionary are joined in its order.
 
-    Raises UserError for observations that are no vector of numbers.
+    Raises UserError for spaces that are no vector of numbers, and for states that are not of their space's size, not
+    finite or too large for float32.
     """
 
     def __init__(self, env_id: str, space: gym.Space):
+        self.names = list(space) if isinstance(space, spaces.Dict) else None
         parts = space.values() if isinstance(space, spaces.Dict) else [space]
         if not all(isinstance(part, spaces.Box) and len(part.shape) <= 1 for part in parts):
             raise UserError(
                 f"environment '{env_id}' observes {one_line(space)}, which is no vector: record what it shows, "
                 "data.recorder.observe=frames"
             )
-        self.space, self.size = space, spaces.flatdim(space)
+        self.size = sum(int(np.prod(part.shape)) for part in parts)
+        if self.size == 0:
+            raise UserError(f"environment '{env_id}' observes {one_line(space)}, which has no numbers")
 
-    def __call__(self, observation) -> np.ndarray:
-        return spaces.flatten(self.space, observation).astype(np.float32)
+    def __call__(self, observation: Any, place: str) -> np.ndarray:
+        if self.names is None:
+            return state_of([observation], self.size, place)
+        if not isinstance(observation, Mapping) or not set(self.names) <= set(observation):
+            raise UserError(f"{place}: the observation is {shown(observation)}, not a dict of {', '.join(self.names)}")
+        return state_of([observation[name] for name in self.names], self.size, place)

@@ -5,7 +5,8 @@ from typing import Any
 from data_modules.environments.gymnasium_environment import GymnasiumEnvironment
 from data_modules.environments.isaac_lab import IsaacLabEnvironment
 from data_modules.environments.protocol import Environment
-from data_modules.environments.settings import observed, settings_for
+from data_modules.environments.settings import observed, settings_for, shows_reset
+from genie.errors import UserError
 
 
 def open_environment(
@@ -19,8 +20,20 @@ def open_environment(
     settings = settings_for(settings, env_id)
     env, observe = settings["env"], observed(settings)
     names = settings["action_names"]
-    if env["id"].startswith("Isaac-"):
+    options = env.get("options")  # groups that a run or a file kept from before there were some have none
+    if str(env["id"]).startswith("Isaac-"):
+        if options:
+            raise UserError(f"environment '{env['id']}' is reset without options: leave data.recorder.env.options={{}}")
         return IsaacLabEnvironment(env["id"], env["kwargs"], observe, settings["fps"], names)
     return GymnasiumEnvironment(
-        env["id"], env["kwargs"], observe, image_size, settings["crop"], settings["fps"], settings["actions"], names
+        env["id"],
+        env["kwargs"],
+        observe,
+        image_size,
+        settings["crop"],
+        settings["fps"],
+        settings["actions"],
+        names,
+        options,
+        shows_reset(settings),
     )

@@ -3,14 +3,21 @@
 Dimension letters: `H W` pixels of a frame, `n` numbers of a state, `A` actions or their numbers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import numpy as np
 from gymnasium import spaces
 
+from genie.errors import RunError, UserError
+
 
 class Environment(Protocol):
     """One environment. The same seed and actions lead to the same observations.
+
+    What `reset` and `step` return is the caller's own: the environment does not change it later. They raise UserError
+    for values that no recording takes, RunError where the environment raises something; both name the step.
 
     Attributes:
         id: as Gymnasium knows it.
@@ -51,3 +58,12 @@ class Environment(Protocol):
     def close(self) -> None:
         """Lets go of it."""
         ...
+
+
+@contextmanager
+def in_episode(name: str) -> Iterator[None]:
+    """What goes wrong with an environment inside says in which episode, `name`."""
+    try:
+        yield
+    except (UserError, RunError) as error:
+        raise type(error)(f"{name}: {error}") from error.__cause__

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-REPLAYED = ("env", "observe", "actions", "action_names", "crop", "fps")  # all that the environment is opened with
+# all that the environment is opened with
+REPLAYED = ("env", "observe", "actions", "action_names", "crop", "fps", "reset_screen")
 OF_ONE = ("actions", "action_names", "crop", "fps")  # those of them that fit the environment they were made for
 
 
@@ -11,14 +12,22 @@ def observed(settings: dict[str, Any]) -> str:
     return settings.get("observe", "frames")
 
 
-def settings_for(settings: dict[str, Any], env_id: str | None) -> dict[str, Any]:
+def shows_reset(settings: dict[str, Any]) -> bool:
+    """Whether episodes begin with the reset screen of an emulator; so they did where settings do not say."""
+    return settings.get("reset_screen", True)
+
+
+def settings_for(settings: dict[str, Any], env_id: str | None, given: dict[str, Any] | None = None) -> dict[str, Any]:
     """A group `data.recorder` for another environment: without what was made for the one that it names.
 
-    What its maker takes (`env.kwargs`) stays only for one of the same family: ALE/Pong-v5 and ALE/Breakout-v5.
+    What its maker and its resets take (`env.kwargs`, `env.options`) stays only for one of the same family: ALE/Pong-v5
+    and ALE/Breakout-v5. given: those of the settings that the user asked for, which stay as well.
     """
-    former = settings["env"]
+    former, given = settings["env"], dict(given or {})
     if env_id is None or env_id == former["id"]:
         return settings
-    family = env_id.split("/")[0]
-    kwargs = former["kwargs"] if family == former["id"].split("/")[0] else {}
-    return settings | dict.fromkeys(OF_ONE) | {"env": {"id": env_id, "kwargs": kwargs}}
+    asked = given.pop("env", {})
+    same = env_id.split("/")[0] == former["id"].split("/")[0]
+    env = {name: (former.get(name) or {} if same else {}) | (asked.get(name) or {}) for name in ("kwargs", "options")}
+    kept = {name: value for name, value in given.items() if name in OF_ONE}
+    return settings | dict.fromkeys(OF_ONE) | kept | {"env": {"id": env_id, **env}}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
+from data_modules.environments.protocol import in_episode
 from genie.acting.agents import Agent
 from genie.acting.rallies import rallies_of
 
@@ -95,12 +96,17 @@ class _Table:
 
     def __init__(self, environment: "Environment", episode: Episode, repeat: int, filmed: bool) -> None:
         self.environment, self.episode, self.repeat, self.filmed = environment, episode, repeat, filmed
-        self.observation = environment.reset(episode.seed)
-        self.rallies = rallies_of(environment)
-        self._film()
+        with in_episode(f"episode {episode.number}"):
+            self.observation = environment.reset(episode.seed)
+            self.rallies = rallies_of(environment)
+            self._film()
 
     def step(self, action: Any) -> bool:
         """Whether the environment says that the episode is over."""
+        with in_episode(f"episode {self.episode.number}"):
+            return self._step(action)
+
+    def _step(self, action: Any) -> bool:
         reward = 0.0
         for _ in range(self.repeat):
             self.observation, gained, terminal, truncated = self.environment.step(action)

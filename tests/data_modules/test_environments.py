@@ -130,7 +130,7 @@ def test_without_a_display_the_first_that_draws_is_taken(monkeypatch):
 
 def test_a_screen_that_nothing_draws_is_one_line(monkeypatch):
     monkeypatch.setattr(Told, "mujoco_renderer", None, raising=False)
-    monkeypatch.setattr("data_modules.environments.gymnasium_environment.find_opengl", lambda: None)
+    monkeypatch.setattr("data_modules.environments.screen.find_opengl", lambda: None)
     environment = open_environment(settings("Told-v0"), None)
     with pytest.raises(UserError, match="libosmesa6"):
         environment.screen()
