@@ -50,8 +50,6 @@ class JobFailed:
     message: str
 
 
-# Keys below them are the environment's own: any may be given.
-OPEN_KEYS = ("data.recorder.env.kwargs.", "data.recorder.env.options.")
 FAILED: list[JobFailed] = []  # of this command, wherever they ran
 
 
@@ -97,7 +95,6 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         def main() -> None:
             FAILED.clear()
             sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
-            sys.argv[1:] = [f"++{word}" if word.startswith(OPEN_KEYS) else word for word in sys.argv[1:]]
             # Hydra then raises what went wrong instead of printing it and leaving.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:

@@ -41,6 +41,7 @@ NAMES = {
     "label_curve": {"policy": "act.policy", "checkpoint": "act.policy"},
     "play": {"prompt.": "prompt_"},
 }
+OPEN_KEYS = ("data.recorder.env.kwargs.", "data.recorder.env.options.")  # the environment's own are below: any key
 OVERRIDE = re.compile(r"(\+{0,2})([^\s=~+'\"-][^\s='\"]*)=(.*)", re.DOTALL)
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|int|float|str|bool|json_str|extend_list)\(.*\)")
 ESCAPED = re.compile(r"\\[,()\[\]{}:=]")  # as Hydra documents it
@@ -69,13 +70,13 @@ def spelled(words: list[str], config_name: str, sweep: bool | None = False) -> l
 
 
 def renamed(word: str, config_name: str) -> str:
-    """A word with the key that its name stands for (`NAMES`)."""
+    """A word with the key that its name stands for (`NAMES`); it may be a new one below `OPEN_KEYS`."""
     for name, key in NAMES.get(config_name, {}).items():
         if name.endswith("."):
             word = re.sub(rf"^{re.escape(name)}(\w+=)", rf"{key}\1", word)
         else:
             word = re.sub(rf"^{name}=", f"{key}=", word)
-    return word
+    return f"++{word}" if word.startswith(OPEN_KEYS) else word
 
 
 def quoted(text: str) -> str:

@@ -137,8 +137,9 @@ OTHERS = """
     callbacks.bad_steps.explosion_factor callbacks.checkpoint.mode callbacks.rollouts.attention.heads
     callbacks.rollouts.attention.token data.augmentation.flip data.augmentation.flip_actions data.fit
     data.min_quality data.minari data.on_error data.recorder data.recorder.action_names data.recorder.actions
-    data.recorder.crop data.recorder.fps data.recorder.observe data.recorder.policy.continuous
-    data.recorder.policy.wall_margin data.source data.stream data.stream.storage_options data.val_batch_size
+    data.recorder.crop data.recorder.env.options data.recorder.fps data.recorder.observe
+    data.recorder.policy.continuous data.recorder.policy.wall_margin data.source data.stream
+    data.stream.storage_options data.val_batch_size
     data.videos data.videos.cuts data.videos.decoder device dtype entropy_bound episodes features format fps
     fvd.resize hardware.flops hardware.name kind label.host launcher.name logger.mode logger.name max_steps
     model.lam.quantizer model.tokenizer.quantizer num_workers objective order page.host planner.name

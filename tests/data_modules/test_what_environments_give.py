@@ -18,6 +18,7 @@ from data_modules.environments.actions import _note_once
 from data_modules.environments.pictures import PictureReader
 from genie.errors import RunError, UserError
 from genie.replay import main as replay_main
+from genie.spelling import spelled
 
 SIZE, LENGTH = (10, 12), 20
 VECTOR = spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -370,7 +371,7 @@ def test_options_reach_every_reset_and_its_replay(register, record_with, run_mai
     sizes = [f"data.recorder.num_frames.{split}=45" for split in ("train", "val", "test")]
     given = [f"env.id={env_id}", "data.recorder.observe=states", *sizes]
     assert "reset() raised ValueError: options={'level': …}" in line(lambda: record_with(tmp_path / "without", *given))
-    record_with(tmp_path, *given, "+data.recorder.env.options.level=3")
+    record_with(tmp_path, *given, *spelled(["data.recorder.env.options.level=3"], "record"))
     with h5py.File(tmp_path / "val.h5") as file:
         assert file["states"][[0, 21], 0].tolist() == [3, 3]  # an episode has 21 states
     code, out, _ = run_main(replay_main, "data=episodes", f"data.root={tmp_path}", "split=val")
