@@ -175,6 +175,9 @@ def main() -> None:
     print(f"seeds from {seed}", flush=True)
     started = time.monotonic()
     counts = fuzz(kinds, 60 * minutes, seed)
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = spent.ru_utime + spent.ru_stime
+    print(f"{counts.total(*ENDS, KILLED):,} inputs in {time.monotonic() - started:.0f} s, {cpu:.0f} s of the CPU")
     for (kind, end, what), seeds in sorted(counts.faults.items(), key=lambda fault: -len(fault[1])):
         print(f"{len(seeds)} x {kind}, {end}: {what}")
         print(f"    python -m benchmarks.fuzz kind={kind} seed={' | '.join(map(str, seeds[:SHOWN]))}")
