@@ -159,6 +159,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=29513, help="on which the two processes meet")
     parser.add_argument("--golden", action="store_true")
     given = parser.parse_args()
+    print("loading I3D", file=sys.stderr, flush=True)
     features = VideoFeatures(num_frames=given.frames, resize=given.resize)
     if given.golden:
         golden(features)

@@ -34,16 +34,26 @@ def _rewards(report: dict) -> list[Row]:
             rows.append((f"reward MSE, {states}", number(figures["reward_mse"], 4), "", "", ", ".join(trivial)))
         for sign, size in (("positive", "> 0"), ("negative", "< 0")):
             if f"recall_{sign}" in figures:
-                note = f"precision {percent(figures[f'precision_{sign}'])}, of {figures[f'{sign}_rewards']}"
+                note = f"{_precision(figures, sign)}, of {figures[f'{sign}_rewards']}"
                 rows.append((f"rewards {size} found, {states}", percent(figures[f"recall_{sign}"]), "", "", note))
+            elif figures.get(f"{sign}_rewards") == 0:
+                rows.append((f"rewards {size} found, {states}", "", "", "", "not measured: the clips hold none"))
         if "terminal_recall" in figures:
-            note = f"precision {percent(figures['terminal_precision'])}, of {figures['terminals']}"
+            note = f"{_precision(figures, 'terminal')}, of {figures['terminals']}"
             rows.append((f"ends found, {states}", percent(figures["terminal_recall"]), "", "", note))
+        elif figures.get("terminals") == 0:
+            rows.append((f"ends found, {states}", "", "", "", "not measured: the clips hold none"))
         if "return_pearson_correlation" in figures:
-            note = f"pairs in the right order {percent(figures['preference_accuracy'])}"
+            order = figures.get("preference_accuracy")
+            note = f"pairs in the right order {'not measured' if order is None else percent(order)}"
             value = number(figures["return_pearson_correlation"], 3)
             rows.append((f"returns agree, {states}", value, "", "", note))
     return rows
+
+
+def _precision(figures: dict, case: str) -> str:
+    share = figures.get(f"precision_{case}", figures.get(f"{case}_precision"))
+    return "precision not measured: none is predicted" if share is None else f"precision {percent(share)}"
 
 
 def _imagination(report: dict) -> list[Row]:

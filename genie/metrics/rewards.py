@@ -16,8 +16,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from genie.models.reward import Judged
-from genie.stages.reward_losses import segment_return
+from genie.models.reward import Judged, segment_return
 
 SIGNS = ("negative", "zero", "positive")  # of a reward
 
@@ -33,7 +32,7 @@ class RewardMetrics(nn.Module):
     Of ends, where the data have them: precision, recall and calibration error, and how many there were.
 
     Of segments: Pearson's and Spearman's correlation of predicted and true returns, and the `preference_accuracy`.
-    What is not defined, for want of any such case, is 0.
+    What is not defined, for want of any such case, is not there, and `not_measured` says why, by name, after `compute`.
     """
 
     def __init__(self, kind: str, discount: float) -> None:
@@ -60,7 +59,11 @@ class RewardMetrics(nn.Module):
                 "terminal_calibration_error": BinaryCalibrationError(n_bins=15),
             }
         )
-        self.num_ends = TrueCount()
+        self.num_ends, self.said_ends = TrueCount(), TrueCount()
+        # how many rewards of a sign there were, and how many were said to be
+        self.true_signs = nn.ModuleDict({sign: TrueCount() for sign in SIGNS})
+        self.said_signs = nn.ModuleDict({sign: TrueCount() for sign in SIGNS})
+        self.not_measured: dict[str, str] = {}
 
     def update(self, judged: Judged, batch: dict[str, Tensor]) -> None:
         """What is `judged` of the states after the steps of a batch's clips, [B, n] each."""
@@ -71,6 +74,7 @@ class RewardMetrics(nn.Module):
             for metric in self.ends.values():
                 metric.update(ended.flatten(), terminals.flatten().long())
             self.num_ends.update(terminals)
+            self.said_ends.update(ended >= 0.5)
 
     def _update_rewards(self, judged: Judged, rewards: Tensor) -> None:
         predicted, true = (segment_return(values, self.discount) for values in (judged.reward, rewards))
@@ -86,17 +90,21 @@ class RewardMetrics(nn.Module):
             shares, signs = judged.signs.flatten(0, -2), rewards.flatten().sign().long() + 1
             self.precision.update(shares, signs)
             self.recall.update(shares, signs)
+            said = shares.argmax(-1)
+            for number, sign in enumerate(SIGNS):
+                self.true_signs[sign].update(signs == number)
+                self.said_signs[sign].update(said == number)
             self.positive_calibration.update(shares[:, 2], (signs == 2).long())
 
     def compute(self) -> dict[str, Tensor]:
-        """All figures since the last reset, by log name."""
+        """All figures since the last reset that are defined, by log name; the others are in `not_measured`."""
         parts: list[nn.ModuleDict] = []
         if self.returns["preference_accuracy"].update_called:
             parts.append(self.returns)
             parts += [] if self.kind == "preference" else [self.errors, self.means]
         parts += [self.ends] if self.num_ends.update_called else []
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*variance of predictions or target.*")  # not defined: 0
+            warnings.filterwarnings("ignore", ".*variance of predictions or target.*")  # not defined: NaN
             figures = {name: metric.compute() for part in parts for name, metric in part.items()}
         if self.errors in parts:
             mean = figures["reward_mean_true"]
@@ -107,7 +115,30 @@ class RewardMetrics(nn.Module):
             figures["positive_calibration_error"] = self.positive_calibration.compute()
         if self.ends in parts:
             figures["terminals"] = self.num_ends.compute()
-        return {name: value.float().nan_to_num(0.0) for name, value in figures.items()}
+        self.not_measured = {name: why for name, why in self._undefined(figures).items() if name in figures}
+        return {name: value.float() for name, value in figures.items() if name not in self.not_measured}
+
+    def _undefined(self, figures: dict[str, Tensor]) -> dict[str, str]:
+        """Why figures are not defined."""
+        reasons = {}
+        if "recall_positive" in figures:
+            for sign in ("negative", "positive"):
+                if not self.true_signs[sign].compute():
+                    reasons[f"recall_{sign}"] = f"there is no {sign} reward"
+                if not self.said_signs[sign].compute():
+                    reasons[f"precision_{sign}"] = f"no {sign} reward is predicted"
+        if "terminals" in figures:
+            if not figures["terminals"]:
+                reasons["terminal_recall"] = "there is no end"
+            if not self.said_ends.compute():
+                reasons["terminal_precision"] = "no end is predicted"
+        if "return_pearson_correlation" in figures and not figures["return_pearson_correlation"].isfinite():
+            alike = "all returns, or all predicted ones, are alike"
+            reasons |= dict.fromkeys(("return_pearson_correlation", "return_spearman_correlation"), alike)
+        if "preference_accuracy" in figures and not figures["preference_accuracy"].isfinite():
+            reasons["preference_accuracy"] = "no two returns differ"
+        others = (name for name, value in figures.items() if name not in reasons and not value.isfinite())
+        return reasons | dict.fromkeys(others, "it is not a finite number")
 
     def reset(self) -> None:
         """Forget everything counted."""

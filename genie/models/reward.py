@@ -95,3 +95,9 @@ def zero_linear(width: int) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def segment_return(rewards: Tensor, discount: float) -> Tensor:
+    """Σ discount^t · reward_t [B] of rewards [B, n]."""
+    powers = discount ** torch.arange(rewards.shape[1], device=rewards.device)
+    return (rewards * powers).sum(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genie.errors import UserError
 from genie.metrics.rewards import RewardMetrics
-from genie.models.reward import Judged, RewardModel
+from genie.models.reward import Judged, RewardModel, segment_return
 from genie.rating.rated import RatedPairs
 from genie.stages.on_world import WorldStage
 from genie.stages.reward_losses import (
@@ -18,7 +18,6 @@ from genie.stages.reward_losses import (
     labels_of,
     others,
     preference_loss,
-    segment_return,
     state_loss,
     trajectory_loss,
 )
@@ -41,6 +40,7 @@ class RewardStage(WorldStage):
             raise UserError(f"reward: {str(error).replace('RewardModel.__init__() ', '')}") from error
         self.validation = RewardMetrics(self.reward["name"], self.reward["discount"])
         self.rated: RatedPairs | None = None
+        self.said: dict[str, str] = {}  # what could not be measured, and why
 
     @property
     def rates(self) -> bool:
@@ -106,6 +106,11 @@ class RewardStage(WorldStage):
         if self.rates:
             figures |= self.rated.agreement(self.world, self.worth)
         self.log_dict({f"val/{name}": value for name, value in figures.items()})
+        if self.validation.not_measured != self.said:  # once, not at each validation
+            self.said = self.validation.not_measured
+            for reason in dict.fromkeys(self.said.values()):
+                names = ", ".join(name for name, why in self.said.items() if why == reason)
+                self.print(f"not measured: {names}: {reason} in the validation clips")
         self.validation.reset()
 
 

@@ -8,16 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_modules.seeding import mix
-from genie.models.reward import Judged, RewardModel
+from genie.models.reward import Judged, RewardModel, segment_return
 
 # keeps these draws apart from those of data order, masking, moving and rare clips with the same seed
 LABEL_STREAM = 6
-
-
-def segment_return(rewards: Tensor, discount: float) -> Tensor:
-    """Σ discount^t · reward_t [B] of rewards [B, n]."""
-    powers = discount ** torch.arange(rewards.shape[1], device=rewards.device)
-    return (rewards * powers).sum(1)
 
 
 def state_loss(model: RewardModel, judged: Judged, rewards: Tensor, weights: Tensor) -> Tensor:

@@ -40,10 +40,30 @@ def test_one_that_never_errs():
 
 def test_one_that_always_says_nothing():
     values = figures("state", judged(REWARDS * 0, TERMINALS & False))
-    assert values["recall_positive"] == values["recall_negative"] == values["precision_positive"] == 0
+    assert values["recall_positive"] == values["recall_negative"] == values["terminal_recall"] == 0
+    for name in ("precision_positive", "precision_negative", "terminal_precision", "return_pearson_correlation"):
+        assert name not in values  # it predicts none: there is nothing to take a share of
     assert values["reward_mse"] == pytest.approx(values["reward_mse_always_zero"], abs=1e-3)
-    assert values["preference_accuracy"] == 0.5 and values["return_pearson_correlation"] == 0  # not defined
+    assert values["preference_accuracy"] == 0.5
     assert values["positive_calibration_error"] == pytest.approx(3 / 16, abs=1e-3)
+
+
+def test_what_there_is_no_case_of_is_not_measured_and_says_so():
+    metrics = RewardMetrics("state", 1.0)
+    batch = {"rewards": torch.zeros(4, 5), "terminals": torch.zeros(4, 5, dtype=torch.bool)}
+    metrics.update(judged(REWARDS, TERMINALS), batch)
+    values = metrics.compute()
+    assert all(value.isfinite() for value in values.values()) and values["precision_positive"] == 0
+    assert (
+        metrics.not_measured.items()
+        >= {
+            "recall_positive": "there is no positive reward",
+            "recall_negative": "there is no negative reward",
+            "terminal_recall": "there is no end",
+            "preference_accuracy": "no two returns differ",
+        }.items()
+    )
+    assert not values.keys() & metrics.not_measured.keys()
 
 
 def test_one_that_is_too_sure():

@@ -8,8 +8,9 @@ import torch
 
 from data_modules.data_info import DataInfo
 from genie.errors import UserError
+from genie.models.reward import segment_return
 from genie.stages import build_stage, complete
-from genie.stages.reward_losses import labels_of, segment_return
+from genie.stages.reward_losses import labels_of
 
 pytestmark = pytest.mark.filterwarnings("error:Metric `Spearman.*", "error:The variance of predictions.*")
 STEPS = 7
