@@ -77,7 +77,8 @@ def open_environments(
 
     image_size = tuple(world.observation_shape[1:]) if shows_frames(world) else None
     environments = [open_environment(settings, image_size, env_id) for _ in range(count)]
-    names, theirs = (world.config["data"].get("actions") or {}).get("names"), environments[0].action_meanings
+    names = (world.config["data"].get("actions") or {}).get("names")
+    theirs = environments[0].action_meanings if names else []
     if names and list(names) != theirs and sorted(names) == sorted(theirs):
         raise UserError(
             f"the world knows its actions as data.actions.names={list(names)}, the environment as {theirs}: give "
