@@ -72,7 +72,8 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
     for name in ("", "mean", "± standard error", "episodes"):
         table.add_column(name)
     for name, earned in rows.items():
-        table.add_row(name, f"{earned.mean:.2f}", f"{earned.error:.2f}", str(earned.returns.size))
+        error = f"{earned.error:.2f}" if earned.returns.size > 1 else "none: one episode"
+        table.add_row(name, f"{earned.mean:.2f}", error, str(earned.returns.size))
     print_table(table)
     with replacing(output / "label_curve.json", "w") as file:
         json.dump({name: earned.returns.tolist() for name, earned in rows.items()}, file, indent=2)
