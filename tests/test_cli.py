@@ -1,9 +1,19 @@
 """The command line: mistakes are one line on stderr and exit code 2, help fits a screen, nothing is left behind."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 from genie.cli import hydra_main
+from genie.config_errors import config_groups
 from genie.errors import RunError, UserError
+from genie.spelling import NAMES
+
+CONF = Path(__file__).parents[1] / "conf"
 
 
 @pytest.fixture
@@ -158,3 +168,45 @@ def test_shell_completion_knows_the_choices(run, monkeypatch):
     monkeypatch.setenv("COMP_POINT", "22")
     code, out, _, _ = run("--shell-completion", "query=bash")
     assert code == 0 and "stage=tokenizer" in out and "stage=lam" in out
+
+
+COMMANDS = sorted({path.stem for path in CONF.glob("*.yaml")} - {"command_line", "prompt"})
+# Mappings that have a key for each stage, split, environment, variant or figure: the name of the mapping is enough.
+MAPPINGS = ("more_steps", "overrides", "collect.frames", "act.thresholds", "ablation.variants", "ablation.columns")
+# What a choice sets, and what these commands have only because the group data refers to it.
+NOT_FOR_USERS = {
+    "": {"new_sampler", "data.num_frames", "data.batch_size"},
+    **dict.fromkeys(("convert", "curate", "inspect", "replay"), {"seed"}),
+    "record": {"seed", "model"},
+}
+
+
+def own_keys(content, prefix=""):
+    """The keys of a command's own, those of its small groups in full."""
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and value and key not in MAPPINGS:
+            yield from own_keys(value, f"{key}.")
+        else:
+            yield key
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_key_and_group(command):
+    with initialize_config_module("conf", version_base="1.3"):
+        config = OmegaConf.to_container(compose(command, return_hydra_config=True), resolve=False)
+        training = {*compose("train")}
+    text = config.pop("hydra")["help"]["template"]
+    own = yaml.safe_load((CONF / f"{command}.yaml").read_text())
+    groups = {*config_groups(command)}
+    keys = {*own_keys({name: value for name, value in own.items() if name not in ("defaults", "hydra")})}
+    keys |= {*own_keys({"ablation": config.get("ablation", {})})} - {"ablation"}
+    keys |= {*config} - {key.partition(".")[0] for key in keys}
+    if "train" in own["defaults"]:  # these take all that training takes, and say so
+        assert "every group and key of python -m genie.train --help" in " ".join(text.split())
+        keys, groups = keys - training, groups - {*config_groups("train")}
+    named = {*re.findall(r"(?<![\w.])[\w.]+(?==)|(?<=^  )\w+(?=  )", text, re.MULTILINE)}
+    named |= {key for name, key in NAMES.get(command, {}).items() if name in named}
+    missing = {key for key in keys | groups if not any(f"{name}.".startswith(f"{key}.") for name in named)}
+    assert missing <= NOT_FOR_USERS[""] | NOT_FOR_USERS.get(command, set())
+    assert not groups or "--cfg job" in text  # where the keys of groups are
