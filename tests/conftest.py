@@ -1,4 +1,4 @@
-"""What all tests share: one thread, a small recording of real Pong, tiny configurations and clips, others' weights."""
+"""What all tests share: the threads, a small recording of real Pong, tiny configurations and clips, others' weights."""
 
 import copy
 import functools
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
 
 import av
 import h5py
@@ -20,17 +20,18 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it, and so would children
 
 ROOT = Path(__file__).parents[1]
-START_PROCESSES = ("e2e", "parallel", "sharding")  # folders of tests that take minutes
+# folders by how long their files take: a minute, tens of seconds; those of all others take seconds
+LONGEST, LONG = ("e2e", "parallel", "sharding"), ("tests", "fuzz", "sweeps", "callbacks", "stages", "world")
 TIMEOUT = 800  # seconds, of a process: all take a minute at most on a machine that does nothing else
 
 
 def pytest_collection_modifyitems(items):
     """The long ones first: whoever is done with a short one helps, and nobody waits for a long one at the end."""
-    items.sort(key=lambda item: item.path.parent.name not in START_PROCESSES)
+    items.sort(key=lambda item: [item.path.parent.name in folders for folders in (LONGEST, LONG)], reverse=True)
 
 
 @pytest.fixture(autouse=True)
@@ -216,7 +217,7 @@ def pretrained():
 
 def start(folder: Path, *arguments: str, packages: Path = ROOT, **options) -> subprocess.Popen:
     """`python <arguments>` in `folder`, with the packages of this checkout (or of `packages`)."""
-    environment = os.environ | {"PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(packages)}
     environment.pop("GENIE_TRACE", None)
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment, **settings)

@@ -1,8 +1,6 @@
 """Videos from a prompt and actions: what is written, what reaches the model, what is refused."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from PIL import Image
 
 from genie.cli import to_plain
 from genie.errors import UserError
+from genie.generate import main
 from genie.generation import action_sequence, generate
 from genie.world.world_model import WorldModel
 
@@ -160,9 +159,9 @@ def test_a_world_on_true_actions_gets_those_of_the_prompt(configure, world_run, 
     assert isinstance(given[0], torch.Tensor) and given[0].shape == (1, 2)
 
 
-def test_the_command_prints_where_the_video_is(world_run, tmp_path):
+def test_the_command_prints_where_the_video_is(world_run, run_main, tmp_path):
     arguments = [f"run={world_run}", "actions=[0,1]", "num_frames=2", f"output={tmp_path / 'video.mp4'}"]
-    run = subprocess.run([sys.executable, "-m", "genie.generate", *arguments], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == str(tmp_path / "video.mp4") and (tmp_path / "video.mp4").is_file()
-    assert "2 frames, 2.0 passes and" in run.stderr and "peak memory" in run.stderr  # the tiny world's two steps
+    code, printed, said = run_main(main, *arguments)
+    assert code == 0, said
+    assert printed.strip() == str(tmp_path / "video.mp4") and (tmp_path / "video.mp4").is_file()
+    assert "2 frames, 2.0 passes and" in said and "peak memory" in said  # the tiny world's two steps

@@ -9,23 +9,26 @@ import torch
 
 from benchmarks.torture import TIMEOUT, Processes, configure, differences
 from callbacks.metrics_file import read_metrics
+from genie.train import main
 
 SETTINGS = [
     "-m",
     "genie.train",
     "stage=tokenizer",
     "debug=fast",
+    "data.image_size=[16,16]",
+    "model.tokenizer.patch_size=4",
     "trainer.max_steps=60",
     "trainer.val_check_interval=25",
     "callbacks.checkpoint.every_n_train_steps=7",
 ]
 
 
-def test_kill_minus_nine_leaves_no_trace_in_the_run(tmp_path, pong_root, run, background):
+def test_kill_minus_nine_leaves_no_trace_in_the_run(tmp_path, pong_root, run, run_main, background):
     start, finish = background
     data = f"data.root={pong_root}"
-    whole = run(tmp_path, *SETTINGS, data, "name=whole")
-    assert whole.returncode == 0, whole.stderr
+    code, _, said = run_main(main, *SETTINGS[2:], data, "name=whole", f"output_dir={tmp_path / 'outputs'}")
+    assert code == 0, said
 
     killed = start(tmp_path, *SETTINGS, data, "name=killed")
     metrics = tmp_path / "outputs" / "killed" / "tokenizer" / "metrics.csv"

@@ -10,6 +10,7 @@ DRIVER = Path(__file__).with_name("driver.py")
 # Codebooks and batch statistics look at the batch of one process.
 SMALL = ["debug=fast", "+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[4,4,4]", "+model.lam.quantizer=fsq"]
 SMALL += ["+model.lam.levels=[3]", "+model.lam.standardize=false", "data.batch_size=2", "data.val_batch_size=4"]
+SMALL += ["data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4"]
 SMALL += ["callbacks.rollouts.every_n_train_steps=0", "callbacks.checkpoint.every_n_train_steps=100"]
 SMALL += ["trainer.val_check_interval=10", "trainer.limit_val_batches=1", "schedule=constant"]
 SMALL += ["trainer.gradient_clip_val=0.1"]  # clips every step

@@ -139,7 +139,7 @@ def initial_weights(mesh, info):
 def codebook(mesh, info):
     """Steps of a tokenizer with a codebook on the same clips in both processes: whether all is as in one process."""
     generator = torch.Generator().manual_seed(0)
-    frames = torch.rand(2, 4, 3, 64, 64, generator=generator)
+    frames = torch.rand(2, 4, 3, 16, 16, generator=generator)
     histories, stages = [], []
     for strategy in ("auto", "fsdp"):
         stage = build_stage(configure("tokenizer", "model.tokenizer.quantizer=vq", "model.tokenizer.revive_after=1",
@@ -177,8 +177,8 @@ def main():
     dist.init_process_group("gloo")
     loss_plot.plot_metrics = StartupReport.on_fit_start = lambda *arguments: None  # nothing here is about them
     mesh = init_device_mesh("cpu", (2,))
-    background = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    info = DataInfo(3, ["stay", "up", "down"], [], 10.0, (64, 64), background.numpy())
+    background = torch.randint(0, 256, (3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    info = DataInfo(3, ["stay", "up", "down"], [], 10.0, (16, 16), background.numpy())
     results = {"initial": initial_weights(mesh, info), "codebook": codebook(mesh, info)}
     trainings()
     results["folder"] = sorted(path.name for path in (FOLDER / "folder/tokenizer/checkpoints/last.ckpt").iterdir())
