@@ -25,6 +25,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.config_errors import group_options
 from genie.errors import RunError, UserError
+from genie.serving import Loading
 from tests.fuzz import goods
 from tests.fuzz.harness import NUMBERS, SilentChange, odd_value
 
@@ -56,6 +57,15 @@ REAL = {
 
 class Reached(BaseException):
     """The command has come to its work."""
+
+
+def loaded(app: Loading, *arguments: Any) -> None:
+    """Instead of the server of `genie.play`: what it would load beside it."""
+    app.build(app.loopback)
+    raise Reached
+
+
+INSTEAD = {"play": loaded}
 
 
 class ConfigValues:
@@ -126,7 +136,8 @@ class ConfigValues:
         code: Any = 0
         with (
             contextlib.chdir(self.folder), mock.patch.object(sys, "argv", [f"genie.{name}", *given, *words]),
-            mock.patch(heavy, side_effect=Reached), contextlib.redirect_stderr(errors), composed_quickly(),
+            mock.patch(heavy, side_effect=INSTEAD.get(name, Reached)), contextlib.redirect_stderr(errors),
+            composed_quickly(),
         ):  # fmt: skip
             try:
                 importlib.import_module(module).main()

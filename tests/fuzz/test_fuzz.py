@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.fuzz import build
 from tests.fuzz.harness import outcome
 
-EXAMPLES = {"episodes": 70, "prompts": 60, "checkpoints": 40, "messages": 30}
+EXAMPLES = {"episodes": 70, "prompts": 60, "checkpoints": 40, "messages": 30, "config": 15}
 
 LIMIT = 120  # seconds of an example that takes one at most: the machine may have other things to do
 
