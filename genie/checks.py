@@ -7,11 +7,14 @@ from genie.errors import UserError
 LARGEST = 2**63 - 1  # what a tensor and an array hold
 
 
-def require_whole(config: dict[str, Any], *names: str, least: int = 1, most: int = LARGEST, prefix: str = "") -> None:
-    """Raises UserError where one of the keys is not a whole number in [least, most]; None stands for a default."""
+def require_whole(
+    config: dict[str, Any], *names: str, least: int = 1, most: int = LARGEST, prefix: str = "", null: bool = True
+) -> None:
+    """Raises UserError where one of the keys is not a whole number in [least, most]; None stands for a default where
+    there is one, `null`."""
     for name in names:
         value = config[name]
-        if value is None:
+        if value is None and null:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UserError(f"{prefix}{name}={value} must be a whole number of at least {least}")

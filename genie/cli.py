@@ -99,7 +99,14 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:
                 command()
-            except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
+            except (
+                HydraException,
+                OmegaConfBaseException,
+                yaml.YAMLError,
+                ValueError,
+                TypeError,
+                AssertionError,
+            ) as error:
                 # Only the composition raises these here: the command's own errors end in `task`.
                 if wants_trace():
                     raise

@@ -65,6 +65,8 @@ def explain(error: Exception, config_name: str) -> str:
     unknown = isinstance(cause, ConfigAttributeError | ConfigKeyError)
     if unknown and cause.full_key and isinstance(cause.parent_node, DictConfig):
         return _unknown_key(cause, config_name)
+    if isinstance(error, AssertionError):  # Hydra's, of +=x
+        return "an override has no key: it must be key=value or group=choice"
     if isinstance(error, TypeError):  # Hydra's, of a list of choices with something else in it
         return f"a group takes the name of a choice, as in data=pong, or a list of them ({one_line(error)})"
     return explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error)

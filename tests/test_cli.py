@@ -56,6 +56,7 @@ MISTAKES = {
     "reference": (["name=${nowhere.at_all}"], "'nowhere.at_all' not found", "taken from a key that is not there", ""),
     "missing value": (["name=???"], "'name'", "add name=...", ""),
     "no name of a choice": (["data=[null]"], "a group takes the name of a choice", "data=pong", ""),
+    "no key": (["+=x"], "an override has no key", "key=value", ""),
     "no number": (["optimizer.lr=fast"], "optimizer.lr takes a number", "optimizer.lr=0.001", ""),
     "no truth": (["resume=yes"], "resume takes true or false", "resume=false", ""),
     "no list": (["data.image_size=64"], "data.image_size takes a list", "data.image_size=[64,64]", ""),

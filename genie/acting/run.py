@@ -78,8 +78,8 @@ def check(config: dict[str, Any]) -> None:
     chosen = [planner is not None or config["act"]["policy"] is not None, config["agent"] is not None]
     if sum(chosen) != 1:
         raise UserError("who plays? Give one of planner=cem (or another), policy=<path>, agent=random")
-    require_whole(settings, "episodes", "parallel", "max_steps", "labels", "horizon", prefix="act.")
-    require_whole(settings, "videos", least=0, prefix="act.")
+    require_whole(settings, "episodes", "parallel", "max_steps", "labels", "horizon", prefix="act.", null=False)
+    require_whole(settings, "videos", least=0, prefix="act.", null=False)
     require_whole(config, "seed", least=0)
     require_number(settings, "success")
     if settings["name"] == RANDOM and config["agent"] != RANDOM:
