@@ -13,8 +13,8 @@ from callbacks.metrics_file import read_metrics
 
 TWO = ["trainer=ddp_cpu", "data.batch_size=2"]  # of 2
 ONE = ["trainer=cpu", "data.batch_size=4"]
-# Commands train in fp32, whose rounding of 6e-8 hardly grows in a loss without codes that are near to latents: to 1e-5 two
-# runs are the same. Those of `test_equality.py` are compared in float64.
+# Commands train in fp32, whose rounding of 6e-8 hardly grows in a loss without codes that are near to latents: to 1e-5
+# two runs are the same. Those of `test_equality.py` are compared in float64.
 TOKENIZER = ["stage=tokenizer", "+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[4,4,4]"]
 
 
