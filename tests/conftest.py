@@ -19,6 +19,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from PIL import Image
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it, and so would children
@@ -38,6 +39,25 @@ def pytest_collection_modifyitems(items):
 def fixed_seed():
     """Tests that draw data draw the same in every run."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_curves():
+    """An empty picture for plots/loss.png of trainings in this process: to draw it takes longer than they do.
+
+    `tests/callbacks/test_loss_plot.py` is about the picture, and commands in processes of their own draw it.
+    """
+    if "callbacks.loss_plot" not in sys.modules:  # no test file imports what trains
+        yield
+        return
+
+    def plot(metrics, picture):
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (1, 1)).save(picture)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("callbacks.loss_plot.plot_metrics", plot)
+        yield
 
 
 def _record(root, *overrides):

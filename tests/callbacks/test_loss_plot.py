@@ -35,7 +35,8 @@ def test_the_picture_follows_the_file(tmp_path):
     assert sorted(path.name for path in picture.parent.iterdir()) == ["loss.png"]
 
 
-def test_every_run_draws_it(tmp_path, training):
+def test_every_run_draws_it(tmp_path, training, monkeypatch):
+    monkeypatch.setattr("callbacks.loss_plot.plot_metrics", plot_metrics)
     fit, model = training
     picture = tmp_path / "loss.png"
     drawn = []
