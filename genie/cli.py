@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genie.config_errors import explain, explain_value, group_options, one_line
 from genie.config_types import check_overrides
+from genie.config_values import check_values
 from genie.errors import RunError, SaidByFirst, UserError
 from genie.parallel.place import first_here, said_once
 from genie.spelling import spelled
@@ -66,6 +67,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
             try:
                 with said_once():
                     check_overrides(cfg, HydraConfig.get())
+                    check_values(cfg)
                     config = to_plain(cfg) if resolve else cfg
                 return function(config)
             except (UserError, OmegaConfBaseException) as error:

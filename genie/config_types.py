@@ -9,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genie.config_errors import explain
+from genie.config_values import NAMES, PLACES, check_values
 from genie.errors import UserError
 from genie.spelling import spelled, unquoted
 
@@ -21,6 +22,7 @@ def check_step(key: str, config_name: str, overrides: list[str]) -> None:
     try:
         cfg = compose(config_name, spelled(overrides, config_name), return_hydra_config=True)
         check_overrides(cfg, cfg.hydra)
+        check_values(cfg)
     except (HydraException, OmegaConfBaseException, UserError) as error:
         reason = error if isinstance(error, UserError) else explain(error, config_name)
         raise UserError(f"{key}: {reason}") from error
@@ -29,10 +31,14 @@ def check_step(key: str, config_name: str, overrides: list[str]) -> None:
 def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
     """Raises `UserError` for the first override of a command whose kind is not that of the value it replaces.
 
-    Numbers may be "auto" (Lightning's word for the best choice), and anything may be null. `hydra_config`: Hydra's own
-    part of the configuration, which knows the overrides.
+    Numbers may be "auto" (Lightning's word for the best choice), and anything may be null but names and places that the
+    defaults give. Nothing may be empty: `key=` is what the shell makes of key=$variable without the variable.
+    `hydra_config`: Hydra's own part of the configuration, which knows the overrides.
     """
     overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
+    for override in overrides:
+        if override.type.name in ("CHANGE", "ADD", "FORCE_ADD") and override.value() == "":
+            raise UserError(f"{override.input_line} gives no value: was a variable of the shell not set?")
     choices = [override for override in overrides if override.key_or_group in hydra_config.runtime.choices]
     values = [override for override in overrides if override not in choices and override.type.name == "CHANGE"]
     if not values:
@@ -40,6 +46,10 @@ def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
     defaults = compose(hydra_config.job.config_name, [override.input_line for override in choices])
     for override in values:
         key = override.key_or_group
+        if key in (*NAMES, *PLACES) and override.value() is None and _is_given(defaults, key):
+            raise UserError(f"{override.input_line}: {key} cannot be null")
+        if key in NAMES and isinstance(override.value(), int | float):  # name=007 is no number
+            OmegaConf.update(cfg, key, override.input_line.partition("=")[2])
         expected = wrong_kind(_select(defaults, key), _select(cfg, key))
         if expected:
             given = unquoted(override.input_line.partition("=")[2])
@@ -67,6 +77,13 @@ def _select(cfg: DictConfig, key: str) -> Any:
         return OmegaConf.select(cfg, key)
     except OmegaConfBaseException:  # a reference that only another command can resolve
         return None
+
+
+def _is_given(cfg: DictConfig, key: str) -> bool:
+    """Whether a key has another value than null, or has to get one."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name) or node[name] is not None
 
 
 def _shown(cfg: DictConfig, key: str) -> str:

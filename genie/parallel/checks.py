@@ -7,6 +7,7 @@ from genie.hardware import best_precision
 
 SHARDED = "fsdp"  # trainer.strategy of sharded training
 OTHERS = ("fsdp_", "deepspeed", "model_parallel")  # beginnings of the names of Lightning's own, which need other stages
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "32", "bf16", "16", "64")
 HALF = ("16", "16-mixed", "16-true")
 
 
@@ -20,6 +21,8 @@ def check_parallel(config: dict[str, Any]) -> None:
     """Raises `UserError` for the first combination of settings that does not work."""
     trainer, precision = config["trainer"], chosen_precision(config["trainer"])
     sharded, gather = trainer["strategy"] == SHARDED, trainer["gather_precision"]
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision={precision}: choose auto, {', '.join(PRECISIONS)}")
     if str(trainer["strategy"]).startswith(OTHERS):
         raise UserError(f"trainer.strategy={trainer['strategy']}: choose auto, ddp or {SHARDED}")
     if gather not in (None, "bf16"):

@@ -13,6 +13,7 @@ from data_modules.episode_file import SPLITS
 from genie.acting.agents import Agent, RandomAgent, WorldAgent
 from genie.acting.episodes import play_episodes
 from genie.acting.opening import environment_of, open_environments
+from genie.acting.run import SEED_LIMIT
 from genie.checks import require_whole
 from genie.errors import UserError
 from genie.files import replacing
@@ -46,7 +47,7 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     episodes, stride = config["episodes"], data["stride"]
 
     def earned(agent: Agent, draw: int) -> np.ndarray:
-        seeds = [config["seed"] + draw * episodes + number for number in range(episodes)]
+        seeds = [(config["seed"] + draw * episodes + number) % SEED_LIMIT for number in range(episodes)]
         return np.array([episode.return_ for episode in play_episodes(environments, agent, seeds, longest, stride)])
 
     def play(choose: Choose, action_map: ActionMap, draw: int) -> Sequence[float]:

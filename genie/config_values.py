@@ -1,0 +1,255 @@
+"""What the values of a configuration may be, whichever command they are given to and wherever they come from: numbers
+and their ranges, names that become folders, and places that have to be named.
+
+The kinds of values (a number, a list, true or false) are those of the defaults: `config_types.py`. What only one
+command can tell is checked there. Limits are those of the arithmetic and of the libraries, not of what is sensible.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from genie.errors import UserError
+
+LONGEST_NAME = 200  # bytes of a folder's name: file systems take 255, and temporary names are longer than it
+
+
+@dataclass(frozen=True)
+class Number:
+    """A range: from `least` (without itself where `above`) to `most` (without itself where `below`)."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    whole: bool = True
+    above: bool = False
+    below: bool = False
+    null: bool = False  # may also be null
+
+    def takes(self, value: float) -> bool:
+        """Whether a number is in the range."""
+        if not math.isfinite(value) or self.whole and value != int(value):
+            return False
+        low = value > self.least if self.above else value >= self.least
+        return low and (value < self.most if self.below else value <= self.most)
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        low = f"above {self.least:g}" if self.above else f"of at least {self.least:g}"
+        if self.most == math.inf:
+            range_ = "" if self.least == -math.inf else f" {low}"
+        elif self.below or self.above:
+            range_ = f" {low} and {'below' if self.below else 'at most'} {self.most:g}"
+        else:
+            range_ = f" from {self.least:g} to {int(self.most) if self.whole else f'{self.most:g}'}"
+        return f"{kind}{range_}{', or null' if self.null else ''}"
+
+
+SEED = Number(0, 2**32 - 1)  # what NumPy and Lightning take
+COUNT, COUNT_OR_NONE = Number(1), Number(1, null=True)
+FROM_ZERO, FROM_ZERO_OR_NULL = Number(0), Number(0, null=True)
+POSITIVE = Number(0, whole=False, above=True)
+NOT_NEGATIVE = Number(0, whole=False)
+SHARE = Number(0, 1, whole=False)
+DECAY = Number(0, 1, whole=False, below=True)
+RATE = Number(0, 1000, whole=False, above=True, null=True)  # frames a second
+
+# by the whole key, or "*." and its last part; of a list, each of its numbers
+NUMBERS = {
+    "*.seed": SEED,
+    "seeds": SEED,
+    # data
+    "data.image_size": COUNT,
+    "data.num_frames": COUNT,
+    "data.stride": COUNT,
+    "data.past_end": FROM_ZERO,
+    "data.batch_size": COUNT,
+    "data.val_batch_size": COUNT_OR_NONE,
+    "data.val_clips": COUNT_OR_NONE,
+    "data.num_workers": FROM_ZERO,
+    "data.fps": RATE,
+    "data.holdout": Number(0, 0.5, whole=False, above=True, below=True),
+    "data.recorder.fps": RATE,
+    "data.recorder.max_episode_steps": COUNT_OR_NONE,
+    "data.recorder.num_frames.train": COUNT,
+    "data.recorder.num_frames.val": COUNT,
+    "data.recorder.num_frames.test": COUNT,
+    "num_workers": FROM_ZERO_OR_NULL,
+    # training
+    "trainer.max_steps": COUNT,
+    "trainer.accumulate": COUNT,
+    "trainer.gradient_clip_val": Number(0, whole=False, null=True),
+    "trainer.val_check_interval": COUNT,
+    "trainer.limit_val_batches": NOT_NEGATIVE,
+    "trainer.log_every_n_steps": COUNT,
+    "optimizer.lr": POSITIVE,
+    "optimizer.betas": DECAY,
+    "optimizer.eps": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "schedule.warmup_steps": FROM_ZERO,
+    "schedule.min_lr": NOT_NEGATIVE,
+    "callbacks.checkpoint.every_n_train_steps": COUNT,
+    "callbacks.checkpoint.keep": COUNT,
+    "callbacks.ema.decay": DECAY,
+    "callbacks.progress.refresh_seconds": NOT_NEGATIVE,
+    "callbacks.progress.line_seconds": NOT_NEGATIVE,
+    "stage.mask_rate": SHARE,
+    # presets: what is trained how long
+    "*.lr": POSITIVE,
+    "*.min_lr": NOT_NEGATIVE,
+    "*.beta2": DECAY,
+    "*.max_steps": COUNT_OR_NONE,
+    "*.warmup_steps": FROM_ZERO,
+    "*.num_frames": COUNT,
+    "*.batch_size": COUNT,
+    # sizes of models
+    "model.image_size": COUNT,
+    "*.width": COUNT,
+    "*.num_blocks": COUNT,
+    "*.num_heads": COUNT,
+    "*.num_layers": COUNT,
+    "*.num_channels": COUNT,
+    "*.num_codes": COUNT,
+    "*.num_actions": COUNT_OR_NONE,
+    "*.levels": COUNT,
+    "*.head_dim": COUNT_OR_NONE,
+    "*.latent_dim": COUNT,
+    "*.patch_size": COUNT,
+    "*.decoder_blocks": COUNT_OR_NONE,
+    "*.decoder_heads": COUNT_OR_NONE,
+    "*.decoder_width": COUNT_OR_NONE,
+    # sampling
+    "sampler.steps": COUNT,
+    "sampler.temperature": NOT_NEGATIVE,
+    "temperature": Number(0, whole=False, null=True),
+}
+NAMES = (
+    "data.name",
+    "name",
+    "act.name",
+    "ablation.name",
+)  # become folders; where the last two are null, they get a name
+MAY_HAVE_NONE = ("act.name", "ablation.name")
+PLACES = ("output_dir", "run_dir", "run", "output", "data.root")
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Raises `UserError` for the first value that cannot be. A whole number that was written as 1e5 becomes one.
+
+    Every number has to be finite. What cannot be resolved here, as a key that is not given, is left to the command.
+    """
+    for key in NAMES:
+        _check_name(cfg, key)
+    raw = OmegaConf.to_container(cfg)
+    for key in PLACES:
+        found = _value(cfg, key)
+        if key in ("output_dir", "run_dir") and key in raw and raw[key] is None:
+            raise UserError(f"{key}=null names no folder: give one, such as {key}=outputs")
+        for place in found if isinstance(found, ListConfig) else [found]:
+            if isinstance(place, str) and not place.strip() or place is None and found is not None:
+                raise UserError(f"{key}={_shown(found)} names no folder or file: was a variable of the shell not set?")
+            if isinstance(place, str) and (bad := unprintable(place)):
+                raise UserError(f"{key}={place!r} holds the character {bad!r}, which no path has")
+    leaves = list(_leaves(cfg))
+    leaves.sort(key=lambda leaf: OmegaConf.is_interpolation(*leaf[:2]))  # where a value is given, then who refers to it
+    for node, name, key in leaves:
+        _check_number(node, name, key)
+
+
+def check_name(key: str, name: Any) -> None:
+    """Raises `UserError` where a name cannot be that of a folder below another one. It may be several: pong/small."""
+    text = "null" if name is None else str(name)
+    problem = None
+    if name is None or not text.strip():
+        problem = "is no name: was a variable of the shell not set?"
+    elif bad := unprintable(text):
+        problem = f"holds the character {bad!r}"
+    elif text.startswith(("/", "~")) or ":\\" in text or any(part in ("", ".", "..") for part in text.split("/")):
+        problem = "leads out of the folder that it belongs into: where that is, output_dir= or data.root= say"
+    elif any(part != part.strip() for part in text.split("/")):
+        problem = "begins or ends with a space"
+    elif any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
+        problem = f"is too long for a folder: {len(text.encode())} bytes, and {LONGEST_NAME} can be"
+    if problem:
+        shown = repr(text) if unprintable(text) or text != text.strip() else text
+        raise UserError(f"{key}={_short(shown)} {problem}; give a name such as {key}=pong")
+
+
+def unprintable(text: str) -> str | None:
+    """The first control character of a text, or half of a pair that is no character."""
+    return next((char for char in text if ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000), None)
+
+
+def range_of(key: str) -> Number | None:
+    """The range of a key's number, None where there is none."""
+    return NUMBERS.get(key) or NUMBERS.get(f"*.{key.rpartition('.')[2]}")
+
+
+def _check_name(cfg: DictConfig, key: str) -> None:
+    parent = _value(cfg, key.rpartition(".")[0]) if "." in key else cfg
+    if not isinstance(parent, DictConfig) or (part := key.rpartition(".")[2]) not in parent:
+        return
+    name = _value(cfg, key)
+    if name is None and (key in MAY_HAVE_NONE or OmegaConf.is_missing(parent, part)):
+        return
+    check_name(key, name)
+    if not isinstance(name, str) and not OmegaConf.is_interpolation(parent, part):
+        OmegaConf.update(cfg, key, str(name))  # name=2026
+
+
+def _check_number(node: DictConfig | ListConfig, name: str | int, key: str) -> None:
+    value, range_ = node[name], range_of(key)
+    if value is None:
+        if range_ is not None and not range_.null:
+            raise UserError(f"{key}=null must be {range_}")
+        return
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    shown = node if isinstance(node, ListConfig) else value
+    if range_ is None:
+        if not math.isfinite(value):
+            raise UserError(f"{key}={_shown(shown)} must be a finite number")
+        return
+    if not range_.takes(value):
+        raise UserError(f"{key}={_shown(shown)}{': each' if shown is node else ''} must be {range_}")
+    if range_.whole and isinstance(value, float) and not OmegaConf.is_interpolation(node, name):
+        node[name] = int(value)
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[DictConfig | ListConfig, str | int, str]]:
+    """(container, key or position in it, dotted key) of every value that can be resolved here."""
+    if node is None:
+        return
+    for name in node if isinstance(node, DictConfig) else range(len(node)):
+        key = prefix if isinstance(node, ListConfig) else f"{prefix}.{name}" if prefix else str(name)
+        if key == "hydra":
+            continue
+        try:
+            if OmegaConf.is_missing(node, name):
+                continue
+            child = node[name]
+        except OmegaConfBaseException:
+            continue
+        if OmegaConf.is_config(child):
+            yield from _leaves(child, key)
+        else:
+            yield node, name, key
+
+
+def _value(cfg: DictConfig, key: str) -> Any:
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:  # a reference that another command can resolve
+        return None
+
+
+def _shown(value: Any) -> str:
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return str(plain).replace(" ", "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:40]}…{text[-10:]}"

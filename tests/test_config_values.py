@@ -1,0 +1,126 @@
+import copy
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+import genie.cli  # noqa: F401 the resolvers
+from genie.config_errors import group_options
+from genie.config_types import check_overrides
+from genie.config_values import check_name, check_values, range_of
+from genie.errors import UserError
+
+COMMANDS = (
+    "train", "pipeline", "ablate", "agent", "record", "generate", "act", "evaluate", "export", "inspect", "curate",
+    "rate", "replay", "convert", "label_curve", "play", "plan_memory", "dashboard",
+)  # fmt: skip
+
+
+@pytest.fixture
+def checked(hydra):
+    """checked(command, *overrides): the configuration of a command, after all that is checked of any command."""
+
+    def check(command, *overrides):
+        cfg = compose(command, list(overrides), return_hydra_config=True)
+        check_overrides(cfg, cfg.hydra)
+        check_values(cfg)
+        return cfg
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def hydra():
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def defaults(hydra):
+    return compose("train")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_defaults_of_every_command_pass(checked, command):
+    checked(command)
+
+
+@pytest.mark.parametrize("group", ["data", "model", "experiment", "debug"])
+def test_every_preset_passes(checked, group):
+    for choice in group_options(group):
+        more = ["data.root=x"] if group == "data" else []
+        checked("train", f"{group}={choice}", *more)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ("train", "name="), ("train", "name=null"), ("train", "name=../../evil"), ("train", "name=/abs"),
+        ("train", "name=a/../../b"), ("train", "name=.."), ("train", "name='a\nb'"), ("train", "name='a '"),
+        ("train", f"name={'x' * 300}"), ("pipeline", "name=../x"), ("agent", "name=/x"), ("ablate", "name=null"),
+        ("record", "data.name=../x"), ("inspect", "data.name="), ("act", "act.name=../x", "run=x"),
+        ("train", "output_dir="), ("train", "output_dir=null"), ("train", "run_dir=null"), ("evaluate", "run="),
+        ("evaluate", "run=null"), ("evaluate", "run=[a,null]"), ("inspect", "output=null"), ("record", "data.root=''"),
+        ("train", "optimizer.lr="), ("train", "++anything="),
+    ],
+    ids=lambda words: repr(words[:2])[:60],
+)  # fmt: skip
+def test_names_and_places_that_lead_nowhere_or_elsewhere_are_refused(checked, mistake):
+    with pytest.raises(UserError) as error:
+        checked(*mistake)
+    assert mistake[1].partition("=")[0].lstrip("+") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["pong", "pong/small", "日本", "a b", "007", "1e3", "true", "-x", "..a"])
+def test_other_names_are_folders_as_they_are_written(checked, name):
+    check_name("name", name)
+    cfg = checked("train", f"name='{name}'" if name not in ("007", "1e3", "true") else f"name={name}")
+    assert cfg.run_dir == f"outputs/{name}/tokenizer"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=-1", "seed=4294967296", "seed=1.5", "seed=null", "seed=nan", "data.seed=-1", "data.recorder.seed=-1",
+        "data.num_workers=-1", "data.num_workers=0.5", "data.image_size=[63.5,64]", "data.image_size=[0,64]",
+        "data.batch_size=2.5", "data.batch_size=0", "data.num_frames=-1", "data.num_frames=1.5", "data.stride=0",
+        "data.val_clips=0", "data.holdout=0.9", "data.holdout=-1", "data.holdout=nan", "data.fps=0", "data.fps=inf",
+        "optimizer.lr=-1", "optimizer.lr=0", "optimizer.lr=nan", "optimizer.betas=[0.9,1.0]", "optimizer.eps=0",
+        "trainer.max_steps=0", "trainer.max_steps=-5", "trainer.max_steps=1e-3", "trainer.max_steps=inf",
+        "trainer.accumulate=0", "trainer.gradient_clip_val=-1", "trainer.val_check_interval=0.5",
+        "trainer.log_every_n_steps=0", "schedule.warmup_steps=-1", "callbacks.checkpoint.every_n_train_steps=0",
+        "callbacks.ema.decay=1", "model.tokenizer.width=-8", "recipe.tokenizer.max_steps=0", "data.min_quality=nan",
+        "data.augmentation.crop=inf", "callbacks.rollouts.fps=nan", "callbacks.rollouts.delta_psnr_t=[nan]",
+    ],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused_under_the_key_that_was_given(defaults, override):
+    key, value = override.split("=")
+    cfg = copy.deepcopy(defaults)
+    OmegaConf.update(cfg, key, OmegaConf.create(f"value: {value.replace('nan', '.nan').replace('inf', '.inf')}").value)
+    with pytest.raises(UserError, match="must be") as error:
+        check_values(cfg)
+    assert str(error.value).startswith(f"{key}=")
+
+
+def test_a_whole_number_may_be_written_as_a_float(checked):
+    cfg = checked("train", "trainer.max_steps=1e3", "data.image_size=[64.0,64]", "seed=4294967295")
+    steps = OmegaConf.to_container(cfg.trainer, resolve=True)["max_steps"]
+    assert steps == 1000 and isinstance(steps, int)
+    assert all(isinstance(size, int) for size in cfg.data.image_size)
+
+
+def test_a_preset_is_checked_like_an_override(checked, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text("defaults: [episodes, _self_]\nroot: x\nstride: 1.5\n")
+    with pytest.raises(UserError, match=r"data.stride=1.5 must be a whole number"):
+        checked("train", "data=mine", f"hydra.searchpath=[{tmp_path}]")
+
+
+def test_ranges_are_said_as_they_are_meant():
+    assert str(range_of("seed")) == "a whole number from 0 to 4294967295"
+    assert str(range_of("data.val_clips")) == "a whole number of at least 1, or null"
+    assert str(range_of("data.holdout")) == "a number above 0 and below 0.5"
+    assert range_of("data.name") is None
