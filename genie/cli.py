@@ -10,14 +10,18 @@ conf/command_line.yaml.
 A job of a sweep that goes wrong says so and lets the others go on; the exit code is then 1 in the end.
 """
 
+import errno
 import functools
 import os
+import select
+import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import hydra
 import yaml
@@ -30,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 from genie.config_errors import explain, explain_value, group_options, one_line
 from genie.config_types import check_overrides
 from genie.config_values import check_values
-from genie.errors import RunError, SaidByFirst, UserError
+from genie.errors import RunError, SaidByFirst, UserError, reason
 from genie.parallel.place import first_here, said_once
 from genie.spelling import spelled
 
@@ -51,6 +55,7 @@ class JobFailed:
     message: str
 
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # say all that there is to say
 FAILED: list[JobFailed] = []  # of this command, wherever they ran
 
 
@@ -69,7 +74,8 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                     check_overrides(cfg, HydraConfig.get())
                     check_values(cfg)
                     config = to_plain(cfg) if resolve else cfg
-                return function(config)
+                with output_may_end():
+                    return function(config)
             except (UserError, OmegaConfBaseException) as error:
                 if wants_trace():
                     raise
@@ -94,13 +100,18 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         command = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)
 
         @functools.wraps(function)
+        @output_may_end()
         def main() -> None:
             FAILED.clear()
             sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
             # Hydra then raises what went wrong instead of printing it and leaving.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
             try:
-                command()
+                with output_may_end():
+                    command()
+            except RunError as error:
+                print(f"error: {one_line(error)}", file=sys.stderr)
+                sys.exit(1)
             except (
                 HydraException,
                 OmegaConfBaseException,
@@ -124,6 +135,39 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         return main
 
     return decorate
+
+
+@contextmanager
+def output_may_end() -> Iterator[None]:
+    """Around a command: where nobody reads its output any more, as behind `| head`, it ends without a word and with
+    the exit code of a process that SIGPIPE killed, as other programs do. What a disk refuses becomes a `RunError`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # what is left would fail when Python ends
+    except OSError as error:
+        unread = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream)]
+        if not unread and error.errno not in DISK_ERRORS:
+            raise  # such as another pipe, to a process which the command has started
+        if not unread:
+            raise RunError(reason(error)) from error
+        for stream in unread:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def has_no_reader(stream: IO) -> bool:
+    """Whether a stream of this process is a pipe whose reader is gone."""
+    try:
+        stream.flush()
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError, AttributeError):  # no file, or closed; or a system without `poll`
+        return False
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:

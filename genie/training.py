@@ -124,7 +124,7 @@ def fit(trainer: L.Trainer, stage: L.LightningModule, data: L.LightningDataModul
     """Trains, from the checkpoint that the folder goes on from. What cannot be helped here is told in one line."""
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=folder.last if folder.source else None, weights_only=True)
-    except (UserError, RunError):
+    except (UserError, RunError, BrokenPipeError):
         raise
     except Exception as error:
         if is_out_of_memory(error):

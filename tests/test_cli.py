@@ -1,6 +1,8 @@
 """The command line: mistakes are one line on stderr and exit code 2, help fits a screen, nothing is left behind."""
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,33 @@ def test_a_trace_is_given_on_request(run, monkeypatch, way):
         run(*arguments, function=wrong)
     with pytest.raises(Exception, match="Could not override"):
         run("nmae=x", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stream"),
+    [(["--help"], "stdout"), (["--cfg", "job"], "stdout"), ([], "stdout"), (["trainer.max_step=3"], "stderr")],
+)
+def test_a_command_whose_reader_has_left_ends_without_a_word(run, monkeypatch, arguments, stream):
+    """As behind `| head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    def say(config):
+        for _ in range(10000):
+            print("a line")
+
+    with open(writing, "w", buffering=1) as pipe:
+        monkeypatch.setattr(sys, stream, pipe)
+        code, _, err, _ = run(*arguments, function=say)
+    assert code == 141 and err == ""
+
+
+def test_a_broken_pipe_to_somebody_else_keeps_its_traceback(run):
+    def fail(config):
+        raise BrokenPipeError("the other process")
+
+    code, _, err, _ = run(function=fail)
+    assert code == 1 and "Traceback" in err and "the other process" in err
 
 
 def test_ctrl_c_says_so(run):
