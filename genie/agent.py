@@ -13,14 +13,16 @@ from genie.cli import hydra_main
 @hydra_main("agent")
 def main(config: dict[str, Any]) -> None:
     from genie.looping.loop import Loop  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.one_writer import one_writer
     from genie.tables import print_table
 
     given = HydraConfig.get().overrides
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
     loop = Loop(config, [*given.task, *searchpath])
-    if config["overwrite"]:
-        loop.start_anew()
-    loop.run()
+    with one_writer(loop.run_folder, "name= or output_dir="):
+        if config["overwrite"]:
+            loop.start_anew()
+        loop.run()
     print_table(loop.table())
 
 

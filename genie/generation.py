@@ -4,6 +4,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from genie.cost import GenerationCost, measured
 from genie.errors import UserError
 from genie.inference import choose_device, inference
 from genie.media import VIDEO_HEIGHT, check_scale, enlarge, scale_to, to_bytes, write_frames, write_mp4, write_png
+from genie.one_writer import one_writer, require_writable
 from genie.playing.prompting import prompt_from
 from genie.playing.recording import Recording, read_session
 from genie.prompting.clips import data_prompt
@@ -40,6 +42,13 @@ def generate(config: dict[str, Any]) -> Path:
         recording = read_session(config["replay"])
         config = {**config, "run": config["run"] or recording.run, "seed": recording.seed}
     output = _output(config)
+    if not config["save_frames"]:
+        require_writable(output, "output=")
+    with one_writer(output, "output=") if config["save_frames"] else nullcontext():
+        return _generate_into(output, recording, config)
+
+
+def _generate_into(output: Path, recording: Recording | None, config: dict[str, Any]) -> Path:
     device = choose_device(config["device"])
     world = WorldModel.load(config["run"]).to(device)
     if recording is None:

@@ -24,6 +24,7 @@ from genie.config_types import check_step
 from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
 from genie.files import read_json
+from genie.one_writer import one_writer
 from genie.recording import missing_splits, record_missing
 from genie.spelling import override
 from genie.tables import print_table
@@ -53,6 +54,10 @@ class Pipeline:
 
     def run(self) -> None:
         """Takes the steps in order. Raises `SystemExit` with the exit code of the first one that fails."""
+        with one_writer(self.world, "name= or output_dir="):
+            self._take_steps()
+
+    def _take_steps(self) -> None:
         for number, step in enumerate(self.config["steps"], 1):
             heading = f"[{number}/{len(self.config['steps'])}] {step}"
             action, figures = self._plan(step)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from data_modules.episode_file import SPLITS
 from genie.cli import hydra_main
 from genie.errors import UserError
+from genie.one_writer import one_writer
 
 
 @hydra_main("record", resolve=False)  # the group `data` also has keys that only training can resolve
@@ -61,15 +62,28 @@ def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SP
     Raises UserError for files that are there already (unless `overwrite`), and for an unknown environment
     or action or an impossible size, before any file is written.
     """
+    if data.recorder is None:
+        raise UserError(f"data={data.name} has no recorder settings: choose another data=, for example data=pong")
+    settings = OmegaConf.to_container(data.recorder, resolve=True)
+    root, image_size, frames = Path(data.root), list(data.image_size), settings["num_frames"]
+    with one_writer(root, "data.root="):
+        return record_into(root, settings, image_size, frames, overwrite, splits)
+
+
+def record_into(
+    root: Path,
+    settings: dict[str, Any],
+    image_size: list[int],
+    frames: dict[str, int],
+    overwrite: bool,
+    splits: Sequence[str],
+) -> Path:
+    """`record` into a folder that nobody else writes into."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     # A second to import: --help and a misspelt key need not wait for it.
     from data_modules.recorder import build_recorder
 
-    if data.recorder is None:
-        raise UserError(f"data={data.name} has no recorder settings: choose another data=, for example data=pong")
-    settings = OmegaConf.to_container(data.recorder, resolve=True)
-    root, image_size, frames = Path(data.root), list(data.image_size), settings["num_frames"]
     existing = [str(root / f"{split}.h5") for split in splits if (root / f"{split}.h5").exists()]
     if existing and not overwrite:
         raise UserError(f"{', '.join(existing)} exist already: give overwrite=true or another data.root=")

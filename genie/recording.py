@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from data_modules.episode_file import SPLITS
+from genie.one_writer import one_writer
 
 
 def missing_splits(data: dict[str, Any]) -> list[str]:
@@ -21,9 +22,12 @@ def missing_splits(data: dict[str, Any]) -> list[str]:
 
 def record_missing(data: dict[str, Any]) -> None:
     """Records the splits of a resolved group `data` that are not there, and says so."""
-    splits = missing_splits(data)
-    if splits:
-        from genie.record import record
+    if not missing_splits(data):
+        return
+    from genie.record import record
 
-        print(f"there is no {', '.join(splits)} data in {data['root']}: recording it", flush=True)
-        record(OmegaConf.create(data), splits=splits)
+    with one_writer(data["root"], "data.root=", wait=True):
+        splits = missing_splits(data)  # another process may have recorded them in the meantime
+        if splits:
+            print(f"there is no {', '.join(splits)} data in {data['root']}: recording it", flush=True)
+            record(OmegaConf.create(data), splits=splits)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from data_modules.replay import EpisodeReplay
 from genie.checks import require_whole
 from genie.errors import RunError, UserError
 from genie.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
+from genie.one_writer import one_writer
 
 BEFORE = {"reset_screen": True}  # how the recordings were made that do not say how they were made
 
@@ -29,7 +31,12 @@ def replay(config: dict[str, Any]) -> str:
     """
     if not isinstance(config["episodes"], list):
         require_whole(config, "episodes")
-    files, output = _files(config["data"], config["split"]), Path(config["output"])
+    with one_writer(config["output"], "output=") if config["video"] else nullcontext():
+        return _replay_into(Path(config["output"]), config)
+
+
+def _replay_into(output: Path, config: dict[str, Any]) -> str:
+    files = _files(config["data"], config["split"])
     recorded = [Recorded(name, path, config["data"]) for name, path in files.items()]
     chosen = [(file, _chosen(config["episodes"], file)) for file in recorded]
     differences, total, hashed = [], 0, all(file.hashes is not None for file in recorded)

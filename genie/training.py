@@ -5,6 +5,7 @@ import logging
 import shlex
 import sys
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -30,6 +31,7 @@ from genie.cli import in_sweep
 from genie.errors import RunError, UserError, reason
 from genie.hardware import keep_freed_memory
 from genie.metrics.directions import chosen_direction
+from genie.one_writer import one_writer
 from genie.out_of_memory import advice, is_out_of_memory
 from genie.parallel.arguments import trainer_arguments
 from genie.parallel.checks import check_parallel
@@ -71,6 +73,12 @@ def train(config: dict[str, Any], job: int | None = None) -> float | None:
 def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | None:
     """`train` as one of its processes: the first is through with all up to `ranks.open()` before the others begin."""
     folder = RunFolder(config)
+    with one_writer(folder.path, "name= or output_dir=") if ranks.is_first else nullcontext():
+        return train_in(folder, ranks, config, job)
+
+
+def train_in(folder: RunFolder, ranks: Ranks, config: dict[str, Any], job: int | None) -> float | None:
+    """`train_as` in a run folder that nobody else writes into."""
     label = f"{config['name']} {config['stage']['name']}" + ("" if job is None else f" {job}")
     checkpoint = folder.resumable(proved=not ranks.is_first)
     if checkpoint and checkpoint["global_step"] >= folder.max_steps:

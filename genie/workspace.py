@@ -13,6 +13,7 @@ from callbacks.wandb_server import X_AXIS, wandb_missing
 from genie.errors import UserError
 from genie.files import replacing
 from genie.metrics.directions import direction
+from genie.one_writer import require_writable
 
 KINDS = ("metrics", "regex", "media", "search")
 
@@ -25,6 +26,8 @@ def make_dashboard(config: dict[str, Any]) -> None:
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("a dashboard needs wandb-workspaces: pip install 'genie-world[dashboards]'")
     if config["dry_run"]:
+        if config["output"] is not None:
+            require_writable(config["output"], "output=")
         found = {name: as_json(page) for name, page in pages(config, config["entity"] or "").items()}
         text = json.dumps(found, indent=2)
         if config["output"] is None:

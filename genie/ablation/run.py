@@ -13,6 +13,7 @@ from genie.config_errors import group_options
 from genie.config_types import check_step
 from genie.errors import UserError
 from genie.evaluation.provenance import newer_than_checkpoints
+from genie.one_writer import one_writer
 from genie.pipeline import run_module
 from genie.recording import record_missing
 from genie.spelling import override
@@ -56,6 +57,10 @@ class Ablation:
         A world that fails has no figures, is said under `failed` of the report, and the others are made. An error of
         the first command is one of all.
         """
+        with one_writer(self.folder, "ablation.name= or output_dir="):
+            return self._measured()
+
+    def _measured(self) -> dict[str, Any]:
         record_missing(self.config["data"])
         measured: list[tuple[World, dict[str, float | None]]] = []
         failed: dict[str, str] = {}

@@ -21,6 +21,7 @@ from genie.cli import wants_trace
 from genie.errors import RunError, UserError, failure, reason
 from genie.evaluation.plots import save_figure
 from genie.files import replacing
+from genie.one_writer import one_writer
 from genie.tables import print_table
 
 AXES = ("candidates", "horizon")
@@ -40,8 +41,14 @@ def act_for_budgets(config: dict[str, Any]) -> float:
     others are played, and a RunError says which in the end.
     """
     root = Path(config["output"] or Path(config["run"]) / "acting" / "budget")
+    plays = plays_of(config, root)
+    with one_writer(root, "output="):
+        return _compare(plays, root)
+
+
+def _compare(plays: dict[tuple[int, int], dict[str, Any]], root: Path) -> float:
     rows, failed = [], {}
-    for pair, play in plays_of(config, root).items():
+    for pair, play in plays.items():
         print("{} candidates, horizon {}".format(*pair), flush=True)
         try:
             act(play)

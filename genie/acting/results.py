@@ -8,7 +8,6 @@ Files are written whole after each episode: what was played is there after any s
 
 import csv
 import json
-import shutil
 from collections import Counter
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from genie.acting.imagined import Pair
 from genie.errors import UserError, reason
 from genie.evaluation.run import plain, to_json
 from genie.files import replacing
+from genie.one_writer import empty
 
 FREE = ("resume", "overwrite", "device", "output")  # keys that a play which goes on may change
 FREE_ACT = ("episodes", "parallel")
@@ -59,7 +59,7 @@ class ActingFolder:
             raise UserError("resume=true and overwrite=true exclude each other: give one of them")
         if self._episodes.exists():
             if config["overwrite"]:
-                shutil.rmtree(path)
+                empty(path)
             elif not config["resume"]:
                 raise UserError(
                     f"{path} holds episodes already: resume=true goes on, act.name=... takes another folder, "

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,6 +20,7 @@ from genie.acting.summary import summarise
 from genie.checks import require_number, require_whole
 from genie.errors import UserError
 from genie.inference import choose_device, inference
+from genie.one_writer import one_writer
 from genie.planning.building import check_planner
 from genie.tables import print_table
 
@@ -32,8 +34,14 @@ def act(config: dict[str, Any]) -> float | None:
     device = choose_device(config["device"])
     name = config["act"]["name"] or agent_name(config)
     config = {**config, "act": {**config["act"], "name": name}}
-    stage = open_stage(config, device, min(config["act"]["parallel"], config["act"]["episodes"]))
     path = Path(config["output"] or Path(config["run"]) / "acting" / name)
+    with one_writer(path, "output= or act.name="):
+        return _act_into(path, config, device)
+
+
+def _act_into(path: Path, config: dict[str, Any], device: torch.device) -> float | None:
+    name = config["act"]["name"]
+    stage = open_stage(config, device, min(config["act"]["parallel"], config["act"]["episodes"]))
     folder = ActingFolder(path, config)
     agents: dict[str, Agent] = {RANDOM: RandomAgent(stage.environments[0].action_space)}
     if name != RANDOM:

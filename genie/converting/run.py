@@ -14,6 +14,7 @@ from genie.converting.parts import Parts
 from genie.converting.plan import Plan, Recording, make_plan
 from genie.converting.work import write_parts
 from genie.errors import UserError
+from genie.one_writer import one_writer
 
 
 def convert(config: dict[str, Any]) -> str:
@@ -24,6 +25,11 @@ def convert(config: dict[str, Any]) -> str:
     require_whole(config, "shard_frames")
     require_whole(config, "num_workers", least=0)
     output = Output(config["output"], config["format"], config["shard_frames"])
+    with one_writer(output.path, "output=", beside=True):
+        return _convert_into(output, config)
+
+
+def _convert_into(output: Output, config: dict[str, Any]) -> str:
     plan = make_plan(config["data"], output.in_one)
     output.require_fits(plan.readers[0])
     parts = Parts(output.path, plan.identity)

@@ -21,6 +21,7 @@ from genie.curation.scoring import all_signals, look_at, stack, write_scores
 from genie.curation.signals import SIGNALS, as_features
 from genie.errors import UserError
 from genie.hardware import keep_freed_memory
+from genie.one_writer import one_writer
 from genie.serving import check_address, serve_page
 from genie.tables import print_table
 
@@ -43,7 +44,12 @@ def curate(config: dict[str, Any]) -> None:
     check(config)
     keep_freed_memory()
     footage = Footage(config["data"])
-    folder = Path(config["output"]) if config["output"] else footage.folder
+    with one_writer(config["output"] or footage.folder, "output=") as folder:
+        curate_into(folder, footage, config)
+
+
+def curate_into(folder: Path, footage: Footage, config: dict[str, Any]) -> None:
+    """`curate` in a folder that nobody else writes into."""
     files = Files(
         labels=Path(config["labels"] or folder / "labels.csv"),
         head=Path(config["head"] or folder / "head.safetensors"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from genie.evaluation.provenance import still_holds
 from genie.evaluation.run import check, evaluate
 from genie.evaluation.subject import Subject
 from genie.inference import choose_device
+from genie.one_writer import one_writer
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,20 @@ def evaluate_runs(config: dict[str, Any]) -> list[Evaluated]:
     check(config)
     for run in runs:
         Subject(run, choose_device(config["device"]), config, config["world"])
+    folders = [
+        Path(_output(config["output"], name, len(runs)) or Path(run) / "evaluation")
+        for name, run in zip(names, runs, strict=True)
+    ]
+    with ExitStack() as writing:
+        for folder in dict.fromkeys(folders):
+            writing.enter_context(one_writer(folder, "output="))
+        return _evaluate_into(folders, names, runs, config)
+
+
+def _evaluate_into(folders: list[Path], names: list[str], runs: list[str], config: dict[str, Any]) -> list[Evaluated]:
     evaluated = []
-    for name, run in zip(names, runs, strict=True):
+    for name, run, folder in zip(names, runs, folders, strict=True):
         one = {**config, "run": run, "output": _output(config["output"], name, len(runs))}
-        folder = Path(one["output"] or Path(run) / "evaluation")
         known = folder / "evaluation.json"
         if config["reuse"] and still_holds(known, one):
             print(f"{run}: taken from {known}")

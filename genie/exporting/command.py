@@ -12,6 +12,7 @@ from genie.exporting.card import card
 from genie.exporting.files import SUFFIX
 from genie.exporting.writing import DTYPES, Writer
 from genie.files import replacing
+from genie.one_writer import one_writer
 from genie.parallel.sharded_files import is_checkpoint
 from genie.stages import STAGES, Stage
 from genie.stages.on_world import WORLD
@@ -30,6 +31,12 @@ def export(config: dict[str, Any]) -> list[Path]:
     check(config)
     sources, on_world = ([Path(config["checkpoint"])], {}) if config["checkpoint"] else run_files(Path(config["run"]))
     output = Path(config["output"] or Path(config["run"]) / "exported")
+    with one_writer(output, "output="):
+        return export_into(output, sources, on_world, config)
+
+
+def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], config: dict[str, Any]) -> list[Path]:
+    """`export` of these checkpoints, into a folder that nobody else writes into."""
     former = list(output.glob(f"*{SUFFIX}"))
     if former and not config["overwrite"]:
         raise UserError(f"{output} holds exported files already: give overwrite=true, or another output=")

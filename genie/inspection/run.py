@@ -13,6 +13,7 @@ from genie.inspection.columns import action_facts, count_terminals, episode_fact
 from genie.inspection.frames import frame_facts
 from genie.inspection.pictures import write_clips, write_sheet
 from genie.media import VIDEO_HEIGHT, check_scale, scale_to
+from genie.one_writer import one_writer
 from genie.tables import print_table
 
 
@@ -21,12 +22,16 @@ def inspect(config: dict[str, Any]) -> None:
     require_whole(config, "num_clips", "scale")
     require_whole(config, "num_videos", least=0)
     require_whole(config["sheet"], "rows", "columns", prefix="sheet.")
+    with one_writer(config["output"], "output=") as folder:
+        inspect_into(folder, config)
+
+
+def inspect_into(folder: Path, config: dict[str, Any]) -> None:
+    """`inspect` into a folder that nobody else writes into."""
     module = ClipDataModule(**config["data"])
     module.setup()
     check_scale(config["scale"], module.image_size)
     facts = data_facts(module, config["num_clips"])
-    folder = Path(config["output"])
-    folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "inspect.json", "w") as file:
         json.dump(facts, file, indent=2)
     print_table(table_of(facts))

@@ -7,7 +7,6 @@ A recording of round n+1 is made by the policy of round n when all of that round
 the loop is: nothing else is kept.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from genie.config_types import check_step
 from genie.errors import UserError
 from genie.files import remove_leftovers
 from genie.looping.collecting import collect, episode_returns, is_collected, recording
+from genie.one_writer import empty, one_writer
 from genie.pipeline import run_module
 from genie.run_folder import RunFolder
 from genie.spelling import composed, override
@@ -126,7 +126,8 @@ class Loop:
     def start_anew(self) -> None:
         """Deletes the recordings and the runs of all stages."""
         for path in (self.data, *(Path(config["run_dir"]) for config in self.configs.values())):
-            shutil.rmtree(path, ignore_errors=True)
+            with one_writer(path, "name= or output_dir="):
+                empty(path)
 
 
 def described(returns: np.ndarray) -> tuple[str, str, str]:

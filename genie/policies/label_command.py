@@ -19,6 +19,7 @@ from genie.errors import UserError
 from genie.files import replacing
 from genie.inference import choose_device
 from genie.looping.collecting import episode_returns
+from genie.one_writer import one_writer
 from genie.policies.exploring import Choose
 from genie.policies.label_curve import Earned, draw, return_against_labels
 from genie.policies.loading import load_policy
@@ -33,6 +34,11 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     Raises UserError for a policy that needs no labels, and for data that are not there.
     """
     check(config)
+    with one_writer(config["output"] or Path(config["run"]) / "policy", "output=") as output:
+        return _curve_into(output, config)
+
+
+def _curve_into(output: Path, config: dict[str, Any]) -> dict[int, Earned]:
     world = open_world(config["run"], "genie").to(choose_device(config["device"]))
     policy = load_policy(config["act"]["policy"] or config["run"], world, config["greedy"])
     if policy.gives_environment_actions:
@@ -62,7 +68,7 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
         references["expert"] = Earned(np.concatenate(recorded))
     clips, labels = module.train_dataset, config["labels"]
     curve = return_against_labels(policy, world, clips, labels, play, config["draws"], config["seed"])
-    report(curve, references, Path(config["output"] or Path(config["run"]) / "policy"))
+    report(curve, references, output)
     return curve
 
 

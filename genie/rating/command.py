@@ -9,6 +9,7 @@ from data_modules.clip_data_module import ClipDataModule
 from data_modules.window_table import identity, parts
 from genie.checks import require_whole
 from genie.errors import UserError
+from genie.one_writer import one_writer
 from genie.rating.page import Session, create_app
 from genie.rating.pairs import Preferences, choose_pairs
 from genie.serving import check_address, serve_page
@@ -24,7 +25,11 @@ def rate(config: dict[str, Any]) -> None:
     require_whole(config, "seed", least=0)
     check_address(config["page"], "page")
     session = open_session(config)
+    with one_writer(session.answers.path, "ratings=", beside=True):
+        _serve(session, config)
 
+
+def _serve(session: Session, config: dict[str, Any]) -> None:
     def app(loopback: bool) -> FastAPI:
         print(f"{len(session.answers.given)} pairs are rated in {session.answers.path}; Ctrl-C ends, the same "
               "command goes on")  # fmt: skip

@@ -11,6 +11,7 @@ from genie.checks import require_number
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.files import replacing
+from genie.one_writer import require_writable
 from genie.sizing.comparison import comparison
 from genie.sizing.plan import StagePlan, plan_stage
 from genie.sizing.table import remarks, table, title
@@ -52,6 +53,8 @@ def check(config: dict[str, Any]) -> None:
         require_number({f"hardware.{name}": device[name]}, f"hardware.{name}", above=0, most=most)
     if config["json"] is not None and Path(config["json"]).is_dir():
         raise UserError(f"json={config['json']} is a folder: give the name of a file")
+    if config["json"] is not None:
+        require_writable(config["json"], "json=")
 
 
 def write(path: Path, plans: list[StagePlan], config: dict[str, Any]) -> None:

@@ -1,14 +1,18 @@
 """All jobs of a sweep as sweep.csv, a row for each, and as the table that is printed at the end."""
 
 import csv
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from genie.errors import UserError
 from genie.files import read_json, replacing
 from genie.metrics.directions import direction
+from genie.one_writer import one_writer
 from genie.parallel.place import rank
 
 if TYPE_CHECKING:
@@ -21,13 +25,26 @@ KEYS = {*BEFORE, *AFTER, "overrides"}  # of a record
 
 
 class SweepTable(Callback):
-    """Prints the table when all jobs of a sweep are done."""
+    """Keeps others out of the folder of a sweep, and prints the table when all its jobs are done."""
+
+    def __init__(self) -> None:
+        self.writing = ExitStack()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        if rank():
+            return
+        try:
+            self.writing.enter_context(one_writer(config.hydra.sweep.dir, "hydra.sweep.dir="))
+        except UserError as error:  # Hydra makes a warning of what a callback raises
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if rank():
             return
         from genie.tables import print_table  # every command looks at Hydra's plugins, and few print tables
 
+        self.writing.close()
         folder = Path(config.hydra.sweep.dir)
         records = read_records(folder)
         if records:
