@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 
 from data_modules.damage import DamagedData
 from data_modules.video_file import Video, number_at, numbered, open_stream, picture
+from data_modules.workers import now_reading
 
 OPEN_FILES = 4  # of a process: a decoder of large frames holds tens of MB
 # Decoders that can be told for each frame whether it may be left out. That of AV1 takes what it is told first for all.
@@ -33,6 +34,7 @@ def read_frames(
     Raises DamagedData where one cannot be decoded.
     """
     opened = None
+    now_reading(video.path)
     try:
         opened = _open_files.get(video, decoder)
         return np.concatenate([change(frame[None]) for frame in opened.read(numbers)])

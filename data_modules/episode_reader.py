@@ -11,6 +11,7 @@ from data_modules.column_values import blanked
 from data_modules.damage import DamagedData
 from data_modules.episode_header import EpisodeHeader, dtype_of, open_file, read_header, read_rows
 from data_modules.fit import fit_for
+from data_modules.workers import now_reading
 from genie.errors import UserError, reason
 
 
@@ -76,6 +77,7 @@ class EpisodeReader:
         return self._opened[name]
 
     def _rows(self, name: str, rows: slice) -> np.ndarray:
+        now_reading(self.path)
         try:
             return read_rows(self._data(name), name, rows)
         except UserError:

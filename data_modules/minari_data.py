@@ -19,6 +19,7 @@ from data_modules.damage import DamagedData
 from data_modules.episode_header import COLUMNS_READ, open_file
 from data_modules.fit import Fit
 from data_modules.frame_reader import FrameReader, Reading, pieces_of
+from data_modules.workers import now_reading
 from genie.errors import UserError, reason
 
 # our columns -> theirs: a value for each step, one fewer than frames
@@ -96,6 +97,7 @@ class MinariReader:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where they cannot be read."""
         parts = []
         for number, low, high in pieces_of(self.starts, start, stop, step):
+            now_reading(f"episode {self.ids[number]} of {self.path}")
             data = self._stored(number, self.picture)
             try:
                 rows = data[low:high:step]

@@ -17,6 +17,7 @@ from data_modules.action_ids import ActionIds, ActionOptions, StoredNames
 from data_modules.episode_header import COLUMNS_READ
 from data_modules.fit import Fit
 from data_modules.frame_reader import FrameReader, Reading, pieces_of
+from data_modules.workers import now_reading
 from genie.errors import UserError, reason
 from genie.files import cache_folder
 
@@ -114,6 +115,7 @@ class StreamReader:
         return self.resize.points(rows) if name == "objects" else rows
 
     def _read(self, names: list[str], start: int, stop: int, step: int) -> dict[str, np.ndarray]:
+        now_reading(self.path)
         dataset = self._dataset()
         parts = []
         for record, low, high in pieces_of(self.starts, start, stop, step):

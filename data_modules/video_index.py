@@ -16,7 +16,7 @@ from data_modules.damage import DamagedData
 from data_modules.index_file import Entry, load, locked, save
 from data_modules.probing import probe
 from data_modules.video_file import thumbnails
-from data_modules.workers import SteadyDataLoader, num_cpus
+from data_modules.workers import SteadyDataLoader, now_reading, num_cpus
 
 VERSION = 2  # of what the entries mean
 SAVE_SECONDS = 60  # what was found out is saved so often, for the case that the process is killed
@@ -76,6 +76,7 @@ class _Files:
         return len(self.tasks)
 
     def __getitem__(self, index: int) -> Entry:
+        now_reading(self.tasks[index][0])
         return look_at(*self.tasks[index])
 
 

@@ -1,10 +1,19 @@
-"""Processes that read: how many there may be, and that a signal to a whole group does not kill those still needed."""
+"""Processes that read: how many there may be, that a signal to a whole group does not kill those still needed, and what
+one of them was reading that was killed."""
 
+import functools
 import os
+import re
 import signal
 import threading
+import weakref
 
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
+
+LONGEST_PATH = 1000  # bytes that are kept of what a process reads
+LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+).*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
 
 
 class SteadyDataLoader(DataLoader):
@@ -13,8 +22,16 @@ class SteadyDataLoader(DataLoader):
     The parent sends it when it leaves without closing its loaders; ignored, it would wait for them for ever.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, worker_init_fn=leave_signals_to_parent, **kwargs)
+    def __init__(self, *args, num_workers: int = 0, **kwargs) -> None:
+        # of each process: its number and, as text, what it reads
+        self.processes = torch.zeros(num_workers, dtype=torch.int64)
+        self.reading = torch.zeros(num_workers, LONGEST_PATH, dtype=torch.uint8)
+        if num_workers > 0:
+            self.processes.share_memory_()
+            self.reading.share_memory_()
+        start = functools.partial(start_worker, processes=self.processes, reading=self.reading)
+        super().__init__(*args, num_workers=num_workers, worker_init_fn=start, **kwargs)
+        loaders.add(self)
 
     def __iter__(self):
         if not self.num_workers or not hasattr(signal, "sigwaitinfo"):  # macOS has none
@@ -28,8 +45,43 @@ class SteadyDataLoader(DataLoader):
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def leave_signals_to_parent(worker: int) -> None:
+loaders: "weakref.WeakSet[SteadyDataLoader]" = weakref.WeakSet()  # of this process
+_reading: Tensor | None = None  # of this process, where it is one of a loader's
+
+
+def now_reading(what: object) -> None:
+    """Notes what this process is about to read, for the message that it was killed (`lost_worker`)."""
+    if _reading is not None:
+        text = str(what).encode(errors="replace")[:LONGEST_PATH].ljust(LONGEST_PATH, b"\0")
+        _reading.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
+
+
+def lost_worker(error: BaseException) -> str | None:
+    """Of torch's error for a loader's process that has died, one line: what it read, and what helps. Else None."""
+    found = LOST.search(str(error)) if isinstance(error, RuntimeError) else None
+    if found is None:
+        return None
+    process, cause, file = int(found[1]), found[2] or "", ""
+    for loader in list(loaders):
+        for number in (loader.processes == process).nonzero():
+            file = bytes(loader.reading[number.item()].tolist()).rstrip(b"\0").decode(errors="replace")
+    what = f"the process {process} that reads data was killed" + (f" ({cause.strip()})" if cause else "")
+    shared = "the shared memory, /dev/shm," if "Bus" in cause else "the memory"
+    return (
+        f"{what}{f' while it read {file}' if file else ''}: most likely {shared} is full; lower data.num_workers or "
+        "data.batch_size, or leave out data.in_memory"
+    )
+
+
+def start_worker(worker: int, processes: Tensor, reading: Tensor) -> None:
     """`worker_init_fn` of `SteadyDataLoader`."""
+    global _reading
+    processes[worker], _reading = os.getpid(), reading[worker]
+    leave_signals_to_parent()
+
+
+def leave_signals_to_parent() -> None:
+    """In a process of a loader: what is sent to the whole group is for the parent."""
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):

@@ -91,7 +91,11 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 if wants_trace():
                     raise
                 line, code = one_line(f"{type(error).__name__}: {error}"), 1
-                traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+                if lost := lost_reader(error):
+                    line = lost
+                    print(f"error: {line}", file=sys.stderr)
+                else:
+                    traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
             if not in_sweep():
                 sys.exit(code)
             FAILED.append(JobFailed(line))
@@ -168,6 +172,15 @@ def has_no_reader(stream: IO) -> bool:
         return True
     except (OSError, ValueError, AttributeError):  # no file, or closed; or a system without `poll`
         return False
+
+
+def lost_reader(error: Exception) -> str | None:
+    """`lost_worker` of an error; without torch where it cannot be one."""
+    if "DataLoader worker" not in str(error):
+        return None
+    from data_modules.workers import lost_worker
+
+    return lost_worker(error)
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:

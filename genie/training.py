@@ -27,6 +27,7 @@ from callbacks.rollouts import Rollouts
 from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.workers import lost_worker
 from genie.cli import in_sweep
 from genie.errors import RunError, UserError, reason
 from genie.hardware import keep_freed_memory
@@ -135,6 +136,8 @@ def fit(trainer: L.Trainer, stage: L.LightningModule, data: L.LightningDataModul
     except (UserError, RunError, BrokenPipeError):
         raise
     except Exception as error:
+        if lost := lost_worker(error):
+            raise RunError(f"{lost} (with resume=true the run goes on)") from error
         if is_out_of_memory(error):
             raise RunError(advice(folder.config)) from error
         if trainer._checkpoint_connector._loaded_checkpoint:  # until all of it is restored

@@ -1,12 +1,15 @@
 """Training through its function: what it refuses, how it goes on, what it returns."""
 
+import os
+import signal
+
 import pytest
 import torch
 from hydra import compose, initialize_config_module
 
 from callbacks.metrics_file import last_values, read_metrics
 from genie.cli import to_plain
-from genie.errors import UserError
+from genie.errors import RunError, UserError
 from genie.parallel.meeting import Ranks
 from genie.stages import build_stage
 from genie.training import build_trainer, resume_command, train
@@ -181,3 +184,23 @@ def test_what_lightning_refuses_is_the_users_error_and_leaves_no_run(configure, 
     with pytest.raises(UserError, match=words):
         train(configure(*override.split()))
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_training_whose_reader_is_killed_ends_with_one_line_and_can_go_on(configure, monkeypatch):
+    from data_modules.episode_reader import EpisodeReader
+    from data_modules.workers import now_reading
+
+    rows, parent = EpisodeReader._rows, os.getpid()
+
+    def killed(self, name, part):
+        now_reading(self.path)
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rows(self, name, part)
+
+    config = configure("trainer.max_steps=2", "data.num_workers=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(EpisodeReader, "_rows", killed)
+        with pytest.raises(RunError, match=r"killed .*while it read .*train\.h5.* resume=true"):
+            train(config)
+    train(config | {"resume": True})
