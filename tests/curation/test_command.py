@@ -114,7 +114,7 @@ def test_mistakes_are_one_line(curate_config, mix, tmp_path, monkeypatch):
     says("there is no head", "step=score", "head=nowhere.safetensors")
     says("has 0 ratings", "step=train")
     (tmp_path / "file").write_text("")
-    says("cannot write .*give output=", "step=label", "label.port=0", f"output={tmp_path / 'file'}")
+    says("cannot write .*give another output=", "step=label", "label.port=0", f"output={tmp_path / 'file'}")
 
 
 def test_the_command_line(run_main, mix, tmp_path):
