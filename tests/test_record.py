@@ -345,7 +345,7 @@ def test_a_killed_recording_leaves_no_file_under_its_name(tmp_path, record_with)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    assert [path.name for path in root.iterdir()] == [f".train.h5.tmp-{process.pid}"]
+    assert sorted(path.name for path in root.iterdir()) == [".lock", f".train.h5.tmp-{process.pid}"]
     record_with(root, *CLOCK, *SMALL)
     assert sorted(path.name for path in root.iterdir()) == [
         "test.h5",
@@ -363,13 +363,13 @@ def test_a_killed_recording_leaves_no_file_under_its_name(tmp_path, record_with)
         ("env.id=ALE/Bong-v5", "ALE/Pong-v5"),
         ("data.recorder.actions=[NOOP,JUMP]", "it has NOOP, FIRE, RIGHT"),
         ("data.recorder.action_names=[stay]", "3 actions"),
-        ("data.image_size=[0,64]", "[height, width]"),
+        ("data.image_size=[0,64]", "whole number of at least 1"),
         ("data.recorder.crop=[0,500,0,160]", "210x160"),
         ("data.recorder.policy.hold=0", "at least 1"),
         ("data.recorder.num_frames.train=1", "at least 2"),
         ("data.recorder.num_frames.train=20.5", "whole number"),
         ("data.recorder.seed=1.5", "whole number"),
-        ("data.recorder.policy.hold=nan", "at least 1"),
+        ("data.recorder.policy.hold=nan", "must be a finite number"),
         ("data.recorder.fps=0", "a number above 0"),
         ("data.recorder.observe=smells", "frames or states"),
         ("data=episodes", "data=pong"),

@@ -135,7 +135,8 @@ def test_every_option_of_a_model_may_be_given_with_every_preset():
 OTHERS = """
     ablation.compares act.success actions agent attention.heads attention.token
     callbacks.bad_steps.explosion_factor callbacks.checkpoint.mode callbacks.rollouts.attention.heads
-    callbacks.rollouts.attention.token data.augmentation.flip data.augmentation.flip_actions data.fit
+    callbacks.rollouts.attention.token data.actions.count data.actions.names data.actions.none
+    data.augmentation.flip data.augmentation.flip_actions data.fit
     data.min_quality data.minari data.on_error data.recorder data.recorder.action_names data.recorder.actions
     data.recorder.crop data.recorder.env.options data.recorder.fps data.recorder.observe
     data.recorder.policy.continuous data.recorder.policy.wall_margin data.source data.stream
