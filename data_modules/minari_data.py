@@ -97,7 +97,7 @@ class MinariReader:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where they cannot be read."""
         parts = []
         for number, low, high in pieces_of(self.starts, start, stop, step):
-            now_reading(f"episode {self.ids[number]} of {self.path}")
+            now_reading(f"episode {self.numbers[number]} of {self.path}")
             data = self._stored(number, self.picture)
             try:
                 rows = data[low:high:step]

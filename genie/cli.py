@@ -103,9 +103,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
 
         command = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)
 
-        @functools.wraps(function)
-        @output_may_end()
-        def main() -> None:
+        def run() -> None:
             FAILED.clear()
             sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
             # Hydra then raises what went wrong instead of printing it and leaving.
@@ -135,6 +133,11 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 sys.exit(130)
             if FAILED:
                 sys.exit(1)
+
+        @functools.wraps(function)
+        def main() -> None:
+            with output_may_end():  # around `run`: what it prints last may find no reader, too
+                run()
 
         return main
 

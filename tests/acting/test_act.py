@@ -309,7 +309,7 @@ def test_latent_actions_are_played_through_a_map(stage, configure, line_world, t
 
     asked = []
     maps = types.ModuleType("genie.world.action_map")
-    maps.fit_action_map = lambda world, clips, count, seed: asked.append((clips, count)) or Map()
+    maps.fit_action_map = lambda world, clips, count, seed, key: asked.append((clips, count, key)) or Map()
     monkeypatch.setitem(sys.modules, "genie.world.action_map", maps)
     read = []
     monkeypatch.setattr(
@@ -319,7 +319,7 @@ def test_latent_actions_are_played_through_a_map(stage, configure, line_world, t
     stage.world.config = config
     config["data"]["num_frames"] = 11
     act(configure("act.labels=77"))
-    assert asked == [("clips", 77)] and read[0][3:] == (8, 11, 1)
+    assert asked == [("clips", 77, "act.labels")] and read[0][3:] == (8, 11, 1)
     assert summary_of(tmp_path / "line" / "acting" / "cem")["return"]["mean"] > -4
 
 

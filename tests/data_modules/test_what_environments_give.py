@@ -337,7 +337,7 @@ def test_the_line_names_split_and_episode_and_nothing_stays(register, record_wit
     env_id, sizes = register(seen=seen), [f"data.recorder.num_frames.{split}=80" for split in ("train", "val", "test")]
     said = line(lambda: record_with(tmp_path / "new", f"env.id={env_id}", "data.recorder.observe=states", *sizes))
     assert said.startswith(f"train, episode 2: environment '{env_id}' at step 4: number 1 of the state is nan")
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("method", ["__init__", "reset", "step", "render"])
