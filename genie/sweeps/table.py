@@ -30,6 +30,10 @@ class SweepTable(Callback):
     def __init__(self) -> None:
         self.writing = ExitStack()
 
+    def __reduce__(self) -> tuple:
+        """A job that a cluster runs gets a copy, without the lock."""
+        return SweepTable, ()
+
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         if rank():
             return
