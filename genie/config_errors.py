@@ -15,7 +15,18 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-# What may be given although the configuration does not name it: presets name only what they change.
+# What may be given although the configuration does not name it: presets name only what they change, and a pipeline
+# takes the recipes of all its stages.
+RECIPE = ("max_steps", "batch_size", "num_frames", "lr", "min_lr", "warmup_steps", "beta2", "past_end")
+TRANSFORMER = (
+    "mlp_ratio",
+    "temporal_positions",
+    "max_frames",
+    "qk_norm",
+    "bias",
+    "dropout",
+    "activation_checkpointing",
+)
 OPTIONAL_KEYS = {
     "model.tokenizer": (
         "latent_dim", "decoder_width", "decoder_blocks", "decoder_heads", "head_dim", "channels", "quantizer", "levels",
@@ -26,6 +37,18 @@ OPTIONAL_KEYS = {
         "copy_last", "standardize", "antisymmetric", "transformer", "input",
     ),
     "model.dynamics": ("head_dim", "conditioning", "transformer"),
+    **{f"model.{part}.transformer": TRANSFORMER for part in ("tokenizer", "lam", "dynamics")},
+    "recipe.tokenizer": (*RECIPE, "reconstruction", "foreground_weight", "quantizer_weight"),
+    "recipe.lam": (
+        *RECIPE, "reconstruction", "foreground_weight", "change_weight", "quantizer_weight", "action_free_steps",
+        "move_rows", "move_columns",
+    ),
+    "recipe.dynamics": (*RECIPE, "clean_prefix", "corruption"),
+    "recipe.cotrain": RECIPE,
+    "recipe.simulator": (*RECIPE, "patch_size", "channels", "width", "foreground_weight"),
+    "recipe.reward": RECIPE,
+    "recipe.policy": RECIPE,
+    "sampler": ("order", "entropy_bound"),
 }  # fmt: skip
 
 
@@ -64,7 +87,7 @@ def explain(error: Exception, config_name: str) -> str:
         return _unknown_choice(error)
     unknown = isinstance(cause, ConfigAttributeError | ConfigKeyError)
     if unknown and cause.full_key and isinstance(cause.parent_node, DictConfig):
-        return _unknown_key(cause, config_name)
+        return _unknown_key(cause, config_name, re.search(r"Could not override '([^'@]*)'|$", str(error))[1])
     if isinstance(error, AssertionError):  # Hydra's, of +=x
         return "an override has no key: it must be key=value or group=choice"
     if isinstance(error, TypeError):  # Hydra's, of a list of choices with something else in it
@@ -117,22 +140,31 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"there is no {group}={choice}{hint} There is: {', '.join(options)}"
 
 
-def _unknown_key(error: OmegaConfBaseException, config_name: str) -> str:
-    parent, _, key = error.full_key.rpartition(".")
-    optional = OPTIONAL_KEYS.get(parent, ())
-    keys = sorted({*(str(name) for name in error.parent_node if name != "hydra"), *optional})
+def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | None) -> str:
+    """`given`: the key of the override, of which the error may know no more than the part that is there."""
+    full_key = given if given and given.rpartition(".")[0] in OPTIONAL_KEYS else error.full_key
+    parent, _, key = full_key.rpartition(".")
+    there = error.parent_node if full_key == error.full_key else ()
+    optional = {*OPTIONAL_KEYS.get(parent, ()), *_optional_groups(parent)}
+    keys = sorted({*(str(name) for name in there if name != "hydra"), *optional})
     if parent and not keys:
         return (
-            f"there is no key '{error.full_key}': {parent} is a value, not a group of keys, or has none so far: "
-            f"+{error.full_key}=... adds one"
+            f"there is no key '{full_key}': {parent} is a value, not a group of keys, or has none so far: "
+            f"+{full_key}=... adds one"
         )
     if parent:
         hint = _did_you_mean(key, keys, f"{parent}.")
-        new = f"(+{error.full_key}=... adds one)"
-        return f"there is no key '{error.full_key}'{hint} Keys of {parent}: {', '.join(keys)} {new}"
+        new = f"(+{full_key}=... adds one)"
+        return f"there is no key '{full_key}'{hint} Keys of {parent}: {', '.join(keys)} {new}"
     names = sorted({*keys, *config_groups(config_name)})
     hint = _same_name_below(key, error.parent_node) or _did_you_mean(key, names)
-    return f"there is no key or group '{key}'{hint} There is: {', '.join(names)}"
+    new = f"(+{key}=... adds one, to which others may refer as ${{{key}}})"
+    return f"there is no key or group '{key}'{hint} There is: {', '.join(names)} {new}"
+
+
+def _optional_groups(parent: str) -> list[str]:
+    """The last names of the groups below `parent` that may be given although they are not there."""
+    return [group.rpartition(".")[2] for group in OPTIONAL_KEYS if group.rpartition(".")[0] == parent]
 
 
 def _same_name_below(key: str, root: DictConfig) -> str:

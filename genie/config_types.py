@@ -40,7 +40,7 @@ def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
         if override.type.name in ("CHANGE", "ADD", "FORCE_ADD") and override.value() == "":
             raise UserError(f"{override.input_line} gives no value: was a variable of the shell not set?")
     choices = [override for override in overrides if override.key_or_group in hydra_config.runtime.choices]
-    values = [override for override in overrides if override not in choices and override.type.name == "CHANGE"]
+    values = [override for override in overrides if override not in choices and not override.is_delete()]
     if not values:
         return
     defaults = compose(hydra_config.job.config_name, [override.input_line for override in choices])

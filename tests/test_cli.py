@@ -40,7 +40,19 @@ def run(monkeypatch, run_main, tmp_path):
 MISTAKES = {
     "key": (["trainer.max_step=3"], "trainer.max_step", "did you mean trainer.max_steps?", "accelerator, "),
     "deep key": (["model.lam.widht=3"], "model.lam.widht", "did you mean model.lam.width?", "num_actions"),
-    "top key": (["nmae=x"], "'nmae'", "did you mean name?", "output_dir, overwrite"),
+    "key of an optional group": (
+        ["recipe.reward.lrr=3"],
+        "recipe.reward.lrr",
+        "did you mean recipe.reward.lr?",
+        "beta2",
+    ),
+    "optional group": (["recipe.rewards.lr=3"], "recipe.rewards", "did you mean recipe.reward?", "policy, reward, sim"),
+    "top key": (
+        ["nmae=x"],
+        "'nmae'",
+        "did you mean name?",
+        "(+nmae=... adds one, to which others may refer as ${nmae})",
+    ),
     "group": (["experimnt=pong"], "'experimnt'", "did you mean experiment?", "logger, model"),
     "key without its group": (["lr=1e-3"], "'lr'", "did you mean optimizer.lr?", ""),
     "key of a value": (["optimizer.lr.x=1"], "optimizer.lr.x", "optimizer.lr is a value", ""),
@@ -60,6 +72,7 @@ MISTAKES = {
     "no name of a choice": (["data=[null]"], "a group takes the name of a choice", "data=pong", ""),
     "no key": (["+=x"], "an override has no key", "key=value", ""),
     "no number": (["optimizer.lr=fast"], "optimizer.lr takes a number", "optimizer.lr=0.001", ""),
+    "no number in a recipe": (["recipe.lam.max_steps=x"], "recipe.lam.max_steps takes a number", "=2500", ""),
     "no truth": (["resume=yes"], "resume takes true or false", "resume=false", ""),
     "no list": (["data.image_size=64"], "data.image_size takes a list", "data.image_size=[64,64]", ""),
     "no keys": (["optimizer=adam2"], "optimizer=adam2", "There is: adamw", ""),

@@ -1,6 +1,7 @@
 """Values as people type them: a path or a text is what it says, and the rest is what Hydra reads."""
 
 import inspect
+import itertools
 import re
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import yaml
 from hydra import initialize_config_module
 
 from genie.cli import hydra_main
-from genie.config_errors import OPTIONAL_KEYS
+from genie.config_errors import OPTIONAL_KEYS, group_options
 from genie.models.dynamics import DynamicsModel
 from genie.models.latent_action import LatentActionModel
+from genie.models.st_transformer import STTransformer
 from genie.models.tokenizer import VideoTokenizer
 from genie.spelling import TEXT_KEYS, composed, override, quoted, spelled, unquoted
 
@@ -112,6 +114,8 @@ def test_the_home_folder_is_found_without_a_shell(monkeypatch):
         ("label_curve", "checkpoint=a/b", "act.policy=a/b"),
         ("train", "policy=latent_bc", "policy=latent_bc"),
         ("train", "model.tokenizer.architecture=vit", "++model.tokenizer.architecture=vit"),
+        ("train", "model.lam.transformer.dropout=0.1", "++model.lam.transformer.dropout=0.1"),
+        ("pipeline", "recipe.reward.max_steps=5", "++recipe.reward.max_steps=5"),
     ],
 )
 def test_other_names_of_keys(command, word, meant):
@@ -124,11 +128,43 @@ def test_every_option_of_a_model_may_be_given_with_every_preset():
         options = inspect.signature(model).parameters.values()
         optional = {option.name for option in options if option.default is not option.empty}
         assert {*OPTIONAL_KEYS[f"model.{part}"]} - {"input"} == optional, part
+        transformer = {*inspect.signature(STTransformer).parameters}
+        assert {*OPTIONAL_KEYS[f"model.{part}.transformer"]} <= transformer, part
     given = ["model.tokenizer.architecture=vit", "model.lam.copy_last=true", "model.dynamics.conditioning=film"]
     with initialize_config_module("conf", version_base="1.3"):
         for preset in ("coinrun", "pong"):
             model = composed("train", [f"model={preset}", *given]).model
             assert (model.tokenizer.architecture, model.lam.copy_last) == ("vit", True), preset
+
+
+def test_every_key_that_a_recipe_may_have_may_be_given_with_every_preset():
+    texts = [path.read_text() for path in CONF.rglob("*.yaml")]
+    read = {match for text in texts for match in re.findall(r"oc\.select:recipe\.(\w+)\.(\w+)", text)}
+    of_every_stage = r"recipe\.\$\{(?:stage|oc\.select:stage)\.name(?:,\w+)?\}\.(\w+)"
+    keys = {key for text in texts for key in re.findall(of_every_stage, text)}
+    read |= {(stage, key) for stage in group_options("stage") for key in keys}
+    assert {(stage, key) for stage in group_options("stage") for key in OPTIONAL_KEYS[f"recipe.{stage}"]} == read
+    with initialize_config_module("conf", version_base="1.3"):
+        for preset, stage in zip(group_options("model"), itertools.cycle(group_options("stage"))):
+            given = [
+                f"recipe.{part}.{key}=7" for part in group_options("stage") for key in OPTIONAL_KEYS[f"recipe.{part}"]
+            ]
+            config = composed("train", [f"model={preset}", f"stage={stage}", "sampler.order=random", *given])
+            assert {value for part in group_options("stage") for value in config.recipe[part].values()} == {7}
+            assert config.sampler.order == "random" and config.data.past_end == config.trainer.max_steps == 7
+
+
+@pytest.mark.parametrize("preset", ["debug", "pong", "coinrun"])
+def test_the_recipe_of_one_stage_is_not_that_of_another(preset):
+    with initialize_config_module("conf", version_base="1.3"):
+        before = composed("train", [f"model={preset}"]).recipe.dynamics.max_steps
+        for stage in ("lam", "cotrain"):
+            recipe = composed("train", [f"model={preset}", f"stage={stage}", f"recipe.{stage}.max_steps=7"]).recipe
+            assert recipe[stage].max_steps == 7 and recipe[stage].batch_size > 0
+            assert recipe.dynamics.max_steps == before
+        given = [f"model={preset}", "stage=cotrain", "recipe.dynamics.max_steps=7", "recipe.dynamics.past_end=3"]
+        config = composed("train", given)
+        assert (config.trainer.max_steps, config.data.past_end) == (7, 3)
 
 
 # Keys that are null, missing or a word by default and no texts: choices, numbers, lists, mappings.

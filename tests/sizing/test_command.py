@@ -91,7 +91,7 @@ def test_layouts(composed):
 
 
 def test_clips_and_operations_of_a_step(composed):
-    config = composed(*TINY, "stage=dynamics", "recipe.tokenizer.batch_size=10", "trainer.max_steps=7")
+    config = composed(*TINY, "stage=dynamics", "recipe.dynamics.batch_size=10", "trainer.max_steps=7")
     assert batch_of(config, devices=2, accumulate=2, given=False) == Batch(3, 2, 2, 10, False)
     batch = batch_of(config, devices=3, accumulate=2, given=True)
     assert (batch.clips, batch.step) == (10, 60)
