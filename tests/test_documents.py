@@ -1,41 +1,131 @@
-"""The commands that the documents show are commands: every key, group and choice in them exists."""
+"""What the documents say can be typed can be: commands, keys, groups and choices exist, and so do linked files."""
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from genie.config_errors import OPTIONAL_KEYS, group_options
+from genie.config_types import check_overrides
+from genie.spelling import composed, renamed, spelled
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"python -m (genie\.\w+(?:[ \t]+[^\s`|#][^\s`|]*)*)")
+COMMAND = re.compile(r"python -m genie\.(\w+)((?:[ \t]+[^\s`|#][^\s`|]*)*)")
+SOURCES = {path.stem: path.read_text() for path in sorted((ROOT / "genie").glob("*.py"))}
+MAINS = {name: main[1] for name, text in SOURCES.items() if (main := re.search(r'^@hydra_main\("(\w+)"', text, re.M))}
+# a.b=… that is not ~a.b=, nor of a path or an address; and `a.b` below a group
+KEY = re.compile(r"(?<![\w./~-])(\+{0,2})([a-z_]\w*(?:\.(?:\w+|\*))+)=")
+NAMED = re.compile(
+    r"`()((?:model|recipe|sampler|trainer|callbacks|optimizer|schedule|stage|data)(?:\.(?:\w+|\*(?=\.)))+)(?:\.\*)?`"
+)
+CHOICES = {  # of which keys are those of a choice that is none by default
+    "train": (
+        "stage",
+        "data",
+        "trainer",
+        "launcher",
+        "optimizer",
+        "schedule",
+        "logger",
+        "policy",
+        "reward",
+        "simulator",
+    ),
+    "act": ("planner",),
+}
 
 
-def commands() -> list[tuple[str, str]]:
-    """(document, command) of every command shown, continued lines joined, alternatives reduced to the first."""
+@pytest.fixture(scope="module", autouse=True)
+def configurations():
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def commands() -> list[tuple[str, str, str]]:
+    """(document, command, its words) of all that are shown, continued lines joined, of alternatives the first."""
     found = []
     for document in DOCUMENTS:
         text = document.read_text().replace("\\\n", " ").replace("\\|", "|")
         text = re.sub(r"(=\w+)(\|\w+)+", r"\1", text)
-        found += [(document.name, match.strip()) for match in COMMAND.findall(text)]
+        found += [(document.name, command, words.strip()) for command, words in COMMAND.findall(text)]
     return sorted(set(found))
 
 
-def test_the_readme_shows_commands():
-    assert len([1 for document, _ in commands() if document == "README.md"]) >= 6
+def keys() -> list[tuple[str, str, str]]:
+    """(document, + or ++ or nothing, key) of `KEY` and `NAMED` in the documents; a * stands for each part of a model."""
+    found = set()
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for sign, key in KEY.findall(text) + NAMED.findall(text):
+            parts = ("tokenizer", "lam", "dynamics") if "*" in key else ("",)
+            found |= {(document.name, sign, key.replace("*", part)) for part in parts}
+    return sorted(found)
 
 
-@pytest.mark.parametrize(("document", "command"), commands(), ids=lambda value: value)
-def test_a_documented_command_composes(document, command):
-    words = [word for word in shlex.split(command) if word not in ("-m", "--multirun", "--help", "…", "...")]
-    if "--cfg" in words:
-        return
+def nodes(config: DictConfig, prefix: str = ""):
+    """The keys of everything in a configuration, also of groups."""
+    for name in config:
+        yield f"{prefix}{name}"
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not node._is_none() and not OmegaConf.is_interpolation(config, name):
+            yield from nodes(node, f"{prefix}{name}.")
+
+
+def overrides_of_choice(group: str, choice: str) -> list[str]:
+    stage = {"policy": ["stage=policy"], "reward": ["stage=reward"], "simulator": ["stage=simulator"]}.get(group, [])
+    return [*stage, f"{group}={choice}"]
+
+
+@pytest.fixture(scope="module")
+def composable():
+    """Every key that some command composes."""
+    given = [(command, []) for command in MAINS]
+    given += [
+        (command, overrides_of_choice(group, choice))
+        for command, groups in CHOICES.items()
+        for group in groups
+        for choice in group_options(group)
+    ]
+    given.append(("train", ["hydra/launcher=slurm", "hydra/sweeper=optuna"]))
+    return {key for command, overrides in given for key in nodes(compose(command, overrides, return_hydra_config=True))}
+
+
+def test_the_documents_show_commands_and_keys():
+    assert len([1 for document, *_ in commands() if document == "README.md"]) >= 6
+    assert {command for _, command, _ in commands()} == {*MAINS} and all(name == MAINS[name] for name in MAINS)
+    assert len(keys()) > 100 and ("ablations.md", "", "model.tokenizer.architecture") in keys()
+
+
+@pytest.mark.parametrize(("document", "command", "words"), commands(), ids=lambda value: value)
+def test_a_documented_command_composes(document, command, words):
+    assert command in MAINS
+    words = [word for word in shlex.split(words) if not re.fullmatch(r"-.*|job|…|\.\.\.", word)]
     # a sweep's list of values is not one value
-    words = [re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words]
-    run = subprocess.run([sys.executable, "-m", *words, "--cfg", "job"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    words = [re.sub(r"=([^\[{',]+),.*", r"=\1", word) for word in words]
+    config = compose(command, spelled(words, command), return_hydra_config=True)
+    check_overrides(config, config.hydra)
+
+
+def test_a_documented_key_is_one_of_some_command(composable):
+    missing = []
+    for document, sign, key in keys():
+        optional = sign == "" and spelled([f"{key}=1"], "train")[0].startswith("+")
+        added = sign != "" and key.rpartition(".")[0] in composable
+        names = {renamed(f"{key}=", command).removesuffix("=") for command in MAINS}
+        if not (names & composable or optional or added):
+            missing.append(f"{document}: {sign}{key}")
+    assert not missing
+
+
+@pytest.mark.parametrize("preset", group_options("model"))
+def test_documented_keys_of_models_and_recipes_may_be_given_with_every_preset(preset):
+    every = [(sign, key) for _, sign, key in keys() if key.partition(".")[0] in ("model", "recipe", "sampler")]
+    given = {f"{sign}{key}=1" for sign, key in every if key not in OPTIONAL_KEYS}  # which are groups
+    composed("train", [f"model={preset}", *sorted(given)])
 
 
 def test_linked_files_exist():
