@@ -56,7 +56,7 @@ def commands() -> list[tuple[str, str, str]]:
 
 
 def keys() -> list[tuple[str, str, str]]:
-    """(document, + or ++ or nothing, key) of `KEY` and `NAMED` in the documents; a * stands for each part of a model."""
+    """(document, + or ++ or nothing, key) of `KEY` and `NAMED` in the documents; a * stands for each part of models."""
     found = set()
     for document in DOCUMENTS:
         text = document.read_text()
