@@ -50,7 +50,7 @@ class ActionOptions:
                 raise UserError(f"data.actions.{key}={value} must be a whole number{bound}")
         if self.names is None:
             return
-        if isinstance(self.names, str) or not self.names or not all(isinstance(n, str) and n for n in self.names):
+        if not isinstance(self.names, tuple) or not self.names or not all(isinstance(n, str) and n for n in self.names):
             raise UserError(f"data.actions.names={self.names} must be a list of names, such as [left,right]")
         if twice := repeated(self.names):
             raise UserError(f"data.actions.names has '{twice}' twice: every action needs a name of its own")

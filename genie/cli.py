@@ -5,7 +5,8 @@
 
 A `UserError`, a misspelt key, an unknown choice, a wrong override: `error: <one line>` on stderr, exit code
 2; a `RunError` likewise with exit code 1. Any other error inside the command keeps its traceback (without Hydra's
-frames), exit code 1. `debug=trace` or GENIE_TRACE=1 gives the full traceback of everything. Hydra's own settings are in
+frames), exit code 1; where a value was given that no check can judge, such as null for a number, it is one line that
+names it. `debug=trace` or GENIE_TRACE=1 gives the full traceback of everything. Hydra's own settings are in
 conf/command_line.yaml.
 A job of a sweep that goes wrong says so and lets the others go on; the exit code is then 1 in the end.
 """
@@ -32,7 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genie.config_errors import explain, explain_value, group_options, one_line
-from genie.config_types import check_overrides
+from genie.config_types import check_overrides, unusual_overrides
 from genie.config_values import check_values
 from genie.errors import RunError, SaidByFirst, UserError, reason
 from genie.parallel.place import first_here, said_once
@@ -56,6 +57,7 @@ class JobFailed:
 
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # say all that there is to say
+MISUSED = (TypeError, AttributeError, LookupError, ArithmeticError, ValueError)  # what a value of a wrong kind raises
 FAILED: list[JobFailed] = []  # of this command, wherever they ran
 
 
@@ -91,8 +93,12 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 if wants_trace():
                     raise
                 line, code = one_line(f"{type(error).__name__}: {error}"), 1
+                unusual = unusual_overrides(HydraConfig.get()) if isinstance(error, MISUSED) else []
                 if lost := lost_reader(error):
                     line = lost
+                    print(f"error: {line}", file=sys.stderr)
+                elif unusual:
+                    line = f"{line}: perhaps because of {', '.join(unusual)}; GENIE_TRACE=1 shows where"
                     print(f"error: {line}", file=sys.stderr)
                 else:
                     traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))

@@ -118,7 +118,10 @@ def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
 
 def _group_of_others(error: ConfigCompositionException, config_name: str) -> str:
     """A group that only other commands have, as in `python -m genie.generate stage=lam`."""
-    group = re.search(r"Could not override '([^'@]*)", str(error))[1]
+    found = re.search(r"Could not (?:override|delete) '([^'@]*)", str(error))
+    if found is None:
+        return one_line(error)
+    group = found[1]
     names = sorted({*config_groups(config_name), *_own_keys(config_name)})
     return f"there is no key or group '{group}'{_did_you_mean(group, names)} There is: {', '.join(names)}"
 

@@ -56,6 +56,28 @@ def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
             raise UserError(f"{key}={given}: {key} takes {expected}, as in {key}={_shown(defaults, key)}")
 
 
+def unusual_overrides(hydra_config: DictConfig) -> list[str]:
+    """The overrides of a command that no check could judge and that may be why it failed, each with a reason: null or
+    nothing in the place of a value, something else than a text where the default is null, a number beyond 2^53."""
+    overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
+    choices = [override for override in overrides if override.key_or_group in hydra_config.runtime.choices]
+    defaults = compose(hydra_config.job.config_name, [one.input_line for one in choices if not one.is_delete()])
+    found = []
+    for override in overrides:
+        value = None if override.is_delete() else override.value()
+        default = _select(defaults, override.key_or_group)
+        if override.is_delete():
+            found.append(f"{override.input_line}, which takes away a part of the configuration")
+        elif value in (None, [], {}) and default not in (None, [], {}):
+            shown = "" if override in choices else f" (default {_shown(defaults, override.key_or_group)})"
+            found.append(f"{override.input_line}{shown}")
+        elif default is None and not isinstance(value, str | None):
+            found.append(f"{override.input_line} (default null)")
+        elif isinstance(value, int | float) and abs(value) > 2**53:
+            found.append(override.input_line)
+    return found
+
+
 def wrong_kind(default: Any, value: Any) -> str | None:
     """What is expected where `value` cannot stand for `default`, None where it can."""
     if default is None or value is None:

@@ -23,6 +23,7 @@ from typing import IO, Any
 from genie.errors import UserError
 
 LOCK = ".lock"
+GRACE = 0.5  # seconds: a process that was forked and did not yet run holds the lock of a killed parent
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without them answer
 held: dict[str, IO[str]] = {}  # of this process, by the real path of the lock
 
@@ -88,7 +89,7 @@ def empty(folder: Path) -> None:
 
 def _taken(lock: Path, place: Path, key: str, wait: bool) -> IO[str]:
     """The lock file, locked by this process."""
-    told = False
+    told, refused_from = False, time.monotonic() + GRACE
     while True:
         try:
             file = open(lock, "a+", encoding="utf-8")  # noqa: SIM115
@@ -99,6 +100,9 @@ def _taken(lock: Path, place: Path, key: str, wait: bool) -> IO[str]:
         except BlockingIOError:
             holder = _holder(file)
             file.close()
+            if not wait and time.monotonic() < refused_from:
+                time.sleep(GRACE / 10)
+                continue
             if not wait:
                 raise UserError(
                     f"{place} is being written by {holder}: wait until it ends, end it, or give another {key}"

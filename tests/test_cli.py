@@ -253,3 +253,13 @@ def test_help_names_every_key_and_group(command):
     missing = {key for key in keys | groups if not any(f"{name}.".startswith(f"{key}.") for name in named)}
     assert missing <= NOT_FOR_USERS[""] | NOT_FOR_USERS.get(command, set())
     assert not groups or "--cfg job" in text  # where the keys of groups are
+
+
+def test_an_error_after_a_value_that_no_check_can_judge_names_it(run):
+    def wrong(config):
+        return {"a": 1}["callbacks"]
+
+    code, _, err, _ = run("data.recorder=null", "trainer.max_steps=3", function=wrong)
+    assert code == 1 and err.count("\n") == 1 and "Traceback" not in err
+    assert "KeyError: 'callbacks': perhaps because of data.recorder=null (default" in err and "max_steps" not in err
+    assert "Traceback" in run("trainer.max_steps=3", function=wrong)[2]

@@ -82,7 +82,7 @@ def measure(world: World, given: Tensor, branches: int, horizon: int, batch: int
         if on_device:
             torch.cuda.synchronize(device)
     peak = peak_device_mb(device) if on_device else cost.peak_rss_mb
-    return ImaginationCost(branches, horizon, batch, cost.seconds, peak, peak - before)
+    return ImaginationCost(branches, horizon, batch, cost.seconds, peak, max(0.0, peak - before))  # some was given back
 
 
 def random_plans(world: World, branches: int, horizon: int) -> Tensor:

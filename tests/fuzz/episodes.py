@@ -199,7 +199,7 @@ def odd_shape(chance: random.Random, file: h5py.File, name: str, good: Path, not
     }  # fmt: skip
     shape = chance.choice(sorted(shapes))
     note(f"{name} {shape}")
-    if values.size == 0:  # changed before
+    if values.size == 0 or values.ndim == 0:  # changed before
         return False
     changed = shapes[shape]()
     rewrite(file, name, changed)
