@@ -23,6 +23,7 @@ from data_modules.seeding import START, StepBatchSampler, check_step
 from data_modules.sources import Split, build_source, open_splits, was_split
 from data_modules.splits import Wanted, check_holdout, why_no_clip
 from data_modules.workers import SteadyDataLoader
+from genie.checks import require_whole
 from genie.errors import UserError
 
 
@@ -80,13 +81,11 @@ class ClipDataModule(L.LightningDataModule):
         if not isinstance(image_size, Sequence) or len(image_size) != 2 or not all(map(_is_count, image_size)):
             raise UserError(f"data.image_size={image_size} must be two whole numbers of at least 1, [height, width]")
         counts = {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}
-        counts |= {"val_batch_size": val_batch_size or 1, "val_clips": 1 if val_clips is None else val_clips}
-        for key, value in counts.items():
-            if not _is_count(value):
-                raise UserError(f"data.{key}={value} must be a whole number of at least 1")
-        for key, value in {"past_end": past_end, "num_workers": num_workers}.items():
-            if not _is_count(value, least=0):
-                raise UserError(f"data.{key}={value} must be a whole number of at least 0")
+        require_whole(counts, *counts, prefix="data.", null=False)
+        counts = {"val_batch_size": val_batch_size or None, "val_clips": val_clips}
+        require_whole(counts, *counts, prefix="data.")
+        counts = {"past_end": past_end, "num_workers": num_workers}
+        require_whole(counts, *counts, least=0, prefix="data.", null=False)
         for key, value in {"root": root, "source": source, "fit": fit, "on_error": on_error}.items():
             if not isinstance(value, str | Path):
                 raise UserError(f"data.{key}={value} must be a text")
@@ -265,6 +264,6 @@ class ClipDataModule(L.LightningDataModule):
         )
 
 
-def _is_count(value: Any, least: int = 1) -> bool:
-    """Whether a value is a whole number of at least `least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_count(value: Any) -> bool:
+    """Whether a value is a whole number of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
