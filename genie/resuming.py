@@ -7,6 +7,7 @@ from genie.errors import UserError
 from genie.run_folder import RunFolder
 from genie.stages import Stage
 from genie.stages.base import decay_groups
+from genie.stages.losses import FORMER_WEIGHTING
 
 ORDER = "which clips a step sees"
 KEYS = {"world": "stage.world"}  # where an earlier stage is named, if not in <stage>_ckpt
@@ -25,6 +26,28 @@ NOT_KEPT = {
     "ema": "the average of the weights: with true it begins here, with false it goes",
 }
 
+# of a stage, of the latent action model in `cotrain`, of a simulator
+WEIGHTINGS = ("stage", "weighting"), ("stage", "lam", "weighting"), ("simulator", "weighting")
+
+
+def take_over_weighting(config: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, tuple[str, str]]:
+    """A resumed run goes on with the weighting of pixels that it began with, whatever the defaults are by now.
+
+    Returns what it keeps by key: (kept, given).
+    """
+    kept = {}
+    for *path, name in WEIGHTINGS if checkpoint else ():
+        then, now = checkpoint["hyper_parameters"]["config"], config
+        for part in path:
+            then, now = ((options or {}).get(part) or {} for options in (then, now))
+        if name not in now:
+            continue
+        began, given = then.get(name, FORMER_WEIGHTING), now[name]
+        if began != given:
+            now[name] = began
+            kept[".".join([*path, name])] = began, given
+    return kept
+
 
 def take_over_names(config: dict[str, Any], checkpoint: dict[str, Any] | None) -> None:
     """A resumed run reads its data by the names of actions that it began with, where none are given."""
@@ -34,8 +57,11 @@ def take_over_names(config: dict[str, Any], checkpoint: dict[str, Any] | None) -
         config["data"]["actions"] = now | {"names": then.get("names")}
 
 
-def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -> None:
-    """Says from where a run with resume=true goes on, with which other settings, and what cannot be kept for them."""
+def announce(
+    folder: RunFolder, label: str, checkpoint: dict[str, Any] | None, kept: dict[str, tuple[str, str]] | None = None
+) -> None:
+    """Says from where a run with resume=true goes on, with which other settings, what cannot be kept for them, and what
+    is `kept` in spite of them (`take_over_weighting`)."""
     if checkpoint is None:
         if folder.config["resume"]:
             print(f"{label}: nothing to resume in {folder.path}, starting from the first step")
@@ -44,6 +70,8 @@ def announce(folder: RunFolder, label: str, checkpoint: dict[str, Any] | None) -
     for key, (then, now) in folder.changed_settings(checkpoint["hyper_parameters"]["config"]).items():
         lost = f"; not kept: {NOT_KEPT[key]}" if key in NOT_KEPT else ""
         print(f"  changed: {key} {then} -> {now}{lost}")
+    for key, (then, given) in (kept or {}).items():
+        print(f"  kept: {key} {then}, with which it began, not {given}: another loss is another run")
 
 
 def check_same_dependencies(stage: Stage, then: dict[str, str]) -> None:

@@ -40,7 +40,7 @@ from genie.parallel.meeting import Ranks
 from genie.parallel.place import said_once
 from genie.parallel.plan import prepare
 from genie.recording import record_missing
-from genie.resuming import announce, check_same_dependencies, check_same_weights, take_over_names
+from genie.resuming import announce, check_same_dependencies, check_same_weights, take_over_names, take_over_weighting
 from genie.run_folder import RunFolder
 from genie.stages import Stage, build_stage, complete
 from genie.versions import software_versions
@@ -89,6 +89,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: dict[str, Any], job: int |
         return objective_of(folder)
     L.seed_everything(config["seed"], verbose=False)
     take_over_names(config, checkpoint)
+    kept = take_over_weighting(config, checkpoint)
     open_once = functools.cache(lambda: open_data(config, ranks))
     earlier = complete(config, open_once)
     stage = build_stage(config)
@@ -97,7 +98,7 @@ def train_in(folder: RunFolder, ranks: Ranks, config: dict[str, Any], job: int |
         check_same_dependencies(stage, checkpoint.get("fingerprints", {}))
         check_same_weights(stage, checkpoint)
     if ranks.is_first:
-        announce(folder, label, checkpoint)
+        announce(folder, label, checkpoint, kept)
     data = open_once()
     for split, (kept, rows) in data.kept.items():
         ranks.print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")

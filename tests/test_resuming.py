@@ -11,6 +11,7 @@ from callbacks.metrics_file import read_metrics, read_record
 from genie.checkpoint_store import kept
 from genie.cli import to_plain
 from genie.errors import RunError, UserError
+from genie.resuming import take_over_weighting
 from genie.run_folder import RunFolder
 from genie.stages import build_stage
 from genie.stages.tokenizer import TokenizerStage
@@ -78,6 +79,38 @@ def test_a_run_that_no_longer_averages_goes_on_from_its_weights(run, trained, em
     now = a_weight(saved["current_model_state" if ema else "state_dict"])
     assert torch.equal(now, a_weight(trained["current_model_state"]))
     assert not torch.equal(now, a_weight(trained["state_dict"]))
+
+
+@pytest.mark.parametrize("began", [None, "target", "symmetric"])
+def test_a_run_goes_on_with_the_weighting_it_began_with(run, trained, capsys, began):
+    """None: the checkpoint is from before there was a choice, and weighs by the target."""
+    weights = ["stage.foreground_weight=50", "stage.weighting=symmetric"]
+    config = run(*weights, *STILL)
+    checkpoint = copy.deepcopy(trained)
+    stage = checkpoint["hyper_parameters"]["config"]["stage"]
+    stage["weighting"] = began
+    if began is None:
+        del stage["weighting"]
+    for path in kept(RunFolder(config).checkpoints):
+        path.unlink()
+    RunFolder(config).last.unlink()
+    torch.save(checkpoint, RunFolder(config).last)
+    train(config)
+    said = capsys.readouterr().out
+    saved = torch.load(RunFolder(config).last, weights_only=True)["hyper_parameters"]["config"]["stage"]["weighting"]
+    assert saved == (began or "target")
+    assert ("kept: stage.weighting target, with which it began, not symmetric" in said) == (saved == "target")
+
+
+def test_every_weighting_of_pixels_is_kept():
+    now = {"stage": {"weighting": "target", "lam": {"weighting": "symmetric"}}, "simulator": {"weighting": "symmetric"}}
+    then = {"stage": {"lam": {}}, "simulator": {"weighting": "symmetric"}}
+    kept_ones = take_over_weighting(now, {"hyper_parameters": {"config": then}})
+    assert kept_ones == {"stage.lam.weighting": ("target", "symmetric")}
+    assert now["stage"]["lam"]["weighting"] == "target" and now["simulator"]["weighting"] == "symmetric"
+    others = {"stage": {"name": "policy"}, "simulator": None}
+    assert take_over_weighting(others, {"hyper_parameters": {"config": {"stage": {}}}}) == {}
+    assert take_over_weighting(now, None) == {}
 
 
 def test_clips_longer_than_a_learned_table_are_one_line(configure):

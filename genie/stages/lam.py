@@ -11,7 +11,7 @@ from genie.models import LatentActionModel, LatentActionOutput
 from genie.models.token_actions import TokenActionModel, TokenActionOutput
 from genie.stages.base import Stage, build_part
 from genie.stages.frozen import DependentStage
-from genie.stages.losses import pixel_weights, reconstruction_loss
+from genie.stages.losses import check_pixel_options, pixel_loss
 from genie.stages.moving import move_scene
 
 
@@ -63,11 +63,12 @@ class LatentActionStage(DependentStage):
 def build_lam(config: dict, options: dict) -> LatentActionModel:
     """The latent action model of a configuration: on pixels, or with `input: tokens` on the tokenizer's tokens.
 
-    Raises UserError for options of the model or of `predict_next` that cannot be.
+    Raises UserError for options of the model or of the training that cannot be.
     """
     for name in ("action_free_steps", "move_rows", "move_columns"):
         if not isinstance(options[name], int) or options[name] < 0:
             raise UserError(f"{name}={options[name]} of the latent action model must be a whole number, 0 or more")
+    check_pixel_options(options, "stage." if options is config["stage"] else "stage.lam.")
     model = config["model"]
     lam, tokenizer, image_size = dict(model["lam"]), model["tokenizer"], model["image_size"]
     read = lam.pop("input", "pixels")
@@ -100,15 +101,13 @@ def latent_action_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Prediction loss on frames 1…T-1 plus the quantiser's.
 
-    Options: `quantizer_weight`; for models on pixels `reconstruction` mse | bce, `foreground_weight` and
-    `change_weight` ≥ 0 (see `pixel_weights`). Models on tokens predict tokens: cross-entropy in nats, all weigh alike.
+    Options: `quantizer_weight`, and for models on pixels those of `pixel_loss`. Models on tokens predict tokens:
+    cross-entropy in nats, all weigh alike.
     """
     if isinstance(output, TokenActionOutput):
         prediction = F.cross_entropy(output.logits.flatten(0, 2), output.tokens[:, 1:].flatten())
     else:
-        target, previous = frames[:, 1:], frames[:, :-1]
-        weights = pixel_weights(target, background, options["foreground_weight"], previous, options["change_weight"])
-        prediction = reconstruction_loss(output.logits, target, options["reconstruction"], weights)
+        prediction = pixel_loss(output.logits, frames[:, 1:], background, options, frames[:, :-1])
     metrics = {"prediction_loss": prediction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
     return prediction + options["quantizer_weight"] * output.quantizer_loss, metrics
 

@@ -3,11 +3,47 @@
 Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genie.errors import UserError
+
 RECONSTRUCTIONS = ("mse", "bce")
+WEIGHTINGS = ("symmetric", "target")
+FORMER_WEIGHTING = "target"  # of configurations from before there was a choice
+
+
+def check_pixel_options(options: dict[str, Any], prefix: str = "stage.") -> None:
+    """UserError for a `reconstruction` or a `weighting` that is none; `prefix` is that of their keys."""
+    chosen = {"reconstruction": RECONSTRUCTIONS, "weighting": WEIGHTINGS}
+    for name, choices in chosen.items():
+        value = options.get(name, FORMER_WEIGHTING) if name == "weighting" else options[name]
+        if value not in choices:
+            raise UserError(f"{prefix}{name}={value!r}: choose one of {', '.join(choices)}")
+
+
+def pixel_loss(
+    logits: Tensor, target: Tensor, background: Tensor, options: dict[str, Any], previous: Tensor | None = None
+) -> Tensor:
+    """Loss of a prediction, `logits` [B, T, C, H, W] before the sigmoid, of the frames `target` in [0, 1].
+
+    Options: `reconstruction` (see `reconstruction_loss`), `foreground_weight`, `change_weight` (with the frames
+    `previous` before the target) and `weighting` (see `pixel_weights`): "target" weighs by the true frames alone,
+    "symmetric" also by what is drawn.
+    """
+    symmetric = options.get("weighting", FORMER_WEIGHTING) == "symmetric"
+    weights = pixel_weights(
+        target,
+        background,
+        options["foreground_weight"],
+        previous,
+        options.get("change_weight", 0),
+        logits.detach().sigmoid() if symmetric else None,
+    )
+    return reconstruction_loss(logits, target, options["reconstruction"], weights)
 
 
 def pixel_weights(
@@ -16,17 +52,27 @@ def pixel_weights(
     foreground: float = 0.0,
     previous: Tensor | None = None,
     change: float = 0.0,
+    prediction: Tensor | None = None,
 ) -> Tensor:
     """Weights [B, T, 1, H, W] ≥ 1 of the pixels of `target` [B, T, C, H, W].
 
     1 + foreground · |target − background| + change · |target − previous|, each difference the largest over the
     channels. With both weights 0 this is the plain mean.
+
+    With a `prediction` [B, T, C, H, W] each difference is the larger one of the target's and the prediction's own. By
+    the target's alone, a missing ball costs as much as the weight says and a ball that is drawn where none is next to
+    nothing: a model that is unsure then draws both. The prediction is taken as it is: it carries no gradient.
     """
+    shown = [target] if prediction is None else [target, prediction.detach()]
+
+    def difference(reference: Tensor) -> Tensor:
+        return torch.stack([(frames - reference).abs().amax(2, keepdim=True) for frames in shown]).amax(0)
+
     weights = torch.ones_like(target[:, :, :1])
     if foreground:
-        weights = weights + foreground * (target - background).abs().amax(2, keepdim=True)
+        weights = weights + foreground * difference(background)
     if change and previous is not None:
-        weights = weights + change * (target - previous).abs().amax(2, keepdim=True)
+        weights = weights + change * difference(previous)
     return weights
 
 

@@ -11,13 +11,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from genie.errors import UserError
 from genie.metrics.horizon import HorizonPSNR
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models.categorical import entropy, kl
 from genie.models.rssm import Beliefs, Rssm
 from genie.stages.base import build_part
-from genie.stages.losses import RECONSTRUCTIONS, pixel_weights, reconstruction_loss
+from genie.stages.losses import check_pixel_options, pixel_loss
 from genie.stages.simulator import SimulatorStage
 
 POSTERIOR, PRIOR = 0, 1  # numbers of the draws
@@ -25,15 +24,13 @@ REFERENCES = ("", "copy_last", "background")
 
 
 class RssmStage(SimulatorStage):
-    """Further options in `simulator`: `reconstruction`, `foreground_weight` (as of the tokenizer), `free_nats`."""
+    """Further options in `simulator`: those of `pixel_loss`, as of the tokenizer, and `free_nats`."""
 
     observes = "frames"
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        if self.simulator["reconstruction"] not in RECONSTRUCTIONS:
-            kinds = ", ".join(RECONSTRUCTIONS)
-            raise UserError(f"simulator.reconstruction={self.simulator['reconstruction']!r}: choose one of {kinds}")
+        check_pixel_options(self.simulator, "simulator.")
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
         horizon = config["data"]["num_frames"] - self.prompt_length
         self.horizon_metrics = nn.ModuleList(HorizonPSNR(horizon) for _ in REFERENCES)
@@ -114,8 +111,7 @@ class RssmStage(SimulatorStage):
     def reconstruction(self, features: Tensor, frames: Tensor) -> Tensor:
         """Error of the frames [B, T, C, H, W] drawn from features [B, T, F], summed over the numbers of a frame: so it
         weighs against the nats of its state what it does whatever the size of frames."""
-        weights = pixel_weights(frames, self.background, self.simulator["foreground_weight"])
-        loss = reconstruction_loss(self.model.decode(features), frames, self.simulator["reconstruction"], weights)
+        loss = pixel_loss(self.model.decode(features), frames, self.background, self.simulator)
         return loss * math.prod(frames.shape[2:])
 
     # -- validation -------------------------------------------------------------------------------------------------

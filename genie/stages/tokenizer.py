@@ -8,14 +8,15 @@ from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
 from genie.models.precision import full_precision
 from genie.stages.base import Stage, build_part
-from genie.stages.losses import pixel_weights, reconstruction_loss
+from genie.stages.losses import check_pixel_options, pixel_loss
 
 
 class TokenizerStage(Stage):
-    """Options (`stage:` of the configuration): `reconstruction` mse | bce, `foreground_weight` ≥ 0."""
+    """Options (`stage:` of the configuration): `quantizer_weight`, and those of `pixel_loss`."""
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
+        check_pixel_options(self.options)
         model = config["model"]
         self.model = build_part(VideoTokenizer, "tokenizer", model["tokenizer"], image_size=model["image_size"])
         self.usage = CodeUsage(self.model.num_codes)
@@ -32,8 +33,7 @@ class TokenizerStage(Stage):
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         frames = self.frames(batch)
         output = self.model(frames)
-        weights = pixel_weights(frames, self.background, self.options["foreground_weight"])
-        reconstruction = reconstruction_loss(output.logits, frames, self.options["reconstruction"], weights)
+        reconstruction = pixel_loss(output.logits, frames, self.background, self.options)
         if not self.training:
             self._update(frames, output)
         metrics = {

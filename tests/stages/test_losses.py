@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from genie.stages.losses import pixel_weights, reconstruction_loss
+from genie.stages.losses import pixel_loss, pixel_weights, reconstruction_loss
 
 
 def one(target):
@@ -50,6 +50,57 @@ def test_weights_count_the_largest_difference_of_the_channels():
     torch.testing.assert_close(reconstruction_loss(logits, target, "mse", weights), (plain * expected).mean())
 
 
+def drawn(*rows):
+    """Logits [1, 1, 3, 2, 2] of a dark picture with these rows bright."""
+    logits = torch.full((1, 1, 3, 2, 2), -6.0)
+    logits[:, :, :, list(rows)] = 6.0
+    return logits
+
+
+def test_symmetric_weights_make_a_ghost_cost_what_a_missing_thing_costs():
+    """A thing in row 0 of the frame on a black background, which is missing, or of which row 1 has a second one."""
+    target, background = drawn(0).sigmoid(), drawn().sigmoid()[0, 0]
+    options = {"reconstruction": "mse", "foreground_weight": 50}
+    losses = {
+        weighting: [
+            pixel_loss(logits, target, background, options | {"weighting": weighting}).item()
+            for logits in (drawn(), drawn(0, 1))
+        ]
+        for weighting in ("symmetric", "target")
+    }
+    missing, ghost = losses["symmetric"]
+    assert missing == pytest.approx(ghost)
+    assert losses["target"][0] == missing and losses["target"][1] < missing / 45
+    assert pixel_loss(drawn(0), target, background, options | {"weighting": "symmetric"}) == 0
+
+
+def test_symmetric_weights_take_the_larger_difference_and_no_gradient():
+    target, background = torch.rand(1, 2, 3, 2, 2), torch.rand(3, 2, 2)
+    previous, prediction = torch.rand(2, 1, 2, 3, 2, 2)
+    prediction.requires_grad_(True)
+    weights = pixel_weights(target, background, 10, previous, 4, prediction)
+    assert not weights.requires_grad
+
+    def furthest(reference):
+        return torch.maximum((target - reference).abs(), (prediction - reference).abs()).amax(2, keepdim=True)
+
+    torch.testing.assert_close(weights, (1 + 10 * furthest(background) + 4 * furthest(previous)).detach())
+    torch.testing.assert_close(
+        pixel_weights(target, background, 10, previous, 4, target), pixel_weights(target, background, 10, previous, 4)
+    )
+
+
+def test_options_without_a_weighting_are_those_of_before_there_was_a_choice():
+    target, background, logits = torch.rand(1, 2, 3, 2, 2), torch.rand(3, 2, 2), torch.randn(1, 2, 3, 2, 2)
+    options = {"reconstruction": "bce", "foreground_weight": 7, "change_weight": 3}
+    previous = torch.rand(1, 2, 3, 2, 2)
+    weights = pixel_weights(target, background, 7, previous, 3)
+    for given in (options, options | {"weighting": "target"}):
+        found = pixel_loss(logits, target, background, given, previous)
+        assert found == reconstruction_loss(logits, target, "bce", weights)
+    assert pixel_loss(logits, target, background, options | {"weighting": "symmetric"}, previous) > found
+
+
 def test_unknown_loss():
     with pytest.raises(ValueError, match="reconstruction='l1': choose one of mse, bce"):
         reconstruction_loss(torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1), "l1", torch.ones(1))
@@ -62,3 +113,23 @@ def test_no_operation_that_autocast_on_cuda_refuses(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "binary_cross_entropy", refuse)
     target = torch.rand(1, 1, 1, 2, 2)
     assert reconstruction_loss(torch.zeros_like(target), target, "bce", one(target)) >= 0
+
+
+WEIGHTED = {
+    "tokenizer": ["stage.foreground_weight"],
+    "lam": ["stage.foreground_weight", "stage.change_weight"],
+    "cotrain": ["stage.lam.foreground_weight", "stage.lam.change_weight"],
+    "simulator": ["simulator.foreground_weight"],
+}
+
+
+@pytest.mark.parametrize(("name", "weight"), [(name, key) for name, keys in WEIGHTED.items() for key in keys])
+def test_stages_weigh_as_their_configuration_says(build, build_simulator, make_clips, make_played_clips, name, weight):
+    """What is drawn at first differs a little from the background, where the frame does not."""
+    losses = {}
+    for weighting in ("target", "symmetric"):
+        options = [f"{weight}=50", f"{weight.rpartition('.')[0]}.weighting={weighting}"]
+        stage = build_simulator("rssm", *options) if name == "simulator" else build(name, *options)
+        clips = make_played_clips() if name == "simulator" else make_clips()
+        losses[weighting] = stage.eval().compute(clips)[0].item()
+    assert losses["symmetric"] > losses["target"]
