@@ -97,6 +97,9 @@ NUMBERS = {
     "callbacks.progress.refresh_seconds": NOT_NEGATIVE,
     "callbacks.progress.line_seconds": NOT_NEGATIVE,
     "stage.mask_rate": SHARE,
+    "stage.whole_frames": SHARE,
+    "stage.clean_prefix": SHARE,
+    "stage.corruption": SHARE,
     # presets: what is trained how long
     "*.lr": POSITIVE,
     "*.min_lr": NOT_NEGATIVE,

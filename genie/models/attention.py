@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.models.cache import Layer, Span
+from genie.models.cache import CleanContext, Layer, Span
 from genie.models.precision import full_precision
 
 
@@ -104,7 +104,7 @@ class SelfAttention(nn.Module):
         if qk_norm:
             self.query_norm, self.key_norm = (nn.RMSNorm(size, eps=1e-6) for _ in range(2))
 
-    def project(self, x: Tensor, span: Span | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor, span: Span | CleanContext | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised and turned to their positions."""
         parts = self.qkv(x).unflatten(-1, (3, self.num_heads, self.size))
         pair, value = parts[..., :2, :, :], parts[..., 2, :, :]  # [..., P, 2, N, E]: what is done to both is done once
@@ -131,7 +131,7 @@ class SelfAttention(nn.Module):
         positions = torch.arange(x.shape[-2], device=x.device)
         return tuple(part[:, None, None] for part in rotation(positions, self.size))
 
-    def _rotation_in(self, span: Span) -> tuple[Tensor, Tensor]:
+    def _rotation_in(self, span: Span | CleanContext) -> tuple[Tensor, Tensor]:
         """[R or 1, 1, t, 1, 1, E/2]"""
         if self.size not in span.turns:  # the same in all blocks and passes
             turn = rotation(span.slots, self.size)

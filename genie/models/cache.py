@@ -151,7 +151,7 @@ class Past:
 class Layer(NamedTuple):
     """One block's part of a span."""
 
-    span: "Span"
+    span: "Span | CleanContext"
     block: int
 
 
@@ -202,3 +202,34 @@ class Span:
         if self.index is None:
             return tuple(buffer[:, :, :, : self.end] for buffer in buffers)
         return tuple(buffer[self.index, :, :, : self.end] for buffer in buffers)
+
+
+class CleanContext:
+    """The layout of a clip of T frames that is run twice side by side, clean frames 0 … T-2 and then frames 1 … T-1 that
+    are to be predicted: in time, a clean frame sees clean frames up to itself, the others the clean frames before them
+    and themselves. To a model it is what a `Span` is, without a cache behind it.
+
+    Attributes:
+        num_clean: T-1, the frames of each half.
+        slots: int64 [1, 2 · (T-1)], the frame in the clip of each: both copies of a frame have one position.
+        mask: bool [1, 1, 1, 2 · (T-1), 2 · (T-1)], true where a frame (row) sees another.
+        end: T.
+    """
+
+    causal = False
+
+    def __init__(self, length: int, device: torch.device) -> None:
+        self.num_clean, self.end, self.device = length - 1, length, device
+        time = torch.cat([torch.arange(length - 1), torch.arange(1, length)])
+        clean = torch.arange(2 * (length - 1)) < length - 1
+        sees = (clean[None] & (time[None] < time[:, None])) | torch.eye(len(time), dtype=torch.bool)
+        self.slots, self.mask = time[None].to(device), sees[None, None, None].to(device)
+        self.turns: dict[int, tuple[Tensor, Tensor]] = {}  # by head size: see `rotation`
+
+    def layer(self, block: int) -> Layer:
+        """The part of block number `block`."""
+        return Layer(self, block)
+
+    def update(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values as they are: nothing is kept."""
+        return key, value

@@ -5,12 +5,15 @@ Source: Genie (arXiv 2402.15391) §2.1; MaskGIT (arXiv 2202.04200).
 Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width, `K` codes, `A` actions, `M` masked tokens.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.models.cache import Span
+from genie.models.cache import CleanContext, Span
 from genie.models.st_transformer import STTransformer
+from genie.models.vocabulary import build_embedding, build_head
 
 CONDITIONINGS = ("additive", "prepend", "film")
 
@@ -28,6 +31,10 @@ class DynamicsModel(nn.Module):
         conditioning: "additive" (the paper: the action's embedding is added to all tokens of its frame),
             "prepend" (one more token a frame) or "film" (it scales and shifts every norm of its frame).
         transformer: further options of the `STTransformer`.
+        levels: of the digits of the tokenizer's codes (`FiniteScalarQuantizer`); None: they have none.
+        token_embedding: of whole "codes", or for codes with digits the sum of those of the "digits", or linear in the
+            "coordinates".
+        token_head: predicts whole "codes", or each of the "digits", or "both" in a sum: `genie.models.vocabulary`.
     """
 
     def __init__(
@@ -41,19 +48,22 @@ class DynamicsModel(nn.Module):
         head_dim: int | None = None,
         conditioning: str = "additive",
         transformer: dict | None = None,
+        levels: Sequence[int] | None = None,
+        token_embedding: str = "codes",
+        token_head: str = "codes",
     ) -> None:
         super().__init__()
         if conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning={conditioning!r}: choose one of {', '.join(CONDITIONINGS)}")
         self.num_codes, self.num_actions, self.conditioning = num_codes, num_actions, conditioning
         self.num_tokens = grid[0] * grid[1]
-        self.token_embedding = nn.Embedding(num_codes + 1, width)
+        self.token_embedding = build_embedding(token_embedding, num_codes, levels, width)
         self.action_embedding = nn.Embedding(num_actions, width)
         self.transformer = STTransformer(
             width, num_blocks, num_heads, grid, extra_tokens=int(conditioning == "prepend"), head_dim=head_dim,
             modulated=conditioning == "film", **(transformer or {}),
         )  # fmt: skip
-        self.to_logits = nn.Linear(width, num_codes)
+        self.to_logits = build_head(token_head, num_codes, levels, width)
 
     @property
     def mask_token(self) -> int:
@@ -65,6 +75,18 @@ class DynamicsModel(nn.Module):
         condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]: action t at frame t+1
         return self._run(tokens, condition)
 
+    def hidden_after(self, tokens: Tensor, actions: Tensor, context: Tensor) -> Tensor:
+        """Hidden states [B, T-1, S, D] of frames 1 … T-1 of `tokens` int64 [B, T, S] (with mask tokens), each of which
+        sees itself and the frames of `context` int64 [B, T, S] before it: what `extend` computes for one new frame
+        behind them, for all of them at once.
+
+        The clip is run twice, side by side in time (block teacher forcing, arXiv 2502.01591).
+        """
+        condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]
+        span = CleanContext(tokens.shape[1], tokens.device)
+        both = torch.cat([context[:, :-1], tokens[:, 1:]], dim=1)
+        return self._run(both, torch.cat([condition[:, :-1], condition[:, 1:]], dim=1), span)[:, span.num_clean :]
+
     def extend(self, tokens: Tensor, incoming: Tensor, span: Span) -> Tensor:
         """`hidden` of new frames behind those of a cache: tokens int64 [R, t, S] → [R, t, S, D].
 
@@ -73,7 +95,7 @@ class DynamicsModel(nn.Module):
         known = (span.slots > 0)[..., None]  # [R or 1, t, 1]
         return self._run(tokens, self.action_embedding(incoming) * known, span)
 
-    def _run(self, tokens: Tensor, condition: Tensor, span: Span | None = None) -> Tensor:
+    def _run(self, tokens: Tensor, condition: Tensor, span: Span | CleanContext | None = None) -> Tensor:
         x = self.token_embedding(tokens)
         if self.conditioning == "film":
             return self.transformer(x, condition, span)
@@ -81,14 +103,27 @@ class DynamicsModel(nn.Module):
             return self.transformer(torch.cat([condition[:, :, None], x], dim=2), span=span)[:, :, 1:]
         return self.transformer(x + condition[:, :, None], span=span)
 
-    def forward(self, tokens: Tensor, actions: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits fp32 [M, K] at the positions of `mask` (bool [B, T, S]), which are hidden from the model.
 
         tokens int64 [B, T, S] in [0, K), actions int64 [B, T-1] in [0, A). Frame t sees frames ≤ t and
-        actions < t. Only masked positions go through the output layer.
+        actions < t; with a `context` int64 [B, T, S], itself and the frames before t of it (`hidden_after`), and nothing
+        of frame 0 is masked. Only masked positions go through the output layer.
         """
-        hidden = self.hidden(tokens.masked_fill(mask, self.mask_token), actions)
-        return self.logits(hidden[mask])
+        return self.logits(self._hidden_at(tokens, actions, mask, context))
+
+    def score(
+        self, tokens: Tensor, actions: Tensor, mask: Tensor, target: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats, fp32 [M], of `target` int64 [B, T, S] at the positions of `mask`, and whether the
+        target is the likeliest code, bool [M]. The other arguments are those of `forward`."""
+        return self.to_logits.score(self._hidden_at(tokens, actions, mask, context), target[mask])
+
+    def _hidden_at(self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None) -> Tensor:
+        inputs = tokens.masked_fill(mask, self.mask_token)
+        if context is None:
+            return self.hidden(inputs, actions)[mask]
+        return self.hidden_after(inputs, actions, context)[mask[:, 1:]]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """fp32 [..., K] of hidden states [..., D]."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from genie.models.attention import SelfAttention
 from genie.models.backbone import Backbone
-from genie.models.cache import Layer, Span
+from genie.models.cache import CleanContext, Layer, Span
 
 
 class FeedForward(nn.Sequential):
@@ -130,7 +130,7 @@ class STTransformer(Backbone):
         )  # fmt: skip
         self.norm = nn.LayerNorm(width)
 
-    def add_positions(self, x: Tensor, span: Span | None = None) -> Tensor:
+    def add_positions(self, x: Tensor, span: Span | CleanContext | None = None) -> Tensor:
         """x [B, T, S, D] plus the learned positions."""
         x = x + self.spatial_positions
         if self.temporal_positions is not None:
@@ -144,7 +144,7 @@ class STTransformer(Backbone):
             x = x + table[..., None, :]
         return x
 
-    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | CleanContext | None = None) -> Tensor:
         """x [B, T, S, D], condition [B, T, D] or None → [B, T, S, D].
 
         `span`: x are the frames of that span of a cache [R, t, S, D], and see those before them there.

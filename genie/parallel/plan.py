@@ -23,7 +23,7 @@ from genie.models.quantizers import LatentHead, VectorQuantizer
 # is written to while a forward pass runs. Their parameters are few.
 EXACT = (LatentHead, VectorQuantizer)
 # methods, besides `forward`, by which a model that is being trained is called
-ENTRIES = ("encode", "decode")
+ENTRIES = ("encode", "decode", "score")
 
 
 def prepare(models: Iterable[nn.Module], compile: bool, activation_checkpointing: bool) -> None:

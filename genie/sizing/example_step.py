@@ -5,7 +5,6 @@ that may be masked is.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from genie.models import LatentActionModel
@@ -13,7 +12,7 @@ from genie.models.quantizers import VectorQuantizer
 from genie.models.token_actions import TokenActionModel, TokenActionOutput
 from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
-from genie.stages.dynamics import DynamicsStage
+from genie.stages.dynamics import DynamicsStage, context_of
 from genie.stages.lam import latent_action_loss
 
 
@@ -44,10 +43,14 @@ def _lam_loss(stage: Stage, lam: LatentActionModel, frames: Tensor, options: dic
 
 def _dynamics_loss(stage: DynamicsStage, frames: Tensor) -> Tensor:
     tokens = example_tokens(frames, stage.model.num_tokens)
-    hidden = stage.model.hidden(tokens, tokens[:, 1:, 0]).flatten(0, 2)
-    most = round(tokens[:, 1:].numel() * stage.options["mask_rate"][1])  # frame 0 is never masked
+    actions, options = tokens[:, 1:, 0], stage.options
+    if context_of(options) == "clean":
+        hidden, rate = stage.model.hidden_after(tokens, actions, tokens), 1.0
+    else:
+        hidden, rate = stage.model.hidden(tokens, actions), options["mask_rate"][1]
+    most = round(tokens[:, 1:].numel() * rate)  # frame 0 is never masked
     masked = torch.zeros(most, dtype=torch.int64, device=frames.device)
-    return F.cross_entropy(stage.model.logits(hidden[masked]), masked)
+    return stage.model.to_logits.score(hidden.flatten(0, 2)[masked], masked)[0].mean()
 
 
 def example_tokens(frames: Tensor, size: int) -> Tensor:

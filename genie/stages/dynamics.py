@@ -1,7 +1,6 @@
 """Stage 3: the dynamics model (Genie §2.1): guess masked tokens from the past, the visible tokens and the actions."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from genie.errors import UserError
@@ -9,9 +8,10 @@ from genie.models import DynamicsModel
 from genie.models.patches import Patches
 from genie.stages.base import build_part
 from genie.stages.frozen import DependentStage
-from genie.stages.masking import expected_masked, mask_tokens
+from genie.stages.masking import Masked, expected_masked, expected_masked_after_clean, mask_after_clean, mask_tokens
 
 ACTION_SOURCES = ("latent", "environment")
+CONTEXTS = ("masked", "clean")
 
 
 class DynamicsStage(DependentStage):
@@ -21,6 +21,8 @@ class DynamicsStage(DependentStage):
         super().__init__(config)
         if self.options["actions"] not in ACTION_SOURCES:
             raise UserError(f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}")
+        if context_of(self.options) not in CONTEXTS:
+            raise UserError(f"stage.context={self.options['context']!r}: choose one of {', '.join(CONTEXTS)}")
         self.model = build_dynamics(config)
 
     @property
@@ -76,9 +78,27 @@ class DynamicsStage(DependentStage):
 def build_dynamics(config: dict) -> DynamicsModel:
     """The dynamics model of a configuration, its vocabulary and grid taken from the tokenizer's options."""
     model = config["model"]
-    patches = Patches(tuple(model["image_size"]), model["tokenizer"]["patch_size"])
-    options = dict(model["dynamics"])
-    return build_part(DynamicsModel, "dynamics", options, grid=patches.grid, num_codes=model["tokenizer"]["num_codes"])
+    tokenizer, options = model["tokenizer"], dict(model["dynamics"])
+    patches = Patches(tuple(model["image_size"]), tokenizer["patch_size"])
+    levels = tokenizer.get("levels") if tokenizer.get("quantizer") == "fsq" else None
+    codes = {"num_codes": tokenizer["num_codes"], "levels": levels}
+    return build_part(DynamicsModel, "dynamics", options, grid=patches.grid, **codes)
+
+
+def context_of(options: dict) -> str:
+    """What the frames before a guessed one are in training; of a stage from before there was a choice: masked."""
+    return options.get("context", "masked")
+
+
+def draw_masks(tokens: Tensor, seeds: Tensor, num_codes: int, options: dict) -> tuple[Masked, float]:
+    """The masks of a batch of tokens int64 [B, T, S], and how many tokens they hide in a clip on average."""
+    rates, corruption, shape = tuple(options["mask_rate"]), options["corruption"], tokens.shape[1:]
+    if context_of(options) == "clean":
+        whole = options["whole_frames"]
+        masked = mask_after_clean(tokens, seeds, num_codes, rates, whole, corruption)
+        return masked, expected_masked_after_clean(*shape, rates, whole)
+    prefix = options["clean_prefix"]
+    return mask_tokens(tokens, seeds, num_codes, rates, prefix, corruption), expected_masked(*shape, rates, prefix)
 
 
 def dynamics_loss(
@@ -92,17 +112,15 @@ def dynamics_loss(
     is the same for all, so it is that one, and an unbiased estimate of the loss of a token. In validation it is the
     mean over the masked tokens, `num_masked` of them, which is its weight.
 
-    Options: `mask_rate`, `clean_prefix`, `corruption` (see `mask_tokens`).
+    Options: `context`, "masked": the masks of `mask_tokens` fall on all frames, with `mask_rate`, `clean_prefix` and
+    `corruption`; "clean": every frame is guessed after all frames before it, with those of `mask_after_clean`.
     """
-    rates, clean_prefix = tuple(options["mask_rate"]), options["clean_prefix"]
-    masked = mask_tokens(tokens, seeds, model.num_codes, rates, clean_prefix, options["corruption"])
-    logits = model(masked.inputs, actions, masked.mask)  # [M, K]
-    target = tokens[masked.mask]
-    metrics = {"masked_accuracy": (logits.argmax(-1) == target).float().mean()}
+    masked, expected = draw_masks(tokens, seeds, model.num_codes, options)
+    nats, right = model.score(masked.inputs, actions, masked.mask, tokens, masked.context)
+    metrics = {"masked_accuracy": right.float().mean()}
     if not model.training:
-        return F.cross_entropy(logits, target), metrics | {"num_masked": masked.mask.sum()}
-    expected = len(tokens) * expected_masked(*tokens.shape[1:], rates, clean_prefix)
-    return F.cross_entropy(logits, target, reduction="sum") / expected, metrics
+        return nats.mean(), metrics | {"num_masked": masked.mask.sum()}
+    return nats.sum() / (len(tokens) * expected), metrics
 
 
 @torch.no_grad()

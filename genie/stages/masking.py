@@ -19,10 +19,12 @@ MASK_STREAM = 3
 
 @dataclass
 class Masked:
-    """`inputs` int64 [B, T, S] (context, partly corrupted) and `mask` bool [B, T, S] (positions to guess)."""
+    """`inputs` int64 [B, T, S] (partly corrupted) and `mask` bool [B, T, S] (positions to guess); `context` int64
+    [B, T, S], the frames that are seen before each one, where these are not the inputs."""
 
     inputs: Tensor
     mask: Tensor
+    context: Tensor | None = None
 
 
 def mask_tokens(
@@ -45,8 +47,7 @@ def mask_tokens(
             generated frames are never perfect either.
     """
     low, high = mask_rate
-    if not 0 < low <= high <= 1:
-        raise ValueError(f"mask_rate={tuple(mask_rate)}: give 0 < low ≤ high ≤ 1")
+    _check_rates(low, high)
     _, length, size = tokens.shape
     masks, replaced, noise = [], [], []
     for seed in seeds.tolist():
@@ -68,6 +69,52 @@ def mask_tokens(
     return Masked(inputs, mask)
 
 
+def mask_after_clean(
+    tokens: Tensor,
+    seeds: Tensor,
+    num_codes: int,
+    mask_rate: tuple[float, float] = (0.5, 1.0),
+    whole_frames: float = 0.3,
+    corruption: float = 0.0,
+) -> Masked:
+    """Bernoulli masks for training after a clean context: every frame but the first is to be guessed after all frames
+    before it, as when it is generated, so each has a rate of its own.
+
+    Args:
+        tokens, seeds, mask_rate: see `mask_tokens`.
+        whole_frames: share of the frames that are masked as a whole, as they are in a sampler's first pass.
+        corruption: tokens of the context, and those of a frame that are seen, are replaced by random ones at a rate drawn
+            from U(0, corruption) per sample.
+    """
+    low, high = mask_rate
+    _check_rates(low, high)
+    _, length, size = tokens.shape
+    masks, wrong, noise = [], [], []
+    for seed in seeds.tolist():
+        generator = torch.Generator().manual_seed(mix(seed, MASK_STREAM))
+        level = torch.rand((), generator=generator)
+        whole, rates = torch.rand(2, length, 1, generator=generator)
+        rates = torch.where(whole < whole_frames, 1.0, low + (high - low) * rates)
+        mask = torch.rand(length, size, generator=generator) < rates
+        mask[0] = False
+        if not mask.any():
+            mask[-1, int(torch.randint(size, (), generator=generator))] = True
+        masks.append(mask)
+        wrong.append(torch.rand(2, length, size, generator=generator) < corruption * level)
+        noise.append(torch.randint(num_codes, (2, length, size), generator=generator))
+    mask, wrong, noise = (torch.stack(part).to(tokens.device) for part in (masks, wrong, noise))
+    context, inputs = torch.where(wrong, noise, tokens[:, None]).unbind(1)
+    return Masked(torch.where(mask, tokens, inputs), mask, context)
+
+
+def expected_masked_after_clean(length: int, size: int, mask_rate: tuple[float, float], whole_frames: float) -> float:
+    """How many tokens `mask_after_clean` masks in a clip of `length` frames of `size` tokens, on average over seeds."""
+    low, high = mask_rate
+    mean = whole_frames + (1 - whole_frames) * (low + high) / 2
+    nowhere = ((1 - whole_frames) * _mean_power(low, high, size)) ** (length - 1)
+    return (length - 1) * size * mean + nowhere
+
+
 def expected_masked(length: int, size: int, mask_rate: tuple[float, float], clean_prefix: float) -> float:
     """How many tokens `mask_tokens` masks in a clip of `length` frames of `size` tokens, on average over seeds."""
     low, high = mask_rate
@@ -76,9 +123,18 @@ def expected_masked(length: int, size: int, mask_rate: tuple[float, float], clea
     number = 0.0
     for first, probability in likely.items():
         tokens = (length - first) * size
-        # with this probability no token is masked by its rate, and one is then: the mean of (1 - rate) ** tokens
-        nowhere = (1 - low) ** tokens
-        if high > low:
-            nowhere = ((1 - low) ** (tokens + 1) - (1 - high) ** (tokens + 1)) / ((tokens + 1) * (high - low))
-        number += probability * (tokens * (low + high) / 2 + nowhere)
+        # where no token is masked by its rate one is all the same
+        number += probability * (tokens * (low + high) / 2 + _mean_power(low, high, tokens))
     return number
+
+
+def _check_rates(low: float, high: float) -> None:
+    if not 0 < low <= high <= 1:
+        raise ValueError(f"mask_rate={(low, high)}: give 0 < low ≤ high ≤ 1")
+
+
+def _mean_power(low: float, high: float, count: int) -> float:
+    """The probability that none of `count` tokens is masked: the mean of (1 - rate) ** count over the rates."""
+    if high == low:
+        return (1 - low) ** count
+    return ((1 - low) ** (count + 1) - (1 - high) ** (count + 1)) / ((count + 1) * (high - low))

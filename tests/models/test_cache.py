@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from genie.models import DynamicsModel, VideoTokenizer
 from genie.models.cache import Past
@@ -216,3 +217,21 @@ def test_the_tokenizer_frame_by_frame(positions):
         torch.testing.assert_close(one[:, 0], decoded[:, t], atol=1e-5, rtol=0)
         encoding, decoding = encoding.appended(1), decoding.appended(1)
     assert (tokenizer.decode(tokens[:, :1])[:, 0] - decoded[:, 1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_frames_after_a_clean_context_are_what_the_cached_model_makes(conditioning, positions):
+    """Training with a clean context computes what a sampler asks for: frame t, partly masked, behind t true ones."""
+    model, size = dynamics(conditioning, positions), GRID[0] * GRID[1]
+    context = torch.randint(CODES, (2, WINDOW, size))
+    tokens = torch.randint(CODES + 1, (2, WINDOW, size))  # other ones, some of them masks
+    actions = torch.randint(3, (2, WINDOW - 1))
+    found = model.hidden_after(tokens, actions, context)
+    incoming = F.pad(actions, (1, 0))
+    for t in range(1, WINDOW):
+        past = Past.empty(model.transformer.num_caches, 2, WINDOW)
+        model.extend(context[:, :t], incoming[:, :t], past.span(t, context.device))
+        span = past.appended(t).span(1, context.device)
+        expected = model.extend(tokens[:, t : t + 1], incoming[:, t : t + 1], span)
+        torch.testing.assert_close(found[:, t - 1], expected[:, 0], atol=1e-4, rtol=0)

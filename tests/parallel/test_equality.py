@@ -20,7 +20,12 @@ CASES = {
     "tokenizer, vq": ["stage=tokenizer", "+model.tokenizer.revive_after=3", STANDARDIZED],
     "lam": ["stage=lam", "+model.lam.revive_after=2", "stage.action_free_steps=5"],
     "dynamics": ["stage=dynamics", "stage.clean_prefix=0.5", "stage.corruption=0.1"],
-    "cotrain": ["stage=cotrain", "stage.lam.action_free_steps=3", "+model.lam.standardize=false"],
+    "cotrain": [
+        "stage=cotrain",
+        "stage.lam.action_free_steps=3",
+        "+model.lam.standardize=false",
+        "stage.context=clean",
+    ],
     "tokenizer, fsq": ["stage=tokenizer", *FSQ, STANDARDIZED],
     "lam on tokens": ["stage=lam", "+model.lam.input=tokens"],
 }

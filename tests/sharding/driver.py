@@ -73,9 +73,10 @@ def copied(source, name):
 
 def trainings():
     """All stages with both strategies, then one of them interrupted and resumed across strategies."""
+    options = {"cotrain": ["stage.context=clean"]}  # the dynamics alone is trained with the paper's masks
     for stage in STAGES:
         for strategy in ("ddp", "fsdp"):
-            run(strategy, strategy, LONG, stage=stage)
+            run(strategy, strategy, LONG, *options.get(stage, []), stage=stage)
     folder = "trainer.sharded_checkpoints=true"
     run("folder", "fsdp", 3, folder)
     run("file", "ddp", 3)

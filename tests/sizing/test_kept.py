@@ -134,3 +134,13 @@ def test_frozen_stages_are_encoded_once(configure):
     assert 0 < encoding_flops(config, 3) < kept_by(config, 3, FP32).flops  # without the decoder
     on_tokens = configure("lam", "+model.lam.input=tokens", *DEEP[:3])
     assert encoding_flops(on_tokens, 3) > 0 and kept_by(on_tokens, 3, FP32).everything > 0
+
+
+def test_a_clean_context_runs_every_frame_but_one_twice(configure):
+    masked, clean = (
+        kept_by(configure("dynamics", *DEEP, f"stage.context={context}"), 2, FP32) for context in ("masked", "clean")
+    )
+    size, width, head = 16, 32, 2 * (2 * 3 * 16) * 32 * 64
+    in_time = {frames: 3 * 2 * 2 * (2 * frames * size) * frames * width for frames in (4, 6)}  # of 3 blocks
+    assert (clean.flops - head - in_time[6]) * 4 == (masked.flops - head - in_time[4]) * 6
+    assert clean.everything > 1.4 * masked.everything

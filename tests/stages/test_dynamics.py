@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from genie.checkpoints import fingerprint
 from genie.errors import UserError
 from genie.models import DynamicsModel
+from genie.models.vocabulary import CodeHead
 from genie.stages import build_stage
 from genie.stages.dynamics import dynamics_loss, teacher_forced_accuracy
 from genie.stages.masking import expected_masked
@@ -20,7 +21,8 @@ class Colours:
         return (frames[:, :, 0, 0, :1] * 255).round().long().expand(-1, -1, 16)
 
 
-def test_actions_of_the_environment_are_learned_and_aligned(build):
+@pytest.mark.parametrize("context", ["masked", "clean"])
+def test_actions_of_the_environment_are_learned_and_aligned(build, context):
     """Action t gives frame t+1 its colour, and nothing else tells it: shifted by one, nothing could be learned."""
 
     def clips(seed):
@@ -30,7 +32,7 @@ def test_actions_of_the_environment_are_learned_and_aligned(build):
         last = torch.randint(3, (16, 1), generator=generator)  # its frame is not in the clip
         return {"frames": frames, "actions": torch.cat([colours[:, 1:], last], 1), "seed": torch.arange(16) + seed * 16}
 
-    stage = build("dynamics", "stage.actions=environment", "model.tokenizer.num_codes=3")
+    stage = build("dynamics", "stage.actions=environment", "model.tokenizer.num_codes=3", f"stage.context={context}")
     stage.frozen["tokenizer"] = Colours
     optimizer = torch.optim.AdamW(stage.trained().parameters(), lr=1e-2)
     for step in range(40):
@@ -53,7 +55,7 @@ class Echo(DynamicsModel):
 
 def test_the_loss_counts_masked_tokens_only_and_shows_none_of_them():
     model = Echo(7, (2, 3), 3, width=8, num_blocks=1, num_heads=2)
-    model.to_logits = torch.nn.Linear(8, 7, bias=False)
+    model.to_logits = CodeHead(8, 7, bias=False)
     with torch.no_grad():
         model.to_logits.weight.copy_(F.pad(20 * torch.eye(7), (0, 1)))  # says what it sees; nothing for the mask
     tokens, actions = torch.randint(7, (4, 5, 6)), torch.zeros(4, 4, dtype=torch.int64)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+FSQ = ["model.tokenizer.num_codes=64", "+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[8,8]"]
 STAGES = {
     "tokenizer": ["tokenizer"],
-    "tokenizer fsq": ["tokenizer", "model.tokenizer.num_codes=64", "+model.tokenizer.quantizer=fsq",
-                      "+model.tokenizer.levels=[8,8]", "+model.tokenizer.standardize=true"],
+    "tokenizer fsq": ["tokenizer", *FSQ, "+model.tokenizer.standardize=true"],
     "tokenizer learned positions": ["tokenizer", "+model.tokenizer.transformer={temporal_positions: learned}"],
     "tokenizer vit": ["tokenizer", "+model.tokenizer.architecture=vit"],
     "tokenizer c_vivit": ["tokenizer", "+model.tokenizer.architecture=c_vivit"],
@@ -19,6 +19,12 @@ STAGES = {
     "dynamics additive": ["dynamics"],
     "dynamics prepend": ["dynamics", "+model.dynamics.conditioning=prepend"],
     "dynamics film": ["dynamics", "+model.dynamics.conditioning=film", "stage.actions=environment"],
+    "dynamics clean": ["dynamics", "stage.context=clean", "stage.corruption=0.1"],
+    "dynamics digits": ["dynamics", *FSQ, "+model.dynamics.token_embedding=digits", "+model.dynamics.token_head=digits"],
+    "dynamics coordinates": [
+        "dynamics", "stage.context=clean", *FSQ, "+model.dynamics.token_embedding=coordinates",
+        "+model.dynamics.token_head=both",
+    ],
     "cotrain": ["cotrain", "stage.clean_prefix=0.5", "stage.corruption=0.2"],
     "cotrain on tokens": ["cotrain", "+model.lam.input=tokens"],
 }  # fmt: skip
@@ -65,6 +71,9 @@ def test_the_optimizer_has_every_parameter_once(build, choice):
         "lam fsq": {"prediction_loss": 1e-3},
         "dynamics additive": {"loss": 0.02},
         "dynamics film": {"loss": 0.02},
+        "dynamics clean": {"loss": 0.1},
+        "dynamics digits": {"loss": 0.02},
+        "dynamics coordinates": {"loss": 0.02},
         "cotrain": {"dynamics_loss": 0.1, "prediction_loss": 1e-3},
     }.items(),
 )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genie.stages.masking import expected_masked, mask_tokens
+from genie.stages.masking import expected_masked, expected_masked_after_clean, mask_after_clean, mask_tokens
 
 CODES = 50
 
@@ -88,3 +88,45 @@ def test_the_expected_number_of_masked_tokens_is_their_mean(rate, clean_prefix):
     counts = mask_tokens(clips, seeds(4000), CODES, rate, clean_prefix).mask.sum((1, 2)).double()
     error = counts.std() / 4000**0.5
     assert abs(counts.mean() - expected_masked(4, 6, rate, clean_prefix)) < 4 * error
+
+
+def test_after_a_clean_context_every_frame_has_masks_of_its_own():
+    data = tokens(200)
+    masked = mask_after_clean(data, seeds(200), CODES, (0.5, 1.0), whole_frames=0.3)
+    share = masked.mask.float().mean(2)  # [B, T]
+    assert (share[:, 0] == 0).all()
+    assert (share[:, 1:] == 1).float().mean() > 0.25  # those masked whole, and those whose rate is close to 1
+    assert share[:, 1:].std(1).mean() > 0.1  # not one rate for all frames of a clip
+    assert torch.equal(masked.context, data) and torch.equal(masked.inputs, data)
+    never = mask_after_clean(data, seeds(200), CODES, (0.5, 0.6), whole_frames=0.0)
+    assert 0.5 < never.mask[:, 1:].float().mean() < 0.6
+
+
+def test_after_a_clean_context_what_is_seen_is_corrupted_and_what_is_to_be_guessed_is_not():
+    data = tokens(100)
+    masked = mask_after_clean(data, seeds(100), CODES, (0.5, 0.5), whole_frames=0.0, corruption=0.4)
+    for seen in (masked.context, masked.inputs):
+        wrong = (seen != data).float().mean((1, 2))
+        assert 0.05 < wrong.mean() < 0.3 and wrong.std() > 0.02  # a rate for each sample
+    assert torch.equal(masked.inputs[masked.mask], data[masked.mask])
+    assert not torch.equal(masked.context[~masked.mask], masked.inputs[~masked.mask])  # drawn apart
+
+
+def test_masks_after_a_clean_context_are_those_of_the_sample():
+    options = {"mask_rate": (0.5, 1.0), "whole_frames": 0.3, "corruption": 0.3}
+    data, order = tokens(8), torch.randperm(8)
+    together = mask_after_clean(data, seeds(8, 100), CODES, **options)
+    apart = mask_after_clean(data[order], seeds(8, 100)[order], CODES, **options)
+    for name in ("inputs", "mask", "context"):
+        assert torch.equal(getattr(together, name)[order], getattr(apart, name))
+    elsewhere = mask_after_clean(data, seeds(8, 200), CODES, **options)
+    assert not torch.equal(elsewhere.mask, together.mask)
+
+
+@pytest.mark.parametrize("rate", [(0.05, 0.3), (0.1, 0.1), (0.5, 1.0)])
+@pytest.mark.parametrize("whole_frames", [0.0, 0.3])
+def test_the_expected_number_of_masked_tokens_after_a_clean_context_is_their_mean(rate, whole_frames):
+    clips = torch.zeros(4000, 3, 4, dtype=torch.int64)
+    counts = mask_after_clean(clips, seeds(4000), CODES, rate, whole_frames).mask.sum((1, 2)).double()
+    error = counts.std() / len(counts) ** 0.5
+    assert abs(counts.mean() - expected_masked_after_clean(3, 4, rate, whole_frames)) < 4 * error

@@ -1,0 +1,165 @@
+"""The vocabulary of the dynamics: embeddings of tokens and heads that predict them, of whole codes or by FSQ digit.
+
+An FSQ code (arXiv 2309.15505) is a number of L digits, and codes whose digits are close look alike. A table of K codes
+has to learn each of them as a stranger; embeddings and logits that are sums over the digits are shared by all codes
+that have the digit. MAGVIT-v2 (arXiv 2310.05737) and 1xgpt factorise their codes likewise.
+
+Dimension letters: `K` codes, `L` digits of a code, `D` width, `M` tokens.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EMBEDDINGS = ("codes", "digits", "coordinates")
+HEADS = ("codes", "digits", "both")
+
+
+class Digits(nn.Module):
+    """The digits of codes that are mixed-radix numbers, the first digit the lowest (`FiniteScalarQuantizer`).
+
+    Args:
+        levels: how many values each of the L digits has.
+    """
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = tuple(int(level) for level in levels)
+        starts = [0, *itertools.accumulate(self.levels)]
+        bases = [math.prod(self.levels[:place]) for place in range(len(self.levels))]
+        self.num_codes, self.num_rows = math.prod(self.levels), starts[-1]
+        self.register_buffer("sizes", torch.tensor(self.levels), persistent=False)
+        self.register_buffer("bases", torch.tensor(bases), persistent=False)
+        self.register_buffer("starts", torch.tensor(starts[:-1]), persistent=False)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """codes int64 [...] in [0, K) → digits int64 [..., L], digit l in [0, levels[l])."""
+        return codes[..., None] // self.bases % self.sizes
+
+
+class DigitEmbedding(nn.Module):
+    """A token's embedding is the sum of those of its digits; the mask, token K, has one of its own."""
+
+    def __init__(self, levels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.digits = Digits(levels)
+        self.table = nn.Embedding(self.digits.num_rows, width)
+        self.mask = nn.Embedding(1, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens int64 [...] in [0, K] → [..., D]."""
+        masked = tokens == self.digits.num_codes
+        rows = self.digits(tokens.masked_fill(masked, 0)) + self.digits.starts
+        return torch.where(masked[..., None], self.mask.weight[0], self.table(rows).sum(-2))
+
+
+class CoordinateEmbedding(nn.Module):
+    """A token's embedding is linear in its code's coordinates in [-1, 1]^L; the mask, token K, has one of its own."""
+
+    def __init__(self, levels: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.digits = Digits(levels)
+        self.projection = nn.Linear(len(self.digits.levels), width)
+        self.mask = nn.Embedding(1, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens int64 [...] in [0, K] → [..., D]."""
+        masked = tokens == self.digits.num_codes
+        digits = self.digits(tokens.masked_fill(masked, 0))
+        embedded = self.projection(digits * 2.0 / (self.digits.sizes - 1) - 1.0)
+        return torch.where(masked[..., None], self.mask.weight[0].to(embedded.dtype), embedded)
+
+
+class CodeHead(nn.Linear):
+    """A logit for each of K codes from a row of its own."""
+
+    def __init__(self, width: int, num_codes: int, bias: bool = True) -> None:
+        super().__init__(width, num_codes, bias=bias)
+
+    def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy in nats, fp32 [M], of `target` int64 [M] after `hidden` [M, D], and whether it is the likeliest
+        code, bool [M]."""
+        logits = self(hidden).float()
+        return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+
+
+class DigitHead(nn.Module):
+    """Each digit has logits of its own; a code's log-probability is the sum of its digits'.
+
+    Given the hidden state the digits are independent: two codes that are both likely make their mixtures likely, too.
+    """
+
+    def __init__(self, width: int, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.digits = Digits(levels)
+        self.projection = nn.Linear(width, self.digits.num_rows)
+
+    def by_digit(self, hidden: Tensor) -> list[Tensor]:
+        """Log-probabilities fp32 [..., levels[l]] of each digit."""
+        parts = self.projection(hidden).float().split(self.digits.levels, dim=-1)
+        return [part.log_softmax(-1) for part in parts]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities fp32 [..., K] of codes, of hidden states [..., D]."""
+        joint = None
+        for part in self.by_digit(hidden):  # the first digit is the lowest: it varies fastest
+            joint = part if joint is None else (part[..., :, None] + joint[..., None, :]).flatten(-2)
+        return joint
+
+    def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """As `CodeHead.score`, without any tensor of K numbers."""
+        parts, digits = self.by_digit(hidden), self.digits(target)
+        nats = -sum(part.gather(-1, digit[:, None])[:, 0] for part, digit in zip(parts, digits.unbind(-1), strict=True))
+        likeliest = torch.stack([part.argmax(-1) for part in parts], dim=-1)
+        return nats, (likeliest == digits).all(-1)
+
+
+class CodeAndDigitHead(nn.Module):
+    """A code's logit is the sum of its digits' and one of its own, which begins at 0: what digits share is learned from
+    all codes, and which of them go together from each."""
+
+    def __init__(self, width: int, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.by_digit = DigitHead(width, levels)
+        self.own = CodeHead(width, self.by_digit.digits.num_codes)
+        self.own.starts_at_zero = True
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits fp32 [..., K] of hidden states [..., D]."""
+        return self.by_digit(hidden) + self.own(hidden).float()
+
+    def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """As `CodeHead.score`."""
+        logits = self(hidden)
+        return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+
+
+def build_embedding(kind: str, num_codes: int, levels: Sequence[int] | None, width: int) -> nn.Module:
+    """The embedding of that name for tokens in [0, K], K the mask; ValueError for another name or without digits."""
+    if kind not in EMBEDDINGS:
+        raise ValueError(f"token_embedding={kind!r}: choose one of {', '.join(EMBEDDINGS)}")
+    if kind == "codes":
+        return nn.Embedding(num_codes + 1, width)
+    _check_digits(f"token_embedding={kind}", num_codes, levels)
+    return {"digits": DigitEmbedding, "coordinates": CoordinateEmbedding}[kind](levels, width)
+
+
+def build_head(kind: str, num_codes: int, levels: Sequence[int] | None, width: int) -> nn.Module:
+    """The head of that name for K codes; ValueError for another name or without digits."""
+    if kind not in HEADS:
+        raise ValueError(f"token_head={kind!r}: choose one of {', '.join(HEADS)}")
+    if kind == "codes":
+        return CodeHead(width, num_codes)
+    _check_digits(f"token_head={kind}", num_codes, levels)
+    return {"digits": DigitHead, "both": CodeAndDigitHead}[kind](width, levels)
+
+
+def _check_digits(asked: str, num_codes: int, levels: Sequence[int] | None) -> None:
+    if not levels or math.prod(levels) != num_codes:
+        raise ValueError(
+            f"{asked}: only codes of model.tokenizer.quantizer=fsq have digits; give codes with another quantiser"
+        )

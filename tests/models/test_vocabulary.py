@@ -1,0 +1,77 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from genie.models import DynamicsModel
+from genie.models.initialization import initialize
+from genie.models.quantizers import FiniteScalarQuantizer
+from genie.models.vocabulary import HEADS, Digits, build_embedding, build_head
+
+LEVELS, CODES, WIDTH = (3, 4, 2), 24, 16
+CODE = torch.arange(CODES)
+
+
+def filled(module):
+    """With weights that are all different, those that begin at 0, too."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data.normal_(generator=generator)
+    return module
+
+
+def test_digits_are_those_of_the_quantizer():
+    quantizer = FiniteScalarQuantizer(LEVELS)
+    digits = Digits(LEVELS)(CODE)
+    assert (digits < torch.tensor(LEVELS)).all() and len({tuple(row) for row in digits.tolist()}) == CODES
+    torch.testing.assert_close(quantizer.lookup(CODE), digits * 2.0 / (torch.tensor(LEVELS) - 1) - 1.0)
+
+
+@pytest.mark.parametrize("kind", ["digits", "coordinates"])
+def test_codes_share_what_their_digits_share(kind):
+    """Changing one digit changes the embedding by the same vector whatever the others are."""
+    embedding = filled(build_embedding(kind, CODES, LEVELS, WIDTH))
+    vectors = embedding(CODE).view(2, 4, 3, WIDTH)  # the last digit is the slowest
+    torch.testing.assert_close(
+        vectors[:, :, 1] - vectors[:, :, 0], (vectors[:1, :1, 1] - vectors[:1, :1, 0]).expand(2, 4, -1)
+    )
+    torch.testing.assert_close(vectors[1] - vectors[0], (vectors[1, :1, :1] - vectors[0, :1, :1]).expand(4, 3, -1))
+    if kind == "coordinates":  # evenly spaced levels
+        torch.testing.assert_close(vectors[:, 2] - vectors[:, 1], vectors[:, 1] - vectors[:, 0])
+    assert torch.cdist(embedding(CODE), embedding(CODE)).add(torch.eye(CODES)).min() > 1e-3
+    mask = embedding(torch.tensor([CODES, 5, CODES]))
+    assert torch.equal(mask[0], mask[2]) and (mask[0] - embedding(CODE)).norm(dim=-1).min() > 1e-3
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_scores_are_those_of_the_logits(kind):
+    head = filled(build_head(kind, CODES, LEVELS, WIDTH))
+    hidden, target = torch.randn(50, WIDTH), torch.randint(CODES, (50,))
+    logits = head(hidden)
+    nats, right = head.score(hidden, target)
+    torch.testing.assert_close(nats, F.cross_entropy(logits, target, reduction="none"))
+    assert torch.equal(right, logits.argmax(-1) == target)
+    _, all_right = head.score(hidden, logits.argmax(-1))
+    assert all_right.all()
+
+
+def test_digits_are_independent_where_the_head_is_of_digits_alone():
+    hidden = torch.randn(1, WIDTH)
+    shares = {kind: filled(build_head(kind, CODES, LEVELS, WIDTH))(hidden).softmax(-1).view(2, 4, 3) for kind in HEADS}
+    for kind, joint in shares.items():
+        product = torch.einsum("c,b,a->cba", joint.sum((1, 2)), joint.sum((0, 2)), joint.sum((0, 1)))
+        assert torch.allclose(product, joint, atol=1e-6) == (kind == "digits"), kind
+
+
+def test_a_head_of_both_begins_as_one_of_digits():
+    head = build_head("both", CODES, LEVELS, WIDTH)
+    initialize(head, 0)
+    hidden = torch.randn(3, WIDTH)
+    torch.testing.assert_close(head(hidden), head.by_digit(hidden))
+
+
+@pytest.mark.parametrize("option", ["token_embedding", "token_head"])
+def test_codes_without_digits_are_told(option):
+    with pytest.raises(ValueError, match=f"{option}=digits: only codes of model.tokenizer.quantizer=fsq have digits"):
+        DynamicsModel(CODES, (2, 3), 3, WIDTH, 1, 2, **{option: "digits"})
+    with pytest.raises(ValueError, match=f"{option}='digit': choose one of"):
+        DynamicsModel(CODES, (2, 3), 3, WIDTH, 1, 2, levels=LEVELS, **{option: "digit"})
