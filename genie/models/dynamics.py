@@ -107,8 +107,8 @@ class DynamicsModel(nn.Module):
         """Logits fp32 [M, K] at the positions of `mask` (bool [B, T, S]), which are hidden from the model.
 
         tokens int64 [B, T, S] in [0, K), actions int64 [B, T-1] in [0, A). Frame t sees frames ≤ t and
-        actions < t; with a `context` int64 [B, T, S], itself and the frames before t of it (`hidden_after`), and nothing
-        of frame 0 is masked. Only masked positions go through the output layer.
+        actions < t; with a `context` int64 [B, T, S], itself and the frames before t of it (`hidden_after`), and
+        nothing of frame 0 is masked. Only masked positions go through the output layer.
         """
         return self.logits(self._hidden_at(tokens, actions, mask, context))
 

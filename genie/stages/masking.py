@@ -83,8 +83,8 @@ def mask_after_clean(
     Args:
         tokens, seeds, mask_rate: see `mask_tokens`.
         whole_frames: share of the frames that are masked as a whole, as they are in a sampler's first pass.
-        corruption: tokens of the context, and those of a frame that are seen, are replaced by random ones at a rate drawn
-            from U(0, corruption) per sample.
+        corruption: tokens of the context, and those of a frame that are seen, are replaced by random ones at a rate
+            drawn from U(0, corruption) per sample.
     """
     low, high = mask_rate
     _check_rates(low, high)

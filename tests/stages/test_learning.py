@@ -20,7 +20,9 @@ STAGES = {
     "dynamics prepend": ["dynamics", "+model.dynamics.conditioning=prepend"],
     "dynamics film": ["dynamics", "+model.dynamics.conditioning=film", "stage.actions=environment"],
     "dynamics clean": ["dynamics", "stage.context=clean", "stage.corruption=0.1"],
-    "dynamics digits": ["dynamics", *FSQ, "+model.dynamics.token_embedding=digits", "+model.dynamics.token_head=digits"],
+    "dynamics digits": [
+        "dynamics", *FSQ, "+model.dynamics.token_embedding=digits", "+model.dynamics.token_head=digits",
+    ],
     "dynamics coordinates": [
         "dynamics", "stage.context=clean", *FSQ, "+model.dynamics.token_embedding=coordinates",
         "+model.dynamics.token_head=both",
