@@ -206,8 +206,8 @@ class Span:
 
 class CleanContext:
     """The layout of a clip of T frames that is run twice side by side, clean frames 0 … T-2 and then frames 1 … T-1
-    that are to be predicted: in time, a clean frame sees clean frames up to itself, the others the clean frames before them
-    and themselves. To a model it is what a `Span` is, without a cache behind it.
+    that are to be predicted. In time, a clean frame sees clean frames up to itself, the others the clean frames before
+    them and themselves. To a model it is what a `Span` is, without a cache behind it.
 
     Attributes:
         num_clean: T-1, the frames of each half.
