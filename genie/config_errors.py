@@ -43,7 +43,9 @@ OPTIONAL_KEYS = {
         *RECIPE, "reconstruction", "foreground_weight", "change_weight", "weighting", "quantizer_weight",
         "action_free_steps", "move_rows", "move_columns",
     ),
-    "recipe.dynamics": (*RECIPE, "context", "whole_frames", "clean_prefix", "corruption"),
+    "recipe.dynamics": (
+        *RECIPE, "context", "whole_frames", "clean_prefix", "corruption", "own_draws", "own_draws_from",
+    ),
     "recipe.cotrain": RECIPE,
     "recipe.simulator": (*RECIPE, "patch_size", "channels", "width", "foreground_weight", "weighting"),
     "recipe.reward": RECIPE,

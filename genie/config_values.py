@@ -100,6 +100,8 @@ NUMBERS = {
     "stage.whole_frames": SHARE,
     "stage.clean_prefix": SHARE,
     "stage.corruption": SHARE,
+    "stage.own_draws": SHARE,
+    "stage.own_draws_from": SHARE,
     # presets: what is trained how long
     "*.lr": POSITIVE,
     "*.min_lr": NOT_NEGATIVE,

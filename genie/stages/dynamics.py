@@ -8,7 +8,15 @@ from genie.models import DynamicsModel
 from genie.models.patches import Patches
 from genie.stages.base import build_part
 from genie.stages.frozen import DependentStage
-from genie.stages.masking import Masked, expected_masked, expected_masked_after_clean, mask_after_clean, mask_tokens
+from genie.stages.masking import (
+    Masked,
+    expected_masked,
+    expected_masked_after_clean,
+    mask_after_clean,
+    mask_tokens,
+    own_noise,
+    with_own_draws,
+)
 
 ACTION_SOURCES = ("latent", "environment")
 CONTEXTS = ("masked", "clean")
@@ -23,6 +31,11 @@ class DynamicsStage(DependentStage):
             raise UserError(f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}")
         if context_of(self.options) not in CONTEXTS:
             raise UserError(f"stage.context={self.options['context']!r}: choose one of {', '.join(CONTEXTS)}")
+        if self.options.get("own_draws") and context_of(self.options) != "clean":
+            raise UserError(
+                f"stage.own_draws={self.options['own_draws']} replaces frames before the guessed one: give "
+                "recipe.dynamics.context=clean, too"
+            )
         self.model = build_dynamics(config)
 
     @property
@@ -65,9 +78,14 @@ class DynamicsStage(DependentStage):
         tokens, actions = self.targets(batch)
         return self.dynamics_loss(tokens, actions, batch["seed"])
 
+    @property
+    def progress(self) -> float:
+        """The share of the run's steps that are taken."""
+        return min(1.0, self.global_step / self.config["trainer"]["max_steps"])
+
     def dynamics_loss(self, tokens: Tensor, actions: Tensor, seeds: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """`dynamics_loss` of the model, in validation with the figures that need no masks."""
-        loss, metrics = dynamics_loss(self.model, tokens, actions, seeds, self.options)
+        loss, metrics = dynamics_loss(self.model, tokens, actions, seeds, self.options, self.progress)
         if not self.training:
             self.weights = dict.fromkeys(("loss", "dynamics_loss", "masked_accuracy"), int(metrics.pop("num_masked")))
             metrics["teacher_forced_accuracy"] = teacher_forced_accuracy(self.model, tokens, actions)
@@ -102,7 +120,7 @@ def draw_masks(tokens: Tensor, seeds: Tensor, num_codes: int, options: dict) -> 
 
 
 def dynamics_loss(
-    model: DynamicsModel, tokens: Tensor, actions: Tensor, seeds: Tensor, options: dict
+    model: DynamicsModel, tokens: Tensor, actions: Tensor, seeds: Tensor, options: dict, progress: float = 0.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy (nats, fp32) on the masked tokens, and its accuracy.
 
@@ -113,14 +131,30 @@ def dynamics_loss(
     mean over the masked tokens, `num_masked` of them, which is its weight.
 
     Options: `context`, "masked": the masks of `mask_tokens` fall on all frames, with `mask_rate`, `clean_prefix` and
-    `corruption`; "clean": every frame is guessed after all frames before it, with those of `mask_after_clean`.
+    `corruption`; "clean": every frame is guessed after all frames before it, with those of `mask_after_clean`, and from
+    the share `own_draws_from` of the run on (`progress`) with `own_draws` of `with_own_draws`.
     """
     masked, expected = draw_masks(tokens, seeds, model.num_codes, options)
+    share = options.get("own_draws", 0.0)
+    if share and model.training and masked.context is not None and progress >= options["own_draws_from"]:
+        masked = with_own_draws(masked, draw_frames(model, tokens, actions, masked.context, seeds), seeds, share)
     nats, right = model.score(masked.inputs, actions, masked.mask, tokens, masked.context)
     metrics = {"masked_accuracy": right.float().mean()}
     if not model.training:
         return nats.mean(), metrics | {"num_masked": masked.mask.sum()}
     return nats.sum() / (len(tokens) * expected), metrics
+
+
+@torch.no_grad()
+def draw_frames(model: DynamicsModel, tokens: Tensor, actions: Tensor, context: Tensor, seeds: Tensor) -> Tensor:
+    """int64 [B, T, S]: every frame but the first as the model draws it in one pass after the frames of `context` before
+    it, at temperature 1; a function of the samples' seeds."""
+    hidden = torch.ones_like(tokens, dtype=torch.bool)
+    hidden[:, 0] = False
+    below = model(tokens, actions, hidden, context).softmax(-1).cumsum(-1)  # [B · (T-1) · S, K]
+    noise = own_noise(seeds, *tokens.shape[1:]).to(tokens.device)[hidden]
+    drawn = torch.searchsorted(below, noise[:, None] * below[:, -1:], right=True)[:, 0].clamp_max(below.shape[-1] - 1)
+    return tokens.masked_scatter(hidden, drawn)
 
 
 @torch.no_grad()

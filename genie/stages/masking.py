@@ -6,15 +6,15 @@ gives the same one.
 Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `K` codes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from data_modules.seeding import mix
 
-# keeps these draws apart from those of data order and augmentation with the same seed
-MASK_STREAM = 3
+# keep these draws apart from each other and from those of data order and augmentation with the same seed
+MASK_STREAM, OWN_STREAM = 3, 8
 
 
 @dataclass
@@ -113,6 +113,25 @@ def expected_masked_after_clean(length: int, size: int, mask_rate: tuple[float, 
     mean = whole_frames + (1 - whole_frames) * (low + high) / 2
     nowhere = ((1 - whole_frames) * _mean_power(low, high, size)) ** (length - 1)
     return (length - 1) * size * mean + nowhere
+
+
+def with_own_draws(masked: Masked, draws: Tensor, seeds: Tensor, share: float) -> Masked:
+    """`masked` with tokens of its context replaced by what the model itself drew there, `draws` int64 [B, T, S], at a
+    rate drawn from U(0, share) per sample. Frame 0 is a prompt: it stays."""
+    own = []
+    for seed in seeds.tolist():
+        generator = torch.Generator().manual_seed(mix(seed, OWN_STREAM))
+        level = torch.rand((), generator=generator)
+        own.append(torch.rand(draws.shape[1:], generator=generator) < share * level)
+    own = torch.stack(own).to(draws.device)
+    own[:, 0] = False
+    return replace(masked, context=torch.where(own, draws, masked.context))
+
+
+def own_noise(seeds: Tensor, length: int, size: int) -> Tensor:
+    """float32 [B, T, S] in [0, 1): what `with_own_draws` needs drawn, a function of each sample's seed."""
+    generators = (torch.Generator().manual_seed(mix(seed, OWN_STREAM, 1)) for seed in seeds.tolist())
+    return torch.stack([torch.rand(length, size, generator=generator) for generator in generators])
 
 
 def expected_masked(length: int, size: int, mask_rate: tuple[float, float], clean_prefix: float) -> float:

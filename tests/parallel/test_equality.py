@@ -21,14 +21,12 @@ CASES = {
     "lam": ["stage=lam", "+model.lam.revive_after=2", "stage.action_free_steps=5"],
     "dynamics": ["stage=dynamics", "stage.clean_prefix=0.5", "stage.corruption=0.1"],
     "cotrain": [
-        "stage=cotrain",
-        "stage.lam.action_free_steps=3",
-        "+model.lam.standardize=false",
-        "stage.context=clean",
+        "stage=cotrain", "stage.lam.action_free_steps=3", "+model.lam.standardize=false", "stage.context=clean",
+        "stage.own_draws=0.5",
     ],
     "tokenizer, fsq": ["stage=tokenizer", *FSQ, STANDARDIZED],
     "lam on tokens": ["stage=lam", "+model.lam.input=tokens"],
-}
+}  # fmt: skip
 STAGES = 4  # cases at the beginning: one for each stage
 # Under accumulation, batch statistics and codebooks are those of a batch and not of a step: these have neither. The
 # stage that trains both the latent action model and the dynamics stands for each of them.

@@ -9,7 +9,7 @@ from genie.errors import UserError
 from genie.models import DynamicsModel
 from genie.models.vocabulary import CodeHead
 from genie.stages import build_stage
-from genie.stages.dynamics import dynamics_loss, teacher_forced_accuracy
+from genie.stages.dynamics import draw_frames, dynamics_loss, teacher_forced_accuracy
 from genie.stages.masking import expected_masked
 
 
@@ -82,6 +82,62 @@ def test_in_training_the_loss_of_a_batch_is_the_mean_of_those_of_its_parts(build
     mean, metrics = loss(slice(0, 6), training=False)  # the same sum, over as many tokens as there are
     expected = 6 * expected_masked(4, tokens.shape[2], (0.1, 0.9), 0.5)
     torch.testing.assert_close(loss(slice(0, 6))[0], mean * metrics["num_masked"] / expected)
+
+
+def sure(answer):
+    """A dynamics model that is certain: each frame is what `answer` makes of the tokens before it."""
+    model = Echo(7, (2, 3), 3, width=8, num_blocks=1, num_heads=2)
+    model.to_logits = torch.nn.Identity()
+    model.hidden_after = lambda tokens, actions, context: 50 * F.one_hot(answer(context[:, :-1]), 7).float()
+    return model
+
+
+def test_own_draws_are_what_the_model_makes_of_the_context():
+    tokens, actions, seeds = torch.randint(7, (4, 5, 6)), torch.zeros(4, 4, dtype=torch.int64), torch.arange(4)
+    context = (tokens + 1) % 7
+    drawn = draw_frames(sure(lambda before: (before + 2) % 7), tokens, actions, context, seeds)
+    assert torch.equal(drawn[:, 1:], (context[:, :-1] + 2) % 7) and torch.equal(drawn[:, 0], tokens[:, 0])
+
+
+def test_own_draws_follow_the_probabilities_and_are_those_of_the_sample():
+    model = sure(lambda before: before)
+    model.hidden_after = lambda tokens, actions, context: torch.tensor([0.7, 0.2, 0.1]).log().expand(*shape, 3)
+    tokens, actions, shape = torch.zeros(50, 5, 20, dtype=torch.int64), torch.zeros(50, 4), (50, 4, 20)
+    drawn = draw_frames(model, tokens, actions, tokens, torch.arange(50))
+    shares = torch.bincount(drawn[:, 1:].flatten(), minlength=3) / drawn[:, 1:].numel()
+    assert (shares - torch.tensor([0.7, 0.2, 0.1])).abs().max() < 0.03
+    order = torch.randperm(50)
+    assert torch.equal(draw_frames(model, tokens, actions, tokens, order), drawn[order])
+
+
+def test_own_draws_replace_tokens_of_the_context_alone_and_not_from_the_start():
+    """The model sees its draws before a frame, and its target, mask and first frame are the true ones."""
+    tokens, actions, seeds = torch.randint(6, (8, 5, 6)), torch.zeros(8, 4, dtype=torch.int64), torch.arange(8)
+    model = sure(lambda before: torch.full_like(before, 6))  # a code that the clips do not have
+    seen = []
+
+    def score(inputs, actions, mask, target, context):
+        seen.append((inputs, mask, context))
+        assert torch.equal(target, tokens)
+        return torch.zeros(int(mask.sum())), torch.ones(int(mask.sum()))
+
+    model.score = score
+    options = {"context": "clean", "mask_rate": [0.5, 1.0], "whole_frames": 0.3, "corruption": 0}
+    options |= {"own_draws": 1.0, "own_draws_from": 0.5}
+    for progress in (0.49, 0.5):
+        dynamics_loss(model.train(), tokens, actions, seeds, options, progress)
+    dynamics_loss(model.eval(), tokens, actions, seeds, options, 1.0)
+    (before, mask, context), (inputs, same, own), (_, _, validation) = seen
+    assert torch.equal(context, tokens) and torch.equal(validation, tokens)
+    assert torch.equal(inputs, before) and torch.equal(mask, same)
+    assert torch.equal(own[own != 6], tokens[own != 6])
+    share = (own == 6).float().mean((1, 2))
+    assert (own[:, 0] != 6).all() and 0.1 < share.mean() < 0.7 and share.std() > 0.05
+
+
+def test_own_draws_want_a_clean_context(build):
+    with pytest.raises(UserError, match="stage.own_draws=0.5.*recipe.dynamics.context=clean"):
+        build("dynamics", "stage.own_draws=0.5")
 
 
 def test_temporally_teacher_forced_accuracy_asks_for_the_last_frame_alone():
