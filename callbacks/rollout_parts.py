@@ -4,6 +4,7 @@ Each part draws into `folder` under the names that the evaluation uses, and retu
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from genie.evaluation.clips import Clips
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
 from genie.evaluation.reconstruction import evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout, true_actions
-from genie.evaluation.subject import InTraining
+from genie.evaluation.subject import InTraining, LeftOut
 from genie.metrics.action_alignment import ActionAlignment
 
 # files of the evaluation that loggers show under another name
@@ -110,5 +111,7 @@ def action_labels(look: Look) -> list[str]:
 
 
 def _attention(look: Look, model: str) -> None:
+    """No picture of a tokenizer whose encoder and decoder have no attention to show."""
     settings = AttentionSettings(**look.settings["attention"])
-    draw_attention(look.subject, (model,), look.clips, settings, look.folder / "attention.png")
+    with suppress(LeftOut):
+        draw_attention(look.subject, (model,), look.clips, settings, look.folder / "attention.png")

@@ -30,7 +30,7 @@ TRANSFORMER = (
 OPTIONAL_KEYS = {
     "model.tokenizer": (
         "latent_dim", "decoder_width", "decoder_blocks", "decoder_heads", "head_dim", "channels", "quantizer", "levels",
-        "commitment", "revive_after", "standardize", "architecture", "transformer",
+        "commitment", "revive_after", "standardize", "architecture", "encoder", "decoder", "transformer",
     ),
     "model.lam": (
         "latent_dim", "decoder_blocks", "head_dim", "channels", "quantizer", "levels", "commitment", "revive_after",
@@ -38,7 +38,10 @@ OPTIONAL_KEYS = {
     ),
     "model.dynamics": ("head_dim", "conditioning", "transformer", "token_embedding", "token_head"),
     **{f"model.{part}.transformer": TRANSFORMER for part in ("tokenizer", "lam", "dynamics")},
-    "recipe.tokenizer": (*RECIPE, "reconstruction", "foreground_weight", "weighting", "quantizer_weight"),
+    "recipe.tokenizer": (
+        *RECIPE, "reconstruction", "foreground_weight", "weighting", "stability_weight", "stability_tolerance",
+        "quantizer_weight",
+    ),
     "recipe.lam": (
         *RECIPE, "reconstruction", "foreground_weight", "change_weight", "weighting", "quantizer_weight",
         "action_free_steps", "move_rows", "move_columns",

@@ -97,6 +97,8 @@ NUMBERS = {
     "callbacks.progress.refresh_seconds": NOT_NEGATIVE,
     "callbacks.progress.line_seconds": NOT_NEGATIVE,
     "stage.mask_rate": SHARE,
+    "*.stability_weight": NOT_NEGATIVE,
+    "*.stability_tolerance": NOT_NEGATIVE,
     "stage.whole_frames": SHARE,
     "stage.clean_prefix": SHARE,
     "stage.corruption": SHARE,

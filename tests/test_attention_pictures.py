@@ -6,11 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from callbacks import rollout_parts
+from callbacks.rollout_parts import Look
 from data_modules.data_info import DataInfo
 from genie.errors import UserError
-from genie.evaluation.attention import AttentionSettings, choose_token, draw_attention, dynamics_rows
+from genie.evaluation.attention import AttentionSettings, choose_token, draw_attention, dynamics_rows, tokenizer_rows
 from genie.evaluation.clips import Clips
-from genie.evaluation.subject import LeftOut
+from genie.evaluation.subject import LeftOut, Trained
 from genie.models.patches import Patches
 
 PATCHES = Patches((16, 24), 4)  # a grid of 4 rows and 6 columns
@@ -96,10 +98,33 @@ def test_models_that_are_not_trained_yet_are_not_in_the_picture(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "shown"),
+    [("st_vivit", "conv", "encoder"), ("patch_mlp", "vit", "decoder"), ("vit", "vit", "encoder"),
+     ("patch_mlp", "conv", None)],
+)  # fmt: skip
+def test_a_tokenizer_shows_the_part_that_has_attention(build, make_clips, tmp_path, encoder, decoder, shown):
+    stage = build("tokenizer", f"+model.tokenizer.encoder={encoder}", f"+model.tokenizer.decoder={decoder}").eval()
+    frames = make_clips(1, 4)["frames"]
+    info = DataInfo(3, None, [], 10.0, (16, 16), frames[0, 0].numpy())
+    subject, path = SimpleNamespace(tokenizer=Trained(stage.model, 4)), tmp_path / "attention.png"
+    asked = subject, Clips(frames, None, None, info, 1), AUTO
+    if shown is None:
+        with pytest.raises(LeftOut, match="neither encoder nor decoder"):
+            tokenizer_rows(*asked)
+        look = Look(subject, asked[1], {"attention": {"token": "auto", "heads": "mean"}, "fps": 5}, 0, tmp_path)
+        rollout_parts.tokenizer(look)  # while it trains, the rest is drawn
+        assert (tmp_path / "codebook.png").exists() and not path.exists()
+        return
+    _, _, rows = tokenizer_rows(*asked)
+    assert [row.label for row in rows] == [f"{shown}, block 1 of 1"]
+    draw_attention(subject, ("tokenizer",), asked[1], AUTO, path)
+    assert path.exists()
+
+
 @pytest.mark.parametrize("heads", ["mean", "separate"])
 def test_the_picture_has_a_place_for_every_head(world_run, tmp_path, heads):
     from genie.checkpoints import load_stage
-    from genie.evaluation.subject import Trained
 
     model = load_stage(world_run / "tokenizer" / "checkpoints" / "last.ckpt").model
     info = DataInfo(3, None, [], 10.0, (64, 64), torch.zeros(3, 64, 64, dtype=torch.uint8).numpy())

@@ -18,7 +18,7 @@ from genie.evaluation.clips import Clips
 from genie.evaluation.rollout import known_actions
 from genie.evaluation.subject import LeftOut, Subject, Trained
 from genie.models import VideoTokenizer
-from genie.models.attention_maps import AttentionMaps, recorded_attention
+from genie.models.attention_maps import AttentionMaps, has_attention_maps, recorded_attention
 from genie.models.patches import Patches
 from genie.models.st_transformer import STTransformer
 
@@ -55,8 +55,9 @@ class Row:
 def draw_attention(
     subject: Subject, names: tuple[str, ...], clips: Clips, settings: AttentionSettings, path: Path
 ) -> None:
-    """Writes the picture of the models `names` out of `MODELS` (of the tokenizer its encoder); those that are not
-    trained yet are not in it. Raises LeftOut where none is, UserError for a token that is not there."""
+    """Writes the picture of the models `names` out of `MODELS` (of the tokenizer its encoder, or its decoder where the
+    encoder has none to show); those that are not trained yet, and tokenizers without maps, are not in it. Raises
+    LeftOut where none is, UserError for a token that is not there."""
     models = {"tokenizer": tokenizer_rows, "dynamics": dynamics_rows}
     pictures, reason = [], None
     for name in names:
@@ -70,13 +71,17 @@ def draw_attention(
 
 
 def tokenizer_rows(subject: Subject, clips: Clips, settings: AttentionSettings) -> tuple[Tensor, list[int], list[Row]]:
-    """The frames [T, C, H, W] that the encoder saw, (left, top, side) of the token in pixels, and its lines."""
+    """The frames [T, C, H, W] that the tokenizer saw, (left, top, side) of the token in pixels, and its lines."""
     tokenizer = subject.tokenizer
-    clip, place, frames = _chosen(tokenizer, clips, settings)
-    encoder = tokenizer.model.encoder
-    with recorded_attention(encoder, place, blocks=_shown(encoder)) as maps:
-        tokenizer.model.encode(frames)
-    return _picture(tokenizer.model, "encoder", encoder, frames, place, maps)
+    model = tokenizer.model
+    name = next((part for part in ("encoder", "decoder") if has_attention_maps(getattr(model, part))), None)
+    if name is None:
+        raise LeftOut("neither encoder nor decoder of the tokenizer attends to space and time in turn")
+    _, place, frames = _chosen(tokenizer, clips, settings)
+    transformer = getattr(model, name)
+    with recorded_attention(transformer, place, blocks=_shown(transformer)) as maps, torch.no_grad():
+        model(frames)
+    return _picture(model, name, transformer, frames, place, maps)
 
 
 def dynamics_rows(subject: Subject, clips: Clips, settings: AttentionSettings) -> tuple[Tensor, list[int], list[Row]]:

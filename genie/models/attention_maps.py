@@ -14,14 +14,17 @@ import torch
 from torch import Tensor
 
 from genie.models.attention import SelfAttention
+from genie.models.backbone import Backbone
+from genie.models.backbones import SpatialBlock
 from genie.models.precision import full_precision
-from genie.models.st_transformer import STTransformer
+from genie.models.st_transformer import STBlock, STTransformer
 
 
 @dataclass
 class AttentionMaps:
     """Weights by number of the block, fp32 on the CPU, that sum to 1: `space` [N, S] over the tokens of the chosen
-    frame (those beyond the grid first), `time` [N, T] over the frames at the chosen place, 0 for later ones."""
+    frame (those beyond the grid first), `time` [N, T] over the frames at the chosen place, 0 for later ones and, of a
+    network that sees each frame alone, for all others."""
 
     space: dict[int, Tensor] = field(default_factory=dict)
     time: dict[int, Tensor] = field(default_factory=dict)
@@ -41,6 +44,12 @@ def attention_weights(layer: SelfAttention, x: Tensor, position: int | None = No
     return weights if position is None else weights[..., 0, :]
 
 
+def has_attention_maps(backbone: Backbone) -> bool:
+    """Whether `recorded_attention` can show what a network looks at: a transformer in which space and time, if it looks
+    at that at all, are attended to in turn. Others have no attention, or one over both at once."""
+    return all(isinstance(block, STBlock | SpatialBlock) for block in backbone.blocks)
+
+
 @contextmanager
 def recorded_attention(
     transformer: STTransformer, place: int, frame: int = -1, clip: int = 0, blocks: list[int] | None = None
@@ -52,7 +61,7 @@ def recorded_attention(
         maps.space[0]  # [N, S]
 
     Args:
-        transformer: the one that runs; whole clips, not frames behind a cache (ValueError).
+        transformer: the one that runs (`has_attention_maps`); whole clips, not frames behind a cache (ValueError).
         place: of the token in its frame's grid, row by row.
         frame, clip: which frame of which clip of the batch.
         blocks: numbers of the blocks; None for all.
@@ -73,6 +82,20 @@ def recorded_attention(
         for number in range(len(transformer.blocks)) if blocks is None else blocks:
             block = transformer.blocks[number]
             in_space, in_time = record(number, maps.space, frame, token), record(number, maps.time, token, frame)
+            if isinstance(block, SpatialBlock):
+                hooks.enter_context(block.attention.register_forward_pre_hook(in_space))
+                hooks.enter_context(block.attention.register_forward_pre_hook(_alone(maps, number, frame)))
+                continue
             hooks.enter_context(block.spatial.register_forward_pre_hook(in_space))  # its input is [B, T, S, D]
             hooks.enter_context(block.temporal.register_forward_pre_hook(in_time))  # its input is [B, S, T, D]
         yield maps
+
+
+def _alone(maps: AttentionMaps, number: int, frame: int) -> Callable:
+    """Notes that block `number` looks at no frame but the token's own."""
+
+    def hook(layer: SelfAttention, arguments: tuple) -> None:
+        maps.time[number] = torch.zeros(layer.num_heads, arguments[0].shape[1])
+        maps.time[number][:, frame] = 1
+
+    return hook

@@ -1,7 +1,8 @@
-"""The networks that the paper's tokenizer ablation compares with the ST-Transformer, behind the same protocol.
+"""The networks that the tokenizer's encoder and decoder can be beside the ST-Transformer, behind the same protocol.
 
 Sources: Genie (arXiv 2402.15391) §3.4, table 3: a ViT that sees single frames, and C-ViViT (Phenaki, arXiv 2210.02399)
-with full attention in space and time; the convolutional VQ-VAE (arXiv 1711.00937 §4.1), one frame at a time.
+with full attention in space and time; the convolutional VQ-VAE (arXiv 1711.00937 §4.1), one frame at a time. Beside
+these a perceptron that sees one patch alone.
 
 A block of each has the parameters of an ST block of that width (16 D² in its matrices), so at equal `num_blocks` the
 networks are of one size: what temporal attention has there, the feed-forward has here.
@@ -21,6 +22,7 @@ from genie.models.cache import Layer, Span
 from genie.models.st_transformer import FeedForward, STTransformer
 
 WIDE = 6.0  # mlp_ratio at which one attention and a feed-forward have as many weights as an ST block: 4 + 2·6 = 8 + 2·4
+ALONE = 8.0  # mlp_ratio at which a feed-forward without attention has: 2·8 = 8 + 2·4
 CONVOLUTION = 1.6  # hidden width at which 3x3 and 1x1 convolutions do: 9·1.6 + 1.6 = 16
 
 
@@ -178,16 +180,74 @@ class ConvolutionalNetwork(Backbone):
         return self.norm(x)
 
 
+class PatchBlock(nn.Module):
+    """One pre-norm residual feed-forward on each token by itself."""
+
+    def __init__(self, width: int, mlp_ratio: float = ALONE, dropout: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width, mlp_ratio, bias)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., D] → [..., D]."""
+        return x + self.dropout(self.feed_forward(self.norm(x)))
+
+
+class PatchNetwork(Backbone):
+    """Residual perceptrons on each token alone: it sees its patch of its frame, and does not know where that is.
+
+    So a token changes when the pixels of its patch do, and never else: what happens elsewhere in the picture, which
+    attention and 3x3 convolutions let into every token a little, is no noise that a dynamics has to predict.
+
+    Args:
+        width, num_blocks, mlp_ratio, bias, dropout, activation_checkpointing: see `STTransformer`.
+        num_heads, grid, head_dim, qk_norm, temporal_positions, max_frames: not looked at: there are no attention and no
+            positions. They are the decoder's, where that is another network.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_blocks: int,
+        num_heads: int,
+        grid: tuple[int, int],
+        head_dim: int | None = None,
+        mlp_ratio: float = ALONE,
+        temporal_positions: str = "rotary",
+        max_frames: int = 16,
+        qk_norm: bool = True,
+        bias: bool = True,
+        dropout: float = 0.0,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.activation_checkpointing = activation_checkpointing
+        self.blocks = nn.ModuleList(PatchBlock(width, mlp_ratio, dropout, bias) for _ in range(num_blocks))
+        self.norm = nn.LayerNorm(width)
+
+    @property
+    def num_caches(self) -> int:
+        return 0
+
+    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
+        for block in self.blocks:
+            x = self.run(block, x)
+        return self.norm(x)
+
+
 ARCHITECTURES: dict[str, type[Backbone]] = {
     "st_vivit": STTransformer,
     "vit": SpatialTransformer,
     "c_vivit": SpaceTimeTransformer,
     "conv": ConvolutionalNetwork,
+    "patch_mlp": PatchNetwork,
 }
 
 
-def build_backbone(architecture: str, *arguments, **options) -> Backbone:
-    """The network of that name from the arguments of `STTransformer`; ValueError for another name."""
+def build_backbone(architecture: str, *arguments, option: str = "architecture", **options) -> Backbone:
+    """The network of that name from the arguments of `STTransformer`; ValueError for another name, which was given as
+    `option`."""
     if architecture not in tuple(ARCHITECTURES):  # a list cannot be looked up
-        raise ValueError(f"architecture={architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        raise ValueError(f"{option}={architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[architecture](*arguments, **options)

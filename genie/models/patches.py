@@ -45,6 +45,11 @@ class Patches:
         size = self.patch_size
         return rearrange(frames, "b t c (h p) (w q) -> b t (h w) (p q c)", p=size, q=size)
 
+    def still(self, frames: Tensor, tolerance: float = 0.0) -> Tensor:
+        """bool [B, T-1, S]: which patches of frames 1…T-1 of [B, T, C, H, W] show what they showed in the frame before,
+        each number to within `tolerance`."""
+        return self.cut((frames[:, 1:] - frames[:, :-1]).abs()).amax(-1) <= tolerance
+
     def join(self, patches: Tensor) -> Tensor:
         """patches [B, T, S, patch_size² · C] → frames [B, T, C, H, W], the padding cropped away."""
         size, (rows, columns) = self.patch_size, self.grid

@@ -20,11 +20,14 @@ from genie.parallel.ranks import from_first, gather_samples, sum_over_ranks
 
 @dataclass
 class Quantized:
-    """What a quantiser returns: `latents` [..., L] (straight-through), `codes` int64 [...], `loss` a scalar."""
+    """What a quantiser returns: `latents` [..., L] (straight-through), `codes` int64 [...], `loss` a scalar, and
+    `continuous` [..., L], the latents in its bounds before they became codes: on the unit sphere, or in [-1, 1] but for
+    half a level."""
 
     latents: Tensor
     codes: Tensor
     loss: Tensor
+    continuous: Tensor
 
 
 def straight_through(continuous: Tensor, discrete: Tensor) -> Tensor:
@@ -77,7 +80,7 @@ class VectorQuantizer(nn.Module):
             chosen = self.lookup(codes)
             loss = F.mse_loss(chosen, latents.detach(), reduction="none").sum(-1).mean()
             loss = loss + self.commitment * F.mse_loss(latents, chosen.detach(), reduction="none").sum(-1).mean()
-            return Quantized(straight_through(latents, chosen), codes, loss)
+            return Quantized(straight_through(latents, chosen), codes, loss, latents)
 
     @torch.no_grad()
     def _take_codes(self, which: Tensor, latents: Tensor) -> None:
@@ -155,8 +158,9 @@ class FiniteScalarQuantizer(nn.Module):
             digits = torch.minimum(position.detach().round().clamp_min(0).long(), self.levels - 1)
             scale = 2.0 / (self.levels - 1)
             discrete = digits * scale - 1.0
-            quantized = straight_through(position * scale - 1.0, discrete)
-            return Quantized(quantized, (digits * self.bases).sum(-1), latents.new_zeros((), dtype=torch.float32))
+            continuous = position * scale - 1.0
+            codes, loss = (digits * self.bases).sum(-1), latents.new_zeros((), dtype=torch.float32)
+            return Quantized(straight_through(continuous, discrete), codes, loss, continuous)
 
 
 def build_quantizer(

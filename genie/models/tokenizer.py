@@ -1,4 +1,4 @@
-"""The video tokenizer: a VQ-VAE whose encoder and decoder are ST-Transformers (ST-ViViT) or one of its rivals.
+"""The video tokenizer: a VQ-VAE whose encoder and decoder are ST-Transformers (ST-ViViT) or others (`ARCHITECTURES`).
 
 Source: Genie (arXiv 2402.15391) §2.1. Causal in time: token t sees frames ≤ t, decoded frame t sees tokens ≤ t.
 
@@ -18,11 +18,13 @@ from genie.models.quantizers import LatentHead, build_quantizer
 
 @dataclass
 class TokenizerOutput:
-    """`logits` [B, T, C, H, W] (before the sigmoid), `tokens` int64 [B, T, S], `quantizer_loss` a scalar."""
+    """`logits` [B, T, C, H, W] (before the sigmoid), `tokens` int64 [B, T, S], `quantizer_loss` a scalar, `latents`
+    [B, T, S, L] in the quantiser's bounds, before they are made discrete."""
 
     logits: Tensor
     tokens: Tensor
     quantizer_loss: Tensor
+    latents: Tensor
 
     @property
     def reconstruction(self) -> Tensor:
@@ -41,8 +43,12 @@ class VideoTokenizer(nn.Module):
         quantizer: "vq" (`num_codes` of width `latent_dim`) or "fsq" (`levels`, whose product is `num_codes`).
         commitment, revive_after: of the vector quantiser.
         standardize: see `LatentHead`.
-        architecture: of encoder and decoder: "st_vivit" (the paper's), or what its ablation compares it with: "vit"
-            (each frame alone), "c_vivit" (full attention in space and time), "conv" (convolutions, each frame alone).
+        architecture: of encoder and decoder: "st_vivit" (the paper's, where None), or what its ablation compares it
+            with: "vit" (each frame alone), "c_vivit" (full attention in space and time), "conv" (convolutions, each
+            frame alone); or "patch_mlp" (each patch alone).
+        encoder, decoder: of the one or the other alone, where not None; ValueError for an `architecture` beside both,
+            which says nothing. With `encoder="patch_mlp"` a token changes
+            when the pixels of its patch do and never else, whatever the decoder.
         transformer: further options of both backbones (positions, dropout, checkpointing, …).
     """
 
@@ -65,26 +71,38 @@ class VideoTokenizer(nn.Module):
         commitment: float = 0.25,
         revive_after: int = 50,
         standardize: bool = False,
-        architecture: str = "st_vivit",
+        architecture: str | None = None,
+        encoder: str | None = None,
+        decoder: str | None = None,
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
+        if architecture is not None and encoder is not None and decoder is not None:
+            raise ValueError(
+                f"architecture={architecture!r} says nothing beside encoder={encoder!r} and decoder={decoder!r}: leave "
+                "it out, or give one of them as null"
+            )
+        architecture = "st_vivit" if architecture is None else architecture
         options = dict(transformer or {}, head_dim=head_dim)
         decoder_width = decoder_width or width
         self.patches = Patches(tuple(image_size), patch_size, channels)
         self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, commitment, revive_after)
         self.patch_embedding = PixelEmbedding(width, self.patches)
-        self.encoder = build_backbone(architecture, width, num_blocks, num_heads, self.patches.grid, **options)
+        grid = self.patches.grid
+        chosen = ("architecture", architecture) if encoder is None else ("encoder", encoder)
+        self.encoder = build_backbone(chosen[1], width, num_blocks, num_heads, grid, option=chosen[0], **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)
         if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
         self.from_latent = nn.Linear(self.quantizer.width, decoder_width)
+        chosen = ("architecture", architecture) if decoder is None else ("decoder", decoder)
         self.decoder = build_backbone(
-            architecture,
+            chosen[1],
             decoder_width,
             decoder_blocks or num_blocks,
             decoder_heads or num_heads,
-            self.patches.grid,
+            grid,
+            option=chosen[0],
             **options,
         )
         self.to_pixels = PixelHead(decoder_width, self.patches)
@@ -114,7 +132,7 @@ class VideoTokenizer(nn.Module):
     def forward(self, frames: Tensor) -> TokenizerOutput:
         """frames [B, T, C, H, W] in [0, 1] → reconstruction, tokens and the quantiser's loss."""
         quantized = self.quantizer(self._latents(frames))
-        return TokenizerOutput(self._logits(quantized.latents), quantized.codes, quantized.loss)
+        return TokenizerOutput(self._logits(quantized.latents), quantized.codes, quantized.loss, quantized.continuous)
 
     @torch.no_grad()
     def encode(self, frames: Tensor, span: Span | None = None) -> Tensor:

@@ -1,6 +1,6 @@
 """Losses on pixels, and the weights that keep small moving things from being lost in a large quiet picture.
 
-Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
+Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `L` latent width, `C H W` channels and pixels.
 """
 
 from typing import Any
@@ -74,6 +74,13 @@ def pixel_weights(
     if change and previous is not None:
         weights = weights + change * difference(previous)
     return weights
+
+
+def stability_loss(latents: Tensor, still: Tensor) -> Tensor:
+    """Squared change of latents [B, T, S, L] from frame to frame, mean over the patches marked in `still` bool
+    [B, T-1, S], whose pixels do not change; 0 where all do."""
+    change = latents.diff(dim=1).square().sum(-1)  # [B, T-1, S]
+    return (change * still).sum() / still.sum().clamp_min(1)
 
 
 def reconstruction_loss(logits: Tensor, target: Tensor, kind: str, weights: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
 from genie.models.precision import full_precision
 from genie.stages.base import Stage, build_part
-from genie.stages.losses import check_pixel_options, pixel_loss
+from genie.stages.losses import check_pixel_options, pixel_loss, stability_loss
 
 
 class TokenizerStage(Stage):
-    """Options (`stage:` of the configuration): `quantizer_weight`, and those of `pixel_loss`."""
+    """Options (`stage:` of the configuration): `quantizer_weight`, those of `pixel_loss`, and `stability_weight` of
+    `stability_loss` with its `stability_tolerance`."""
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
@@ -36,11 +37,17 @@ class TokenizerStage(Stage):
         reconstruction = pixel_loss(output.logits, frames, self.background, self.options)
         if not self.training:
             self._update(frames, output)
+        loss = reconstruction + self.options["quantizer_weight"] * output.quantizer_loss
         metrics = {
             "reconstruction_loss": reconstruction.detach(),
             "quantizer_loss": output.quantizer_loss.detach(),
         }
-        return reconstruction + self.options["quantizer_weight"] * output.quantizer_loss, metrics
+        if weight := self.options.get("stability_weight", 0):
+            still = self.model.patches.still(frames, self.options["stability_tolerance"])
+            stability = stability_loss(output.latents, still)
+            loss = loss + weight * stability
+            metrics["stability_loss"] = stability.detach()
+        return loss, metrics
 
     def _update(self, frames: Tensor, output) -> None:
         self.usage.update(output.tokens)

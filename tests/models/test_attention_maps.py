@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from genie.models import DynamicsModel
-from genie.models.attention_maps import recorded_attention
+from genie.models.attention_maps import has_attention_maps, recorded_attention
+from genie.models.backbones import ARCHITECTURES, build_backbone
 from genie.models.cache import Past
 from genie.models.st_transformer import STTransformer
 
@@ -35,6 +36,22 @@ def test_weights_times_values_are_the_output_of_the_attention(transformer):
         value = layer.project(x)[2]  # [N, P, E]
         heads = (weights[:, None] @ value).flatten()  # a row of [N, E], head after head
         torch.testing.assert_close(layer.out(heads), output, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_of_single_frames_looks_at_no_other_frame():
+    vit, kept = build_backbone("vit", 16, 2, 2, (2, 3)).eval(), []
+    spy(vit.blocks[1].attention, kept)
+    with recorded_attention(vit, PLACE, FRAME, CLIP) as maps:
+        vit(torch.randn(2, 5, 6, 16))
+    layer, (x, output) = vit.blocks[1].attention, kept[0]
+    heads = (maps.space[1][:, None] @ layer.project(x[CLIP, FRAME])[2]).flatten()
+    torch.testing.assert_close(layer.out(heads), output[CLIP, FRAME, PLACE], atol=1e-5, rtol=1e-5)
+    assert torch.equal(maps.time[1], (torch.arange(5) == FRAME).float().expand(2, 5))
+
+
+def test_which_networks_have_maps():
+    shown = {name: has_attention_maps(build_backbone(name, 16, 1, 2, (2, 3))) for name in ARCHITECTURES}
+    assert shown == {"st_vivit": True, "vit": True, "c_vivit": False, "conv": False, "patch_mlp": False}
 
 
 def test_weights_sum_to_one_and_see_no_later_frame(transformer):

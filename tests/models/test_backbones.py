@@ -11,7 +11,7 @@ from genie.models.initialization import initialize
 GRID, SIZE, FRAMES, WIDTH = (2, 3), 6, 5, 16
 # of four steps of the tiny tokenizer, before there was a choice of architectures
 GOLDEN = [0.034893, 0.0397346, 0.0262028, 0.0335733]
-ALONE = ("vit", "conv")  # every frame by itself
+ALONE = ("vit", "conv", "patch_mlp")  # every frame by itself
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
@@ -48,7 +48,8 @@ def influence(model, frame, place):
 @architectures
 def test_a_frame_sees_itself_and_the_past_or_only_itself(architecture):
     felt = influence(backbone(architecture), 2, 4) > 1e-5
-    assert felt[2].all() and not felt[:2].any()
+    own = torch.arange(SIZE) == 4 if architecture == "patch_mlp" else torch.ones(SIZE, dtype=torch.bool)
+    assert torch.equal(felt[2], own) and not felt[:2].any()
     assert not felt[3:].any() if architecture in ALONE else felt[3:].all()
 
 
@@ -142,7 +143,70 @@ def test_what_sees_single_frames_keeps_nothing_and_runs_nothing_again(architectu
     assert not ran and joined.known() == (3, 2, 2) and joined.cache.num_bytes() == 0
 
 
+def standardized(**options):
+    """A tokenizer of frames of 9x11 pixels in patches of 4, with running statistics of its latents and a background."""
+    model = VideoTokenizer((9, 11), 4, WIDTH, 2, 2, quantizer="fsq", levels=[8, 8, 8], num_codes=512, standardize=True,
+                           **options)  # fmt: skip
+    lively(model)
+    model.start_from(torch.rand(3, 9, 11))
+    model.train()(torch.rand(8, FRAMES, 3, 9, 11))
+    return model.eval()
+
+
+@pytest.mark.parametrize("decoder", ARCHITECTURES)
+def test_a_patch_local_token_changes_with_its_own_pixels_alone(decoder):
+    """No jitter: what changes anywhere else, in the frame or in others, moves no latent by a bit."""
+    model, frames = standardized(encoder="patch_mlp", decoder=decoder), torch.rand(2, FRAMES, 3, 9, 11)
+    frames[:, 3] = frames[:, 2]
+    before = model._latents(frames)
+    assert len(model.encode(frames).unique()) > 20
+    assert torch.equal(model.encode(frames)[:, 3], model.encode(frames)[:, 2])
+    for patch, (rows, columns) in {0: ((0, 4), (0, 4)), 5: ((4, 8), (8, 11)), 7: ((8, 9), (4, 8))}.items():
+        changed = frames.clone()
+        changed[0, 2, :, slice(*rows), slice(*columns)] = torch.rand(())
+        felt = (model._latents(changed) != before).any(-1)
+        expected = torch.zeros_like(felt)
+        expected[0, 2, patch] = True
+        assert torch.equal(felt, expected)
+
+
+def test_other_encoders_let_a_change_into_other_tokens():
+    frames = torch.rand(1, FRAMES, 3, 9, 11)
+    changed = frames.clone()
+    changed[0, 2, :, :4, :4] = 1
+    for architecture in set(ARCHITECTURES) - {"patch_mlp"}:
+        model = standardized(architecture=architecture)
+        assert (model._latents(changed) != model._latents(frames)).any(-1)[0, 2, 1]
+
+
+def test_a_patch_is_a_patch_anywhere():
+    """The same difference from the background has the same token in every place."""
+    model = standardized(encoder="patch_mlp", decoder="vit")
+    model.start_from(torch.zeros(3, 9, 11))
+    frames = torch.zeros(1, 1, 3, 9, 11)
+    frames[..., 1:3, 1:3] = frames[..., 5:7, 5:7] = 1.0
+    tokens = model.encode(frames)[0, 0]
+    assert tokens[0] == tokens[4] and tokens[1] == tokens[3] and tokens[0] != tokens[1]
+
+
+def test_encoder_and_decoder_of_their_own():
+    mixed = tokenizer(None, encoder="patch_mlp", decoder="conv")
+    assert type(mixed.encoder) is ARCHITECTURES["patch_mlp"] and type(mixed.decoder) is ARCHITECTURES["conv"]
+    half = tokenizer("vit", encoder="patch_mlp")
+    assert type(half.encoder) is ARCHITECTURES["patch_mlp"] and type(half.decoder) is ARCHITECTURES["vit"]
+    assert tokenizer("vit", encoder=None, decoder=None).state_dict().keys() == tokenizer("vit").state_dict().keys()
+    learned = {"temporal_positions": "learned", "max_frames": 4}  # of the one that has any
+    assert tokenizer("st_vivit", encoder="patch_mlp", transformer=learned).decoder.temporal_positions.shape == (4, 16)
+
+
 def test_mistakes_are_told():
+    for option in ("encoder", "decoder"):
+        with pytest.raises(ValueError, match=f"{option}='vitt': choose one of st_vivit, vit, c_vivit, conv, patch_mlp"):
+            tokenizer("vit", **{option: "vitt"})
+    with pytest.raises(
+        ValueError, match="architecture='vit' says nothing beside encoder='patch_mlp' and decoder='conv'"
+    ):
+        tokenizer("vit", encoder="patch_mlp", decoder="conv")
     with pytest.raises(ValueError, match="architecture='vitt': choose one of st_vivit, vit, c_vivit, conv"):
         tokenizer("vitt")
     with pytest.raises(ValueError, match="only the ST-Transformer takes a condition"):

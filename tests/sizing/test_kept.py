@@ -129,6 +129,14 @@ def test_a_mask_is_kept_as_numbers(configure):
     assert full.everything > 0 and full.flops > kept_by(configure("tokenizer", *DEEP), 3, FP32).flops
 
 
+def test_encoder_and_decoder_are_counted_each_by_its_own_network(configure):
+    """Half of what two tokenizers take whose halves they are; the heads are the same."""
+    alike = {name: kept_by(configure("tokenizer", f"+model.tokenizer.architecture={name}", *DEEP), 3, FP32).flops
+             for name in ("patch_mlp", "st_vivit")}  # fmt: skip
+    mixed = configure("tokenizer", "+model.tokenizer.encoder=patch_mlp", "+model.tokenizer.decoder=st_vivit", *DEEP)
+    assert kept_by(mixed, 3, FP32).flops * 2 == sum(alike.values()) and len(set(alike.values())) == 2
+
+
 def test_frozen_stages_are_encoded_once(configure):
     config = configure("lam", *DEEP)
     assert 0 < encoding_flops(config, 3) < kept_by(config, 3, FP32).flops  # without the decoder

@@ -11,6 +11,8 @@ STAGES = {
     "tokenizer vit": ["tokenizer", "+model.tokenizer.architecture=vit"],
     "tokenizer c_vivit": ["tokenizer", "+model.tokenizer.architecture=c_vivit"],
     "tokenizer conv": ["tokenizer", "+model.tokenizer.architecture=conv"],
+    "tokenizer patch_mlp": ["tokenizer", "+model.tokenizer.encoder=patch_mlp", "+model.tokenizer.decoder=vit"],
+    "tokenizer stable": ["tokenizer", "stage.stability_weight=0.1"],
     "tokenizer weighted bce": ["tokenizer", "stage.reconstruction=bce", "stage.foreground_weight=5"],
     "lam": ["lam"],
     "lam copy_last": ["lam", "+model.lam.copy_last=true", "+model.lam.standardize=false", "stage.change_weight=5"],

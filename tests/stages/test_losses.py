@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from genie.stages.losses import pixel_loss, pixel_weights, reconstruction_loss
+from genie.models.patches import Patches
+from genie.stages.losses import pixel_loss, pixel_weights, reconstruction_loss, stability_loss
 
 
 def one(target):
@@ -99,6 +100,42 @@ def test_options_without_a_weighting_are_those_of_before_there_was_a_choice():
         found = pixel_loss(logits, target, background, given, previous)
         assert found == reconstruction_loss(logits, target, "bce", weights)
     assert pixel_loss(logits, target, background, options | {"weighting": "symmetric"}, previous) > found
+
+
+def test_stability_is_the_change_of_latents_where_pixels_stay():
+    latents, still = torch.randn(2, 4, 3, 5), torch.zeros(2, 3, 3, dtype=torch.bool)
+    assert stability_loss(latents, still) == 0
+    still[0, 1, 2] = still[1, 2, 0] = True
+    expected = (latents[0, 2, 2] - latents[0, 1, 2]).square().sum() + (
+        latents[1, 3, 0] - latents[1, 2, 0]
+    ).square().sum()
+    torch.testing.assert_close(stability_loss(latents, still), expected / 2)
+
+
+def test_still_patches():
+    patches, frames = Patches((8, 8), 4), torch.zeros(1, 3, 3, 8, 8)
+    frames[0, 1, 2, 5, 1] = 0.5  # patch 2 of frame 1, gone in frame 2
+    frames[0, 2, 0, 0, 7] = 0.01  # patch 1 of frame 2
+    assert patches.still(frames).tolist() == [[[True, True, False, True], [True, False, False, True]]]
+    assert patches.still(frames, 0.02)[0, 1].tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize("quantizer", ["vq", "fsq"])
+def test_the_stability_weight_calms_latents_of_still_patches(build, make_clips, quantizer):
+    quantizer = [f"+model.tokenizer.quantizer={quantizer}", "+model.tokenizer.levels=[8,8]"]
+    changes = []
+    for weight in (0, 10):
+        stage = build("tokenizer", *quantizer, f"stage.stability_weight={weight}").train()
+        optimizer = torch.optim.Adam(stage.parameters(), 3e-3)
+        for step in range(30):
+            loss, metrics = stage.compute(make_clips(4, seed=step))
+            assert ("stability_loss" in metrics) == (weight > 0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        frames = make_clips(8, seed=99)["frames"] / 255
+        changes.append(stability_loss(stage.eval().model(frames).latents, stage.model.patches.still(frames)).item())
+    assert changes[1] < changes[0] / 2
 
 
 def test_unknown_loss():

@@ -41,9 +41,17 @@ def make_run(build, configure, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_loaded_world_rolls_out_and_its_caches_change_nothing(make_run, make_clips, architecture):
-    world = WorldModel.load(make_run(f"+model.tokenizer.architecture={architecture}"))
+# overrides by name: one network for encoder and decoder, or two
+TOKENIZERS = {name: [f"+model.tokenizer.architecture={name}"] for name in ARCHITECTURES} | {
+    f"{encoder}, {decoder}": [f"+model.tokenizer.encoder={encoder}", f"+model.tokenizer.decoder={decoder}"]
+    for encoder, decoder in [("patch_mlp", "vit"), ("patch_mlp", "st_vivit"), ("st_vivit", "conv")]
+}
+tokenizers = pytest.mark.parametrize("overrides", TOKENIZERS.values(), ids=TOKENIZERS)
+
+
+@tokenizers
+def test_a_loaded_world_rolls_out_and_its_caches_change_nothing(make_run, make_clips, overrides):
+    world = WorldModel.load(make_run(*overrides))
     frames, actions = make_clips(3, 3)["frames"] / 255, torch.randint(3, (3, 2 * WINDOW))  # the window slides twice
     cached = world.rollout(frames, actions)
     assert cached.isfinite().all() and not torch.equal(cached, world.rollout(frames, (actions + 1) % 3))
@@ -51,9 +59,9 @@ def test_a_loaded_world_rolls_out_and_its_caches_change_nothing(make_run, make_c
     torch.testing.assert_close(cached, world.rollout(frames, actions), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_frames_that_come_one_at_a_time_have_the_tokens_of_the_clip(make_run, make_clips, architecture):
-    world = WorldModel.load(make_run(f"+model.tokenizer.architecture={architecture}"))
+@tokenizers
+def test_frames_that_come_one_at_a_time_have_the_tokens_of_the_clip(make_run, make_clips, overrides):
+    world = WorldModel.load(make_run(*overrides))
     frames = make_clips(2, WINDOW - 1)["frames"] / 255
     state = world.reset(frames[:, :1])
     for frame in frames[:, 1:].unbind(1):
