@@ -1,0 +1,289 @@
+"""What is a change of the recipe worth, at equal CPU seconds? `python -m benchmarks.world_quality experiment=pong`.
+
+Trains the variants of one stage, each for the same CPU seconds of this process (all threads together, validation and
+these measurements not counted), and measures them on test clips when some of the seconds are over:
+
+    stage=dynamics    rollouts: the share of rally frames in which the ball is found, and in its place, 1, 5 and 10
+                      frames after the prompt; PSNR; and the tokens that one pass gets right after a true past
+    stage=tokenizer   decoded true tokens: PSNR, the ball present, in place and twice, and the jitter of the tokens
+
+    python -m benchmarks.world_quality stage=dynamics experiment=pong seconds=300,600 seeds=0,1 \
+      'variant=masked recipe.dynamics.context=masked' 'variant=clean recipe.dynamics.context=clean' \
+      tokenizer_ckpt=outputs/pong/tokenizer/checkpoints/last.ckpt
+
+    variant=NAME KEY=VALUE …    overrides of genie.train for one variant; without any, the configuration as it is
+    seconds=300,600,1200        when it is measured; the schedule of the learning rate ends with the last
+    seeds=0,1,2                 of the trainings; the plot shows their range as a band
+    clips=32 prompt_frames=4    test clips for rollouts, and frames given of each
+    output=world_quality        .json with all figures, .md with the table, .png with the plot
+
+The dynamics takes the recorded actions (`stage.actions=environment`) where nothing else is given: what the latent
+action model gets wrong is left out. An object is in a rally while it was found in the last two given frames and in
+every true frame since: nobody has to guess a serve. Rows are printed as they are measured.
+"""
+
+import json
+import shlex
+import sys
+import time
+import warnings
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import lightning as L
+import matplotlib.pyplot as plt
+import torch
+from hydra import initialize_config_module
+from torch import Tensor
+
+from data_modules.clip_data_module import ClipDataModule
+from genie.cli import to_plain
+from genie.errors import UserError
+from genie.evaluation.clips import Clips, load_clips
+from genie.evaluation.reconstruction import reconstruct
+from genie.evaluation.rollout import clip_seeds, generate
+from genie.hardware import keep_freed_memory
+from genie.metrics.object_detector import ObjectDetector
+from genie.metrics.object_presence import ObjectPresence, Reference, reference
+from genie.metrics.psnr import psnr
+from genie.models import VideoTokenizer
+from genie.parallel.checks import chosen_precision
+from genie.spelling import composed
+from genie.stages import Stage, build_stage, complete
+from genie.training import quiet_lightning
+from genie.world.loading import parts_of
+from genie.world.world_model import WorldModel
+
+HORIZONS = (1, 5, 10)
+WARM_UP = 5  # steps whose time says how many there will be
+SHOWS = 0.1  # of the full range: a patch shows something where a pixel differs from the background by more
+
+
+class Done(Exception):
+    """The seconds of a training are over."""
+
+
+def rally(truth: Reference, given: int) -> Reference:
+    """`truth` of whole clips for the frames after `given` ones, what is not in a rally taken as not seen."""
+    together = truth.seen[:, given - 2 :].long().cumprod(1)[:, 2:].bool()
+    return replace(truth, objects=truth.objects[:, given:], seen=together, alarm=truth.alarm[:, given:])
+
+
+class Judge:
+    """Measures stages on test clips of `given` + 10 frames."""
+
+    def __init__(self, clips: Clips, given: int, window: int) -> None:
+        self.clips, self.given, self.window = clips, given, window
+        frames = clips.floats()
+        self.detector = ObjectDetector(frames.flatten(0, 1), clips.objects.flatten(0, 1), clips.background)
+        self.truth = reference(self.detector, frames, clips.objects)
+        self.rally = rally(self.truth, given)
+
+    def __call__(self, stage: Stage) -> dict[str, float]:
+        """Figures by name, shares in percent."""
+        stage.eval()
+        with torch.no_grad():
+            figures = self.tokenizer(stage.model) if stage.options["name"] == "tokenizer" else self.dynamics(stage)
+        stage.train()
+        return figures
+
+    def tokenizer(self, model: VideoTokenizer) -> dict[str, float]:
+        """The ceiling of all rollouts, and jitter."""
+        frames = self.clips.floats()
+        rebuilt, tokens = reconstruct(model, frames, self.window)
+        figures = {"psnr": float(psnr((rebuilt - frames).square().mean()))}
+        figures |= self.objects(rebuilt, self.truth, (None,))
+        patches = model.patches.cut(frames)
+        still = (patches[:, 1:] == patches[:, :-1]).all(-1)
+        jitter = (tokens[:, 1:] != tokens[:, :-1])[still].float().mean()
+        return figures | {"jitter": 100 * float(jitter)}
+
+    def dynamics(self, stage: Stage) -> dict[str, float]:
+        """Rollouts, and tokens right in one pass after a true past."""
+        frames, given = self.clips.floats(), self.given
+        world = WorldModel(**parts_of(stage, stage.frozen["tokenizer"], stage.frozen.get("lam")))
+        latent = stage.options["actions"] == "latent"
+        actions = world.lam.encode(frames) if latent else self.clips.actions[:, :-1]
+        count = max(HORIZONS)
+        made = generate(world, frames, actions, given, count, clip_seeds(0, range(len(frames))))
+        error = (made - frames[:, given:]).square().mean((0, 2, 3, 4))
+        figures = {f"psnr@{step}": float(psnr(error[step - 1])) for step in (1, count)}
+        figures |= self.objects(made, self.rally, HORIZONS)
+        clip = frames[:, : self.window]
+        tokens = world.tokenizer.encode(clip)
+        mask = torch.ones_like(tokens, dtype=torch.bool)
+        mask[:, 0] = False
+        nats, right = stage.model.score(tokens, actions[:, : self.window - 1], mask, tokens, tokens)
+        apart = (world.tokenizer.patches.cut(clip - self.clips.background)).abs().amax(-1)[:, 1:].flatten() > SHOWS
+        changed = (tokens[:, 1:] != tokens[:, :-1]).flatten()
+        for name, chosen in {"tokens": torch.ones_like(changed), "object": apart, "changed": changed}.items():
+            figures[f"{name} right"] = 100 * float(right[chosen].float().mean())
+        return figures | {"nats of objects": float(nats[apart].mean())}
+
+    def objects(self, made: Tensor, truth: Reference, steps: tuple[int | None, ...]) -> dict[str, float]:
+        """Present, in place and twice of each object at some steps after the prompt, None: over all frames."""
+        metric = ObjectPresence(self.detector, made.shape[1])
+        metric.update(made, truth)
+        values, figures = metric.compute(), {}
+        for index, name in enumerate(self.clips.object_names):
+            for step in steps:
+                for figure in ("present", "in_place", "doubled"):
+                    found = values[figure][index] if step is None else values[f"{figure}_by_horizon"][index, step - 1]
+                    figures[f"{name} {figure}" + ("" if step is None else f"@{step}")] = 100 * float(found)
+            if len(steps) > 1:
+                figures[f"{name} doubled"] = 100 * float(values["doubled"][index])
+        return figures
+
+
+class Clock(L.Callback):
+    """Measures a stage when its CPU seconds are over, and ends its training with the last of them."""
+
+    def __init__(self, marks: list[float], judge: Judge, found: list[dict[str, Any]]) -> None:
+        self.marks, self.judge, self.found = list(marks), judge, found
+        self.spent, self.since = 0.0, 0.0
+
+    def on_train_start(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
+        self.since = time.process_time()
+
+    def on_train_batch_end(self, trainer: L.Trainer, stage: L.LightningModule, *_: Any) -> None:
+        self.spent += time.process_time() - self.since
+        while self.marks and self.spent >= self.marks[0]:
+            figures = {"seconds": self.marks.pop(0), "steps": trainer.global_step, **self.judge(stage)}
+            self.found.append(figures)
+        if not self.marks:
+            raise Done
+        self.since = time.process_time()
+
+
+class StepTime(L.Callback):
+    """CPU seconds of a step, from some after the first."""
+
+    seconds = float("nan")
+
+    def on_train_batch_end(self, trainer: L.Trainer, stage: L.LightningModule, *_: Any) -> None:
+        now = time.process_time()
+        if trainer.global_step == WARM_UP:
+            self.started = now
+        if trainer.global_step == 3 * WARM_UP:
+            self.seconds = (now - self.started) / (2 * WARM_UP)
+            raise Done
+
+
+def fit(config: dict[str, Any], data: ClipDataModule, callback: L.Callback) -> None:
+    """Trains the stage of a configuration until the callback ends it."""
+    L.seed_everything(config["seed"], verbose=False)
+    opened = complete(config, lambda: data)
+    stage = build_stage(config)
+    stage.load_dependencies(opened)
+    stage.set_data(data)
+    trainer = L.Trainer(
+        accelerator="cpu", precision=chosen_precision(config["trainer"]), max_steps=-1, max_epochs=-1, logger=False,
+        gradient_clip_val=config["trainer"]["gradient_clip_val"], callbacks=[callback], num_sanity_val_steps=0,
+        limit_val_batches=0, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with suppress(Done):
+        trainer.fit(stage, datamodule=data)
+
+
+def configured(overrides: list[str]) -> dict[str, Any]:
+    """The configuration of genie.train with overrides, as plain containers."""
+    with initialize_config_module("conf", version_base="1.3"):
+        return to_plain(composed("train", overrides))
+
+
+def train(overrides: list[str], marks: list[float], clips: int, given: int) -> list[dict[str, Any]]:
+    """The figures of one training at each mark."""
+    config = configured(overrides)
+    config["data"] |= {"num_workers": 0, "seed": config["seed"]}
+    data = ClipDataModule(**config["data"])
+    data.setup("fit")
+    test = load_clips(config["data"], None, "test", clips, given + max(HORIZONS), clips)
+    if not test.has_objects:
+        raise UserError("the data record no object positions: there is nothing to look for")
+    judge, step, found = Judge(test, given, config["data"]["num_frames"]), StepTime(), []
+    config["trainer"]["max_steps"] = 10**6
+    fit(config, data, step)
+    config["trainer"]["max_steps"] = max(1, round(marks[-1] / step.seconds))
+    config["schedule"]["warmup_steps"] = min(config["schedule"]["warmup_steps"], config["trainer"]["max_steps"] // 2)
+    fit(config, data, Clock(marks, judge, found))
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """One row for each variant and mark, means over the seeds."""
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["variant"], row["seconds"]].append(row)
+    names = [name for name in rows[0] if name not in ("variant", "seed", "seconds")]
+    lines = [f"| variant | CPU-s | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for (variant, seconds), group in groups.items():
+        cells = [f"{mean(row[name] for row in group):.4g}" for name in names]
+        lines.append(f"| {variant} | {seconds:g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Shares in percent against CPU seconds, a panel for each figure, a line for each variant, seeds as a band."""
+    wanted = [f"ball in_place@{step}" for step in HORIZONS] + ["object right"]
+    wanted = [name for name in wanted if name in rows[0]] or ["ball present", "ball in_place", "ball doubled", "jitter"]
+    figure, panels = plt.subplots(1, len(wanted), figsize=(4 * len(wanted), 3.5), layout="constrained")
+    for panel, name in zip(panels, wanted, strict=True):
+        for variant in dict.fromkeys(row["variant"] for row in rows):
+            points: dict[float, list[float]] = defaultdict(list)
+            for row in rows:
+                if row["variant"] == variant:
+                    points[row["seconds"]].append(row.get(name, float("nan")))
+            seconds = list(points)
+            panel.plot(seconds, [mean(points[at]) for at in seconds], marker="o", label=variant)
+            panel.fill_between(
+                seconds, [min(points[at]) for at in seconds], [max(points[at]) for at in seconds], alpha=0.2
+            )
+        panel.set(title=name, xlabel="CPU seconds", ylabel="%")
+    panels[0].legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    keep_freed_memory()
+    quiet_lightning()
+    warnings.filterwarnings("ignore")
+    ours = {"seconds": "300,600", "seeds": "0", "clips": "32", "prompt_frames": "4", "output": "world_quality"}
+    variants, rest = {}, []
+    for argument in sys.argv[1:]:
+        key, _, value = argument.partition("=")
+        if key == "variant":
+            name, *changes = shlex.split(value)
+            variants[name] = changes
+        elif key in ours:
+            ours[key] = value
+        else:
+            rest.append(argument)
+    given = {argument.partition("=")[0] for argument in rest}
+    rest += [] if "stage" in given else ["stage=dynamics"]
+    if "stage=dynamics" in rest and "stage.actions" not in given:
+        rest.append("stage.actions=environment")
+    marks = sorted(float(value) for value in ours["seconds"].split(","))
+    output, rows = Path(ours["output"]), []
+    for seed in ours["seeds"].split(","):
+        for name, changes in (variants or {"as it is": []}).items():
+            found = train([*rest, *changes, f"seed={seed}"], marks, int(ours["clips"]), int(ours["prompt_frames"]))
+            for figures in found:
+                rows.append({"variant": name, "seed": int(seed), **figures})
+                print(" ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+                               for key, value in rows[-1].items()), flush=True)  # fmt: skip
+            output.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+    output.with_suffix(".md").write_text(table(rows) + "\n")
+    plot(rows, output.with_suffix(".png"))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
