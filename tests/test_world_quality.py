@@ -1,0 +1,72 @@
+"""The instrument that recipes are compared with: equal seconds, and rallies in which nobody has to guess a serve."""
+
+import json
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from benchmarks.world_quality import Judge, main, rally
+from genie.evaluation.clips import load_clips
+from genie.metrics.object_presence import Reference
+
+TINY = ["model=debug", "data.batch_size=2", "clips=4"]
+
+
+def test_a_rally_ends_where_the_object_was_not_seen():
+    seen = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 0, 1], [1, 1, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()
+    truth = Reference(torch.zeros(4, 6, 1, 2), seen[..., None], ~seen[..., None])
+    expected = [[1, 1, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]]  # after the frames 1 and 2, the last two of three given
+    found = rally(truth, 3)
+    assert found.seen[..., 0].long().tolist() == expected
+    assert found.objects.shape == (4, 3, 1, 2) and torch.equal(found.alarm[..., 0], ~seen[:, 3:])
+
+
+@pytest.fixture
+def run(pong_root, tmp_path, monkeypatch):
+    def run(*arguments):
+        GlobalHydra.instance().clear()
+        given = [*TINY, "data=pong", f"data.root={pong_root}", f"output={tmp_path}/quality", *arguments]
+        monkeypatch.setattr("sys.argv", ["world_quality", *given])
+        main()
+        return json.loads((tmp_path / "quality.json").read_text())
+
+    return run
+
+
+def test_variants_are_measured_after_the_same_seconds(run, tmp_path, capsys):
+    rows = run("stage=tokenizer", "seconds=0.3,0.6", "variant=slow data.batch_size=8", "variant=fast")
+    assert [(row["variant"], row["seconds"]) for row in rows] == [
+        ("slow", 0.3), ("slow", 0.6), ("fast", 0.3), ("fast", 0.6),
+    ]  # fmt: skip
+    assert 0 < rows[0]["steps"] < rows[1]["steps"]
+    assert {"psnr", "jitter", "ball present", "ball in_place", "ball doubled"} <= rows[0].keys()
+    assert (tmp_path / "quality.png").stat().st_size > 10_000
+    assert "| slow | 0.6 |" in (tmp_path / "quality.md").read_text() and "| fast | 0.6 |" in capsys.readouterr().out
+
+
+def test_a_dynamics_is_measured_on_rollouts_and_tokens(run, world_run):
+    checkpoint = world_run / "tokenizer" / "checkpoints" / "last.ckpt"
+    rows = run("seconds=0.2", "seeds=0,1", f"tokenizer_ckpt={checkpoint}")
+    assert [row["seed"] for row in rows] == [0, 1]
+    wanted = {
+        "psnr@1",
+        "psnr@10",
+        "ball present@1",
+        "ball in_place@10",
+        "player doubled",
+        "tokens right",
+        "object right",
+    }
+    assert wanted <= rows[0].keys()
+    assert 0 <= rows[0]["object right"] <= 100
+
+
+def test_a_perfect_tokenizer_is_its_own_ceiling(pong_root, configure):
+    clips = load_clips(configure("tokenizer", "data.image_size=[64,64]")["data"], str(pong_root), "test", 6, 14, 6)
+    judge = Judge(clips, 4, 8)
+    figures = judge.objects(clips.floats(), judge.truth, (None,))
+    for name in ("ball", "player", "enemy"):
+        assert (figures[f"{name} present"], figures[f"{name} in_place"]) == (100, 100)
+    empty = judge.objects(clips.background.expand(6, 14, -1, -1, -1), judge.truth, (None,))
+    assert empty["ball present"] == 0
