@@ -102,6 +102,7 @@ NUMBERS = {
     "stage.whole_frames": SHARE,
     "stage.clean_prefix": SHARE,
     "stage.corruption": SHARE,
+    "stage.change_weight": NOT_NEGATIVE,
     "stage.own_draws": SHARE,
     "stage.own_draws_from": SHARE,
     # presets: what is trained how long

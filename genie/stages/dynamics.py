@@ -1,6 +1,7 @@
 """Stage 3: the dynamics model (Genie §2.1): guess masked tokens from the past, the visible tokens and the actions."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genie.errors import UserError
@@ -132,7 +133,8 @@ def dynamics_loss(
 
     Options: `context`, "masked": the masks of `mask_tokens` fall on all frames, with `mask_rate`, `clean_prefix` and
     `corruption`; "clean": every frame is guessed after all frames before it, with those of `mask_after_clean`, and from
-    the share `own_draws_from` of the run on (`progress`) with `own_draws` of `with_own_draws`.
+    the share `own_draws_from` of the run on (`progress`) with `own_draws` of `with_own_draws`. In training, tokens that
+    differ from those of the last frame count 1 + `change_weight` times.
     """
     masked, expected = draw_masks(tokens, seeds, model.num_codes, options)
     share = options.get("own_draws", 0.0)
@@ -142,6 +144,9 @@ def dynamics_loss(
     metrics = {"masked_accuracy": right.float().mean()}
     if not model.training:
         return nats.mean(), metrics | {"num_masked": masked.mask.sum()}
+    if weight := options.get("change_weight", 0):
+        changed = F.pad(tokens[:, 1:] != tokens[:, :-1], (0, 0, 1, 0))
+        nats = nats * (1 + weight * changed[masked.mask])
     return nats.sum() / (len(tokens) * expected), metrics
 
 

@@ -135,6 +135,28 @@ def test_own_draws_replace_tokens_of_the_context_alone_and_not_from_the_start():
     assert (own[:, 0] != 6).all() and 0.1 < share.mean() < 0.7 and share.std() > 0.05
 
 
+def test_changed_tokens_count_as_often_as_the_weight_says():
+    """By the gradient of nats that are all the same: a changed token has 1 + weight times that of another."""
+    model = sure(lambda before: before)
+    tokens, actions = torch.randint(2, (8, 5, 6)), torch.zeros(8, 4, dtype=torch.int64)
+    found = {}
+
+    def score(inputs, actions, mask, target, context):
+        found["mask"], found["nats"] = mask, torch.ones(int(mask.sum()), requires_grad=True)
+        return found["nats"], torch.ones(int(mask.sum()))
+
+    model.score = score
+    options = {"mask_rate": [0.5, 1.0], "clean_prefix": 0, "corruption": 0, "change_weight": 3.0}
+    loss, _ = dynamics_loss(model.train(), tokens, actions, torch.arange(8), options)
+    loss.backward()
+    changed = torch.cat([torch.zeros(8, 1, 6), tokens[:, 1:] != tokens[:, :-1]], 1)[found["mask"]].bool()
+    gradient = found["nats"].grad
+    assert 0 < changed.sum() < len(changed)
+    torch.testing.assert_close(gradient, gradient[~changed][0] * (1 + 3 * changed))
+    validation, _ = dynamics_loss(model.eval(), tokens, actions, torch.arange(8), options)
+    assert validation == 1  # nothing but the mean
+
+
 def test_own_draws_want_a_clean_context(build):
     with pytest.raises(UserError, match="stage.own_draws=0.5.*recipe.dynamics.context=clean"):
         build("dynamics", "stage.own_draws=0.5")
