@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from math import nan, sqrt
 
 import numpy as np
-from scipy.stats import norm, t
+import torch
+from scipy.stats import t
 
-CONFIDENCE = 0.95
+from genie.metrics.intervals import CONFIDENCE, wilson
+
 QUANTILE = (1 + CONFIDENCE) / 2
 
 
@@ -39,10 +41,9 @@ def share_of(hits: list[bool]) -> Estimate:
     count = len(hits)
     if count == 0:
         return Estimate(nan, nan, nan, nan, 0)
-    share, z = sum(hits) / count, float(norm.ppf(QUANTILE))
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z / (1 + z * z / count) * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Estimate(share, max(0.0, middle - reach), min(1.0, middle + reach), sqrt(share * (1 - share) / count), count)
+    share = sum(hits) / count
+    low, high = (float(end) for end in wilson(*torch.tensor([share, count], dtype=torch.float64)))
+    return Estimate(share, low, high, sqrt(share * (1 - share) / count), count)
 
 
 def difference_of(values: list[float], others: list[float]) -> Estimate:

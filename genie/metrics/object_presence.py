@@ -3,38 +3,89 @@
 In a rollout an object may be at another place than in the truth, so it is searched for (`ObjectDetector`) and not
 tested at its true position as in reconstructions (`ObjectSurvival`).
 
-Dimension letters: `B` batch, `n` horizon, `N` = B·n pictures, `O` objects, `C H W` channels and pixels, `Q` bins.
+What comes back after it was gone (a ball that is served at random) nobody can foresee. An object is in a *rally* while
+it was found in the last two given frames, which say where it goes, and in every true frame since:
+
+    truth = reference(detector, frames, objects)                  # of whole clips, P given frames and n after them
+    metric = ObjectPresence(detector, horizon=n)
+    metric.update(generated, truth.after(P))                      # over all frames, or
+    metric.update(generated, truth.rally(P))                      # over the frames of rallies
+    metric.compute()["in_place_by_horizon"]                       # [O, n], of so many clips: ["seen_by_horizon"]
+
+Dimension letters: `B` batch, `P` given frames, `n` horizon, `N` = B·n pictures, `O` objects, `C H W` channels and
+pixels, `M` blobs, `Q` bins.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields, replace
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from genie.metrics.intervals import ClipSums, wilson
 from genie.metrics.object_detector import Blobs, ObjectDetector
 
 BIN = 0.25  # pixels: the distances are counted in bins of it, so that their median can be streamed
+SHOWS_MOTION = 2  # given frames in which an object has to be found for a rally
+# figure -> what it is a share (the distance: a mean) of; these have intervals over clips
+PARTS = {
+    "present": "seen", "in_place": "seen", "doubled": "seen", "invented": "absent", "distance": "present",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The true frames as the detector sees them: recorded positions `objects` [B, n, O, 2]; bool [B, n, O] each:
+    """True frames as the detector sees them: recorded positions `objects` [B, T, O, 2]; bool [B, T, O] each:
     `seen`, whether the object is found there, and `alarm`, whether something is found where none is."""
 
     objects: Tensor
     seen: Tensor
     alarm: Tensor
 
+    def after(self, given: int) -> "Reference":
+        """The frames after the first `given` ones."""
+        return Reference(self.objects[:, given:], self.seen[:, given:], self.alarm[:, given:])
+
+    def rally(self, given: int) -> "Reference":
+        """The same frames; what is not in a rally counts as not seen (`in_rally`)."""
+        return replace(self.after(given), seen=in_rally(self.seen, given))
+
+
+def in_rally(seen: Tensor, given: int) -> Tensor:
+    """bool [B, n, O] of the frames after the first `given` ones of `seen` bool [B, given + n, O]: whether the object is
+    seen in the last two given frames and in every frame since, up to and including this one.
+
+    Of a single given frame, that one has to show it.
+    """
+    start = max(given - SHOWS_MOTION, 0)
+    return seen[:, start:].long().cumprod(1)[:, given - start :].bool()
+
 
 def reference(detector: ObjectDetector, frames: Tensor, objects: Tensor) -> Reference:
-    """Of true frames [B, n, C, H, W] in [0, 1] and recorded positions [B, n, O, 2]."""
+    """Of true frames [B, T, C, H, W] in [0, 1] and recorded positions [B, T, O, 2]."""
     found = detector.blobs(frames.flatten(0, 1))
     found = found.where(detector.are_objects(found))
     own = detector.distance(found, objects.flatten(0, 1)) <= detector.tolerance
     seen, alarm = (_totals(found.where(chosen), objects.shape[:3]) > 0 for chosen in (own, ~own))
     return Reference(objects, seen, alarm)
+
+
+def places(detector: ObjectDetector, blobs: Blobs, shape: tuple[int, int, int]) -> Tensor:
+    """Where each object is, [B, n, O, 2] = (x, y) in pixels, by the blobs of B·n pictures, `shape` B, n, O; NaN where
+    it is not found, or more than once."""
+    found = blobs.where(detector.are_objects(blobs))
+    once = _totals(found, shape) == 1
+    where = torch.stack([_totals(found, shape, found.place[:, axis]) for axis in range(2)], dim=-1)
+    return where.float().masked_fill(~once[..., None], float("nan"))
+
+
+def blobs_at(where: Tensor) -> Blobs:
+    """One blob, of the object's own mass, at each position of `where` [B, n, O, 2] that is not NaN: what is known to be
+    somewhere without a picture."""
+    there = where.flatten(0, 1).isfinite().all(-1)  # [N, O]
+    picture, index = torch.nonzero(there, as_tuple=True)
+    return Blobs(picture, index, where.flatten(0, 1)[there], torch.ones(len(picture)))
 
 
 def _totals(blobs: Blobs, shape: tuple[int, int, int], values: Tensor | None = None) -> Tensor:
@@ -65,6 +116,7 @@ class ObjectPresence(Metric):
             "doubled",
             "mass",
             "distance",
+            "distance_squared",
             "absent",
             "invented",
             "frames",
@@ -73,33 +125,42 @@ class ObjectPresence(Metric):
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         bins = math.ceil(math.hypot(*detector.background.shape[-2:]) / BIN)
         self.add_state("distances", torch.zeros(*shape, bins, dtype=torch.float64), dist_reduce_fx="sum")
+        sums = torch.zeros(len(PARTS), len(fields(ClipSums)), detector.num_objects, dtype=torch.float64)
+        self.add_state("clip_sums", sums, dist_reduce_fx="sum")
 
-    def update(self, frames: Tensor, truth: Reference) -> None:
-        """Frames [B, n, C, H, W] in [0, 1], or what can be broadcast to that, and the true ones."""
+    def update(self, frames: Tensor | Blobs, truth: Reference) -> None:
+        """Frames [B, n, C, H, W] in [0, 1], or what can be broadcast to that, or the blobs of B·n pictures; and the
+        true ones."""
         shape = truth.seen.shape
-        frames = frames.expand(*shape[:2], *frames.shape[2:]).flatten(0, 1)
-        blobs = self.detector.blobs(frames)
-        found = blobs.where(self.detector.are_objects(blobs))
+        if isinstance(frames, Tensor):
+            frames = self.detector.blobs(frames.expand(*shape[:2], *frames.shape[2:]).flatten(0, 1))
+        found = frames.where(self.detector.are_objects(frames))
         count = _totals(found, shape)
         away = torch.full((math.prod(shape),), float("inf")).scatter_reduce(
             0, found.picture * shape[2] + found.object,
             self.detector.distance(found, truth.objects.flatten(0, 1)), "amin",
         ).view(shape)  # fmt: skip
         present, absent = truth.seen & (count > 0), truth.objects.isnan().any(-1)
-        for name, values in (
-            ("seen", truth.seen),
-            ("present", present),
-            ("in_place", present & (away <= self.detector.tolerance)),
-            ("doubled", truth.seen & (count > 1)),
-            ("mass", _totals(blobs, shape, blobs.mass) * truth.seen),
-            ("distance", away.where(present, 0)),
-            ("absent", absent),
-            ("invented", absent & (count > 0)),
-            ("frames", torch.ones(shape)),
-            ("alarms", truth.alarm),
-        ):
+        distance = away.where(present, 0).double()
+        counted = {
+            "seen": truth.seen,
+            "present": present,
+            "in_place": present & (away <= self.detector.tolerance),
+            "doubled": truth.seen & (count > 1),
+            "mass": _totals(frames, shape, frames.mass) * truth.seen,
+            "distance": distance,
+            "distance_squared": distance**2,
+            "absent": absent,
+            "invented": absent & (count > 0),
+            "frames": torch.ones(truth.seen.shape),
+            "alarms": truth.alarm,
+        }
+        for name, values in counted.items():
             state = getattr(self, name)
             state += values.sum(0).T.to(state.dtype)
+        for number, (part, whole) in enumerate(PARTS.items()):
+            sums = ClipSums.of(*(counted[name].double().sum(1) for name in (part, whole)))
+            self.clip_sums[number] += torch.stack(astuple(sums))
         row, step, index = torch.nonzero(present, as_tuple=True)
         bins = (away[row, step, index] / BIN).long().clamp_max(self.distances.shape[-1] - 1)
         self.distances.index_put_((index, step, bins), torch.ones(len(bins), dtype=torch.float64), accumulate=True)
@@ -112,11 +173,37 @@ class ObjectPresence(Metric):
         of any size; 1 for all. `distance_mean`, `distance_median`: pixels from its true position, where it is found (of
         several the nearest). `invented`: share of the `absent` frames (no position recorded) in which it is found.
         `false_alarms`: share of all true frames in which something is found that is not the object, which is what the
-        detector itself gets wrong.
+        detector itself gets wrong. `<name>_low` and `<name>_high` of present, in_place, doubled, invented and
+        distance_mean: the ends of the 95% interval over clips (`genie.metrics.intervals`).
         """
-        by_horizon = _shares(self.metric_state)
-        overall = _shares({name: state.sum(1) for name, state in self.metric_state.items()})
+        states = {name: state for name, state in self.metric_state.items() if name != "clip_sums"}
+        by_horizon = _shares(states) | self._intervals_by_horizon()
+        overall = _shares({name: state.sum(1) for name, state in states.items()}) | self._intervals()
         return overall | {f"{name}_by_horizon": value for name, value in by_horizon.items()}
+
+    def _intervals(self) -> dict[str, Tensor]:
+        found = {}
+        for part, sums in zip(PARTS, self.clip_sums, strict=True):
+            sums = ClipSums(*sums)
+            found |= _ends(part, *(sums.mean_interval() if part == "distance" else sums.share_interval()))
+        return found
+
+    def _intervals_by_horizon(self) -> dict[str, Tensor]:
+        """Of each clip a single frame is counted."""
+        found = {}
+        for part, whole in PARTS.items():
+            total, count = getattr(self, part), getattr(self, whole)
+            if part == "distance":
+                sums = ClipSums(total, count, self.distance_squared, total, count, count)
+                found |= _ends(part, *sums.mean_interval())
+            else:
+                found |= _ends(part, *wilson(total / count, count))
+        return found
+
+
+def _ends(part: str, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+    name = "distance_mean" if part == "distance" else part
+    return {f"{name}_low": low.float(), f"{name}_high": high.float()}
 
 
 def _shares(counts: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from data_modules.resize import AreaResize
+from genie.acting.statistics import share_of
 from genie.metrics.object_detector import ObjectDetector
-from genie.metrics.object_presence import ObjectPresence, reference
+from genie.metrics.object_presence import ObjectPresence, blobs_at, in_rally, places, reference
 
 # Pong's colours: ball and enemy lie in nearly the same direction from the background
 BACKGROUND, BALL, PLAYER, ENEMY = (144, 72, 17), (236, 236, 236), (92, 186, 92), (213, 130, 74)
@@ -126,6 +127,99 @@ def test_each_horizon_has_its_own_frames_and_batches_add_up(detector):
     whole.update(frames, reference(detector, truth, objects))
     for name, value in whole.compute().items():
         assert torch.allclose(value, values[name], equal_nan=True), name
+
+
+def rally_of(shown, given):
+    """What is in a rally of a clip with one object that is seen at the moments where `shown` has an x."""
+    return "".join("x" if one else "." for one in in_rally(torch.tensor([[c == "x"] for c in shown])[None], given)[0])
+
+
+@pytest.mark.parametrize(
+    ("shown", "given", "rally"),
+    [
+        ("xxxxxxxx", 4, "xxxx"),
+        ("..xxxx.x", 4, "xx.."),  # up to and including the frame that is judged; what comes back is no rally
+        ("xxx.xxxx", 4, "...."),  # both of the last two given frames have to show it …
+        ("xx.xxxxx", 4, "...."),
+        (".xxxxxxx", 3, "xxxxx"),  # … and no others
+        ("xxxx.xxx", 4, "...."),
+        ("xx.", 2, "."),
+        ("xxx.", 1, "xx."),  # of a single given frame that one
+        (".xx.", 1, "..."),
+    ],
+)
+def test_a_rally_lasts_while_the_truth_shows_the_object(shown, given, rally):
+    assert rally_of(shown, given) == rally
+
+
+def moving(*shown):
+    """A clip in which the ball moves by 2 pixels a frame, and is there at the moments that are True; its positions."""
+    where = [(8.0 + 2 * t, 6.0 + 2 * t) if there else NOWHERE for t, there in enumerate(shown)]
+    positions = [(ball, *PLACES[0][1:]) for ball in where]
+    return torch.stack([draw(*one) for one in positions]), torch.tensor(positions)
+
+
+def test_over_the_frames_of_rallies_only_these_count(detector):
+    """Clip 0: the ball is always there; clip 1: gone in the 5th frame and back in the 6th; clip 2: no ball is given."""
+    made = [
+        moving(*[True] * 6),
+        moving(True, True, True, True, False, True),
+        moving(True, False, True, True, True, True),
+    ]
+    frames, objects = (torch.stack(part) for part in zip(*made, strict=True))
+    truth, given = reference(detector, frames, objects), 2
+    generated = frames[:, given:].clone()
+    generated[0, 3] = draw(None, *PLACES[0][1:])  # lost in clip 0 in the 4th generated frame
+    generated[1, 3] = draw((20, 20), *PLACES[0][1:])  # elsewhere in clip 1, where it was served again
+    generated[2] = FIELD  # and never there in clip 2
+    figures = {}
+    for name, judged in (("all", truth.after(given)), ("rally", truth.rally(given))):
+        metric = ObjectPresence(detector, 4)
+        metric.update(generated, judged)
+        figures[name] = {key: value[0] for key, value in metric.compute().items()}
+    assert figures["all"]["seen_by_horizon"].tolist() == [3, 3, 2, 3]
+    assert figures["all"]["present_by_horizon"].tolist() == pytest.approx([2 / 3, 2 / 3, 1 / 2, 1 / 3])
+    rally = figures["rally"]
+    assert rally["seen_by_horizon"].tolist() == [2, 2, 1, 1]
+    assert rally["present_by_horizon"].tolist() == rally["in_place_by_horizon"].tolist() == [1, 1, 1, 0]
+    assert (rally["seen"], rally["present"]) == (6, pytest.approx(5 / 6))
+
+
+def test_positions_are_judged_as_pictures_are(detector, measure):
+    truth = reference(detector, TRUTH, OBJECTS)
+    metric = ObjectPresence(detector, len(PLACES))
+    metric.update(blobs_at(places(detector, detector.blobs(TRUTH[0]), truth.seen.shape)), truth)
+    drawn, given = measure(TRUTH[0]), metric.compute()
+    for name in ("present", "in_place", "doubled", "distance_mean", "present_low_by_horizon"):
+        assert torch.allclose(given[name], torch.tensor(drawn[name]), equal_nan=True), name
+    metric.reset()
+    metric.update(blobs_at(OBJECTS + torch.tensor([3.0, 0.0])), truth)
+    assert metric.compute()["distance_mean"].tolist() == pytest.approx([3, 3, 3])
+    assert metric.compute()["in_place"].tolist() == [0, 0, 0]
+
+
+def test_what_is_there_twice_has_no_place(detector):
+    frames = torch.stack([draw(*PLACES[0]), draw(*PLACES[0], [("player", (27.3, 27.0))])])
+    found = places(detector, detector.blobs(frames), (1, 2, 3))
+    assert found[0, 0].tolist() == pytest.approx(OBJECTS[0, 0], abs=0.3)
+    assert found[0, 1, 1].isnan().all() and found[0, 1, [0, 2]].isfinite().all()
+
+
+def test_intervals_count_clips_and_not_frames(detector):
+    """Ten clips whose four frames are alike say what ten frames say."""
+    lost = TRUTH.clone()
+    lost[0, :] = torch.stack([draw(None, None, enemy) for _, _, enemy in PLACES])
+    metric = ObjectPresence(detector, 4)
+    frames = torch.cat([TRUTH] * 7 + [lost] * 3)
+    truth = reference(detector, TRUTH.repeat(10, 1, 1, 1, 1), OBJECTS.repeat(10, 1, 1, 1))
+    metric.update(frames, truth)
+    values = {name: value[1] for name, value in metric.compute().items()}  # of the player: in all 40 frames
+    hits = share_of([True] * 7 + [False] * 3)
+    for end, expected in (("low", hits.low), ("high", hits.high)):
+        assert values[f"present_{end}_by_horizon"].tolist() == pytest.approx([expected] * 4)
+        assert values[f"present_{end}"].item() == pytest.approx(expected, abs=0.03)  # here with n - 1
+    certain = metric.compute()["doubled_high"][1].item()
+    assert certain == pytest.approx(share_of([False] * 10).high)  # none of ten clips is not none at all
 
 
 def test_autocast_around_it_changes_nothing(detector):
