@@ -29,7 +29,6 @@ import time
 import warnings
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -67,12 +66,6 @@ class Done(Exception):
     """The seconds of a training are over."""
 
 
-def rally(truth: Reference, given: int) -> Reference:
-    """`truth` of whole clips for the frames after `given` ones, what is not in a rally taken as not seen."""
-    together = truth.seen[:, given - 2 :].long().cumprod(1)[:, 2:].bool()
-    return replace(truth, objects=truth.objects[:, given:], seen=together, alarm=truth.alarm[:, given:])
-
-
 class Judge:
     """Measures stages on test clips of `given` + 10 frames."""
 
@@ -81,7 +74,7 @@ class Judge:
         frames = clips.floats()
         self.detector = ObjectDetector(frames.flatten(0, 1), clips.objects.flatten(0, 1), clips.background)
         self.truth = reference(self.detector, frames, clips.objects)
-        self.rally = rally(self.truth, given)
+        self.rally = self.truth.rally(given)
 
     def __call__(self, stage: Stage) -> dict[str, float]:
         """Figures by name, shares in percent."""
