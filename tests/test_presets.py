@@ -48,6 +48,20 @@ def test_every_preset_and_stage(preset, stage):
         assert config["model"]["dynamics"]["num_actions"] == config["model"]["lam"]["num_actions"]
 
 
+def test_presets_of_pong_weigh_ghosts_and_see_single_patches():
+    for preset, encoder in {
+        "pong": "patch_mlp",
+        "pong_demo": "patch_mlp",
+        "pong_ablation": "patch_mlp",
+        "minatar": None,
+    }.items():
+        config = composed(f"model={preset}", "stage=tokenizer")
+        assert config["stage"]["foreground_weight"] > 0 and config["stage"]["weighting"] == "symmetric"
+        assert config["model"]["tokenizer"]["encoder"] == encoder
+    ablation = composed("experiment=ablation_tokenizer", "stage=tokenizer")["model"]["tokenizer"]
+    assert ablation["encoder"] is None and ablation["decoder"] is None  # its variants say
+
+
 @pytest.mark.parametrize("stage", GENIE_STAGES)
 @pytest.mark.parametrize(
     "choice",
