@@ -1,12 +1,14 @@
 """The instrument that recipes are compared with: equal seconds, and rallies in which nobody has to guess a serve."""
 
 import json
+import shutil
 
+import h5py
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from benchmarks.world_quality import Judge, main, rally
+from benchmarks.world_quality import Judge, main
 from genie.evaluation.clips import load_clips
 from genie.metrics.object_presence import Reference
 
@@ -17,7 +19,7 @@ def test_a_rally_ends_where_the_object_was_not_seen():
     seen = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 0, 1], [1, 1, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()
     truth = Reference(torch.zeros(4, 6, 1, 2), seen[..., None], ~seen[..., None])
     expected = [[1, 1, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]]  # after the frames 1 and 2, the last two of three given
-    found = rally(truth, 3)
+    found = truth.rally(3)
     assert found.seen[..., 0].long().tolist() == expected
     assert found.objects.shape == (4, 3, 1, 2) and torch.equal(found.alarm[..., 0], ~seen[:, 3:])
 
@@ -43,6 +45,16 @@ def test_variants_are_measured_after_the_same_seconds(run, tmp_path, capsys):
     assert {"psnr", "jitter", "ball present", "ball in_place", "ball doubled"} <= rows[0].keys()
     assert (tmp_path / "quality.png").stat().st_size > 10_000
     assert "| slow | 0.6 |" in (tmp_path / "quality.md").read_text() and "| fast | 0.6 |" in capsys.readouterr().out
+
+
+def test_of_data_without_objects_the_rest_is_measured(run, pong_root, tmp_path):
+    for source in pong_root.glob("*.h5"):
+        shutil.copy(source, tmp_path / source.name)
+        with h5py.File(tmp_path / source.name, "a") as file:
+            del file["objects"]
+    rows = run("stage=tokenizer", "seconds=0.1", f"data.root={tmp_path}")
+    assert {"psnr", "psnr of things", "jitter"} <= rows[0].keys() and not [name for name in rows[0] if "ball" in name]
+    assert rows[0]["psnr of things"] < rows[0]["psnr"] and (tmp_path / "quality.png").exists()
 
 
 def test_a_dynamics_is_measured_on_rollouts_and_tokens(run, world_run):
