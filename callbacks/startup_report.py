@@ -1,19 +1,21 @@
 """What is about to run, before the first step: parameters by part, work per clip, memory, data, steps."""
 
+from typing import Any
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 from torch import nn
 
 from genie.tables import print_table
 
-ADAM_STATES = 2  # first and second moments, of the size of the parameter
+ADAM_STATES, MUON_STATES = 2, 1  # first and second moments, momentum: of the size of the parameter
 
 
 class StartupReport(Callback):
     """Prints a table at the start of training.
 
-    The module offers `parts() -> dict[str, nn.Module]`, `example_flops() -> int` (forward, one clip) and
-    `tokens_per_frame`; the data module `train_dataset` and `val_dataset`, where it has them.
+    The module offers `parts() -> dict[str, nn.Module]`, `example_flops() -> int` (forward, one clip),
+    `tokens_per_frame` and `optimizer_groups()`; the data module `train_dataset` and `val_dataset`, where it has them.
     """
 
     def __init__(self, label: str, folder: str):
@@ -36,11 +38,17 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     fixed = sum(parameter.nbytes for parameter in module.parameters() if not parameter.requires_grad)
     weights = sum(parameter.nbytes for parameter in trained)
+    states = sum(
+        num_states(group) * parameter.nbytes
+        for group in module.optimizer_groups()
+        for _, parameter in group["params"]
+        if parameter.requires_grad
+    )
     lines |= {
         "forward FLOPs per clip": short(module.example_flops(), 1000, ("", " k", " M", " G", " T", " P")),
         "tokens per frame": str(module.tokens_per_frame),
         "memory": f"parameters {size(weights + fixed)} + gradients {size(weights)}"
-        f" + optimiser {size(ADAM_STATES * weights)} = {size(weights * (2 + ADAM_STATES) + fixed)}",
+        f" + optimiser {size(states)} = {size(2 * weights + states + fixed)}",
         "device": f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}",
     }
     data = trainer.datamodule
@@ -53,6 +61,11 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
     if trainer.accumulate_grad_batches > 1:
         lines["steps"] += f", each of {trainer.accumulate_grad_batches} batches"
     return lines
+
+
+def num_states(group: dict[str, Any]) -> int:
+    """How often the optimiser keeps something of the size of the parameters of a group: Muon's have a momentum."""
+    return MUON_STATES if "momentum" in group else ADAM_STATES
 
 
 def _parameters(part: nn.Module) -> str:

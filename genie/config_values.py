@@ -89,6 +89,8 @@ NUMBERS = {
     "optimizer.betas": DECAY,
     "optimizer.eps": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.momentum": DECAY,
+    "optimizer.newton_schulz_steps": COUNT,
     "schedule.warmup_steps": FROM_ZERO,
     "schedule.min_lr": NOT_NEGATIVE,
     "callbacks.checkpoint.every_n_train_steps": COUNT,
@@ -107,6 +109,7 @@ NUMBERS = {
     "stage.own_draws_from": SHARE,
     # presets: what is trained how long
     "*.lr": POSITIVE,
+    "*.muon_lr": POSITIVE,
     "*.min_lr": NOT_NEGATIVE,
     "*.beta2": DECAY,
     "*.max_steps": COUNT_OR_NONE,

@@ -35,8 +35,16 @@ def best_precision(accelerator: str = "auto") -> str:
     (`benchmarks/precision.py` prints the ratio).
     """
     if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
-        return "32-true"
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if has_bf16 else "32-true"
+        device = "cuda"
+    elif accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+        device = "mps"
+    else:
+        device = "cpu"
+    return "bf16-mixed" if has_bf16(device) else "32-true"
+
+
+def has_bf16(device: str) -> bool:
+    """Whether a type of device, as in `torch.device.type`, multiplies matrices in bf16 without emulating it."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -6,7 +6,6 @@ from genie.checkpoints import differing
 from genie.errors import UserError
 from genie.run_folder import RunFolder
 from genie.stages import Stage
-from genie.stages.base import decay_groups
 from genie.stages.losses import FORMER_WEIGHTING
 
 ORDER = "which clips a step sees"
@@ -89,6 +88,19 @@ def check_same_dependencies(stage: Stage, then: dict[str, str]) -> None:
             )
 
 
+def check_same_optimizer(config: dict[str, Any], then: dict[str, Any]) -> None:
+    """Raises `UserError` where a run to resume was begun with another optimiser, whose state does not fit.
+
+    `then`: the configuration of its checkpoint.
+    """
+    began, now = then["optimizer"].get("name", "adamw"), config["optimizer"]["name"]
+    if began != now:
+        raise UserError(
+            f"cannot resume with optimizer={now}: the run was begun with {began}, whose state is another; "
+            f"give optimizer={began}, or start anew with another name="
+        )
+
+
 def check_same_weights(stage: Stage, checkpoint: dict[str, Any]) -> None:
     """Raises `UserError` where the tensors of a checkpoint are not those of the stage, by name and shape.
 
@@ -105,7 +117,7 @@ def check_same_weights(stage: Stage, checkpoint: dict[str, Any]) -> None:
 
 def _differing_moments(stage: Stage, checkpoint: dict[str, Any]) -> list[str]:
     """Parameters whose state in the optimiser has another shape than they have."""
-    parameters = [parameter for group in decay_groups(stage.trained(), 0.0) for _, parameter in group["params"]]
+    parameters = [parameter for group in stage.optimizer_groups() for _, parameter in group["params"]]
     states = [state.get("state") if isinstance(state, dict) else None for state in checkpoint["optimizer_states"]]
     if len(states) != 1 or not isinstance(states[0], dict):
         return ["the state of the optimiser is none"]

@@ -40,7 +40,14 @@ from genie.parallel.meeting import Ranks
 from genie.parallel.place import said_once
 from genie.parallel.plan import prepare
 from genie.recording import record_missing
-from genie.resuming import announce, check_same_dependencies, check_same_weights, take_over_names, take_over_weighting
+from genie.resuming import (
+    announce,
+    check_same_dependencies,
+    check_same_optimizer,
+    check_same_weights,
+    take_over_names,
+    take_over_weighting,
+)
 from genie.run_folder import RunFolder
 from genie.stages import Stage, build_stage, complete
 from genie.versions import software_versions
@@ -87,6 +94,8 @@ def train_in(folder: RunFolder, ranks: Ranks, config: dict[str, Any], job: int |
             folder.go_back()
         ranks.print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
         return objective_of(folder)
+    if checkpoint:
+        check_same_optimizer(config, checkpoint["hyper_parameters"]["config"])
     L.seed_everything(config["seed"], verbose=False)
     take_over_names(config, checkpoint)
     kept = take_over_weighting(config, checkpoint)

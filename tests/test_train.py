@@ -140,6 +140,40 @@ def test_a_resumed_run_takes_the_options_of_the_optimizer_that_it_is_given(confi
     assert saved["lr_schedulers"][0]["base_lrs"] == [0.002, 0.002]
 
 
+def test_a_run_with_muon_resumes_bit_for_bit(configure):
+    settings = ["optimizer=muon", "trainer.accumulate=2", "ema=true", "schedule=constant"]
+    train(configure(*settings, "trainer.max_steps=3", "name=cut"))
+    train(configure(*settings, "trainer.max_steps=6", "name=cut", "resume=true"))
+    train(configure(*settings, "trainer.max_steps=6", "name=uncut"))
+    for name in ("train/learning_rate", "train/muon_learning_rate"):
+        assert any(name in row for row in read_metrics(folder_of(configure("name=cut")).metrics))
+    cut, uncut = (torch.load(folder_of(configure(f"name={name}")).last, weights_only=True) for name in ("cut", "uncut"))
+    for name in ("state_dict", "current_model_state"):
+        assert all(torch.equal(value, uncut[name][key]) for key, value in cut[name].items()), name
+    states, others = (checkpoint["optimizer_states"][0]["state"] for checkpoint in (cut, uncut))
+    assert states.keys() == others.keys()
+    for place, state in states.items():
+        assert all(torch.equal(value, others[place][key]) for key, value in state.items()), place
+
+
+@pytest.mark.parametrize(("began", "now"), [("adamw", "muon"), ("muon", "adamw")])
+def test_another_optimizer_is_refused_with_the_one_that_the_run_was_begun_with(configure, began, now):
+    train(configure(f"optimizer={began}"))
+    with pytest.raises(UserError, match=f"optimizer={now}: the run was begun with {began}.*give optimizer={began}"):
+        train(configure(f"optimizer={now}", "resume=true", "trainer.max_steps=8"))
+
+
+def test_a_resumed_run_takes_the_options_of_muon_that_it_is_given(configure):
+    still = ["optimizer=muon", "schedule=constant", "schedule.warmup_steps=0"]
+    train(configure(*still))
+    changed = ["optimizer.muon_lr=0.002", "optimizer.momentum=0.5", "optimizer.newton_schulz_steps=3"]
+    train(configure(*still, *changed, "trainer.max_steps=6", "resume=true"))
+    groups = torch.load(folder_of(configure()).last, weights_only=True)["optimizer_states"][0]["param_groups"]
+    muon = [group for group in groups if "momentum" in group]
+    assert len(muon) == 2
+    assert all((group["lr"], group["momentum"], group["steps"]) == (0.002, 0.5, 3) for group in muon)
+
+
 def test_compiling_is_done_on_request(configure, monkeypatch):
     compiled = []
     monkeypatch.setattr("genie.models.st_transformer.STBlock.compile", lambda block: compiled.append(block))

@@ -1,6 +1,7 @@
-"""AdamW that keeps its moments in main memory (optimizer.cpu_offload=true), for GPUs that do not hold them too.
+"""Optimisers with their state in main memory (optimizer.cpu_offload=true), for GPUs that do not hold it too.
 
-With FSDP the shards themselves are in main memory, and plain AdamW works on them there (`genie.parallel.plan.shard`).
+With FSDP the shards themselves are in main memory, and the plain optimiser works on them there
+(`genie.parallel.plan.shard`).
 """
 
 from collections.abc import Callable
@@ -10,19 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from genie.muon import MuonWithAdamW
 
-class OffloadedAdamW(torch.optim.AdamW):
-    """AdamW whose state is in main memory, in fp32, where its arithmetic is done as well.
 
-    A step brings weights and gradients to the CPU and the new weights back. Nothing but the state of AdamW is kept
-    between steps, and it is saved in the form of AdamW, so a checkpoint goes on with either. Not run on a GPU so far.
+class Offloaded(torch.optim.Optimizer):
+    """An optimiser, `worker_type`, whose state is in main memory, in fp32, where its arithmetic is done as well.
+
+    A step brings weights and gradients to the CPU and the new weights back. Nothing but the worker's state is kept
+    between steps, and it is saved in the form of the worker, so a checkpoint goes on with either. Not run on a GPU so
+    far.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], **options: Any) -> None:
-        super().__init__(groups, **options)
+    worker_type: type[torch.optim.Optimizer]
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups)
         twins = [[self._twin(parameter) for parameter in group["params"]] for group in self.param_groups]
         pairs = zip(self.param_groups, twins, strict=True)
-        self.worker = torch.optim.AdamW([{**group, "params": params} for group, params in pairs])
+        self.worker = self.worker_type([{**group, "params": params} for group, params in pairs])
 
     @staticmethod
     def _twin(parameter: nn.Parameter) -> nn.Parameter:
@@ -56,7 +62,21 @@ class OffloadedAdamW(torch.optim.AdamW):
         super().load_state_dict({"state": {}, "param_groups": state_dict["param_groups"]})
 
 
-def build_adamw(groups: list[dict[str, Any]], cpu_offload: bool, **options: Any) -> torch.optim.AdamW:
-    """AdamW for parameter groups with named parameters; `cpu_offload`: with its state in main memory."""
+class OffloadedAdamW(Offloaded, torch.optim.AdamW):
+    worker_type = torch.optim.AdamW
+
+
+class OffloadedMuon(Offloaded, MuonWithAdamW):
+    worker_type = MuonWithAdamW
+
+
+def build_optimizer(groups: list[dict[str, Any]], cpu_offload: bool) -> torch.optim.Optimizer:
+    """AdamW for parameter groups with named parameters, or Muon with AdamW where a group has a `momentum`.
+
+    `cpu_offload`: with its state in main memory.
+    """
+    muon = any("momentum" in group for group in groups)
     sharded = any(isinstance(parameter, DTensor) for group in groups for _, parameter in group["params"])
-    return (OffloadedAdamW if cpu_offload and not sharded else torch.optim.AdamW)(groups, **options)
+    if cpu_offload and not sharded:
+        return OffloadedMuon(groups) if muon else OffloadedAdamW(groups)
+    return MuonWithAdamW(groups) if muon else torch.optim.AdamW(groups)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from callbacks.startup_report import ADAM_STATES
+from callbacks.startup_report import num_states
 from genie.sizing.kept import Kept, blocks_of
 from genie.sizing.layout import BYTES, Layout
 from genie.stages import Stage
@@ -21,7 +21,7 @@ FROZEN_BYTES = 4  # earlier stages are used as they were trained, outside of the
 class Memory:
     """Bytes on one device; the largest share where parameters do not divide.
 
-    parameters, gradients, optimizer: of the trained part, and the moments of AdamW.
+    parameters, gradients, optimizer: of the trained part, and the state of the optimiser.
     average: the moving average of the weights.
     gathered: under fsdp what is whole for a time: two blocks (the one at work, the next one on its way), the gradients
         of one, and what stands outside of the blocks.
@@ -56,12 +56,18 @@ def memory_of(stage: Stage, frozen: list[nn.Module], kept: Kept, layout: Layout)
     shards = layout.devices if layout.strategy == "fsdp" else 1
     held = sum(share(parameter, shards) for parameter in model.parameters()) * size
     trained = sum(share(parameter, shards) for parameter in model.parameters() if parameter.requires_grad) * size
-    gradients, optimizer, host = trained, ADAM_STATES * trained, 0
+    gradients, host = trained, 0
+    optimizer = size * sum(
+        num_states(group) * share(parameter, shards)
+        for group in stage.optimizer_groups()
+        for _, parameter in group["params"]
+        if parameter.requires_grad
+    )
     if layout.offload and layout.strategy == "fsdp":
         host = held + gradients + optimizer
         held = gradients = optimizer = 0
     elif layout.offload:  # the moments, and the parameters that they are for, in fp32
-        host = (ADAM_STATES + 1) * trained // size * BYTES["fp32"]
+        host = (optimizer + trained) // size * BYTES["fp32"]
         optimizer = 0
     whole = sum(parameter.numel() for parameter in model.parameters()) * size
     buffers = sum(buffer.nbytes for buffer in stage.buffers())

@@ -50,7 +50,8 @@ def build_stage(config: dict[str, Any]) -> Stage:
     sharded = config["trainer"]["strategy"] == SHARDED
     with parameters_on_meta() if sharded else nullcontext():
         stage = stage_type(config)(config)
-    stage.learning_rate_factor()  # a schedule that does not fit is told before any work
+    stage.learning_rate_factor()  # a schedule or an optimiser that does not fit is told before any work
+    stage.optimizer_groups()
     stage.check_clip_length()
     if not sharded:
         stage.initialize()

@@ -14,7 +14,8 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
 from genie.models.initialization import initialize
 from genie.parallel.gradients import clip_by_norm
-from genie.parallel.offload import build_adamw
+from genie.parallel.offload import build_optimizer
+from genie.stages.parameter_groups import parameter_groups
 from genie.stages.schedules import schedule_factor
 from genie.stages.step_figures import StepFigures
 
@@ -156,15 +157,13 @@ class Stage(L.LightningModule):
             self.log(f"val/{name}", value, batch_size=weight, sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = self.config["optimizer"]
-        groups = decay_groups(self.trained(), optimizer["weight_decay"])
-        adamw = build_adamw(groups, cpu_offload=optimizer["cpu_offload"], lr=optimizer["lr"], **self._adam_options())
-        scheduler = torch.optim.lr_scheduler.LambdaLR(adamw, self.learning_rate_factor())
-        return {"optimizer": adamw, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        optimizer = build_optimizer(self.optimizer_groups(), self.config["optimizer"]["cpu_offload"])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _adam_options(self) -> dict[str, Any]:
-        optimizer = self.config["optimizer"]
-        return {"betas": tuple(optimizer["betas"]), "eps": optimizer["eps"]}
+    def optimizer_groups(self) -> list[dict[str, Any]]:
+        """The groups of the optimiser, as the configuration has them; UserError for a choice that does not fit."""
+        return parameter_groups(self.trained(), self.config)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A run that no longer averages its weights goes on from the weights, not from their average."""
@@ -184,16 +183,16 @@ class Stage(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+        if "momentum" in optimizer.param_groups[-1]:
+            self.log("train/muon_learning_rate", optimizer.param_groups[-1]["lr"])
 
     def on_train_start(self) -> None:
         """The optimiser's options are the configuration's, not those that a resumed checkpoint was written with."""
-        fresh = decay_groups(self.trained(), self.config["optimizer"]["weight_decay"])
         scheduler = self.trainer.lr_scheduler_configs[0].scheduler
         factor = self.learning_rate_factor()(scheduler.last_epoch)
-        for group, wanted in zip(self.trainer.optimizers[0].param_groups, fresh, strict=True):
-            group |= {**self._adam_options(), "weight_decay": wanted["weight_decay"]}
-            group["initial_lr"] = self.config["optimizer"]["lr"]
-            group["lr"] = group["initial_lr"] * factor
+        for group, wanted in zip(self.trainer.optimizers[0].param_groups, self.optimizer_groups(), strict=True):
+            group |= {name: value for name, value in wanted.items() if name != "params"}
+            group |= {"initial_lr": wanted["lr"], "lr": wanted["lr"] * factor}
         scheduler.base_lrs = [group["initial_lr"] for group in self.trainer.optimizers[0].param_groups]
 
     def learning_rate_factor(self) -> Callable[[int], float]:
@@ -227,19 +226,6 @@ class Stage(L.LightningModule):
     def example_forward(self, frames: Tensor) -> None:
         """One forward pass on frames [1, T, C, H, W], for counting."""
         self.model.eval()(frames)
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: matrices decay; norms, biases, embeddings, position tables and codebooks do not.
-
-    Parameters come with their names, which the optimiser's state then carries.
-    """
-    decay, keep = [], []
-    for module_name, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            matrix = isinstance(module, nn.Linear | nn.Conv2d) and name == "weight"
-            (decay if matrix else keep).append((f"{module_name}.{name}".lstrip("."), parameter))
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
 
 
 def build_part(cls: type[nn.Module], part: str, options: dict[str, Any], group: str = "model", **extra) -> nn.Module:

@@ -10,6 +10,7 @@ from callbacks.startup_report import StartupReport, report, size
 
 class Stage(nn.Module):
     tokens_per_frame = 64
+    options = {}  # of the optimizer's one group
 
     def __init__(self):
         super().__init__()
@@ -21,6 +22,9 @@ class Stage(nn.Module):
 
     def example_flops(self):
         return 3_210_000_000
+
+    def optimizer_groups(self):
+        return [{"params": [("trained", self.trained.weight), ("frozen", self.frozen.weight)], **self.options}]
 
 
 def trainer(**changes):
@@ -48,6 +52,12 @@ def test_every_figure():
     assert f"optimiser {size(2 * weights)}" in lines["memory"]
     assert lines["clips"] == "train 24,000, val 256"
     assert lines["steps"] == "3,000"
+
+
+def test_muon_keeps_one_number_for_each_weight():
+    stage = Stage()
+    stage.options = {"momentum": 0.9}
+    assert f"optimiser {size(4 * 100_000)} = {size(3 * 4 * 100_000 + 400)}" in report(trainer(), stage)["memory"]
 
 
 def test_episodes_that_are_not_seen_are_said():

@@ -26,12 +26,14 @@ CASES = {
     ],
     "tokenizer, fsq": ["stage=tokenizer", *FSQ, STANDARDIZED],
     "lam on tokens": ["stage=lam", "+model.lam.input=tokens"],
+    "dynamics, muon": ["stage=dynamics", "optimizer=muon"],
 }  # fmt: skip
 STAGES = 4  # cases at the beginning: one for each stage
 # Under accumulation, batch statistics and codebooks are those of a batch and not of a step: these have neither. The
 # stage that trains both the latent action model and the dynamics stands for each of them.
 WITHOUT_STATISTICS = {
     "tokenizer": ["stage=tokenizer", *FSQ],
+    "tokenizer, muon": ["stage=tokenizer", *FSQ, "optimizer=muon"],
     "cotrain": [
         "stage=cotrain", "+model.lam.quantizer=fsq", "+model.lam.levels=[3]", "+model.lam.standardize=false",
     ],

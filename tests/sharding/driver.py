@@ -98,6 +98,12 @@ def trainings():
     }
     for name, overrides in variants.items():
         run(name, "fsdp", 2, *overrides)
+    for name, strategy in (("ddp_muon", "ddp"), ("muon", "fsdp"), ("thrifty_muon", "fsdp")):
+        run(name, strategy, 3, "optimizer.name=muon", *(variants["thrifty"] if "thrifty" in name else []))
+    copied("ddp_muon", "resumed_muon")
+    copied("muon", "ddp_resumed_muon")
+    for name, strategy in (("resumed_muon", "fsdp"), ("ddp_resumed_muon", "ddp")):
+        run(name, strategy, 6, "optimizer.name=muon", "resume=true", *([folder] if strategy == "fsdp" else []))
     run("ddp_pure", "ddp", 2, "trainer.precision=bf16-true")
     run("ddp_mixed", "ddp", 2, "trainer.precision=bf16-mixed")
     run("free", "fsdp", 4, "stage.action_free_steps=2", "trainer.accumulate=2", stage="lam")

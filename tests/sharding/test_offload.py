@@ -4,19 +4,27 @@ import pytest
 import torch
 from torch import nn
 
-from genie.parallel.offload import OffloadedAdamW, build_adamw
+from genie.parallel.offload import Offloaded, build_optimizer
+
+MUON = {"momentum": 0.9, "steps": 5, "matrices": 1, "bf16": False}
 
 
-def trained(cpu_offload, steps, dtype=torch.float32, state=None):
-    """A linear map after some steps of AdamW with two groups, one of which has a parameter without gradient."""
+def trained(cpu_offload, steps, dtype=torch.float32, state=None, muon=False):
+    """A linear map after some steps of AdamW, or of Muon on its matrix, with two groups, each of which has a parameter
+    without gradient."""
     torch.manual_seed(0)
     model = nn.ModuleDict({"map": nn.Linear(4, 4), "unused": nn.Linear(2, 2)}).to(dtype)
     names = dict(model.named_parameters())
     groups = [
-        {"params": [item for item in names.items() if item[0].endswith("weight")], "weight_decay": 0.1},
+        {
+            "params": [item for item in names.items() if item[0].endswith("weight")],
+            "weight_decay": 0.1,
+            **(MUON if muon else {}),
+        },
         {"params": [item for item in names.items() if item[0].endswith("bias")], "weight_decay": 0.0},
     ]
-    optimizer = build_adamw(groups, cpu_offload, lr=0.01, betas=(0.9, 0.99), eps=1e-8)
+    options = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8}
+    optimizer = build_optimizer([group | options for group in groups], cpu_offload)
     if state is not None:
         model.load_state_dict(state[0])
         optimizer.load_state_dict(state[1])
@@ -28,17 +36,19 @@ def trained(cpu_offload, steps, dtype=torch.float32, state=None):
     return model, optimizer
 
 
-def test_the_state_lives_outside_and_every_bit_is_that_of_adamw():
-    (plain, _), (ours, optimizer) = trained(False, 4), trained(True, 4)
-    assert isinstance(optimizer, OffloadedAdamW) and not optimizer.state
+@pytest.mark.parametrize("muon", [False, True])
+def test_the_state_lives_outside_and_every_bit_is_that_of_the_plain_optimizer(muon):
+    (plain, _), (ours, optimizer) = trained(False, 4, muon=muon), trained(True, 4, muon=muon)
+    assert isinstance(optimizer, Offloaded) and not optimizer.state
     for name, value in plain.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("muon", [False, True])
 @pytest.mark.parametrize("first", [False, True])
-def test_a_checkpoint_goes_on_with_either(first):
-    """The form is that of AdamW: names, groups, no state for what has no gradient."""
-    model, optimizer = trained(first, 3)
+def test_a_checkpoint_goes_on_with_either(first, muon):
+    """The form is that of the plain optimizer: names, groups, no state for what has no gradient."""
+    model, optimizer = trained(first, 3, muon=muon)
     saved = copy.deepcopy(optimizer.state_dict())
     assert [group["param_names"] for group in saved["param_groups"]] == [
         ["map.weight", "unused.weight"],
@@ -46,7 +56,7 @@ def test_a_checkpoint_goes_on_with_either(first):
     ]
     assert set(saved["state"]) == {0, 2}
     ends = [
-        trained(offload, 2, state=(model.state_dict(), copy.deepcopy(saved)))[0].state_dict()
+        trained(offload, 2, state=(model.state_dict(), copy.deepcopy(saved)), muon=muon)[0].state_dict()
         for offload in (False, True)
     ]
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())

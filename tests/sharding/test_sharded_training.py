@@ -47,6 +47,20 @@ def test_twenty_steps_are_those_of_ddp_bit_for_bit(pair, stage):
     assert figures[0] == figures[1] and any(name.startswith("val/") for name in figures[0])
 
 
+def test_muon_takes_the_steps_of_ddp_bit_for_bit(pair):
+    """Each rank steps from the whole of a momentum; also from main memory, and when a run goes on with the other."""
+    folder, _ = pair
+    expected = losses(folder, "ddp_muon")
+    assert len(expected) == 3 and expected != losses(folder, "ddp")[:3]
+    assert expected == losses(folder, "muon") == losses(folder, "thrifty_muon")
+    ours, theirs = (read_checkpoint(last(folder, name)) for name in ("muon", "ddp_muon"))
+    for part in ("state_dict", "optimizer_states"):
+        assert same(ours[part], theirs[part]), part
+    assert any("momentum_buffer" in state for state in ours["optimizer_states"][0]["state"].values())
+    longer = losses(folder, "resumed_muon")
+    assert len(longer) == 6 and longer == losses(folder, "ddp_resumed_muon")
+
+
 def test_sharded_weights_start_where_others_do_and_are_shared_evenly(pair):
     for results in pair[1]:
         for stage, found in results["initial"].items():

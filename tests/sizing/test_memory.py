@@ -15,16 +15,18 @@ SINGLE = Layout("single", 1, "fp32", "bf16", "fp32", checkpointing=False, accumu
 NOTHING = Kept(everything=5, between=1, block=2, copies=0, flops=0)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("name", GENIE_STAGES)
-def test_a_trained_model_takes_what_is_planned(build, configure, make_clips, name):
+def test_a_trained_model_takes_what_is_planned(build, configure, make_clips, name, optimizer):
+    choice = f"optimizer={optimizer}"
     with torch.device("meta"):
-        planned = memory_of(STAGES[name](configure(name)), [], NOTHING, SINGLE)
-    stage = build(name)
+        planned = memory_of(STAGES[name](configure(name, choice)), [], NOTHING, SINGLE)
+    stage = build(name, choice)
     optimizer = stage.configure_optimizers()["optimizer"]
     stage.train().compute(make_clips(2))[0].backward()
     optimizer.step()
     parameters = list(stage.trained().parameters())
-    moments = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    moments = [value for state in optimizer.state.values() for name, value in state.items() if name != "step"]
     assert planned.parameters == sum(parameter.nbytes for parameter in parameters)
     assert planned.gradients == sum(parameter.grad.nbytes for parameter in parameters if parameter.grad is not None)
     assert planned.optimizer == sum(moment.nbytes for moment in moments)
