@@ -51,9 +51,9 @@ def evaluate_distances(
     if len(first) < 2:
         raise LeftOut(f"{len(clips)} clips of {clips.frames.shape[1]} frames are too few for two sets of videos")
     device = subject.world.device
-    real, other = (_features(features, half.frames[:, prompt:], device) for half in (first, second))
+    real, other = (features_of(features, half.frames[:, prompt:], device) for half in (first, second))
     made = {
-        name: _features(features, videos, device).expand(len(first), -1)
+        name: features_of(features, videos, device).expand(len(first), -1)
         for name, videos in _videos(subject, first, prompt, features.num_frames, baselines, seed).items()
     }
     figures: dict[str, Any] = {}
@@ -79,8 +79,8 @@ def video_distances(
 ) -> dict[str, float]:
     """FVD and KVD of generated videos from the true continuations of the same prompts, by name (`fvd_i3d_16f_64v`)."""
     device = subject.world.device
-    real = _features(features, clips.frames[:, prompt:], device)
-    made = _features(features, _videos(subject, clips, prompt, features.num_frames, [], seed)[""], device)
+    real = features_of(features, clips.frames[:, prompt:], device)
+    made = features_of(features, _videos(subject, clips, prompt, features.num_frames, [], seed)[""], device)
     values = {}
     for metric in (FrechetVideoDistance(features), KernelVideoDistance(features)):
         metric.update(real, real=True)
@@ -90,7 +90,7 @@ def video_distances(
     return values
 
 
-def _features(features: VideoFeatures, videos: Tensor, device: torch.device) -> Tensor:
+def features_of(features: VideoFeatures, videos: Tensor, device: torch.device) -> Tensor:
     """Of videos [N, T, C, H, W], computed on `device`, on the CPU: [N, D]. Those in uint8 belong to the data and come
     again, so they are kept."""
     videos = videos.contiguous().to(device)

@@ -9,8 +9,9 @@ ERRORS = {"pixel_error": "pixels", "token_error": "tokens", "state_error": "stat
 
 
 def world_rows(report: dict) -> list[Row]:
-    """Of the parts prediction, reward, imagination and planning, as far as they are there."""
-    return [*_prediction(report), *_rewards(report), *_imagination(report), *_planning(report)]
+    """Of the parts prediction, reward, imagination, long_rollout and planning, as far as they are there."""
+    parts = (_prediction, _rewards, _imagination, _long_rollout, _planning)
+    return [row for part in parts for row in part(report)]
 
 
 def _prediction(report: dict) -> list[Row]:
@@ -63,6 +64,29 @@ def _imagination(report: dict) -> list[Row]:
             note = f"steps a second; {cost['seconds']:.1f} s, {cost['peak_mb']:.0f} MB, {cost['own_mb']:.0f} for it"
             label = f"imagining {found[1]} x {found[2]} steps"
             rows.append((label, f"{cost['steps_per_second']:.0f}", "", "", note))
+    return rows
+
+
+def _long_rollout(report: dict) -> list[Row]:
+    figures, rows = report.get("long_rollout", {}), []
+    frames, real = figures.get("frames"), "game" if "game" in figures.get("real_frames", {}) else "recorded"
+    for name in [name for name, one in figures.items() if isinstance(one, dict) and "presence_error" in one]:
+        one = figures[name]
+        share = f"real {percent(one[real]['present'])}, twice {percent(one['generated']['doubled'])}"
+        speeds = "no speeds" if one["speed_ks"] is None else f"speeds differ by {one['speed_ks']:.2f} (KS)"
+        note = f"{share}, {speeds}"
+        rows.append((f"{frames} frames have the {name}", percent(one["generated"]["present"]), "", "", note))
+    if points := figures.get("points"):
+        note = f"real {number(points[real]['per_1000_frames'], 1)}"
+        rows.append(("points per 1000 frames", number(points["generated"]["per_1000_frames"], 1), "", "", note))
+    if flicker := figures.get("flicker"):
+        ratios = [number(flicker.get(whose, {}).get("ratio"), none="not measured") for whose in ("generated", real)]
+        rows.append((f"flicker, each {flicker['period']} frames", ratios[0], "", "", f"1: none; real {ratios[1]}"))
+    fvd = figures.get("fvd", {})
+    for name in [name for name in fvd if re.fullmatch(r"at_\d+", name)]:
+        played = f"the real game {number(fvd[f'{name}_game'], 1)}, " if f"{name}_game" in fvd else ""
+        note = f"{fvd['videos']} videos; {played}recorded ones {number(fvd['floor'], 1)}"
+        rows.append((f"FVD from frame {name[3:]}", number(fvd[name], 1), "", "", note))
     return rows
 
 

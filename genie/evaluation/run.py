@@ -168,6 +168,7 @@ def measure(
             print(f"not measured: {failed[part]}", flush=True)
             continue
         costs[part] = {**asdict(cost), **found.pop("cost", {})}
+        left_out |= found.pop("left_out", {})
         for name, values in found.items():
             figures[name] = figures.get(name, {}) | values
         print(f"{cost.seconds:.0f} s", flush=True)

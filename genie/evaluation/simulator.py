@@ -24,6 +24,11 @@ from genie.evaluation.rollout import RolloutSettings, clip_seeds
 from genie.evaluation.subject import LeftOut, Subject
 from genie.replaying import Recorded
 
+OTHER_FRAMES = (
+    "the environment, replayed with the recorded actions, shows other frames than the data hold: they were recorded "
+    "with other settings or by another version"
+)
+
 
 def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: RolloutSettings) -> dict[str, float]:
     """ΔPSNR of the replayed environment, as `Deltas` gives it: `t<t>_simulator…` and, where the run has a tokenizer,
@@ -34,7 +39,9 @@ def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: Rol
     """
     if not settings.times:
         raise LeftOut("delta_psnr.t names no frame")
-    recorded = _recorded(subject, clips, split)
+    recorded = recorded_environment(clips, split, subject.data_config)
+    if not recorded.environment.can_branch:
+        raise LeftOut(f"{recorded.environment.id} cannot be brought to a frame again: only Atari environments can")
     raw, drawn = Deltas(settings.times, settings.num_seeds), Deltas(settings.times, settings.num_seeds)
     tokenizer = subject.tokenizer if "tokenizer" in subject.checkpoints else None
     prompt, count = settings.prompt_frames, max(settings.times)
@@ -54,20 +61,20 @@ def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: Rol
     return {**figures, "simulator_clips": len(clips)}
 
 
-def _recorded(subject: Subject, clips: Clips, split: str) -> Recorded:
-    """The file that clips are of, with the environment that can play it again."""
+def recorded_environment(clips: Clips, split: str, data: dict) -> Recorded:
+    """The file that clips are of, with the environment that can play it again; `data`: the group of that name.
+
+    Raises LeftOut where there is none.
+    """
     reader = clips.source.reader
     if clips.actions is None or not isinstance(reader, EpisodeReader) or not reader.image_size:
         raise LeftOut("no environment is known that recorded these data")
     if reader.ids is not None and not reader.ids.unchanged:
         raise LeftOut("data.actions gives the actions other ids than the environment has")
     try:
-        recorded = Recorded(split, reader.path, subject.data_config)
+        return Recorded(split, reader.path, data)
     except UserError as error:
         raise LeftOut(f"the environment of the data cannot be made: {error}") from error
-    if not recorded.environment.can_branch:
-        raise LeftOut(f"{recorded.environment.id} cannot be brought to a frame again: only Atari environments can")
-    return recorded
 
 
 def _random_videos(recorded: Recorded, clips: Clips, settings: RolloutSettings, count: int) -> Tensor:
@@ -85,10 +92,7 @@ def _random_videos(recorded: Recorded, clips: Clips, settings: RolloutSettings, 
         replay.go_to(at)
         true = dataset.reader.resize(replay.branch(replay.actions[at : at + count * stride], stride))
         if not np.array_equal(true.transpose(0, 3, 1, 2), clips.frames[clip, prompt : prompt + count].numpy()):
-            raise LeftOut(
-                "the environment, replayed with the recorded actions, shows other frames than the data hold: they were "
-                "recorded with other settings or by another version"
-            )
+            raise LeftOut(OTHER_FRAMES)
         held = [draw[clip].repeat(stride) for draw in draws]  # an action of the clip is held for `stride` decisions
         videos.append([dataset.reader.resize(replay.branch(actions, stride)) for actions in held])
     return torch.from_numpy(np.array(videos)).permute(1, 0, 2, 5, 3, 4)

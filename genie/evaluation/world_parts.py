@@ -10,12 +10,13 @@ from genie.errors import UserError
 from genie.evaluation.clips import held_out
 from genie.evaluation.imagination_cost import ImaginationSettings, evaluate_imagination
 from genie.evaluation.imagined import Foresight
+from genie.evaluation.long_rollout import LongSettings, evaluate_long_rollout
 from genie.evaluation.prediction import evaluate_prediction
 from genie.evaluation.rewards import RewardSettings, evaluate_reward, require_rewards
 from genie.evaluation.side_by_side import SideSettings, draw_side_by_side
 from genie.evaluation.subject import LeftOut
 
-WORLD_PARTS = ("prediction", "reward", "imagination", "side_by_side", "planning")
+WORLD_PARTS = ("prediction", "reward", "imagination", "side_by_side", "long_rollout", "planning")
 
 
 def world_parts(config: dict[str, Any], foresight: Foresight, folder: Path) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -31,6 +32,9 @@ def world_parts(config: dict[str, Any], foresight: Foresight, folder: Path) -> d
         "reward": lambda: {"reward": measure_rewards(config, foresight)},
         "imagination": lambda: {"imagination": measure_imagination(config, foresight, folder)},
         "side_by_side": lambda: draw_sides(config, foresight, folder),
+        "long_rollout": lambda: evaluate_long_rollout(
+            config, LongSettings(**config["long_rollout"]), foresight, folder
+        ),
         "planning": planning,
     }
 
@@ -40,6 +44,14 @@ def check_world_parts(config: dict[str, Any]) -> None:
     require_whole(config["reward"], "clips", prefix="reward.")
     require_number({"reward.discount": config["reward"]["discount"]}, "reward.discount", above=0, most=1)
     require_whole(config["side_by_side"], "clips", "horizon", prefix="side_by_side.")
+    group = config["long_rollout"]
+    require_whole(group, "frames", "worlds", prefix="long_rollout.", null=False)
+    if not isinstance(group["hold"], int | float) or isinstance(group["hold"], bool) or not group["hold"] >= 1:
+        raise UserError(
+            f"long_rollout.hold={group['hold']} must be a number of at least 1: frames that an action is held"
+        )
+    for start in group["fvd"]:
+        require_whole({"fvd": start}, "fvd", least=0, prefix="long_rollout.", null=False)
     group = config["imagination"]
     require_whole(group, "branches", "horizon", prefix="imagination.")
     if not group["batches"]:

@@ -10,6 +10,12 @@ from genie.errors import UserError
 # The first pattern that fits the name decides; None: neither is better, as for the baselines, which no model moves.
 DIRECTIONS = (
     ("cost.*", None),
+    ("long_rollout.*game*", None),  # of the real game
+    ("long_rollout.*recorded*", None),
+    ("long_rollout.*rule_*", None),  # of the detector of points
+    ("long_rollout.*.present*", None),  # as often as in the real game is best: presence_error
+    ("long_rollout.flicker.*ratio", "min"),
+    ("*ks", "min"),  # Kolmogorov-Smirnov distance
     ("*horizons_above_*", "max"),
     ("*horizons_below_*", "max"),  # an error is below that of the copy
     ("*_clips", None),  # how many there were

@@ -61,6 +61,16 @@ DEFINITIONS = {
         "Doubled: found more than once. Invented: found where there is none.",
         "docs/metrics.md, Objects in rollouts",
     ),
+    "long_rollout": Definition(
+        "Long rollouts",
+        "Far ahead nobody knows where the ball is, so generated videos under held random actions are compared as a "
+        "whole with the real game, played on from the same prompts in the same way, and with the recording. A point: "
+        "the ball is seen last near the left or right end of the field, and then not for some frames. Speeds: of "
+        "frames that follow each other and have the object once; the Kolmogorov-Smirnov distance is the largest "
+        "difference of two distribution functions. Flicker: the power of the change from frame to frame at the period "
+        "at which the world's window begins anew, over that of the periods around it.",
+        "docs/metrics.md, Long rollouts",
+    ),
     "delta_psnr": Definition(
         "ΔPSNR: do actions matter?",
         "PSNR of the t-th generated frame with inferred actions, minus that with random ones, from the same prompt "

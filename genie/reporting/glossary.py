@@ -196,6 +196,51 @@ MEANINGS = (
     ),
     Meaning(r"imagination\..+\.seconds", "time", "", "imagination", "s", 2),
     Meaning(r"imagination\..+\.(?:peak|own)_mb", "memory", "", "imagination", "MB", 0),
+    Meaning(r"long_rollout\.worlds", "worlds", "prompts that are continued", "long_rollout", digits=0),
+    Meaning(r"long_rollout\.frames", "frames of each", "generated after the prompt", "long_rollout", digits=0),
+    Meaning(r"long_rollout\.hold", "actions are held for", "in the mean", "long_rollout", "frames", 1),
+    Meaning(r"long_rollout\.real_frames\.(game|recorded)", "real frames, {0}", "", "long_rollout", digits=0),
+    Meaning(
+        r"long_rollout\.(.+)\.presence_error", "{0}, error of its presence",
+        "difference from the real share of frames that have it", "long_rollout", "%", 1,
+    ),
+    Meaning(
+        r"long_rollout\.(.+)\.speed_ks", "{0}, speeds", "Kolmogorov-Smirnov distance from the real ones, 0 to 1",
+        "long_rollout",
+    ),
+    Meaning(r"long_rollout\.(.+)\.speed_median", "{0}, median speed", "", "long_rollout", "px"),
+    Meaning(r"long_rollout\.(.+)\.present", "{0} present", "share of all frames", "long_rollout", "%", 1),
+    Meaning(r"long_rollout\.(.+)\.doubled", "{0} more than once", "share of all frames", "long_rollout", "%", 1),
+    Meaning(r"long_rollout\.(.+)\.present_by_quarter", "{0} present, by quarter", "", "long_rollout", "%", 1),
+    Meaning(r"long_rollout\.(.+)\.doubled_by_quarter", "{0} more than once, by quarter", "", "long_rollout", "%", 1),
+    Meaning(
+        r"long_rollout\.points\.rate_error", "error of the points", "difference from the real ones per 1,000 frames",
+        "long_rollout", digits=1,
+    ),
+    Meaning(
+        r"long_rollout\.points\.per_1000_frames", "points per 1,000 frames", "the ball leaves at a side",
+        "long_rollout", digits=1,
+    ),
+    Meaning(r"long_rollout\.points\.(left|right)", "… of them at the {0}", "", "long_rollout", digits=1),
+    Meaning(
+        r"long_rollout\.points\.rule_recall", "recorded rewards that come with such a point",
+        "how well the rule works on real frames", "long_rollout", "%", 1,
+    ),
+    Meaning(r"long_rollout\.points\.rule_precision", "real points that come with a reward", "", "long_rollout", "%", 1),
+    Meaning(r"long_rollout\.flicker\.period", "period of the window", "", "long_rollout", "frames", 0),
+    Meaning(
+        r"long_rollout\.flicker\.ratio", "flicker at the period of the window", "1: none", "long_rollout"
+    ),
+    Meaning(
+        r"long_rollout\.fvd\.at_(\d+)", "FVD of videos from frame {0}", "against recorded clips", "long_rollout",
+        digits=1,
+    ),
+    Meaning(
+        r"long_rollout\.fvd\.kvd_at_(\d+)", "KVD of videos from frame {0}", "against recorded clips", "long_rollout"
+    ),
+    Meaning(r"long_rollout\.fvd\.floor", "FVD, recorded clips against others", "", "long_rollout", digits=1),
+    Meaning(r"long_rollout\.fvd\.kvd_floor", "KVD, recorded clips against others", "", "long_rollout"),
+    Meaning(r"long_rollout\.fvd\.videos", "videos on each side", "", "long_rollout", digits=0),
     Meaning(r"planning\.return_random", "return of the random policy", "", "planning"),
     Meaning(
         r"planning\.c(\d+)_h(\d+)\.return", "{0} candidates, horizon {1}: return", "± half the 95% interval",
@@ -216,6 +261,8 @@ REFERENCES = {
     "simulator": "true simulator",
     "simulator_tokens": "true simulator, through the tokens",
     "majority": "always the most common",
+    "game": "the real game, played likewise",
+    "recorded": "recorded",
     "floor": "floor",
 }
 
@@ -225,6 +272,7 @@ GROUPS = {
     "lam": "Latent action model",
     "rollout": "Rollout",
     "rollout_objects": "Objects in rollouts",
+    "long_rollout": "Long rollouts",
     "delta_psnr": "ΔPSNR: do actions matter?",
     "fvd": "FVD",
     "prediction": "Prediction",

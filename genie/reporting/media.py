@@ -16,6 +16,11 @@ TYPES = {".mp4": "video/mp4", ".png": "image/png", ".webp": "image/webp", ".svg"
 
 # file of an evaluation -> title, what it shows
 KNOWN = {
+    "long_rollout.mp4": (
+        "Real beside generated, long after the prompt",
+        "The real game, or a recording, and what was generated under random actions, from the frames said at the left "
+        "on; generated frames have an orange border.",
+    ),
     "rollout.mp4": (
         "Rollout",
         "The truth, what was generated and the error, for some clips. Given frames have a blue border, generated "
@@ -38,6 +43,16 @@ KNOWN = {
         "The same prompts, continued with each action held: a row for each action, a column for each prompt.",
     ),
     "action_grid.png": ("Action grid, moments", "The first prompt of the grid: what each held action does in time."),
+    "long_rollout_presence.png": (
+        "Objects in long rollouts",
+        "The share of the generated videos that have each object, and that have it more than once, in time; dashed: "
+        "in the real game.",
+    ),
+    "long_rollout_speed.png": ("Speeds in long rollouts", "How fast objects move, generated and real."),
+    "long_rollout_spectrum.png": (
+        "Flicker in long rollouts",
+        "The power of the change from frame to frame against its frequency; a peak at the red line is a flicker.",
+    ),
     "lam.mp4": (
         "Latent action model",
         "Past frames, the true next frame, and the one predicted from the past and one latent action.",

@@ -20,7 +20,9 @@ BETTER = {
         "rollout/kvd_i3d_16f_64v", "fvd/i3d_16f_256v", "val/position_nmi", "objects.ball.false_alarms",
         "rollout_objects.ball.distance_mean", "rollout.passes_per_frame", "fvd.unpaired", "val/reward_mse",
         "val/terminal_calibration_error", "prediction.pixel_error_by_horizon", "imagination.b8_h4.seconds",
-        "imagination.b8_h4.own_mb",
+        "imagination.b8_h4.own_mb", "long_rollout.ball.presence_error", "long_rollout.ball.speed_ks",
+        "long_rollout.ball.generated.doubled", "long_rollout.ball.doubled_by_quarter", "long_rollout.points.rate_error",
+        "long_rollout.flicker.generated.ratio", "long_rollout.flicker.ratio", "long_rollout.fvd.at_100",
     ),
     None: (
         "val/psnr_copy_last", "val/psnr_background", "val/teacher_forced_accuracy_copy_last",
@@ -28,6 +30,9 @@ BETTER = {
         "epoch", "media/rollout", "fvd.floor", "fvd.videos", "cost.fvd.seconds", "rollout_objects.ball.mass",
         "val/reward_mse_always_zero", "val/reward_mean_true", "prediction.state_error_copy_last_mean",
         "reward.reached.positive_rewards", "planning.return_random",
+        "long_rollout.ball.generated.present", "long_rollout.ball.present_by_quarter", "long_rollout.ball.game.doubled",
+        "long_rollout.flicker.recorded.ratio", "long_rollout.flicker.period", "long_rollout.points.rule_recall",
+        "long_rollout.points.generated.per_1000_frames", "long_rollout.fvd.at_100_game", "long_rollout.fvd.floor",
         "delta_psnr.simulator_clips", "rollout.psnr_mean_reconstruction", "rollout.psnr_mean_random_actions",
     ),
 }  # fmt: skip

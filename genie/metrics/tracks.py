@@ -1,0 +1,102 @@
+"""Objects in long videos: in how many frames they are, how fast they move, and how often the ball leaves the field.
+
+Nothing here needs the truth of the same moment: a generated game is compared with other real games as a whole.
+
+Dimension letters: `N` videos, `T` frames, `O` objects, `C H W` channels and pixels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from genie.metrics.object_detector import ObjectDetector
+
+MOST_FRAMES = 512  # through the detector at once
+GONE = 3  # frames without the ball that make a point; behind a paddle it is hidden for one
+EDGE = 0.1  # of the field's width: how near to its left or right end the ball has to be seen last
+NEAR = 5  # frames between a point and the reward for it
+
+
+@dataclass(frozen=True)
+class Track:
+    """Objects in one video: `counts` int64 [T, O], how often each is found; `places` float [T, O, 2] = (x, y) in
+    pixels, NaN where it is not found exactly once."""
+
+    counts: Tensor
+    places: Tensor
+
+
+def locate(detector: ObjectDetector, frames: Tensor) -> list[Track]:
+    """The objects in N videos, uint8 [N, T, C, H, W]."""
+    shape = (*frames.shape[:2], detector.num_objects)
+    counts, places = [], []
+    for part in frames.flatten(0, 1).split(MOST_FRAMES):
+        blobs = detector.blobs(part.cpu().float() / 255)
+        blobs = blobs.where(detector.are_objects(blobs))
+        count = torch.zeros(len(part), detector.num_objects, dtype=torch.int64)
+        count.index_put_((blobs.picture, blobs.object), torch.ones_like(blobs.picture), accumulate=True)
+        place = torch.full((*count.shape, 2), torch.nan)
+        place[blobs.picture, blobs.object] = blobs.place
+        counts.append(count)
+        places.append(place.where((count == 1)[..., None], torch.nan))
+    pairs = zip(torch.cat(counts).view(shape), torch.cat(places).view(*shape, 2), strict=True)
+    return [Track(*pair) for pair in pairs]
+
+
+def shares(tracks: Iterable[Track], least: int = 1) -> Tensor:
+    """Of each object [O], the share of all frames in which it is found at least so many times."""
+    return torch.cat([track.counts >= least for track in tracks]).double().mean(0)
+
+
+def shares_by_quarter(tracks: Iterable[Track], least: int = 1) -> Tensor:
+    """The same for the first, second, third and last quarter of every video, [4, O]."""
+    quarters = zip(*[(track.counts >= least).double().tensor_split(4) for track in tracks], strict=True)
+    return torch.stack([torch.cat(parts).mean(0) for parts in quarters])
+
+
+def speeds(tracks: Iterable[Track], index: int) -> Tensor:
+    """Pixels per frame [n] of object number `index`, between any two frames that follow each other and have it exactly
+    once."""
+    moves = [track.places[:, index].diff(dim=0).norm(dim=-1) for track in tracks]
+    moves = torch.cat(moves)
+    return moves[moves.isfinite()]
+
+
+def ks_distance(first: Tensor, second: Tensor) -> float:
+    """The Kolmogorov-Smirnov distance of two samples [n], [m]: the largest difference of their distribution functions,
+    0 for the same and 1 for those that do not overlap; NaN where one is empty."""
+    if not len(first) or not len(second):
+        return torch.nan
+    everything = torch.cat([first, second]).sort().values
+    ranks = [
+        torch.searchsorted(sample.sort().values, everything, right=True) / len(sample) for sample in (first, second)
+    ]
+    return float((ranks[0] - ranks[1]).abs().max())
+
+
+def points(track: Track, index: int, field: tuple[float, float]) -> Tensor:
+    """int64 [T]: -1 in the frame in which object number `index` is seen last before it leaves at the left, 1 before it
+    leaves at the right, else 0.
+
+    It leaves where it is found exactly once, within `EDGE` of the left or right end of the `field` (the least and the
+    largest x at which it is ever recorded), and then in none of `GONE` frames. One that vanishes in the middle does not
+    leave, and what the end of the video cuts off is not counted.
+    """
+    seen, x = track.counts[:, index] > 0, track.places[:, index, 0]
+    left, right = field
+    margin = EDGE * (right - left)
+    gone = torch.zeros_like(seen)
+    if len(seen) > GONE:
+        gone[:-GONE] = ~seen.unfold(0, GONE, 1)[1:].any(-1)
+    return ((x >= right - margin) & gone).long() - ((x <= left + margin) & gone).long()
+
+
+def agreement(found: Tensor, rewards: Tensor) -> tuple[int, int, int, int]:
+    """What `points` int64 [T] have to do with the `rewards` [T] that came with the same frames: how many rewards there
+    are other than 0, how many of them with a point at most `NEAR` frames away; how many points, how many with a reward.
+    """
+    moments, paid = torch.nonzero(found)[:, 0], torch.nonzero(rewards)[:, 0]
+    near = (moments[:, None] - paid[None]).abs() <= NEAR  # [points, rewards]
+    return len(paid), int(near.any(0).sum()), len(moments), int(near.any(1).sum())
