@@ -100,6 +100,17 @@ def test_what_stays_does_not_depend_on_the_stretches(prompts, detector):
     assert away[:, 1].max() < 2  # the player is where it is recorded
 
 
+def test_an_object_that_is_there_twice_has_no_place(prompts, detector):
+    frames = prompts[0].frames[:1, :1].clone()
+    (before,) = watch([frames], detector).tracks
+    x, y = before.places[0, 1].round().long().tolist()
+    other = (y + 28) % 56
+    frames[..., other : other + 8, x - 2 : x + 3] = frames[..., max(y - 4, 0) : max(y - 4, 0) + 8, x - 2 : x + 3]
+    (after,) = watch([frames], detector).tracks
+    assert before.counts[0, 1] == 1 and after.counts[0, 1] == 2 and after.places[0, 1].isnan().all()
+    assert torch.equal(after.counts[0, [0, 2]], before.counts[0, [0, 2]])  # of the others
+
+
 def test_an_imagined_video_does_not_depend_on_the_others(tokens_world):
     frames = torch.randint(0, 256, (3, 2, 3, 8, 12), dtype=torch.uint8)
     clips, seeds = Clips(frames, None, None, None, 2), torch.tensor([3, 4, 5])
