@@ -25,8 +25,10 @@ OBJECT_COLORS = ("tab:orange", "tab:green", "tab:blue", "tab:red", "tab:purple",
 OBJECT_STYLES = {
     "generated": {"marker": "o"},
     "reconstruction": {"linestyle": "--"},
+    "constant_velocity": {"linestyle": "-."},
     "copy_last": {"linestyle": ":"},
 }
+OBJECT_NAMES = {"reconstruction": "ceiling (true tokens decoded)"}
 
 
 def plot_horizon(curves: dict[str, list[float]], unit: str, path: Path) -> None:
@@ -43,25 +45,41 @@ def plot_horizon(curves: dict[str, list[float]], unit: str, path: Path) -> None:
 
 def plot_objects(figures: dict[str, dict], path: Path) -> None:
     """Of each object (the `figures` of `RolloutObjects`) against the horizon: the share of frames in which it is found,
-    found in its place, and its median distance."""
+    found in its place, and its median distance; above over all frames, beneath over those of rallies. There a band is
+    the 95% interval over clips of what was generated."""
     panels = {
-        "present": "share of frames with the object",
-        "in_place": "share with the object in its place",
+        "present": "share of {} with the object",
+        "in_place": "share of {} with the object in its place",
         "distance_median": "median distance, where found [pixels]",
     }
-    figure = Figure(figsize=(12.8, 4), layout="constrained")
+    in_rallies = {name: values["rally"] for name, values in figures.items() if "rally" in values}
+    rows = {"frames": figures} | ({"rally frames": in_rallies} if in_rallies else {})
+    figure = Figure(figsize=(15, 4.2 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, unit) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for color, (label, videos) in zip(itertools.cycle(OBJECT_COLORS), figures.items(), strict=False):
-            for video, style in OBJECT_STYLES.items():
-                curve = videos[video][f"{name}_by_horizon"]
-                text = f"{label}, {video.replace('_', ' ')}"
-                axes.plot(range(1, len(curve) + 1), curve, label=text, color=color, markersize=4, **style)
-        _label_horizon(axes, unit)
-        if name != "distance_median":
-            axes.set_ylim(-0.03, 1.03)
-    figure.legend(*axes.get_legend_handles_labels(), fontsize="small", loc="outside right center")
+    grid = figure.subplots(len(rows), len(panels), squeeze=False)
+    colors = dict(zip(figures, itertools.cycle(OBJECT_COLORS), strict=False))
+    lines = {}
+    for row, (frames, shown) in zip(grid, rows.items(), strict=True):
+        for axes, (name, unit) in zip(row, panels.items(), strict=True):
+            for label, videos in shown.items():
+                _draw_object(axes, f"{name}_by_horizon", videos, label, colors[label])
+                if shown is in_rallies and name != "distance_median":
+                    ends = [videos["generated"][f"{name}_{end}_by_horizon"] for end in ("low", "high")]
+                    axes.fill_between(range(1, len(ends[0]) + 1), *ends, color=colors[label], alpha=0.15, linewidth=0)
+            _label_horizon(axes, unit.format(frames))
+            if name != "distance_median":
+                axes.set_ylim(-0.03, 1.03)
+            lines |= {text: line for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines.keys(), fontsize="small", loc="outside right center")
     save_figure(figure, path)
+
+
+def _draw_object(axes: Axes, name: str, videos: dict[str, dict], label: str, color: str) -> None:
+    """A line for each video of an object, and for its tracker."""
+    for video, style in OBJECT_STYLES.items():
+        curve = videos[video][name]
+        text = f"{label}, {OBJECT_NAMES.get(video, video.replace('_', ' '))}"
+        axes.plot(range(1, len(curve) + 1), curve, label=text, color=color, markersize=4, **style)
 
 
 def _label_horizon(axes: Axes, unit: str) -> None:

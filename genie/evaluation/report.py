@@ -74,6 +74,7 @@ def _world(report: dict) -> list[tuple[str, ...]]:
         rows.append(_distance("KVD", fvd, "kvd", "kvd_", 2))
     for name, figures in report.get("rollout_objects", {}).items():
         rows.append(_followed(name, figures))
+        rows += [*_in_rallies(name, figures), *_obeyed(name, figures)]
     delta = report.get("delta_psnr", {})
     for name in [name for name in delta if name[1:].isdigit()]:
         note = f"± {number(delta[f'{name}_spread'])}, pooled {number(delta[f'{name}_pooled'])}"
@@ -92,6 +93,32 @@ def _followed(name: str, figures: dict) -> tuple[str, ...]:
     in_place = f"in place {percent(made['in_place'])} (copy {percent(copied['in_place'])})"
     note = f"{in_place}, twice {percent(made['doubled'])}"
     return f"rollout has the {name}", percent(made["present"]), percent(copied["present"]), "", note
+
+
+def _in_rallies(name: str, figures: dict) -> list[tuple[str, ...]]:
+    """The same over the frames of rallies, beside the ceiling and the tracker; none in an evaluation from before."""
+    if "rally" not in figures:
+        return []
+    rally = figures["rally"]
+    made, others = rally["generated"], {"ceiling": rally["reconstruction"], "tracker": rally["constant_velocity"]}
+    beside = ", ".join(f"{what} {percent(other['in_place'])}" for what, other in others.items())
+    ends = "-".join(percent(made[f"in_place_{end}"]) for end in ("low", "high"))
+    note = f"in place {percent(made['in_place'])} ({ends}; {beside}), twice {percent(made['doubled'])}"
+    present = percent(made["present"]), percent(rally["copy_last"]["present"])
+    return [(f"… in rallies, {rally['frames']} frames", *present, "", note)]
+
+
+def _obeyed(name: str, figures: dict) -> list[tuple[str, ...]]:
+    """Of the object that the actions move: how its displacements agree with the true ones."""
+    if "obedience" not in figures:
+        return []
+    obeyed = figures["obedience"]
+    parts = (
+        f"{action} {number(moves['generated'], none='?')} (true {number(moves['true'], none='?')})"
+        for action, moves in obeyed["actions"].items()
+    )
+    note = f"right direction {percent(obeyed['sign_accuracy'])}; pixels along {obeyed['axis']}: {', '.join(parts)}"
+    return [(f"{name} obeys, correlation", number(obeyed["correlation"], none="not measured"), "", "", note)]
 
 
 def _distance(label: str, fvd: dict, value: str, prefix: str, digits: int) -> tuple[str, ...]:

@@ -16,12 +16,12 @@ MARKED_POINTS = 24  # a line of fewer points shows them
 @dataclass
 class Series:
     """One line. `points` (x, y) in order of x, y None or not finite where there is a gap; `style` a class of style.css;
-    `spread`: half the length of an error bar for each point."""
+    `spread`: how far an error bar reaches below and above each point."""
 
     label: str
     points: list[tuple[float, float | None]]
     style: str
-    spread: list[float] | None = None
+    spread: list[tuple[float, float]] | None = None
 
 
 @dataclass
@@ -137,9 +137,10 @@ def _finite(series: Series) -> list[tuple[float, float]]:
 
 
 def _heights(series: Series) -> list[float]:
-    spread = series.spread or [0.0] * len(series.points)
+    spread = series.spread or [(0.0, 0.0)] * len(series.points)
     pairs = zip(series.points, spread, strict=True)
-    return [y + sign * half for (_, y), half in pairs if y is not None and math.isfinite(y) for sign in (-1, 1)]
+    return [end for (_, y), (below, above) in pairs if y is not None and math.isfinite(y)
+            for end in (y - below, y + above)]  # fmt: skip
 
 
 def _line(series: Series, x_place, y_place) -> Line:
@@ -154,9 +155,9 @@ def _line(series: Series, x_place, y_place) -> Line:
     few = _finite(series) if len(series.points) <= MARKED_POINTS else [s[0] for s in stretches if len(s) == 1]
     marks = [(x_place(x), y_place(y), f"{series.label}, {tick_text(x)}: {y:.4g}") for x, y in few]
     bars = []
-    for (x, y), half in zip(series.points, series.spread or [], strict=False):
-        if y is not None and math.isfinite(y) and half:
-            bars.append((x_place(x), y_place(y + half), y_place(y - half)))
+    for (x, y), (below, above) in zip(series.points, series.spread or [], strict=False):
+        if y is not None and math.isfinite(y) and (below or above):
+            bars.append((x_place(x), y_place(y + above), y_place(y - below)))
     return Line(series.label, series.style, paths, marks, bars)
 
 

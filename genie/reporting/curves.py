@@ -11,7 +11,7 @@ from pathlib import Path
 from callbacks.loss_plot import families, wants_log_scale
 from callbacks.metrics_file import read_metrics
 from genie.reporting.charts import Chart, Series, chart
-from genie.reporting.figures import curves
+from genie.reporting.figures import INTERVAL, curves
 from genie.reporting.glossary import REFERENCES, Meaning, meaning
 
 Points = list[tuple[float, float | None]]
@@ -49,7 +49,10 @@ def horizon_charts(evaluations: list[tuple[str, dict]]) -> list[HorizonChart]:
         unit = f" [{known.unit}]" if known.unit else ""
         lines = [(run, {n: _numbered(values[n]) for n in members if n in values}) for run, values in by_run]
         made, step = ("imagined", "step") if head.startswith("prediction.") else ("generated", "frame")
-        drawn = chart(label, overlay(lines, head, made), f"{made} {step} (horizon)", f"{label}{unit}")
+        series = overlay(lines, head, made)
+        if len(evaluations) == 1 and series and (spread := _interval(head, evaluations[0][1])):
+            series[0].spread = spread
+        drawn = chart(label, series, f"{made} {step} (horizon)", f"{label}{unit}")
         several = len(evaluations) > 1
         table = [
             (f"{name}_by_horizon", _label(name, head, made, run if several else ""), known, values[name])
@@ -68,7 +71,7 @@ def delta_psnr_chart(evaluations: list[tuple[str, dict]]) -> Chart | None:
         figures = evaluation.get("delta_psnr", {})
         times = sorted(int(name[1:]) for name in figures if re.fullmatch(r"t\d+", name))
         points = [(t, figures[f"t{t}"]) for t in times]
-        spread = [figures.get(f"t{t}_spread") or 0.0 for t in times]
+        spread = [(figures.get(f"t{t}_spread") or 0.0,) * 2 for t in times]
         label = "mean over clips, ± spread between draws"
         series.append(Series(f"{run}: {label}" if len(evaluations) > 1 else label, points, color(index), spread))
     if max((len(one.points) for one in series), default=0) < 2:
@@ -119,6 +122,16 @@ def _bare(name: str) -> str:
 
 def _stem(path: str) -> str:
     return path.removesuffix("_by_horizon")
+
+
+def _interval(head: str, evaluation: dict) -> list[tuple[float, float]] | None:
+    """How far the interval of a curve reaches below and above each of its points, where there is one."""
+    known = curves(evaluation, intervals=True)
+    low, high, values = (known.get(f"{head}{end}_by_horizon") for end in (*INTERVAL, ""))
+    if not (low and high and values):
+        return None
+    points = zip(low, values, high, strict=True)
+    return [(0.0, 0.0) if None in point else (point[1] - point[0], point[2] - point[1]) for point in points]
 
 
 def _numbered(values: list[float | None]) -> Points:

@@ -61,6 +61,20 @@ DEFINITIONS = {
         "Doubled: found more than once. Invented: found where there is none.",
         "docs/metrics.md, Objects in rollouts",
     ),
+    "rally": Definition(
+        "Rallies",
+        "An object is in a rally while the true frames show it: in the last two given ones and in every one since, up "
+        "to the one that is judged. So nobody has to foresee when and where it comes back. Beside what was generated: "
+        "the true tokens decoded (the ceiling), and a tracker that goes on with the last displacement and is reflected "
+        "at walls. In brackets the 95% interval over clips.",
+        "docs/metrics.md, Rallies",
+    ),
+    "obedience": Definition(
+        "Obedience",
+        "Of the object whose displacement depends most on the recorded actions: its displacement from frame to frame "
+        "in what was generated, against that of the true game under the same action.",
+        "docs/metrics.md, Obedience",
+    ),
     "long_rollout": Definition(
         "Long rollouts",
         "Far ahead nobody knows where the ball is, so generated videos under held random actions are compared as a "

@@ -8,6 +8,7 @@ from genie.reporting.glossary import GROUPS, REFERENCES, Meaning, meaning
 from genie.run_folder import flatten
 
 CONFUSION = "lam.confusion"  # a table of its own
+INTERVAL = ("_low", "_high")  # ends of the names of an interval's ends
 ENDS = ("first", "last", "mean", "median", "pooled", "by_horizon")
 NAME = re.compile(rf"(?P<base>.+?)(?:_(?P<reference>{'|'.join(REFERENCES)}))?(?:_(?P<end>{'|'.join(ENDS)}))?")
 # shown at other places of the report
@@ -17,10 +18,12 @@ ELSEWHERE = ("run", "checkpoints", "world", "split", "clips", "frames", "prompt_
 
 @dataclass
 class Cell:
-    """What one run has for a row: `value` a number, a text or a list; None for a number that is not finite."""
+    """What one run has for a row: `value` a number, a text or a list; None for a number that is not finite. `interval`:
+    its low and high end."""
 
     value: Any
     spread: float | None = None
+    interval: tuple[float, float] | None = None
     best: bool = False
 
 
@@ -88,9 +91,11 @@ def mark_best(row: Row) -> None:
         cell.best = cell.value == best
 
 
-def curves(evaluation: dict[str, Any]) -> dict[str, list[float | None]]:
-    """Every list over the horizon, by path."""
-    return {path: value for path, value in _by_path(evaluation).items() if _is_curve(path, value)}
+def curves(evaluation: dict[str, Any], intervals: bool = False) -> dict[str, list[float | None]]:
+    """Every list over the horizon, by path; with `intervals` also the ends of theirs."""
+    found = {path: value for path, value in _by_path(evaluation).items() if _is_curve(path, value)}
+    ends = tuple(f"{end}_by_horizon" for end in INTERVAL)
+    return found if intervals else {path: value for path, value in found.items() if not path.endswith(ends)}
 
 
 def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -105,12 +110,15 @@ def _by_path(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical(path: str) -> str:
-    """`ball.generated.present` -> `ball.present`, `ball.copy_last.present` -> `ball.present_copy_last`."""
+    """`ball.generated.present` -> `ball.present`, `ball.copy_last.present` -> `ball.present_copy_last`; the ends of its
+    interval `ball.present_copy_last_low` and `_high`."""
     *parts, name = path.split(".")
     videos = [part for part in parts if part == "generated" or part in REFERENCES]
     ends = "".join(f"_{video}" for video in videos if video != "generated")
     by_horizon = "_by_horizon" if name.endswith("_by_horizon") else ""
-    name = name.removesuffix("_by_horizon") + ends + by_horizon
+    name = name.removesuffix("_by_horizon")
+    interval = next((end for end in INTERVAL if videos and name.endswith(end)), "")
+    name = name.removesuffix(interval) + ends + interval + by_horizon
     return ".".join([*[part for part in parts if part not in videos], name])
 
 
@@ -119,12 +127,17 @@ def _is_curve(path: str, value: Any) -> bool:
 
 
 def _is_spread(path: str, paths: list[str]) -> bool:
-    return path.endswith("_spread") and path.removesuffix("_spread") in paths
+    return any(path.endswith(end) and path.removesuffix(end) in paths for end in ("_spread", *INTERVAL))
 
 
 def _row(path: str, values: list[dict[str, Any]]) -> Row:
-    cells = [Cell(one[path], one.get(f"{path}_spread")) if path in one else None for one in values]
-    return Row(path, meaning(path), cells)
+    return Row(path, meaning(path), [_cell(path, one) if path in one else None for one in values])
+
+
+def _cell(path: str, values: dict[str, Any]) -> Cell:
+    low, high = (values.get(path + end) for end in INTERVAL)
+    interval = None if low is None or high is None else (low, high)
+    return Cell(values[path], values.get(f"{path}_spread"), interval)
 
 
 def _reference_of(path: str, known: dict[str, Row]) -> tuple[str | None, str]:

@@ -99,6 +99,35 @@ MEANINGS = (
     ),
     Meaning(r"delta_psnr\.simulator_clips", "clips replayed in the true simulator", digits=0),
     Meaning(
+        r"rollout_objects\.(.+)\.rally\.(present|in_place)(?:_by_horizon)?", "{0} {1}, in rallies",
+        "share of the frames until the truth first loses it", "rally", "%", 1,
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.rally\.doubled(?:_by_horizon)?", "{0} doubled, in rallies", "", "rally", "%", 1
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.rally\.distance_(mean|median)(?:_by_horizon)?", "{0}, distance, {1}, in rallies",
+        "from its true position, of those present", "rally", "px",
+    ),
+    Meaning(r"rollout_objects\.(.+)\.rally\.frames", "{0}, frames in rallies", "", "rally", digits=0),
+    Meaning(r"rollout_objects\.(.+)\.rally\.clips_by_horizon", "{0}, clips in a rally", "", "rally", digits=0),
+    Meaning(
+        r"rollout_objects\.(.+)\.obedience\.correlation", "{0} obeys, correlation",
+        "of its displacements with the true ones, frame by frame", "obedience",
+        beside=(("transitions", "transitions"), ("dependence", "how far the actions decide the true ones")),
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.obedience\.sign_accuracy", "{0} obeys, direction",
+        "share of its true displacements whose direction is right", "obedience", "%", 1,
+    ),
+    Meaning(
+        r"rollout_objects\.(.+)\.obedience\.actions\.(.+)\.generated", "{0}, displacement under {1}",
+        "mean over the frames after this action", "obedience", "px",
+        beside=(("true", "in the true game"), ("transitions", "transitions")),
+    ),
+    Meaning(r"rollout_objects\.(.+)\.obedience\.axis", "{0}, moved along", "", "obedience"),
+    Meaning(r"rollout_objects\.(.+)\.obedience\.(?:actions\..+\.)?transitions", "transitions", digits=0),
+    Meaning(
         r"rollout_objects\.(.+)\.(present|in_place)(?:_by_horizon)?", "{0} {1}",
         "share of the frames that truly show it", "object_presence", "%", 1,
     ),
@@ -256,7 +285,8 @@ MEANINGS = (
 REFERENCES = {
     "copy_last": "copy of the last frame",
     "background": "constant background",
-    "reconstruction": "tokenizer alone",
+    "reconstruction": "tokenizer alone (the ceiling)",
+    "constant_velocity": "constant velocity",
     "random_actions": "random actions",
     "simulator": "true simulator",
     "simulator_tokens": "true simulator, through the tokens",

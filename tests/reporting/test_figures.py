@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from genie.reporting.curves import horizon_charts
 from genie.reporting.definitions import DEFINITIONS
 from genie.reporting.figures import canonical, groups, rows
 from genie.reporting.formats import duration, number, plain
@@ -34,6 +35,32 @@ def test_a_reference_without_its_figure_is_a_row_of_its_own():
 def test_a_spread_belongs_to_its_figure(evaluation):
     row = next(row for row in rows([evaluation], False) if row.path == "delta_psnr.t1")
     assert (row.cells[0].value, row.cells[0].spread) == (2.7092, 0.3355)
+
+
+@pytest.fixture
+def rally():
+    """An evaluation with rallies of the ball."""
+    made = {"in_place": 0.5, "in_place_low": 0.25, "in_place_high": 0.875, "in_place_by_horizon": [0.75, None],
+            "in_place_low_by_horizon": [0.5, None], "in_place_high_by_horizon": [0.875, None]}  # fmt: skip
+    tracker = {"in_place": 0.625, "in_place_low": 0.5, "in_place_high": 0.75, "in_place_by_horizon": [0.625, 0.625]}
+    return {"rollout_objects": {"ball": {"rally": {"generated": made, "constant_velocity": tracker}}}}
+
+
+def test_an_interval_belongs_to_its_figure_and_to_its_reference(rally):
+    (row,) = rows([rally], False)
+    assert row.path == "rollout_objects.ball.rally.in_place" and row.meaning.label == "ball in place, in rallies"
+    assert row.cells[0].interval == (0.25, 0.875)
+    assert row.references["constant velocity"].cells[0].interval == (0.5, 0.75)
+
+
+def test_the_interval_of_a_curve_is_drawn_on_its_points(rally):
+    (one,) = horizon_charts([("a", rally)])
+    made, tracker = one.chart.lines
+    assert (made.label, len(made.bars)) == ("generated", 1) and not tracker.bars
+    x, above, below = made.bars[0]
+    (_, place, _), *_ = made.marks
+    assert above < place < below and (below - place) == pytest.approx(2 * (place - above), abs=0.2)
+    assert [label for _, label, _, _ in one.values] == ["generated", "constant velocity"]
 
 
 def test_parts_come_in_the_order_of_the_model_and_unknown_ones_last(evaluation):
