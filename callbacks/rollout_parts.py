@@ -93,7 +93,13 @@ def rollout_figures(measured: dict[str, dict]) -> dict[str, float]:
     curve = {f"psnr_h{number}": value for number, value in enumerate(rollout["psnr_by_horizon"], 1)}
     means = {name: rollout[name] for name in ("psnr_mean", "psnr_copy_last_mean", "psnr_background_mean")}
     deltas = {f"delta_psnr_{name}": value for name, value in delta.items() if not name.endswith("_spread")}
-    return {**curve, **means, **deltas, "passes_per_frame": rollout["passes_per_frame"]}
+    rallies = {
+        f"{name}_rally_{figure}": found["rally"]["generated"][figure]
+        for name, found in measured.get("rollout_objects", {}).items()
+        if "rally" in found
+        for figure in ("present", "in_place", "doubled")
+    }
+    return {**curve, **means, **deltas, **rallies, "passes_per_frame": rollout["passes_per_frame"]}
 
 
 def action_labels(look: Look) -> list[str]:

@@ -110,6 +110,16 @@ def test_everything_is_written_and_the_file_holds_what_is_returned(report):
     assert set(values["delta_psnr"]) == names | {"simulator_clips"}
     assert set(values["rollout_objects"]) == {"ball", "player", "enemy"}
     assert len(values["rollout_objects"]["ball"]["generated"]["present_by_horizon"]) == 4
+    for name in ("ball", "player", "enemy"):
+        rally = values["rollout_objects"][name]["rally"]
+        assert rally["clips_by_horizon"] == sorted(rally["clips_by_horizon"], reverse=True)
+        assert rally["constant_velocity"]["present"] == 1 and len(rally["generated"]["in_place_low_by_horizon"]) == 4
+    assert values["rollout_objects"]["player"]["obedience"]["axis"] == "y"  # it is the player that actions move
+    assert set(values["rollout_objects"]["player"]["obedience"]["actions"]) == {"noop", "up", "down"}
+    assert {"token_accuracy", "object_token_accuracy", "changed_token_cross_entropy", "jitter"} <= values[
+        "tokens"
+    ].keys()
+    assert values["tokens"]["changed_token_accuracy_copy_last"] == 0
     assert sorted(values["lam"]["matching"]) == [0, 1, 2]
     assert {"rollout.psnr_mean", "delta_psnr.t4"} <= numbers(values).keys()  # as the pipeline names them
 
@@ -120,6 +130,7 @@ def test_the_cost_of_every_part_is_told(report):
         "tokenizer",
         "objects",
         "lam",
+        "tokens",
         "rollout",
         "simulator",
         "fvd",
@@ -200,6 +211,10 @@ def test_the_table_has_a_row_for_every_figure_and_any_part_may_be_missing(report
         "LAM NMI",
         "rollout PSNR, frame 4",
         "rollout has the ball",
+        "… in rallies",
+        "player obeys, correlation",
+        "right tokens, of objects",
+        "jitter of tokens",
     ]
     for label in (*labels, "passes per frame", "ΔPSNR, t = 4", "simulator, t = 4", "FVD", "KVD"):
         assert label in whole
@@ -231,7 +246,8 @@ def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
     values, _ = evaluate(composed(f"run={run}"))
     assert "psnr" in values["tokenizer"] and values["sampler"] is None
     of_worlds = {"prediction", "reward", "imagination", "side_by_side"}
-    assert set(values["left_out"]) == {"lam", "rollout", "fvd", "action_grid", *of_worlds}
+    assert set(values["left_out"]) == {"lam", "tokens.token_accuracy", "rollout", "fvd", "action_grid", *of_worlds}
+    assert set(values["tokens"]) == {"jitter", "jitter_background"}
     assert "no trained dynamics" in values["left_out"]["rollout"]
 
 
@@ -289,7 +305,7 @@ def test_a_part_that_fails_is_said_and_the_others_are_written(world_run, tmp_pat
     ("override", "message"),
     [
         ("split=train", "choose val or test"),
-        ("parts=[tokens]", "there is no part tokens; there is: tokenizer, objects"),
+        ("parts=[token]", "there is no part token; there is: tokenizer, objects"),
         ("horizon=0", "horizon=0"),
         ("horizon=500", "horizon"),
         ("delta_psnr.t=[9]", "delta_psnr.t"),

@@ -17,7 +17,14 @@ def report_table(report: dict) -> Table:
     for name in ("value", "copy last", "background"):
         table.add_column(name, justify="right")
     table.add_column("note")
-    for row in (*_tokenizer(report), *_objects(report), *_lam(report), *_world(report), *world_rows(report)):
+    for row in (
+        *_tokenizer(report),
+        *_objects(report),
+        *_lam(report),
+        *_tokens(report),
+        *_world(report),
+        *world_rows(report),
+    ):
         table.add_row(*map(Text, row))
     for part, reason in report.get("failed", {}).items():
         table.add_row(*map(Text, (part, "", "", "", f"not measured: {reason}")))
@@ -50,6 +57,19 @@ def _lam(report: dict) -> list[tuple[str, ...]]:
             rows.append(("LAM NMI, true action", number(lam["action_nmi"]), "", "", "1: the same"))
             note = f"majority {percent(lam['action_accuracy_majority'])}"
             rows.append(("LAM best-match accuracy", percent(lam["action_accuracy"]), "", "", note))
+    return rows
+
+
+def _tokens(report: dict) -> list[tuple[str, ...]]:
+    tokens, rows = report.get("tokens", {}), []
+    for kind, label in (("token", "all"), ("object_token", "of objects"), ("changed_token", "that change")):
+        if f"{kind}_accuracy" in tokens:
+            note = f"cross-entropy {number(tokens[f'{kind}_cross_entropy'])} nats"
+            shares = (percent(tokens[f"{kind}_accuracy{end}"]) for end in ("", "_copy_last"))
+            rows.append((f"right tokens, {label}", *shares, "", note))
+    if "jitter" in tokens:
+        note = f"of the background {percent(tokens['jitter_background'])}" if "jitter_background" in tokens else ""
+        rows.append(("jitter of tokens", percent(tokens["jitter"]), "", "", note))
     return rows
 
 

@@ -88,14 +88,13 @@ class RolloutObjects:
     def _obedience(self) -> dict | None:
         """What `Obedience` says, `object` by its name and the `actions` by theirs."""
         found = self.obedience.compute() if self.obedience is not None else None
-        if found is None or not found["transitions"]:
+        if found is None:
             return None
         columns = [found.pop(name).tolist() for name in ("generated", "true", "count")]
         found["object"] = self.names[found["object"]]
         found["actions"] = {
             action: {"generated": made, "true": true, "transitions": int(count)}
             for action, made, true, count in zip(self.actions, *columns, strict=True)
-            if count
         }
         return found
 

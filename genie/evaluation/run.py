@@ -22,6 +22,7 @@ from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.simulator import evaluate_simulator
 from genie.evaluation.subject import LeftOut, Subject
+from genie.evaluation.tokens import evaluate_tokens
 from genie.evaluation.world_parts import WORLD_PARTS, check_world_parts, world_parts
 from genie.files import replacing
 from genie.inference import choose_device, inference
@@ -30,7 +31,7 @@ from genie.metrics.video_features import RESIZES
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 
-GENIE_PARTS = ("tokenizer", "objects", "lam", "rollout", "simulator", "fvd", "action_grid", "attention")
+GENIE_PARTS = ("tokenizer", "objects", "lam", "tokens", "rollout", "simulator", "fvd", "action_grid", "attention")
 PARTS = (*GENIE_PARTS, *WORLD_PARTS)
 PARTIAL = "evaluation.partial.json"  # the figures of the parts that are done, while others are being measured
 
@@ -142,6 +143,7 @@ def measure(
         "tokenizer": lambda: {"tokenizer": evaluate_tokenizer(subject.tokenizer, clips, folder, config["fps"])},
         "objects": lambda: {"objects": evaluate_objects(subject.tokenizer, clips)},
         "lam": lambda: {"lam": evaluate_lam(subject.lam, clips, folder, config["fps"])},
+        "tokens": lambda: {"tokens": evaluate_tokens(subject, clips)},
         "rollout": lambda: evaluate_rollout(subject, clips, settings, folder),
         "simulator": lambda: {"delta_psnr": evaluate_simulator(subject, clips, config["split"], settings)},
         "fvd": lambda: {"fvd": measure_distances(config, subject)},
@@ -176,6 +178,8 @@ def measure(
             file.write(to_json(plain({**figures, "cost": costs, "left_out": left_out, "failed": failed})))
     if "lam" in figures and "confusion" not in figures["lam"]:
         left_out["lam.action_nmi"] = "the data record no true actions"
+    if "tokens" in figures and "token_accuracy" not in figures["tokens"]:
+        left_out["tokens.token_accuracy"] = "there is no dynamics, or it is not known what was done in the clips"
     if "rollout" in figures and "rollout_objects" not in figures:
         left_out["rollout_objects"] = "the data record no object positions"
     if "reward" in figures and "imagined" not in figures["reward"]:

@@ -62,6 +62,8 @@ DIRECTIONS = (
     ("*ssim*", "max"),
     ("*nmi", "max"),
     ("*accuracy*", "max"),
+    ("*cross_entropy", "min"),
+    ("*jitter*", "min"),
     ("*correlation", "max"),  # of predicted with true returns
     ("*calibration_error", "min"),
     ("*_mse", "min"),
@@ -73,6 +75,9 @@ DIRECTIONS = (
     ("*survival", "max"),
     ("*.present*", "max"),
     ("*.in_place*", "max"),
+    ("*_rally_present", "max"),
+    ("*_rally_in_place", "max"),
+    ("*_rally_doubled", "min"),
     ("*.doubled*", "min"),
     ("*.invented*", "min"),
     ("*.distance_*", "min"),

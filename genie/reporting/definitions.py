@@ -47,6 +47,19 @@ DEFINITIONS = {
         "beside what always naming the most common action reaches.",
         "docs/metrics.md, Latent action model",
     ),
+    "tokens": Definition(
+        "Right tokens",
+        "One pass of the dynamics guesses all tokens of a frame when all frames before it are the true ones. Most "
+        "tokens show the background and stay as they are, so that a copy of the frame before is right for most of "
+        "them. Those of patches that show something, and those that change, say what the dynamics knows.",
+        "docs/metrics.md, Tokens",
+    ),
+    "jitter": Definition(
+        "Jitter",
+        "Tokens that change from one frame to the next though no pixel of their patch does: noise that nobody can "
+        "predict.",
+        "docs/metrics.md, Tokens",
+    ),
     "rollout": Definition(
         "Rollout",
         "Fully autoregressive: after the given frames every frame is made from generated tokens, with the actions "

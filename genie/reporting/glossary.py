@@ -63,6 +63,29 @@ MEANINGS = (
         "alignment", "%", 1,
     ),
     Meaning(
+        r"tokens\.token_accuracy", "right tokens", "in one pass after the true past", "tokens", "%", 1,
+        beside=(("token_cross_entropy", "cross-entropy [nats]"),),
+    ),
+    Meaning(
+        r"tokens\.object_token_accuracy", "right tokens, of objects", "of patches that show something", "tokens",
+        "%", 1,
+        (("object_token_cross_entropy", "cross-entropy [nats]"), ("share_object_tokens", "share of all tokens")),
+    ),
+    Meaning(
+        r"tokens\.changed_token_accuracy", "right tokens, of those that change", "from the frame before", "tokens",
+        "%", 1,
+        (("changed_token_cross_entropy", "cross-entropy [nats]"), ("share_changed_tokens", "share of all tokens")),
+    ),
+    Meaning(r"tokens\.(?:(object|changed)_)?token_cross_entropy", "cross-entropy", "", "tokens", "nats"),
+    Meaning(r"tokens\.share_(object|changed)_tokens", "share of all tokens", "", "tokens", "%", 1),
+    Meaning(
+        r"tokens\.jitter", "jitter", "share of tokens that change where the picture does not", "jitter", "%", 2,
+    ),
+    Meaning(
+        r"tokens\.jitter_background", "jitter of the background", "of patches that show nothing else", "jitter",
+        "%", 2,
+    ),
+    Meaning(
         r"rollout\.psnr_first", "PSNR, first frame", "past frames are true, the frame is generated",
         "rollout", "dB",
     ),
@@ -300,6 +323,7 @@ GROUPS = {
     "tokenizer": "Tokenizer",
     "objects": "Objects after the tokens",
     "lam": "Latent action model",
+    "tokens": "Tokens after a true past",
     "rollout": "Rollout",
     "rollout_objects": "Objects in rollouts",
     "long_rollout": "Long rollouts",

@@ -59,7 +59,7 @@ class CotrainStage(DynamicsStage):
         output, shown = predict_next(self, self.lam, frames, batch["seed"], options)
         lam_loss, lam_metrics = latent_action_loss(output, shown, self.background, options)
         tokens = self.frozen["tokenizer"].encode(frames)
-        loss, metrics = self.dynamics_loss(tokens, output.actions, batch["seed"])
+        loss, metrics = self.dynamics_loss(tokens, output.actions, batch)
         if not self.training:
             self.validation.update(output, frames, self.background, batch.get("actions"))
         metrics |= {"dynamics_loss": loss.detach(), "lam_loss": lam_loss.detach(), **lam_metrics}
@@ -72,6 +72,7 @@ class CotrainStage(DynamicsStage):
         super().log_validation(figures, size)
 
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self.log("val/loss", sum(mean.compute() for mean in self.validation_losses))
         self.log_dict({f"val/{name}": value for name, value in self.validation.compute().items()})
         for metric in (self.validation, *self.validation_losses):

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genie.errors import UserError
+from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
 from genie.models.patches import Patches
 from genie.stages.base import build_part
@@ -38,6 +39,7 @@ class DynamicsStage(DependentStage):
                 "recipe.dynamics.context=clean, too"
             )
         self.model = build_dynamics(config)
+        self.token_accuracy = TokenAccuracy()
 
     @property
     def tokens_per_frame(self) -> int:
@@ -77,21 +79,30 @@ class DynamicsStage(DependentStage):
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         tokens, actions = self.targets(batch)
-        return self.dynamics_loss(tokens, actions, batch["seed"])
+        return self.dynamics_loss(tokens, actions, batch)
 
     @property
     def progress(self) -> float:
         """The share of the run's steps that are taken."""
         return min(1.0, self.global_step / self.config["trainer"]["max_steps"])
 
-    def dynamics_loss(self, tokens: Tensor, actions: Tensor, seeds: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def dynamics_loss(self, tokens: Tensor, actions: Tensor, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         """`dynamics_loss` of the model, in validation with the figures that need no masks."""
-        loss, metrics = dynamics_loss(self.model, tokens, actions, seeds, self.options, self.progress)
+        loss, metrics = dynamics_loss(self.model, tokens, actions, batch["seed"], self.options, self.progress)
         if not self.training:
             self.weights = dict.fromkeys(("loss", "dynamics_loss", "masked_accuracy"), int(metrics.pop("num_masked")))
-            metrics["teacher_forced_accuracy"] = teacher_forced_accuracy(self.model, tokens, actions)
+            nats, right = teacher_forced(self.model, tokens, actions)
+            metrics["teacher_forced_accuracy"] = right.float().mean()
             metrics["teacher_forced_accuracy_copy_last"] = (tokens[:, -1] == tokens[:, -2]).float().mean()
+            shown = showing(self.frozen["tokenizer"].patches, self.frames(batch)[:, -1:], self.background)[:, 0]
+            self.token_accuracy.update(nats, right, tokens[:, -1], tokens[:, -2], shown)
         return loss, metrics
+
+    def on_validation_epoch_end(self) -> None:
+        found = self.token_accuracy.compute()
+        shown = [f"{kind}_accuracy{end}" for kind in ("object_token", "changed_token") for end in ("", "_copy_last")]
+        self.log_dict({f"val/{name}": found[name] for name in shown[:-1] if name in found})  # a copy changes nothing
+        self.token_accuracy.reset()
 
 
 def build_dynamics(config: dict) -> DynamicsModel:
@@ -163,12 +174,13 @@ def draw_frames(model: DynamicsModel, tokens: Tensor, actions: Tensor, context: 
 
 
 @torch.no_grad()
-def teacher_forced_accuracy(model: DynamicsModel, tokens: Tensor, actions: Tensor) -> Tensor:
-    """Share of the last frame's tokens that one pass gets right when all earlier frames are the true ones.
+def teacher_forced(model: DynamicsModel, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the last frame's tokens, guessed in one pass when all earlier frames are the true ones: the cross-entropy in
+    nats and whether the likeliest code is right, [B, S] each.
 
     This is the temporally teacher-forced setting with a single sampling step.
     """
     mask = torch.zeros_like(tokens, dtype=torch.bool)
     mask[:, -1] = True
-    logits = model(tokens, actions, mask)
-    return (logits.argmax(-1) == tokens[:, -1].flatten()).float().mean()
+    nats, right = model.score(tokens, actions, mask, tokens)
+    return nats.view(tokens[:, -1].shape), right.view(tokens[:, -1].shape)

@@ -5,6 +5,7 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
+from genie.metrics.token_accuracy import TokenJitter
 from genie.models import VideoTokenizer
 from genie.models.precision import full_precision
 from genie.stages.base import Stage, build_part
@@ -21,6 +22,7 @@ class TokenizerStage(Stage):
         model = config["model"]
         self.model = build_part(VideoTokenizer, "tokenizer", model["tokenizer"], image_size=model["image_size"])
         self.usage = CodeUsage(self.model.num_codes)
+        self.jitter = TokenJitter()
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
         self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
 
@@ -51,6 +53,7 @@ class TokenizerStage(Stage):
 
     def _update(self, frames: Tensor, output) -> None:
         self.usage.update(output.tokens)
+        self.jitter.update(output.tokens, frames, self.background, self.model.patches)
         with full_precision(frames):  # SSIM takes variances as differences of squares, of which bf16 leaves nothing
             reconstruction, frames = output.reconstruction.float(), frames.float()
             update_frame_psnr(self.psnr, reconstruction[:, 1:], frames, self.background)
@@ -60,6 +63,7 @@ class TokenizerStage(Stage):
         usage = self.usage.compute()
         values = {**self.psnr.compute(), "ssim": self.ssim.compute()}
         values |= {"codebook_usage": usage["usage"], "codebook_perplexity": usage["perplexity"]}
+        values |= self.jitter.compute()
         self.log_dict({f"val/{name}": value for name, value in values.items()})
-        for metric in (self.usage, self.psnr, self.ssim):
+        for metric in (self.usage, self.jitter, self.psnr, self.ssim):
             metric.reset()

@@ -11,7 +11,7 @@ BETTER = {
         "val/action_accuracy", "val/teacher_forced_accuracy", "train/masked_accuracy", "rollout/delta_psnr_t4",
         "rollout/psnr_h1", "rollout/psnr_mean", "tokenizer.psnr", "objects.ball.survival", "nmi", "accuracy", "usage",
         "rollout_objects.ball.rally.in_place_by_horizon", "rollout_objects.player.obedience.correlation",
-        "rollout_objects.player.obedience.sign_accuracy",
+        "rollout_objects.player.obedience.sign_accuracy", "rollout/ball_rally_in_place", "val/changed_token_accuracy",
         "rollout.horizons_above_copy_last", "rollout_objects.ball.present", "val/recall_positive",
         "val/terminal_precision", "val/return_spearman_correlation", "val/preference_accuracy",
         "prediction.horizons_below_copy_last", "imagination.b8_h4.steps_per_second", "planning.c16_h6.return",
@@ -20,6 +20,7 @@ BETTER = {
     "min": (
         "train/loss", "val/loss", "val/reconstruction_loss", "val/quantizer_loss", "rollout/fvd_i3d_16f_64v",
         "rollout/kvd_i3d_16f_64v", "fvd/i3d_16f_256v", "val/position_nmi", "objects.ball.false_alarms",
+        "tokens.object_token_cross_entropy", "val/jitter",
         "rollout_objects.ball.rally.doubled", "rollout_objects.ball.distance_mean", "rollout.passes_per_frame",
         "fvd.unpaired", "val/reward_mse",
         "val/terminal_calibration_error", "prediction.pixel_error_by_horizon", "imagination.b8_h4.seconds",

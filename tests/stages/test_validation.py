@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from genie.metrics.action_alignment import ActionAlignment
+from genie.stages.dynamics import teacher_forced
 
 
 def psnr(a, b):
@@ -58,6 +59,9 @@ def test_validation(build, make_clips, name):
             "val/reconstruction_loss": (out.reconstruction - frames).square().mean().item(),
         }
         assert 0 < values["val/ssim"] < 1
+        still = (frames[:, 1:] == frames[:, :-1]).unfold(3, 4, 4).unfold(4, 4, 4).all(dim=(2, 5, 6)).flatten(2)
+        expected["val/jitter"] = (out.tokens[:, 1:] != out.tokens[:, :-1])[still].float().mean().item()
+        assert 0.1 < still.float().mean() < 1
     if name in ("lam", "cotrain"):
         out = (stage.model if name == "lam" else stage.lam)(frames)
         expected = baselines(stage, batches) | {"val/psnr": psnr(out.prediction, frames[:, 1:])}
@@ -70,6 +74,11 @@ def test_validation(build, make_clips, name):
         tokens = stage.frozen["tokenizer"].encode(frames)
         copied = (tokens[:, -1] == tokens[:, -2]).float().mean().item()
         expected["val/teacher_forced_accuracy_copy_last"] = copied
+        inferred = stage.targets({"frames": 255 * frames, "actions": actions})[1]
+        nats, right = teacher_forced(stage.model, tokens, inferred)
+        expected["val/teacher_forced_accuracy"] = right.float().mean().item()
+        changed = tokens[:, -1] != tokens[:, -2]
+        expected["val/changed_token_accuracy"] = right[changed].float().mean().item()
         assert 0 <= values["val/teacher_forced_accuracy"] <= 1 and 0 <= values["val/masked_accuracy"] <= 1
         assert values["val/loss"] > 1
     assert {key: values[key] for key in expected} == pytest.approx(expected, rel=1e-3)
