@@ -247,7 +247,7 @@ def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
     assert "psnr" in values["tokenizer"] and values["sampler"] is None
     of_worlds = {"prediction", "reward", "imagination", "side_by_side"}
     assert set(values["left_out"]) == {"lam", "tokens.token_accuracy", "rollout", "fvd", "action_grid", *of_worlds}
-    assert set(values["tokens"]) == {"jitter", "jitter_background"}
+    assert set(values["tokens"]) == {"jitter", "background_jitter"}
     assert "no trained dynamics" in values["left_out"]["rollout"]
 
 

@@ -68,7 +68,7 @@ def _tokens(report: dict) -> list[tuple[str, ...]]:
             shares = (percent(tokens[f"{kind}_accuracy{end}"]) for end in ("", "_copy_last"))
             rows.append((f"right tokens, {label}", *shares, "", note))
     if "jitter" in tokens:
-        note = f"of the background {percent(tokens['jitter_background'])}" if "jitter_background" in tokens else ""
+        note = f"of the background {percent(tokens['background_jitter'])}" if "background_jitter" in tokens else ""
         rows.append(("jitter of tokens", percent(tokens["jitter"]), "", "", note))
     return rows
 

@@ -85,7 +85,7 @@ class TokenJitter(Metric):
             self.changed[number] += (changed & chosen).sum()
 
     def compute(self) -> dict[str, float]:
-        """`jitter`, of the patches whose pixels do not change, and `jitter_background`, of those of them that show
+        """`jitter`, of the patches whose pixels do not change, and `background_jitter`, of those of them that show
         nothing; each where there is any such patch."""
-        shares = zip(("jitter", "jitter_background"), self.changed, self.count, strict=True)
+        shares = zip(("jitter", "background_jitter"), self.changed, self.count, strict=True)
         return {name: float(changed) / float(count) for name, changed, count in shares if count}

@@ -82,7 +82,7 @@ MEANINGS = (
         r"tokens\.jitter", "jitter", "share of tokens that change where the picture does not", "jitter", "%", 2,
     ),
     Meaning(
-        r"tokens\.jitter_background", "jitter of the background", "of patches that show nothing else", "jitter",
+        r"tokens\.background_jitter", "jitter of the background", "of patches that show nothing else", "jitter",
         "%", 2,
     ),
     Meaning(

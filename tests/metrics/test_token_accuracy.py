@@ -34,11 +34,11 @@ def test_only_tokens_that_flip_where_nothing_changes_are_jitter():
     metric = TokenJitter()
     metric.update(tokens, clip(), BACKGROUND, PATCHES)
     # still: patches 1, 2, 3 and then 1, 2 (patch 0 loses the object, 3 gets it)
-    assert metric.compute() == {"jitter": pytest.approx(2 / 5), "jitter_background": pytest.approx(2 / 5)}
+    assert metric.compute() == {"jitter": pytest.approx(2 / 5), "background_jitter": pytest.approx(2 / 5)}
     standing = clip()[:, [0, 0, 0]]  # the object stands: its token flips once more, and is no background
     metric.reset()
     metric.update(torch.tensor([[[0, 7, 7, 7], [1, 7, 8, 7], [1, 7, 9, 7]]]), standing, BACKGROUND, PATCHES)
-    assert metric.compute() == {"jitter": pytest.approx(3 / 8), "jitter_background": pytest.approx(2 / 6)}
+    assert metric.compute() == {"jitter": pytest.approx(3 / 8), "background_jitter": pytest.approx(2 / 6)}
 
 
 @pytest.mark.parametrize(("levels", "still"), [(1, True), (2, False)])
