@@ -51,7 +51,7 @@ OPTIONAL_KEYS = {
     ),
     "recipe.dynamics": (
         *RECIPE, "context", "whole_frames", "clean_prefix", "corruption", "own_draws", "own_draws_from",
-        "change_weight",
+        "change_weight", "places", "places_until",
     ),
     "recipe.cotrain": RECIPE,
     "recipe.simulator": (*RECIPE, "patch_size", "channels", "width", "foreground_weight", "weighting"),

@@ -105,6 +105,7 @@ NUMBERS = {
     "stage.clean_prefix": SHARE,
     "stage.corruption": SHARE,
     "stage.change_weight": NOT_NEGATIVE,
+    "stage.places": Number(0, 1, whole=False, above=True),
     "stage.own_draws": SHARE,
     "stage.own_draws_from": SHARE,
     # presets: what is trained how long

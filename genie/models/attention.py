@@ -52,7 +52,8 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, mask: Tensor | None = None) -> Tensor:
     """`softmax(q kᵀ / √E) v` for [..., N, P, E] tensors, in the precision that is fast on the device at hand.
 
-    `mask` (bool, of as many axes, true where a query sees a key) has one row, or one for each of the first axis.
+    `mask` (of as many axes; bool, true where a query sees a key, or a number that is added to its logit) has one row,
+    or one for each of the first axis.
 
     On CPU the bf16 kernel's backward pass takes several times as long as fp32's for the short sequences of a
     clip, so the product is taken in fp32 there, whatever autocast says; on accelerators it runs as given.
@@ -116,10 +117,11 @@ class SelfAttention(nn.Module):
             pair = rotate(pair, self._rotation(x) if span is None else self._rotation_in(span))
         return *(part.transpose(-2, -3) for part in pair.unbind(-3)), value.transpose(-2, -3)
 
-    def forward(self, x: Tensor, layer: Layer | None = None) -> Tensor:
-        """`layer`: x are new frames [R, S, t, D] of a cache, and attend to those before them too."""
+    def forward(self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None) -> Tensor:
+        """`layer`: x are new frames [R, S, t, D] of a cache, and attend to those before them too. `bias` fp32, which
+        broadcasts to [..., N, P, P]: added to the logits."""
         if layer is None:
-            out = attend(*self.project(x), self.causal)
+            out = attend(*self.project(x), self.causal, bias)
         else:
             query, key, value = self.project(x, layer.span)
             key, value = layer.span.update(layer.block, key, value)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.models.cache import CleanContext, Span
-from genie.models.st_transformer import STTransformer
+from genie.models.st_transformer import STTransformer, Thin
 from genie.models.vocabulary import build_embedding, build_head
 
 CONDITIONINGS = ("additive", "prepend", "film")
@@ -70,12 +70,13 @@ class DynamicsModel(nn.Module):
         """The token that stands for "not known yet"."""
         return self.num_codes
 
-    def hidden(self, tokens: Tensor, actions: Tensor) -> Tensor:
-        """tokens int64 [B, T, S] (with mask tokens), actions int64 [B, T-1] → [B, T, S, D]."""
+    def hidden(self, tokens: Tensor, actions: Tensor, thin: Thin | None = None) -> Tensor:
+        """tokens int64 [B, T, S] (with mask tokens), actions int64 [B, T-1] → [B, T, S, D]. `thin`: tokens are those of
+        some places alone."""
         condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]: action t at frame t+1
-        return self._run(tokens, condition)
+        return self._run(tokens, condition, thin=thin)
 
-    def hidden_after(self, tokens: Tensor, actions: Tensor, context: Tensor) -> Tensor:
+    def hidden_after(self, tokens: Tensor, actions: Tensor, context: Tensor, thin: Thin | None = None) -> Tensor:
         """Hidden states [B, T-1, S, D] of frames 1 … T-1 of `tokens` int64 [B, T, S] (with mask tokens), each of which
         sees itself and the frames of `context` int64 [B, T, S] before it: what `extend` computes for one new frame
         behind them, for all of them at once.
@@ -85,7 +86,8 @@ class DynamicsModel(nn.Module):
         condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]
         span = CleanContext(tokens.shape[1], tokens.device)
         both = torch.cat([context[:, :-1], tokens[:, 1:]], dim=1)
-        return self._run(both, torch.cat([condition[:, :-1], condition[:, 1:]], dim=1), span)[:, span.num_clean :]
+        condition = torch.cat([condition[:, :-1], condition[:, 1:]], dim=1)
+        return self._run(both, condition, span, thin)[:, span.num_clean :]
 
     def extend(self, tokens: Tensor, incoming: Tensor, span: Span) -> Tensor:
         """`hidden` of new frames behind those of a cache: tokens int64 [R, t, S] → [R, t, S, D].
@@ -95,35 +97,53 @@ class DynamicsModel(nn.Module):
         known = (span.slots > 0)[..., None]  # [R or 1, t, 1]
         return self._run(tokens, self.action_embedding(incoming) * known, span)
 
-    def _run(self, tokens: Tensor, condition: Tensor, span: Span | CleanContext | None = None) -> Tensor:
+    def _run(
+        self, tokens: Tensor, condition: Tensor, span: Span | CleanContext | None = None, thin: Thin | None = None
+    ) -> Tensor:
         x = self.token_embedding(tokens)
         if self.conditioning == "film":
-            return self.transformer(x, condition, span)
+            return self.transformer(x, condition, span, thin)
         if self.conditioning == "prepend":
-            return self.transformer(torch.cat([condition[:, :, None], x], dim=2), span=span)[:, :, 1:]
-        return self.transformer(x + condition[:, :, None], span=span)
+            return self.transformer(torch.cat([condition[:, :, None], x], dim=2), span=span, thin=thin)[:, :, 1:]
+        return self.transformer(x + condition[:, :, None], span=span, thin=thin)
 
-    def forward(self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        actions: Tensor,
+        mask: Tensor,
+        context: Tensor | None = None,
+        thin: Thin | None = None,
+    ) -> Tensor:
         """Logits fp32 [M, K] at the positions of `mask` (bool [B, T, S]), which are hidden from the model.
 
         tokens int64 [B, T, S] in [0, K), actions int64 [B, T-1] in [0, A). Frame t sees frames ≤ t and
         actions < t; with a `context` int64 [B, T, S], itself and the frames before t of it (`hidden_after`), and
-        nothing of frame 0 is masked. Only masked positions go through the output layer.
+        nothing of frame 0 is masked. With `thin`, all of these hold some places of a frame alone. Only masked positions
+        go through the output layer.
         """
-        return self.logits(self._hidden_at(tokens, actions, mask, context))
+        return self.logits(self._hidden_at(tokens, actions, mask, context, thin))
 
     def score(
-        self, tokens: Tensor, actions: Tensor, mask: Tensor, target: Tensor, context: Tensor | None = None
+        self,
+        tokens: Tensor,
+        actions: Tensor,
+        mask: Tensor,
+        target: Tensor,
+        context: Tensor | None = None,
+        thin: Thin | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats, fp32 [M], of `target` int64 [B, T, S] at the positions of `mask`, and whether the
         target is the likeliest code, bool [M]. The other arguments are those of `forward`."""
-        return self.to_logits.score(self._hidden_at(tokens, actions, mask, context), target[mask])
+        return self.to_logits.score(self._hidden_at(tokens, actions, mask, context, thin), target[mask])
 
-    def _hidden_at(self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None) -> Tensor:
+    def _hidden_at(
+        self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None, thin: Thin | None
+    ) -> Tensor:
         inputs = tokens.masked_fill(mask, self.mask_token)
         if context is None:
-            return self.hidden(inputs, actions)[mask]
-        return self.hidden_after(inputs, actions, context)[mask[:, 1:]]
+            return self.hidden(inputs, actions, thin)[mask]
+        return self.hidden_after(inputs, actions, context, thin)[mask[:, 1:]]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """fp32 [..., K] of hidden states [..., D]."""

@@ -5,7 +5,10 @@ Source: Genie (arXiv 2402.15391) §2.1, figure 4. Cost and memory grow as O(T·S
 Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width.
 """
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.models.attention import SelfAttention
@@ -31,6 +34,28 @@ class FeatureModulation(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.projection(condition).unsqueeze(2).chunk(2, dim=-1)  # [B, T, 1, D]
         return x * (1 + scale) + shift
+
+
+@dataclass(frozen=True)
+class Thin:
+    """Some of the places of a frame's grid, the same in all frames of a clip, that stand for all of them.
+
+    Attributes:
+        places: int64 [B, n] in [0, S).
+        counts: float [B, n] > 0, the places that each stands for; they sum to S.
+    """
+
+    places: Tensor
+    counts: Tensor
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """What stands at these places of tokens [B, T, S]: [B, T, n]."""
+        return tokens.gather(2, self.places[:, None].expand(-1, tokens.shape[1], -1))
+
+    def bias(self, size: int) -> Tensor:
+        """fp32 [B, 1, 1, 1, size] for the logits of attention in space: a key counts for as many as it stands for.
+        `size`: n and the tokens beyond the grid, which come first and stand for themselves."""
+        return F.pad(self.counts.float().log(), (size - self.counts.shape[1], 0))[:, None, None, None]
 
 
 class STBlock(nn.Module):
@@ -70,11 +95,13 @@ class STBlock(nn.Module):
     def _modulate(self, index: int, x: Tensor, condition: Tensor | None) -> Tensor:
         return x if self.modulations is None else self.modulations[index](x, condition)
 
-    def forward(self, x: Tensor, condition: Tensor | None = None, layer: Layer | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, condition: Tensor | None = None, layer: Layer | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         """x [B, T, S, D], condition [B, T, D] → [B, T, S, D]. Frame t of the result depends on frames ≤ t.
 
-        `layer`: x are new frames of a cache."""
-        x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition)))
+        `layer`: x are new frames of a cache; `bias`: of the attention in space."""
+        x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition), bias=bias))
         in_time = self._modulate(1, self.temporal_norm(x), condition).transpose(1, 2)  # [B, S, T, D]
         x = x + self.dropout(self.temporal(in_time, layer).transpose(1, 2))
         return x + self.dropout(self.feed_forward(self._modulate(2, self.feed_forward_norm(x), condition)))
@@ -130,9 +157,14 @@ class STTransformer(Backbone):
         )  # fmt: skip
         self.norm = nn.LayerNorm(width)
 
-    def add_positions(self, x: Tensor, span: Span | CleanContext | None = None) -> Tensor:
+    def add_positions(self, x: Tensor, span: Span | CleanContext | None = None, thin: Thin | None = None) -> Tensor:
         """x [B, T, S, D] plus the learned positions."""
-        x = x + self.spatial_positions
+        if thin is None:
+            x = x + self.spatial_positions
+        else:
+            extra = len(self.spatial_positions) - self.grid[0] * self.grid[1]  # tokens beyond the grid come first
+            beyond = torch.arange(extra, device=x.device).expand(len(x), -1)
+            x = x + self.spatial_positions[torch.cat([beyond, thin.places + extra], dim=1)][:, None]
         if self.temporal_positions is not None:
             end = x.shape[1] if span is None else span.end
             if end > len(self.temporal_positions):
@@ -144,13 +176,21 @@ class STTransformer(Backbone):
             x = x + table[..., None, :]
         return x
 
-    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | CleanContext | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor | None = None,
+        span: Span | CleanContext | None = None,
+        thin: Thin | None = None,
+    ) -> Tensor:
         """x [B, T, S, D], condition [B, T, D] or None → [B, T, S, D].
 
-        `span`: x are the frames of that span of a cache [R, t, S, D], and see those before them there.
+        `span`: x are the frames of that span of a cache [R, t, S, D], and see those before them there. `thin`: x holds
+        some of the places of a frame alone.
         """
-        x = self.add_positions(x, span)
+        x = self.add_positions(x, span, thin)
+        bias = () if thin is None else (thin.bias(x.shape[2]),)
         for number, block in enumerate(self.blocks):
             layer = None if span is None else span.layer(number)
-            x = self.run(block, x, condition, layer)
+            x = self.run(block, x, condition, layer, *bias)
         return self.norm(x)

@@ -8,10 +8,12 @@ from genie.errors import UserError
 from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
 from genie.models.patches import Patches
+from genie.models.st_transformer import Thin
 from genie.stages.base import build_part
 from genie.stages.frozen import DependentStage
 from genie.stages.masking import (
     Masked,
+    choose_places,
     expected_masked,
     expected_masked_after_clean,
     mask_after_clean,
@@ -144,30 +146,49 @@ def dynamics_loss(
 
     Options: `context`, "masked": the masks of `mask_tokens` fall on all frames, with `mask_rate`, `clean_prefix` and
     `corruption`; "clean": every frame is guessed after all frames before it, with those of `mask_after_clean`, and from
-    the share `own_draws_from` of the run on (`progress`) with `own_draws` of `with_own_draws`. In training, tokens that
+    the share `own_draws_from` of the run on (`progress`) with `own_draws` of `with_own_draws`. In training, only the
+    share `places` of a frame's places is run (`choose_places`), and tokens that
     differ from those of the last frame count 1 + `change_weight` times.
     """
     masked, expected = draw_masks(tokens, seeds, model.num_codes, options)
+    thin = None
+    count = num_places(model.num_tokens, options)
+    if model.training and count < model.num_tokens and progress < options["places_until"]:
+        thin = choose_places(tokens, seeds, count)
+        tokens = thin.of(tokens)
+        masked = Masked(
+            *(None if part is None else thin.of(part) for part in (masked.inputs, masked.mask, masked.context))
+        )
     share = options.get("own_draws", 0.0)
     if share and model.training and masked.context is not None and progress >= options["own_draws_from"]:
-        masked = with_own_draws(masked, draw_frames(model, tokens, actions, masked.context, seeds), seeds, share)
-    nats, right = model.score(masked.inputs, actions, masked.mask, tokens, masked.context)
+        draws = draw_frames(model, tokens, actions, masked.context, seeds, thin)
+        masked = with_own_draws(masked, draws, seeds, share)
+    nats, right = model.score(masked.inputs, actions, masked.mask, tokens, masked.context, thin)
     metrics = {"masked_accuracy": right.float().mean()}
     if not model.training:
         return nats.mean(), metrics | {"num_masked": masked.mask.sum()}
+    if thin is not None:
+        nats = nats * thin.counts[:, None].expand_as(tokens)[masked.mask]
     if weight := options.get("change_weight", 0):
         changed = F.pad(tokens[:, 1:] != tokens[:, :-1], (0, 0, 1, 0))
         nats = nats * (1 + weight * changed[masked.mask])
     return nats.sum() / (len(tokens) * expected), metrics
 
 
+def num_places(num_tokens: int, options: dict) -> int:
+    """How many of a frame's tokens a training step runs."""
+    return max(1, round(options.get("places", 1.0) * num_tokens))
+
+
 @torch.no_grad()
-def draw_frames(model: DynamicsModel, tokens: Tensor, actions: Tensor, context: Tensor, seeds: Tensor) -> Tensor:
+def draw_frames(
+    model: DynamicsModel, tokens: Tensor, actions: Tensor, context: Tensor, seeds: Tensor, thin: Thin | None = None
+) -> Tensor:
     """int64 [B, T, S]: every frame but the first as the model draws it in one pass after the frames of `context` before
     it, at temperature 1; a function of the samples' seeds."""
     hidden = torch.ones_like(tokens, dtype=torch.bool)
     hidden[:, 0] = False
-    below = model(tokens, actions, hidden, context).softmax(-1).cumsum(-1)  # [B · (T-1) · S, K]
+    below = model(tokens, actions, hidden, context, thin).softmax(-1).cumsum(-1)  # [B · (T-1) · S, K]
     noise = own_noise(seeds, *tokens.shape[1:]).to(tokens.device)[hidden]
     drawn = torch.searchsorted(below, noise[:, None] * below[:, -1:], right=True)[:, 0].clamp_max(below.shape[-1] - 1)
     return tokens.masked_scatter(hidden, drawn)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from data_modules.seeding import mix
+from genie.models.st_transformer import Thin
 
 # keep these draws apart from each other and from those of data order and augmentation with the same seed
-MASK_STREAM, OWN_STREAM = 3, 8
+MASK_STREAM, OWN_STREAM, PLACE_STREAM = 3, 8, 9
 
 
 @dataclass
@@ -113,6 +114,29 @@ def expected_masked_after_clean(length: int, size: int, mask_rate: tuple[float, 
     mean = whole_frames + (1 - whole_frames) * (low + high) / 2
     nowhere = ((1 - whole_frames) * _mean_power(low, high, size)) ** (length - 1)
     return (length - 1) * size * mean + nowhere
+
+
+def choose_places(tokens: Tensor, seeds: Tensor, count: int) -> Thin:
+    """`count` of the S places of each clip of tokens int64 [B, T, S]: those whose token changes in the clip, and a
+    random choice of the others, each of which stands for as many.
+
+    A clip in which nearly all places change, so that there is no room for others, has a random choice of all.
+    """
+    size = tokens.shape[2]
+    moving = (tokens != tokens[:, :1]).any(1).cpu()  # [B, S]
+    places, counts = [], []
+    for seed, moves in zip(seeds.tolist(), moving, strict=True):
+        generator = torch.Generator().manual_seed(mix(seed, PLACE_STREAM))
+        order = torch.randperm(size, generator=generator)
+        number = int(moves.sum())
+        if number < count:
+            order = torch.cat([order[moves[order]], order[~moves[order]]])
+            others = torch.full((count - number,), (size - number) / (count - number))
+            counts.append(torch.cat([torch.ones(number), others]))
+        else:
+            counts.append(torch.full((count,), size / count))
+        places.append(order[:count])
+    return Thin(torch.stack(places).to(tokens.device), torch.stack(counts).to(tokens.device))
 
 
 def with_own_draws(masked: Masked, draws: Tensor, seeds: Tensor, share: float) -> Masked:

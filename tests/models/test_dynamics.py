@@ -4,6 +4,7 @@ import torch
 from genie.models import DynamicsModel
 from genie.models.dynamics import CONDITIONINGS
 from genie.models.initialization import initialize
+from genie.models.st_transformer import Thin
 
 CODES, ACTIONS = 10, 4
 conditionings = pytest.mark.parametrize("conditioning", CONDITIONINGS)
@@ -94,3 +95,35 @@ def test_one_frame_and_no_action():
 def test_unknown_conditioning():
     with pytest.raises(ValueError, match="conditioning='concat': choose one of additive, prepend, film"):
         dynamics("concat")
+
+
+@conditionings
+def test_all_places_in_any_order_give_what_the_grid_gives(conditioning):
+    model, (tokens, actions) = dynamics(conditioning), clip()
+    places = torch.stack([torch.randperm(6), torch.randperm(6)])
+    thin = Thin(places, torch.ones(2, 6))
+    context = torch.randint(CODES, tokens.shape)
+    whole = model.hidden(tokens, actions), model.hidden_after(tokens, actions, context)
+    some = (
+        model.hidden(thin.of(tokens), actions, thin),
+        model.hidden_after(thin.of(tokens), actions, thin.of(context), thin),
+    )
+    for expected, found in zip(whole, some, strict=True):
+        index = places[:, None, :, None].expand(-1, expected.shape[1], -1, 16)
+        torch.testing.assert_close(found, expected.gather(2, index), atol=1e-5, rtol=1e-5)
+
+
+@conditionings
+def test_a_place_counts_for_as_many_as_it_stands_for(conditioning):
+    """Where several places hold the same, one of them that stands for all of them changes nothing for the others."""
+    model = dynamics(conditioning)
+    with torch.no_grad():
+        model.transformer.spatial_positions[-4:] = model.transformer.spatial_positions[-4:-3]  # places 2 … 5 are alike
+    tokens, actions = clip()
+    tokens[:, :, 3:] = tokens[:, :, 2:3]
+    places = torch.tensor([[0, 1, 4]]).expand(2, -1)
+    thin = Thin(places, torch.tensor([[1.0, 1.0, 4.0]]).expand(2, -1))
+    expected, found = model.hidden(tokens, actions), model.hidden(thin.of(tokens), actions, thin)
+    torch.testing.assert_close(found, expected[:, :, [0, 1, 4]], atol=1e-5, rtol=1e-5)
+    alone = Thin(places, torch.ones(2, 3))
+    assert (model.hidden(alone.of(tokens), actions, alone) - found).abs().max() > 1e-3

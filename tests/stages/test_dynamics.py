@@ -48,7 +48,7 @@ def test_actions_of_the_environment_are_learned_and_aligned(build, context):
 class Echo(DynamicsModel):
     """Sees what is hidden from it if anything shows: answers with its own inputs."""
 
-    def hidden(self, tokens, actions):
+    def hidden(self, tokens, actions, thin=None):
         self.seen = tokens
         return F.one_hot(tokens, self.num_codes + 1).float()
 
@@ -88,7 +88,7 @@ def sure(answer):
     """A dynamics model that is certain: each frame is what `answer` makes of the tokens before it."""
     model = Echo(7, (2, 3), 3, width=8, num_blocks=1, num_heads=2)
     model.to_logits = torch.nn.Identity()
-    model.hidden_after = lambda tokens, actions, context: 50 * F.one_hot(answer(context[:, :-1]), 7).float()
+    model.hidden_after = lambda tokens, actions, context, thin: 50 * F.one_hot(answer(context[:, :-1]), 7).float()
     return model
 
 
@@ -101,7 +101,7 @@ def test_own_draws_are_what_the_model_makes_of_the_context():
 
 def test_own_draws_follow_the_probabilities_and_are_those_of_the_sample():
     model = sure(lambda before: before)
-    model.hidden_after = lambda tokens, actions, context: torch.tensor([0.7, 0.2, 0.1]).log().expand(*shape, 3)
+    model.hidden_after = lambda tokens, actions, context, thin: torch.tensor([0.7, 0.2, 0.1]).log().expand(*shape, 3)
     tokens, actions, shape = torch.zeros(50, 5, 20, dtype=torch.int64), torch.zeros(50, 4), (50, 4, 20)
     drawn = draw_frames(model, tokens, actions, tokens, torch.arange(50))
     shares = torch.bincount(drawn[:, 1:].flatten(), minlength=3) / drawn[:, 1:].numel()
@@ -116,7 +116,7 @@ def test_own_draws_replace_tokens_of_the_context_alone_and_not_from_the_start():
     model = sure(lambda before: torch.full_like(before, 6))  # a code that the clips do not have
     seen = []
 
-    def score(inputs, actions, mask, target, context):
+    def score(inputs, actions, mask, target, context, thin):
         seen.append((inputs, mask, context))
         assert torch.equal(target, tokens)
         return torch.zeros(int(mask.sum())), torch.ones(int(mask.sum()))
@@ -141,7 +141,7 @@ def test_changed_tokens_count_as_often_as_the_weight_says():
     tokens, actions = torch.randint(2, (8, 5, 6)), torch.zeros(8, 4, dtype=torch.int64)
     found = {}
 
-    def score(inputs, actions, mask, target, context):
+    def score(inputs, actions, mask, target, context, thin):
         found["mask"], found["nats"] = mask, torch.ones(int(mask.sum()), requires_grad=True)
         return found["nats"], torch.ones(int(mask.sum()))
 

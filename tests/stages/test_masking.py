@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from genie.stages.masking import expected_masked, expected_masked_after_clean, mask_after_clean, mask_tokens
+from genie.stages.masking import (
+    choose_places,
+    expected_masked,
+    expected_masked_after_clean,
+    mask_after_clean,
+    mask_tokens,
+)
 
 CODES = 50
 
@@ -130,3 +136,47 @@ def test_the_expected_number_of_masked_tokens_after_a_clean_context_is_their_mea
     counts = mask_after_clean(clips, seeds(4000), CODES, rate, whole_frames).mask.sum((1, 2)).double()
     error = counts.std() / len(counts) ** 0.5
     assert abs(counts.mean() - expected_masked_after_clean(3, 4, rate, whole_frames)) < 4 * error
+
+
+def moving(batch=60, frames=5, size=40, places=9):
+    """Clips in which some places change, others for each clip; and bool [B, S], which."""
+    clips = torch.randint(CODES, (batch, 1, size)).repeat(1, frames, 1)
+    moves = torch.rand(batch, size).argsort(1) < places
+    clips[:, 2] = torch.where(moves, (clips[:, 2] + 1) % CODES, clips[:, 2])
+    return clips, moves
+
+
+def test_places_that_change_are_chosen_and_others_stand_for_the_rest():
+    clips, moves = moving()
+    thin = choose_places(clips, seeds(60), 15)
+    assert thin.places.shape == (60, 15) and all(len(set(row)) == 15 for row in thin.places.tolist())
+    chosen = torch.zeros_like(moves).scatter(1, thin.places, True)
+    assert chosen[moves].all()
+    changes = moves.gather(1, thin.places)
+    assert (thin.counts[changes] == 1).all()
+    torch.testing.assert_close(thin.counts.sum(1), torch.full((60,), 40.0))
+    share = (chosen & ~moves).sum(0) / (~moves).sum(0)  # of the others each is as likely as the next
+    assert abs(share.mean() - 6 / 31) < 0.01 and share.max() < 0.5
+    order = torch.randperm(60)
+    again = choose_places(clips[order], seeds(60)[order], 15)
+    assert torch.equal(again.places, thin.places[order])
+    assert not torch.equal(choose_places(clips, seeds(60, 500), 15).places, thin.places)
+
+
+def test_where_everything_changes_all_places_are_as_likely():
+    clips, _ = moving(400, places=36)
+    thin = choose_places(clips, seeds(400), 15)
+    assert (thin.counts == 40 / 15).all()
+    share = torch.bincount(thin.places.flatten(), minlength=40) / 400
+    assert (share - 15 / 40).abs().max() < 0.12
+
+
+def test_figures_of_the_chosen_places_are_on_average_those_of_all():
+    clips, moves = moving(1)
+    values = torch.rand(40)
+    found = []
+    for seed in range(400):
+        thin = choose_places(clips, torch.tensor([seed]), 12)
+        found.append((values[thin.places] * thin.counts).sum())
+    found = torch.stack(found)
+    assert abs(found.mean() - values.sum()) < 4 * found.std() / len(found) ** 0.5
