@@ -180,9 +180,11 @@ OTHERS = """
     data.stream.storage_options data.val_batch_size
     data.videos data.videos.cuts data.videos.decoder device dtype entropy_bound episodes features format fps
     fvd.resize hardware.flops hardware.name kind label.host launcher.name logger.mode logger.name max_steps
-    model.lam.quantizer model.tokenizer.quantizer num_workers objective order page.host planner.name
+    model.lam.quantizer model.tokenizer.decoder model.tokenizer.encoder
+    model.tokenizer.quantizer num_workers objective optimizer.name order page.host planner.name
     planner.seconds planning.planner play.actions play.host play.idle play.threads policy.actions policy.monitor
-    policy.name policy.num_actions prompt_fit prompt_kind prompt_palette recipe.lam.reconstruction reward.name
+    policy.name policy.num_actions prompt_fit prompt_kind prompt_palette recipe.lam.reconstruction
+    recipe.lam.weighting recipe.simulator.weighting recipe.tokenizer.weighting reward.name
     scale schedule.decay_steps schedule.name shard_frames simulator.imagine simulator.kind simulator.model.encoder
     simulator.model.head simulator.propagate simulator.reconstruction simulator.sizes.action_size
     simulator.sizes.num_actions simulator.sizes.state_size split stage.action_size stage.actions
