@@ -26,7 +26,7 @@ class Fixed(torch.nn.Module):
 
     def forward(self, latents):
         out = straight_through(latents, self.latents) if self.through else self.latents
-        return Quantized(out, torch.zeros(latents.shape[:-1], dtype=torch.int64), latents.sum() * 0)
+        return Quantized(out, torch.zeros(latents.shape[:-1], dtype=torch.int64), latents.sum() * 0, latents)
 
 
 @pytest.mark.parametrize("standardize", [True, False])

@@ -32,7 +32,9 @@ def test_the_dynamics_gets_the_actions_of_this_very_model(build, make_clips, mon
     stage, batch = build("cotrain").eval(), make_clips(4)
     seen = []
     hidden = stage.model.hidden
-    monkeypatch.setattr(stage.model, "hidden", lambda tokens, actions: seen.append(actions) or hidden(tokens, actions))
+    monkeypatch.setattr(
+        stage.model, "hidden", lambda tokens, actions, *more: seen.append(actions) or hidden(tokens, actions, *more)
+    )
     stage.compute(batch)
     assert torch.equal(seen[0], stage.lam.encode(stage.frames(batch)))
 
