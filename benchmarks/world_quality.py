@@ -48,10 +48,12 @@ from genie.errors import UserError
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate
+from genie.evaluation.tokens import after_true_past
 from genie.hardware import keep_freed_memory
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.object_presence import ObjectPresence, Reference, reference
 from genie.metrics.psnr import psnr
+from genie.metrics.token_accuracy import SHOWS, TokenAccuracy, showing
 from genie.models import VideoTokenizer
 from genie.parallel.checks import chosen_precision
 from genie.spelling import composed
@@ -62,7 +64,6 @@ from genie.world.world_model import WorldModel
 
 HORIZONS = (1, 5, 10)
 WARM_UP = 5  # steps whose time says how many there will be
-SHOWS = 0.1  # of the full range: a patch shows something where a pixel differs from the background by more
 
 
 class Done(Exception):
@@ -116,14 +117,13 @@ class Judge:
         figures |= self.objects(made, self.rally, HORIZONS)
         clip = frames[:, : self.window]
         tokens = world.tokenizer.encode(clip)
-        mask = torch.ones_like(tokens, dtype=torch.bool)
-        mask[:, 0] = False
-        nats, right = stage.model.score(tokens, actions[:, : self.window - 1], mask, tokens, tokens)
-        apart = (world.tokenizer.patches.cut(clip - self.clips.background)).abs().amax(-1)[:, 1:].flatten() > SHOWS
-        changed = (tokens[:, 1:] != tokens[:, :-1]).flatten()
-        for name, chosen in {"tokens": torch.ones_like(changed), "object": apart, "changed": changed}.items():
-            figures[f"{name} right"] = 100 * float(right[chosen].float().mean())
-        return figures | {"nats of objects": float(nats[apart].mean())}
+        accuracy, shown = TokenAccuracy(), showing(world.tokenizer.patches, clip, self.clips.background)[:, 1:]
+        guessed = after_true_past(stage.model, tokens, actions[:, : self.window - 1])
+        accuracy.update(*guessed, tokens[:, 1:], tokens[:, :-1], shown)
+        found = defaultdict(lambda: float("nan"), accuracy.compute())
+        for name, kind in {"tokens": "token", "object": "object_token", "changed": "changed_token"}.items():
+            figures[f"{name} right"] = 100 * found[f"{kind}_accuracy"]
+        return figures | {"nats of objects": found["object_token_cross_entropy"]}
 
     def objects(self, made: Tensor, truth: Reference | None, steps: tuple[int | None, ...]) -> dict[str, float]:
         """Present, in place and twice of each object at some steps after the prompt, None: over all frames."""

@@ -147,7 +147,20 @@ class ConvolutionalBlock(nn.Module):
         return x + self.dropout(self.pointwise(F.gelu(hidden)))
 
 
-class ConvolutionalNetwork(Backbone):
+class FrameNetwork(Backbone):
+    """Blocks of one argument, a final norm, and nothing that is kept from frame to frame."""
+
+    @property
+    def num_caches(self) -> int:
+        return 0
+
+    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
+        for block in self.blocks:
+            x = self.run(block, x)
+        return self.norm(x)
+
+
+class ConvolutionalNetwork(FrameNetwork):
     """Residual convolutions on each frame alone. The pixel embedding before it, a convolution whose stride is its size,
     brings the frame to the grid of tokens, and the pixel head behind the decoder back to pixels.
 
@@ -170,15 +183,6 @@ class ConvolutionalNetwork(Backbone):
         self.blocks = nn.ModuleList(ConvolutionalBlock(width, grid, dropout, bias) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(width)
 
-    @property
-    def num_caches(self) -> int:
-        return 0
-
-    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
-        for block in self.blocks:
-            x = self.run(block, x)
-        return self.norm(x)
-
 
 class PatchBlock(nn.Module):
     """One pre-norm residual feed-forward on each token by itself."""
@@ -194,7 +198,7 @@ class PatchBlock(nn.Module):
         return x + self.dropout(self.feed_forward(self.norm(x)))
 
 
-class PatchNetwork(Backbone):
+class PatchNetwork(FrameNetwork):
     """Residual perceptrons on each token alone: it sees its patch of its frame, and does not know where that is.
 
     So a token changes when the pixels of its patch do, and never else: what happens elsewhere in the picture, which
@@ -225,15 +229,6 @@ class PatchNetwork(Backbone):
         self.activation_checkpointing = activation_checkpointing
         self.blocks = nn.ModuleList(PatchBlock(width, mlp_ratio, dropout, bias) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(width)
-
-    @property
-    def num_caches(self) -> int:
-        return 0
-
-    def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
-        for block in self.blocks:
-            x = self.run(block, x)
-        return self.norm(x)
 
 
 ARCHITECTURES: dict[str, type[Backbone]] = {

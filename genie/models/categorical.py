@@ -37,6 +37,14 @@ def draw(log_probs: Tensor, noise: Tensor | None) -> Tensor:
     return hot + probs - probs.detach()
 
 
+def sample(probabilities: Tensor, noise: Tensor) -> Tensor:
+    """Classes int64 [...] of probabilities [..., K], by the inverse of the cumulative distribution; `noise` [...] in
+    [0, 1) decides each."""
+    below = probabilities.cumsum(-1)
+    drawn = torch.searchsorted(below, noise[..., None] * below[..., -1:], right=True)[..., 0]
+    return drawn.clamp_max(probabilities.shape[-1] - 1)  # where rounding made the product the sum itself
+
+
 def kl(first: Tensor, second: Tensor) -> Tensor:
     """KL(first ‖ second) [...] in nats, all groups together, of log-probabilities [..., G, K]."""
     return (first.exp() * (first - second)).sum((-2, -1))

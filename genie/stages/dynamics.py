@@ -7,6 +7,7 @@ from torch import Tensor
 from genie.errors import UserError
 from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
+from genie.models.categorical import sample
 from genie.models.patches import Patches
 from genie.models.st_transformer import Thin
 from genie.stages.base import build_part
@@ -188,10 +189,9 @@ def draw_frames(
     it, at temperature 1; a function of the samples' seeds."""
     hidden = torch.ones_like(tokens, dtype=torch.bool)
     hidden[:, 0] = False
-    below = model(tokens, actions, hidden, context, thin).softmax(-1).cumsum(-1)  # [B · (T-1) · S, K]
+    probabilities = model(tokens, actions, hidden, context, thin).softmax(-1)  # [B · (T-1) · S, K]
     noise = own_noise(seeds, *tokens.shape[1:]).to(tokens.device)[hidden]
-    drawn = torch.searchsorted(below, noise[:, None] * below[:, -1:], right=True)[:, 0].clamp_max(below.shape[-1] - 1)
-    return tokens.masked_scatter(hidden, drawn)
+    return tokens.masked_scatter(hidden, sample(probabilities, noise))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genie.models.categorical import sample
 from genie.world.noise import FrameNoise
 
 ORDERS = ("confidence", "random")
@@ -105,10 +106,7 @@ class Sampler:
             return logits.argmax(-1)
         at_one = self.temperature == 1
         shares = log_probabilities.exp() if at_one else (logits / self.temperature).softmax(-1)
-        below = shares.cumsum(-1)
-        uniform = noise.uniform(number, count).gather(1, asked)[..., None]
-        drawn = torch.searchsorted(below, uniform * below[..., -1:], right=True)[..., 0]
-        return drawn.clamp_max(logits.shape[-1] - 1)  # where rounding made the product the sum itself
+        return sample(shares, noise.uniform(number, count).gather(1, asked))
 
     def _score(
         self, log_probabilities: Tensor, drawn: Tensor, noise: FrameNoise, number: int, asked: Tensor, count: int
