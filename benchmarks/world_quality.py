@@ -46,6 +46,7 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.evaluation.clips import Clips, load_clips
+from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate
 from genie.evaluation.tokens import after_true_past
@@ -108,8 +109,7 @@ class Judge:
         """Rollouts, and tokens right in one pass after a true past."""
         frames, given = self.clips.floats(), self.given
         world = WorldModel(**parts_of(stage, stage.frozen["tokenizer"], stage.frozen.get("lam")))
-        latent = stage.options["actions"] == "latent"
-        actions = world.lam.encode(frames) if latent else self.clips.actions[:, :-1]
+        actions = actions_between(world, self.clips)
         count = max(HORIZONS)
         made = generate(world, frames, actions, given, count, clip_seeds(0, range(len(frames))))
         error = (made - frames[:, given:]).square().mean((0, 2, 3, 4))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from genie.metrics.object_detector import ObjectDetector
+from genie.metrics.object_presence import places
 
 MOST_FRAMES = 512  # through the detector at once
 GONE = 3  # frames without the ball that make a point; behind a paddle it is hidden for one
@@ -31,17 +32,15 @@ class Track:
 def locate(detector: ObjectDetector, frames: Tensor) -> list[Track]:
     """The objects in N videos, uint8 [N, T, C, H, W]."""
     shape = (*frames.shape[:2], detector.num_objects)
-    counts, places = [], []
+    counts, where = [], []
     for part in frames.flatten(0, 1).split(MOST_FRAMES):
         blobs = detector.blobs(part.cpu().float() / 255)
         blobs = blobs.where(detector.are_objects(blobs))
         count = torch.zeros(len(part), detector.num_objects, dtype=torch.int64)
         count.index_put_((blobs.picture, blobs.object), torch.ones_like(blobs.picture), accumulate=True)
-        place = torch.full((*count.shape, 2), torch.nan)
-        place[blobs.picture, blobs.object] = blobs.place
         counts.append(count)
-        places.append(place.where((count == 1)[..., None], torch.nan))
-    pairs = zip(torch.cat(counts).view(shape), torch.cat(places).view(*shape, 2), strict=True)
+        where.append(places(detector, blobs, (1, *count.shape))[0])
+    pairs = zip(torch.cat(counts).view(shape), torch.cat(where).view(*shape, 2), strict=True)
     return [Track(*pair) for pair in pairs]
 
 
