@@ -101,6 +101,8 @@ def explain(error: Exception, config_name: str) -> str:
         return "an override has no key: it must be key=value or group=choice"
     if isinstance(error, TypeError):  # Hydra's, of a list of choices with something else in it
         return f"a group takes the name of a choice, as in data=pong, or a list of them ({one_line(error)})"
+    if isinstance(error, ValueError) and "group override" in str(error):  # Hydra's, of data=null
+        return "a group takes the name of a choice, as in data=pong, and cannot be null: leave it out"
     return explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error)
 
 

@@ -13,6 +13,8 @@ from genie.config_values import NAMES, PLACES, check_values
 from genie.errors import UserError
 from genie.spelling import spelled, unquoted
 
+SEVERAL = ("trainer.devices",)  # a number, or a list of them
+
 
 def check_step(key: str, config_name: str, overrides: list[str]) -> None:
     """Raises `UserError` where `overrides` are wrong for a command that runs later: before hours of work, not after.
@@ -50,7 +52,8 @@ def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
             raise UserError(f"{override.input_line}: {key} cannot be null")
         if key in NAMES and isinstance(override.value(), int | float):  # name=007 is no number
             OmegaConf.update(cfg, key, override.input_line.partition("=")[2])
-        expected = wrong_kind(_select(defaults, key), _select(cfg, key))
+        default, value = _select(defaults, key), _select(cfg, key)
+        expected = None if key in SEVERAL and isinstance(value, ListConfig) else wrong_kind(default, value)
         if expected:
             given = unquoted(override.input_line.partition("=")[2])
             raise UserError(f"{key}={given}: {key} takes {expected}, as in {key}={_shown(defaults, key)}")
@@ -85,7 +88,7 @@ def wrong_kind(default: Any, value: Any) -> str | None:
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
     if isinstance(default, int | float):
-        wrong = isinstance(value, bool | DictConfig) or (isinstance(value, str) and value != "auto")
+        wrong = isinstance(value, bool | DictConfig | ListConfig) or (isinstance(value, str) and value != "auto")
         return "a number" if wrong else None
     if isinstance(default, ListConfig):
         return None if isinstance(value, ListConfig) else "a list"

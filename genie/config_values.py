@@ -49,6 +49,7 @@ class Number:
 
 
 SEED = Number(0, 2**32 - 1)  # what NumPy and Lightning take
+DEPTH, DEPTH_OR_NONE = Number(1, 10_000), Number(1, 10_000, null=True)  # layers, each of which takes time to make
 COUNT, COUNT_OR_NONE = Number(1), Number(1, null=True)
 FROM_ZERO, FROM_ZERO_OR_NULL = Number(0), Number(0, null=True)
 POSITIVE = Number(0, whole=False, above=True)
@@ -56,6 +57,8 @@ NOT_NEGATIVE = Number(0, whole=False)
 SHARE = Number(0, 1, whole=False)
 DECAY = Number(0, 1, whole=False, below=True)
 RATE = Number(0, 1000, whole=False, above=True, null=True)  # frames a second
+SHARE_OR_NULL = Number(0, 1, whole=False, null=True)
+NOT_NEGATIVE_OR_NULL = Number(0, whole=False, null=True)
 
 # by the whole key, or "*." and its last part; of a list, each of its numbers
 NUMBERS = {
@@ -120,9 +123,9 @@ NUMBERS = {
     # sizes of models
     "model.image_size": COUNT,
     "*.width": COUNT,
-    "*.num_blocks": COUNT,
+    "*.num_blocks": DEPTH,
     "*.num_heads": COUNT,
-    "*.num_layers": COUNT,
+    "*.num_layers": DEPTH,
     "*.num_channels": COUNT,
     "*.num_codes": COUNT,
     "*.num_actions": COUNT_OR_NONE,
@@ -130,13 +133,75 @@ NUMBERS = {
     "*.head_dim": COUNT_OR_NONE,
     "*.latent_dim": COUNT,
     "*.patch_size": COUNT,
-    "*.decoder_blocks": COUNT_OR_NONE,
+    "*.decoder_blocks": DEPTH_OR_NONE,
     "*.decoder_heads": COUNT_OR_NONE,
     "*.decoder_width": COUNT_OR_NONE,
     # sampling
     "sampler.steps": COUNT,
     "sampler.temperature": NOT_NEGATIVE,
     "temperature": Number(0, whole=False, null=True),
+}
+# the same by range: numbers that one command, part or objective has. Whether it takes null it says itself
+NUMBERS |= {
+    key: range_
+    for range_, keys in {
+        COUNT_OR_NONE: """
+            data.recorder.policy.segment callbacks.bad_steps.max_in_a_row callbacks.bad_steps.window
+            callbacks.rollouts.delta_psnr_t callbacks.rollouts.horizon callbacks.rollouts.num_clips
+            callbacks.rollouts.prompt_frames collect.frames.test collect.frames.train collect.frames.val
+            delta_psnr.t delta_psnr.seeds fvd.frames fvd.videos grid.frames grid.prompts horizon num_clips
+            prompt_frames reward.clips side_by_side.clips side_by_side.horizon
+            imagination.batches imagination.branches imagination.horizon imagination.horizons imagination_horizon
+            long_rollout.frames long_rollout.worlds planning.candidates planning.episodes planning.horizon
+            act.episodes act.horizon act.labels act.parallel act.max_steps
+            planner.candidates planner.execute planner.horizon planner.iterations planner.particles
+            planner.batch_size planner.optimizer.candidates planner.optimizer.horizon planner.optimizer.iterations
+            planner.optimizer.particles planner.optimizer.batch_size policy.horizon simulator.imagination_horizon
+            *.num_bins *.channels *.classes *.deterministic *.groups
+            draws episodes parallel labels enough pairs label.candidates label.enough
+            num_pictures picture_size sheet.columns sheet.rows rounds shard_frames scale steps
+            play.max_frames play.max_sessions play.max_upload play.threads
+            stage.context stage.horizon text_to_image.steps trainer.num_nodes
+        """,
+        DEPTH_OR_NONE: "*.head_layers *.num_members",
+        FROM_ZERO_OR_NULL: """
+            data.recorder.crop data.recorder.policy.wall_margin callbacks.bad_steps.max_rollbacks
+            callbacks.rollouts.every_n_train_steps callbacks.rollouts.fvd_videos callbacks.rollouts.grid_frames
+            callbacks.rollouts.keep_videos act.videos long_rollout.fvd num_videos prompt_clip play.idle
+            more_steps.cotrain more_steps.dynamics more_steps.lam more_steps.policy more_steps.reward
+            more_steps.simulator more_steps.tokenizer *.action_free_steps *.move_columns *.move_rows *.past_end
+        """,
+        Number(0, 65535, null=True): "play.port label.port page.port",
+        Number(null=True): "data.actions.offset",
+        Number(-1, null=True): "trainer.devices",
+        SHARE_OR_NULL: """
+            data.augmentation.crop data.augmentation.shift data.augmentation.brightness data.augmentation.contrast
+            data.augmentation.saturation data.augmentation.hue data.recorder.policy.follow_noise
+            data.recorder.policy.follow_share data.videos.cut_threshold collect.explore hardware.utilization
+            planner.elites planner.momentum planner.smoothing planner.warm_start planner.optimizer.elites
+            planner.optimizer.momentum planner.optimizer.smoothing planner.optimizer.warm_start *.discount
+            reward.label_noise policy.mixing policy.range_decay policy.slow_decay schedule.decay_share
+            simulator.model.uniform *.clean_prefix *.corruption *.places_until *.rare_share
+        """,
+        NOT_NEGATIVE_OR_NULL: """
+            data.recorder.policy.spread *.foreground_weight *.change_weight *.quantizer_weight
+            *.continue_weight *.margin *.pessimism min_quality entropy_bound sampler.entropy_bound *.min_std
+            *.std *.colour *.temperature *.free_nats policy.critic_weight policy.entropy_weight
+            policy.least_range policy.slow_weight text_to_image.guidance simulator.objective.continues
+            simulator.objective.dynamics simulator.objective.imagination simulator.objective.kl
+            simulator.objective.reconstruction simulator.objective.reward simulator.objective.smoothness
+            simulator.objective.stability simulator.objective.constraint
+        """,
+        Number(whole=False, null=True): "*.change *.effort *.end",
+        Number(1, whole=False, null=True): "data.recorder.policy.hold planner.hold planner.optimizer.hold "
+        "long_rollout.hold",
+        Number(0, whole=False, above=True, null=True): """
+            callbacks.bad_steps.explosion_factor play.idle_seconds *.limit hardware.flops
+            hardware.memory_gib planner.seconds
+        """,
+        RATE: "fps callbacks.rollouts.fps",
+    }.items()
+    for key in keys.split()
 }
 NAMES = (
     "data.name",

@@ -39,21 +39,23 @@ def replace_environment(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 def _given(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Those of the settings `data.recorder` that overrides name."""
-    plain, given = OmegaConf.create(settings), OmegaConf.create({})
+    given = OmegaConf.create({})
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
         if not key.startswith("data.recorder.") or override.is_delete():
             continue
-        for name in _leaves(key.removeprefix("data.recorder."), override.value()):
-            OmegaConf.update(given, name, OmegaConf.select(plain, name), force_add=True)
+        named = override.value()
+        for part in reversed(key.split(".")[2:]):
+            named = {part: named}
+        given = OmegaConf.merge(given, _of(settings, named))
     return OmegaConf.to_container(given)
 
 
-def _leaves(key: str, value: Any) -> list[str]:
-    """The keys of the values within a value: an override with a dictionary leaves the others of its group alone."""
-    if not isinstance(value, dict) or not value:
-        return [key]
-    return [leaf for name, inner in value.items() for leaf in _leaves(f"{key}.{name}", inner)]
+def _of(settings: Any, named: Any) -> Any:
+    """The part of the settings that has these names: a dictionary leaves the others of its group alone."""
+    if not isinstance(named, dict) or not named or not isinstance(settings, dict):
+        return settings
+    return {name: _of(settings.get(name), inner) for name, inner in named.items()}
 
 
 def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SPLITS) -> Path:

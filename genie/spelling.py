@@ -140,7 +140,7 @@ def is_sweep(words: list[str], config_name: str) -> bool:
     try:
         with nullcontext() if started else initialize_config_module("conf", version_base="1.3"):
             return compose(config_name, chosen, return_hydra_config=True).hydra.mode == RunMode.MULTIRUN
-    except (HydraException, OmegaConfBaseException):  # which is said when the command is composed
+    except (HydraException, OmegaConfBaseException, ValueError):  # which is said when the command is composed
         return False
 
 

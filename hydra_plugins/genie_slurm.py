@@ -5,6 +5,7 @@ folder, jobs that go wrong are told in one line, and a job knows the command tha
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,11 @@ class SlurmJobs(Launcher):
             from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
         except ImportError as error:
             raise UserError("launcher=slurm needs submitit: pip install 'genie-world[slurm]'") from error
+        if self.cluster == "slurm" and shutil.which("srun") is None:
+            raise UserError(
+                "launcher=slurm needs srun, which is not here: start it on a machine of the cluster, or take "
+                "hydra.launcher.cluster=local"
+            )
         options = self.options | ({"gpus_per_node": None} if config.trainer.accelerator == "cpu" else {})
         if self.cluster == "slurm":
             self.submitit: Launcher = SlurmLauncher(**options)

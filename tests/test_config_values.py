@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 import genie.cli  # noqa: F401 the resolvers
 from genie.config_errors import group_options
 from genie.config_types import check_overrides
-from genie.config_values import check_name, check_values, range_of
+from genie.config_values import _leaves, check_name, check_values, range_of
 from genie.errors import UserError
 
 COMMANDS = (
@@ -93,6 +93,7 @@ def test_other_names_are_folders_as_they_are_written(checked, name):
         "trainer.accumulate=0", "trainer.gradient_clip_val=-1", "trainer.val_check_interval=0.5",
         "trainer.log_every_n_steps=0", "schedule.warmup_steps=-1", "callbacks.checkpoint.every_n_train_steps=0",
         "callbacks.ema.decay=1", "model.tokenizer.width=-8", "recipe.tokenizer.max_steps=0", "data.min_quality=nan",
+        "model.tokenizer.num_blocks=9223372036854775808", "data.actions.offset=1e-9", "recipe.dynamics.corruption=1.5", "callbacks.rollouts.horizon=1.5",
         "data.augmentation.crop=inf", "callbacks.rollouts.fps=nan", "callbacks.rollouts.delta_psnr_t=[nan]",
     ],
 )  # fmt: skip
@@ -103,6 +104,29 @@ def test_numbers_that_cannot_be_are_refused_under_the_key_that_was_given(default
     with pytest.raises(UserError, match="must be") as error:
         check_values(cfg)
     assert str(error.value).startswith(f"{key}=")
+
+
+OPEN = ("act.thresholds.", "data.recorder.env.")  # keys of an environment, whatever it calls them
+
+
+def numbers_of(cfg):
+    return {
+        key
+        for node, name, key in _leaves(cfg)
+        if isinstance(node[name], int | float) and not isinstance(node[name], bool)
+    }
+
+
+def test_every_number_of_every_command_and_preset_has_a_range(hydra):
+    chosen = {"planner": ["act"], "hardware": ["plan_memory"], "text_to_image": ["generate"]}
+    chosen |= {group: ["train", f"stage={group}"] for group in ("simulator", "reward", "policy")}
+    chosen |= {group: ["train"] for group in ("stage", "data", "model", "trainer", "optimizer", "schedule", "debug")}
+    found = {key for command in COMMANDS for key in numbers_of(compose(command))}
+    for group, (command, *more) in chosen.items():
+        for choice in group_options(group):
+            found |= numbers_of(compose(command, [*more, f"{group}={choice}"]))
+    assert len(found) > 250
+    assert not [key for key in sorted(found) if range_of(key) is None and not key.startswith(OPEN)]
 
 
 def test_a_whole_number_may_be_written_as_a_float(checked):

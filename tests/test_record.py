@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 from data_modules.origin import Fingerprint
 from genie.errors import UserError
@@ -263,6 +264,28 @@ def test_states_are_not_in_a_folder_named_by_the_size_of_pictures(given, root):
     assert cfg.data.root == root and cfg.data.recorder.env == {"id": "Acrobot-v1", "kwargs": {}, "options": {}}
 
 
+@pytest.mark.parametrize("options", ["{level:3}", "{a.b:{c:1}}", "{level:[1,2]}"])
+def test_options_given_for_another_environment_keep_their_names(options):
+    from genie.record import replace_environment
+
+    given = ["++data.recorder.env.kwargs.mode=1", f"data.recorder.env.options={options}"]
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("record", ["env.id=CartPole-v1", *given])
+    replace_environment(cfg, given)
+    options = OmegaConf.to_container(OmegaConf.create(options.replace(":", ": ")))
+    assert cfg.data.recorder.env == {"id": "CartPole-v1", "kwargs": {"mode": 1}, "options": options}
+
+
+def test_options_that_are_no_keys_are_one_line():
+    from genie.record import replace_environment
+
+    given = ["data.recorder.env.options=abc"]
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("record", ["env.id=CartPole-v1", *given])
+    with pytest.raises(UserError, match="options=abc must be keys and values"):
+        replace_environment(cfg, given)
+
+
 WORLDS = {
     "breakout": ("ALE/Breakout-v5", ["noop", "fire", "right", "left"]),
     "freeway": ("ALE/Freeway-v5", ["noop", "up", "down"]),
@@ -369,7 +392,7 @@ def test_a_killed_recording_leaves_no_file_under_its_name(tmp_path, record_with)
         ("data.recorder.num_frames.train=1", "at least 2"),
         ("data.recorder.num_frames.train=20.5", "whole number"),
         ("data.recorder.seed=1.5", "whole number"),
-        ("data.recorder.policy.hold=nan", "must be a finite number"),
+        ("data.recorder.policy.hold=nan", "must be a number of at least 1"),
         ("data.recorder.fps=0", "a number above 0"),
         ("data.recorder.observe=smells", "frames or states"),
         ("data=episodes", "data=pong"),

@@ -13,6 +13,7 @@ from data_modules.environments.actions import actions_of
 from data_modules.environments.making import make, said
 from data_modules.environments.observations import Box, StateVector, Viewport
 from data_modules.environments.screen import Screen, drawn_by_game
+from data_modules.environments.settings import check_options
 from data_modules.environments.values import flag_of, frame_rate, reward_of, shown
 from genie.errors import RunError, UserError, reason
 
@@ -51,8 +52,7 @@ class GymnasiumEnvironment:
     ):
         if observe not in OBSERVED:
             raise UserError(f"data.recorder.observe={observe} must be {' or '.join(OBSERVED)}")
-        if not (options is None or isinstance(options, dict)):
-            raise UserError(f"data.recorder.env.options={options} must be keys and values, such as {{level: 3}}")
+        check_options(options)
         self.id, self.observes, self.options, self.reset_screen = env_id, observe, options or None, reset_screen
         self.env = make(env_id, kwargs)
         self.actions = actions_of(self.env, env_id, actions, action_names)

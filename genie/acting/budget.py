@@ -17,6 +17,7 @@ from rich.table import Table
 from genie.acting.report import interval, known
 from genie.acting.results import read_summary
 from genie.acting.run import act, check
+from genie.checks import require_whole
 from genie.cli import wants_trace
 from genie.errors import RunError, UserError, failure, reason
 from genie.evaluation.plots import save_figure
@@ -76,6 +77,9 @@ def plays_of(config: dict[str, Any], root: Path) -> dict[tuple[int, int], dict[s
         raise UserError("act.budget is of a planner: give planner=cem, or another")
     group, budget = _search_group(config["planner"]), config["act"]["budget"]
     chosen = {name: budget[name] or [group[name]] for name in AXES}
+    for name, values in chosen.items():
+        for value in values:
+            require_whole({name: value}, name, prefix="act.budget.", null=False)
     plays = {}
     for pair in itertools.product(*chosen.values()):
         name = "c{}_h{}".format(*pair)

@@ -184,6 +184,14 @@ def cut_in_half(path):
     path.write_bytes(text[: text.index(b",", len(text) // 2) + 1])
 
 
+@pytest.mark.parametrize("candidates", [[{}], [0], ["many"], [8.5]])
+def test_a_budget_that_cannot_be_is_one_line(stage, configure, candidates):
+    config = configure()
+    config["act"]["budget"] = {"candidates": candidates, "horizon": [6]}
+    with pytest.raises(UserError, match="act.budget.candidates=.* must be a whole number"):
+        act_for_budgets(config)
+
+
 def test_a_budget_that_fails_is_said_and_the_others_are_played(stage, configure, tmp_path, monkeypatch, capsys):
     def failing(config):
         if config["planner"]["candidates"] == 8:

@@ -124,7 +124,7 @@ def windows(path: Path) -> dict[bytes, Columns]:
             ends = np.ravel(file["episode_ends"][()]) if "episode_ends" in file else np.array([len(frames)])
             columns = {name: column for name in COLUMNS if (column := stored(file, name, len(frames))) is not None}
             start = 0
-            for end in ends.astype(int).clip(max=len(frames)):
+            for end in ends.astype(int).clip(0, len(frames)):
                 for row in range(start, end - LENGTH + 1):
                     rows = slice(row, row + LENGTH)
                     found[frames[rows].tobytes()] = {name: column[rows] for name, column in columns.items()}
@@ -199,29 +199,34 @@ def odd_shape(chance: random.Random, file: h5py.File, name: str, good: Path, not
     }  # fmt: skip
     shape = chance.choice(sorted(shapes))
     note(f"{name} {shape}")
-    if values.size == 0 or values.ndim == 0:  # changed before
+    if np.ndim(values) == 0 or values.size == 0:  # changed before
         return False
     changed = shapes[shape]()
     rewrite(file, name, changed)
     return name == "frames" and np.shape(changed) != values.shape
 
 
+def named(file: h5py.File) -> bool:
+    """Whether the file names its actions as a good one does, so that it has no others."""
+    return np.array_equal(file.attrs.get("action_meanings", ()), goods.MEANINGS)
+
+
 def odd_values(chance: random.Random, file: h5py.File, name: str, good: Path, note: Callable[[str], None]) -> bool:
     values = file[name][()]
-    if values.size == 0 or values.dtype.kind not in "iufb":
+    if np.ndim(values) == 0 or values.size == 0 or values.dtype.kind not in "iufb":  # changed before
         return False
     if values.dtype.kind == "f":
         odd = chance.choice((np.nan, np.inf, -np.inf, 1e30, -1e30, 0.5, -1))
         bad = name == "rewards" and (not np.isfinite(odd) or abs(odd) >= 1e30)
     else:
         odd = chance.choice((-1, -7, 3, 255, 256, 10**9, 2**40, 0))
-        bad = name == "actions" and not 0 <= odd < len(goods.MEANINGS)
+        bad = name == "actions" and not 0 <= odd < (len(goods.MEANINGS) if named(file) else np.inf)
         values = values.astype(np.int64) if name != "frames" else values
         odd = odd % 256 if name == "frames" else odd
     place = chance.randrange(len(values))
     if name == "actions" and chance.random() < 0.3:
         note("all actions are one more")
-        values, bad = values + 1, True
+        values, bad = values + 1, named(file)
     else:
         note(f"{name}[{place}] = {odd}")
         values[place] = odd

@@ -45,6 +45,13 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
         jobs.setup(hydra_context=None, task_function=None, config=jobs.config)
 
 
+def test_away_from_a_cluster_one_line_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    jobs = launcher()
+    with pytest.raises(UserError, match="needs srun.*cluster=local"):
+        jobs.setup(hydra_context=None, task_function=None, config=jobs.config)
+
+
 def submitted(jobs, overrides, outcome):
     """The overrides that reach submitit, whose jobs end as `outcome` says."""
     given = []
