@@ -5,6 +5,8 @@ these measurements not counted), and measures them on test clips when some of th
 
     stage=dynamics    rollouts: the share of rally frames in which the ball is found, and in its place, 1, 5 and 10
                       frames after the prompt; PSNR; and the tokens that one pass gets right after a true past
+    stage=lam         agreement of the latent actions with the recorded ones: normalised mutual information, and percent
+                      right with the best matching; PSNR of the next frame
     stage=tokenizer   decoded true tokens: PSNR, that of what is not background alone, the ball present, in place and
                       twice, and the jitter of the tokens
 
@@ -46,16 +48,17 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.evaluation.clips import Clips, load_clips
-from genie.evaluation.latent_actions import actions_between
+from genie.evaluation.latent_actions import actions_between, predict
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate
+from genie.evaluation.subject import Trained
 from genie.evaluation.tokens import after_true_past
 from genie.hardware import keep_freed_memory
+from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.object_presence import ObjectPresence, Reference, reference
-from genie.metrics.psnr import psnr
+from genie.metrics.psnr import frame_psnr, psnr, update_frame_psnr
 from genie.metrics.token_accuracy import SHOWS, TokenAccuracy, showing
-from genie.models import VideoTokenizer
 from genie.parallel.checks import chosen_precision
 from genie.spelling import composed
 from genie.stages import Stage, build_stage, complete
@@ -88,13 +91,13 @@ class Judge:
         """Figures by name, shares in percent."""
         stage.eval()
         with torch.no_grad():
-            figures = self.tokenizer(stage.model) if stage.options["name"] == "tokenizer" else self.dynamics(stage)
+            figures = getattr(self, stage.options["name"])(stage)
         stage.train()
         return figures
 
-    def tokenizer(self, model: VideoTokenizer) -> dict[str, float]:
+    def tokenizer(self, stage: Stage) -> dict[str, float]:
         """The ceiling of all rollouts, and jitter."""
-        frames = self.clips.floats()
+        frames, model = self.clips.floats(), stage.model
         rebuilt, tokens = reconstruct(model, frames, self.window)
         error = (rebuilt - frames).square()
         things = (frames - self.clips.background).abs().amax(2, keepdim=True) > SHOWS
@@ -104,6 +107,20 @@ class Judge:
         still = model.patches.still(frames)
         jitter = (tokens[:, 1:] != tokens[:, :-1])[still].float().mean()
         return figures | {"jitter": 100 * float(jitter)}
+
+    def lam(self, stage: Stage) -> dict[str, float]:
+        """PSNR of the next frame, and agreement with the recorded actions."""
+        frames = self.clips.floats()
+        prediction, actions = predict(Trained(stage.model, self.window), frames)
+        values = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
+        update_frame_psnr(values, prediction, frames, self.clips.background)
+        figures = {name: float(value) for name, value in values.compute().items()}
+        if self.clips.actions is not None and self.clips.info.num_actions:
+            alignment = ActionAlignment(stage.model.num_actions, self.clips.info.num_actions)
+            alignment.update(actions, self.clips.actions[:, :-1])
+            found = alignment.compute()
+            figures |= {"nmi": float(found["nmi"]), "matching": 100 * float(found["accuracy"])}
+        return figures
 
     def dynamics(self, stage: Stage) -> dict[str, float]:
         """Rollouts, and tokens right in one pass after a true past."""
@@ -231,7 +248,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Shares in percent against CPU seconds, a panel for each figure, a line for each variant, seeds as a band."""
     wanted = [f"ball in_place@{step}" for step in HORIZONS] + ["object right"]
     if not set(wanted) & rows[0].keys():
-        wanted = ["ball present", "ball in_place", "ball doubled", "jitter"]
+        wanted = ["ball present", "ball in_place", "ball doubled", "jitter", "matching"]
     wanted = [name for name in wanted if name in rows[0]]
     figure, panels = plt.subplots(1, len(wanted), figsize=(4 * len(wanted), 3.5), layout="constrained", squeeze=False)
     for panel, name in zip(panels[0], wanted, strict=True):

@@ -57,6 +57,12 @@ def test_of_data_without_objects_the_rest_is_measured(run, pong_root, tmp_path):
     assert rows[0]["psnr of things"] < rows[0]["psnr"] and (tmp_path / "quality.png").exists()
 
 
+def test_latent_actions_are_measured_against_the_recorded_ones(run):
+    rows = run("stage=lam", "seconds=0.2")
+    assert {"psnr", "psnr_copy_last", "nmi", "matching"} <= rows[0].keys()
+    assert 0 <= rows[0]["nmi"] <= 1 and 100 / 3 <= rows[0]["matching"] <= 100
+
+
 def test_a_dynamics_is_measured_on_rollouts_and_tokens(run, world_run):
     checkpoint = world_run / "tokenizer" / "checkpoints" / "last.ckpt"
     rows = run("seconds=0.2", "seeds=0,1", f"tokenizer_ckpt={checkpoint}")
