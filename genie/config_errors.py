@@ -37,7 +37,7 @@ OPTIONAL_KEYS = {
     ),
     "model.lam": (
         "latent_dim", "decoder_blocks", "head_dim", "channels", "quantizer", "levels", "commitment", "revive_after",
-        "copy_last", "standardize", "antisymmetric", "transformer", "input",
+        "copy_last", "standardize", "antisymmetric", "past_transitions", "transformer", "input",
     ),
     "model.dynamics": ("head_dim", "conditioning", "transformer", "token_embedding", "token_head"),
     **{f"model.{part}.transformer": TRANSFORMER for part in ("tokenizer", "lam", "dynamics")},

@@ -4,11 +4,14 @@ import json
 import shutil
 
 import h5py
+import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
+from benchmarks import inverse_dynamics
 from benchmarks.world_quality import Judge, main
+from genie.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.metrics.object_presence import Reference
 
@@ -61,6 +64,42 @@ def test_latent_actions_are_measured_against_the_recorded_ones(run):
     rows = run("stage=lam", "seconds=0.2")
     assert {"psnr", "psnr_copy_last", "nmi", "matching"} <= rows[0].keys()
     assert 0 <= rows[0]["nmi"] <= 1 and 100 / 3 <= rows[0]["matching"] <= 100
+
+
+@pytest.fixture
+def labelled(pong_root, monkeypatch, capsys):
+    """labelled(seconds, *arguments): what an encoder reaches that is trained with the recorded actions."""
+
+    def labelled(seconds, *arguments):
+        GlobalHydra.instance().clear()
+        given = ["model=debug", "data=pong", f"data.root={pong_root}", "clips=16", f"seconds={seconds}", *arguments]
+        monkeypatch.setattr("sys.argv", ["inverse_dynamics", *given])
+        inverse_dynamics.main()
+        return {name: float(value.rstrip("%")) for name, value in
+                (word.split("=") for word in capsys.readouterr().out.split())}  # fmt: skip
+
+    return labelled
+
+
+def test_with_labels_the_actions_are_learned(labelled, pong_root, tmp_path):
+    for source in pong_root.glob("*.h5"):
+        shutil.copy(source, tmp_path / source.name)
+        with h5py.File(tmp_path / source.name, "a") as file:  # a bar that goes where the action says
+            moves = np.array([0, -8, 8])[file["actions"][:]]
+            top = (np.cumsum(moves) - moves) % 64
+            rows = (np.arange(64) - top[:, None]) % 64 < 16
+            file["frames"][:] = np.broadcast_to(200 * rows[:, :, None, None], file["frames"].shape)
+    figures = labelled(4, f"data.root={tmp_path}", "optimizer.lr=2e-3", "data.batch_size=8")
+    assert figures["nmi"] > 0.5 and figures["right"] > 75
+
+
+def test_labels_have_to_be_there(labelled, pong_root, tmp_path):
+    for source in pong_root.glob("*.h5"):
+        shutil.copy(source, tmp_path / source.name)
+        with h5py.File(tmp_path / source.name, "a") as file:
+            del file["actions"]
+    with pytest.raises(UserError, match="no actions to learn from"):
+        labelled(1, f"data.root={tmp_path}")
 
 
 def test_a_dynamics_is_measured_on_rollouts_and_tokens(run, world_run):

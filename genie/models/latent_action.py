@@ -10,6 +10,7 @@ Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patch
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.models.patches import Patches, PixelEmbedding, PixelHead
@@ -47,6 +48,9 @@ class LatentActionModel(nn.Module):
             that no change is 0 and opposite movements are opposite numbers. For data whose actions can be undone; the
             paper's encoder (False) sees all frames ≤ t+1. It may name a movement by its size or as "as before" or
             "not as before", of which the past then tells the rest.
+        past_transitions: of an antisymmetric encoder: so many earlier transitions whose (odd) features are added to
+            those of t → t+1, by maps that begin at zero. What moves by itself, as a paddle that still rolls, is then no
+            action: the code can be the force instead of the movement.
         transformer: further options of both `STTransformer`s.
 
     `needs_tokenizer`: whether frames are read through a tokenizer (`TokenActionModel`).
@@ -73,6 +77,7 @@ class LatentActionModel(nn.Module):
         copy_last: bool = False,
         standardize: bool = True,
         antisymmetric: bool = False,
+        past_transitions: int = 0,
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
@@ -83,6 +88,11 @@ class LatentActionModel(nn.Module):
         self.encoder_embedding = self.embedding(width)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize, bias=not antisymmetric)
+        if past_transitions < 0 or past_transitions and not antisymmetric:
+            raise ValueError(f"past_transitions={past_transitions} must be 0, or more with antisymmetric=true")
+        self.from_past = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(past_transitions))
+        for layer in self.from_past:
+            layer.starts_at_zero = True
         if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
         self.decoder_embedding = self.embedding(width)
@@ -122,7 +132,11 @@ class LatentActionModel(nn.Module):
         pairs = torch.stack([x[:, :-1], x[:, 1:]], dim=2)  # [B, T-1, 2, S, D]
         hidden = self.encoder(torch.stack([pairs, pairs.flip(2)]).flatten(0, 2))[:, 1].mean(dim=1)
         forward, backward = hidden.view(2, *pairs.shape[:2], -1)
-        return self.to_latent(forward - backward)
+        movement = forward - backward
+        explained = movement
+        for ago, layer in enumerate(self.from_past, start=1):
+            explained = explained + F.pad(layer(movement), (0, 0, ago, 0))[:, : movement.shape[1]]
+        return self.to_latent(explained)
 
     def predict(self, past: Tensor, latents: Tensor | None) -> Tensor:
         """Logits of the next frames [B, T-1, C, H, W] from frames 0…T-2 and quantised latents [B, T-1, L].

@@ -138,6 +138,31 @@ def test_antisymmetric_latents_turn_their_sign_with_time_and_see_two_frames_alon
         torch.testing.assert_close(model.latents(frames[:, t : t + 2])[:, 0], latents[:, t])
 
 
+def test_earlier_transitions_count_with_their_own_signs():
+    frames = torch.rand(2, FRAMES, 3, 8, 8)
+    plain = latent_action_model(antisymmetric=True, standardize=False)
+    model = latent_action_model(antisymmetric=True, standardize=False, past_transitions=2)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    latents = plain.latents(frames)
+    torch.testing.assert_close(model.latents(frames), latents)  # they begin at zero
+    for layer in model.from_past:
+        torch.nn.init.normal_(layer.weight)
+    changed = model.latents(frames)
+    torch.testing.assert_close(changed[:, 0], latents[:, 0])
+    assert ((changed - latents)[:, 1:].abs() > 1e-3).any(-1).all()
+    # of transition 2, the two before it: each turns its sign with its own frames
+    still = frames[:, 2:3]
+    before = model.latents(torch.cat([frames[:, 1:3], still], 1))[:, -1]
+    torch.testing.assert_close(model.latents(torch.cat([frames[:, [2, 1]], frames[:, [1]]], 1))[:, -1], -before)
+    short = model.latents(frames[:, :2])
+    torch.testing.assert_close(short[:, 0], latents[:, 0])
+
+
+def test_only_antisymmetric_encoders_have_earlier_transitions():
+    with pytest.raises(ValueError, match="antisymmetric"):
+        latent_action_model(past_transitions=1)
+
+
 def test_antisymmetric_latents_are_spread_over_the_codes_too():
     model = latent_action_model(antisymmetric=True, quantizer="fsq", levels=[3], num_actions=3).train()
     counts = torch.bincount(model(torch.rand(16, FRAMES, 3, 8, 8)).actions.flatten(), minlength=3)

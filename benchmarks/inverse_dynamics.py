@@ -1,0 +1,98 @@
+"""How much of the true actions do the frames tell at all? `python -m benchmarks.inverse_dynamics experiment=pong`.
+
+Trains the encoder of the latent action model *with* the recorded actions as labels (cross-entropy) and measures it on
+the test clips that genie.evaluate takes, with its figures: normalised mutual information with the recorded actions and
+the share that is right. No latent action model can be expected to do better: an action that changes nothing on the
+screen has no trace there. The encoder is the paper's, which sees all frames up to the next one.
+
+    python -m benchmarks.inverse_dynamics experiment=pong seconds=200 clips=64 data.root=… model.lam.width=256
+
+`seconds`: CPU seconds of the training (200). `clips`: of the test split (64), as long as those of the training. All
+other keys are those of genie.train with stage=lam.
+"""
+
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.world_quality import configured
+from data_modules.clip_data_module import ClipDataModule
+from genie.errors import UserError
+from genie.evaluation.clips import load_clips
+from genie.hardware import keep_freed_memory
+from genie.metrics.action_alignment import ActionAlignment
+from genie.models import LatentActionModel
+from genie.models.initialization import initialize
+from genie.stages.lam import build_lam
+
+OURS = {"seconds": "200", "clips": "64"}
+
+
+def encoder(config: dict, num_actions: int) -> LatentActionModel:
+    """The latent action model of a configuration whose latents [B, T-1, A] are the logits of the recorded actions."""
+    lam = {name: value for name, value in config["model"]["lam"].items() if name not in ("levels", "past_transitions")}
+    lam |= {"quantizer": "vq", "latent_dim": num_actions, "standardize": False, "antisymmetric": False}
+    config = {**config, "model": {**config["model"], "lam": lam}}
+    model = build_lam(config, config["stage"])
+    initialize(model, config["seed"])
+    return model
+
+
+def train(model: LatentActionModel, config: dict, data: ClipDataModule, seconds: float) -> int:
+    """Trains for so many CPU seconds; returns the steps. The learning rate falls to zero in that time."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], config["optimizer"]["lr"])
+    started, spent, steps = time.process_time(), 0.0, 0
+    while spent < seconds:
+        for batch in data.train_dataloader():
+            warm = min(1.0, (steps + 1) / config["schedule"]["warmup_steps"])
+            for group in optimizer.param_groups:
+                group["lr"] = config["optimizer"]["lr"] * warm * (1 - spent / seconds)
+            loss = F.cross_entropy(logits(model, batch["frames"]).flatten(0, 1), batch["actions"][:, :-1].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config["trainer"]["gradient_clip_val"])
+            optimizer.step()
+            steps, spent = steps + 1, time.process_time() - started
+            if spent >= seconds:
+                break
+    return steps
+
+
+def logits(model: LatentActionModel, frames: Tensor) -> Tensor:
+    """frames uint8 [B, T, C, H, W] → logits [B, T-1, A] of the action of each transition."""
+    return model.latents(frames.float() / 255)
+
+
+def main() -> None:
+    """Prints one line: steps, nmi, right."""
+    keep_freed_memory()
+    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    ours = {name: given.pop(name, default) for name, default in OURS.items()}
+    config = configured(["stage=lam", *(f"{key}={value}" for key, value in given.items() if key != "stage")])
+    config["data"] |= {"num_workers": 0, "seed": config["seed"]}
+    data = ClipDataModule(**config["data"])
+    data.setup("fit")
+    count = int(ours["clips"])
+    clips = load_clips(config["data"], None, "test", count, config["data"]["num_frames"], count)
+    if clips.actions is None or not clips.info.num_actions:
+        raise UserError("the data record no actions to learn from: give data that do, such as data=pong")
+    model = encoder(config, clips.info.num_actions)
+    model.start_from(clips.background)
+    steps = train(model, config, data, float(ours["seconds"]))
+    model.eval()
+    alignment = ActionAlignment(clips.info.num_actions, clips.info.num_actions)
+    with torch.no_grad():
+        guessed = logits(model, clips.frames).argmax(-1)
+    alignment.update(guessed, clips.actions[:, :-1])
+    right = (guessed == clips.actions[:, :-1]).float().mean()
+    print(f"steps={steps} nmi={alignment.compute()['nmi']:.4f} right={100 * right:.2f}%")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
