@@ -90,10 +90,11 @@ def why_no_clip(split: str, splits: Episodes, whole: tuple[np.ndarray, np.ndarra
                 f"{wanted.span} unused at each cut, so that in a row there are at most: {lengths}"
             )
             more = f"{BY_RECORDING} recordings, which are not cut"
+    most = max([*longest.values(), *([] if whole is None else [_longest(whole[0])])])
     options = (
         replace(wanted, num_frames=num_frames, holdout=holdout, stride=stride)
         for stride in dict.fromkeys((wanted.stride, 1))
-        for num_frames in range(wanted.num_frames, 1, -1)
+        for num_frames in range(min(wanted.num_frames, most), 1, -1)
         for holdout in shares
     )
     tried = (_fitting(one, cut(one.holdout, one.span)) for one in options)

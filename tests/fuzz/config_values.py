@@ -52,7 +52,8 @@ REAL = {
     "fps", "lr", "min_lr", "weight_decay", "betas", "eps", "crop", "shift", "brightness", "contrast", "saturation",
     "hue", "temperature", "entropy_bound", "guidance", "idle_seconds", "min_quality", "discount", "spread",
     "wall_margin", "follow_share", "follow_noise", "hold", "success", "Pendulum-v1", "ALE/Pong-v5", "clip",
-    "gradient_clip_val", "every_seconds", "val_check_interval", "limit_val_batches", "threshold",
+    "gradient_clip_val", "every_seconds", "line_seconds", "refresh_seconds", "val_check_interval",
+    "limit_val_batches", "threshold",
 }  # fmt: skip
 
 
