@@ -199,6 +199,7 @@ def test_mistakes_are_named_before_any_work(tmp_path, write_episodes):
     says(missing + "give data.root=", tmp_path)
     path = write_episodes(tmp_path / "short.h5", [4] * 10)
     says("no clip for train .*5 frames at stride 1 span 5, and its longest episode has 4", path, num_frames=5)
+    says("its longest episode has 4", path, num_frames=2**31)  # lengths that no recording has are not tried
     says("no clip .*span 7", path, stride=2)
     says("8 training clips, fewer than data.batch_size=9: give data.batch_size=8", path, batch_size=9)
     says("data.stride=0", path, stride=0)
