@@ -1,11 +1,17 @@
-"""How few passes does a frame need? `python -m benchmarks.sampling run=outputs/pong` prints the table of the README.
+"""Which sampler? `python -m benchmarks.sampling run=outputs/pong` prints the table of docs/sampling.md.
 
 On held-out test clips of a trained world, for each sampler: passes and milliseconds per frame (one world alone, taking
 turns), the share of right tokens in the first generated frame (temporally teacher-forced: its past is true), PSNR of
-the rollout against the truth (pooled over all frames and clips) and ΔPSNR at the 4th frame (mean over clips). Each
-figure but the time is a mean over seeds, ± the standard deviation between them.
+the rollout against the truth (pooled over all frames and clips) and ΔPSNR at the 4th frame (mean over clips). Of data
+that record objects also the first of them, which is the smallest in Pong: the share of rally frames in which it is in
+its place 1, 5 and 10 frames after the prompt, and the share of generated frames in which it is there twice; and with
+`long`, of so many frames that follow random held actions, the shares in which it is there, in each quarter, and twice,
+beside those of the recorded frames.
 
-    clips=32 seeds=3 horizon=10 prompt_frames=4 temperature=0.5 only=adaptive
+Each figure but the time is a mean over seeds, ± the standard deviation between them.
+
+    clips=32 seeds=3 horizon=10 prompt_frames=4 temperatures=0.5 only=adaptive
+    long=0 worlds=8                            frames of long rollouts and how many; 0: none, since they take long
 """
 
 import statistics
@@ -16,23 +22,38 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.world_quality import HORIZONS, Judge
 from genie.evaluation.clips import Clips, load_clips
+from genie.evaluation.long_videos import held_actions, imagined_stretches, watch
 from genie.evaluation.rollout import clip_seeds, true_actions
 from genie.evaluation.subject import Subject
 from genie.hardware import keep_freed_memory
 from genie.metrics.delta_psnr import DeltaPSNR
 from genie.metrics.psnr import psnr
+from genie.metrics.tracks import shares, shares_by_quarter
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
 
 DELTA_T = 4  # the paper's
+HOLD = 3.0  # frames for which a random action is held in the mean, as in genie.evaluate
+# figure: (heading, factor, digits, unit)
+COLUMNS = {
+    "passes": ("passes", 1, 1, ""),
+    "accuracy": ("tokens right", 100, 1, "%"),
+    "psnr": ("rollout PSNR", 1, 2, ""),
+    "delta": ("ΔPSNR(4)", 1, 2, ""),
+    **{f"in_place@{step}": (f"in place at {step}", 1, 0, "%") for step in HORIZONS},
+    "doubled": ("twice", 1, 1, "%"),
+    **{f"quarter{number}": (f"there, quarter {number} of long", 100, 0, "%") for number in range(1, 5)},
+    "long_doubled": ("twice, long", 100, 1, "%"),
+}
 
 
 def samplers(temperature: float) -> dict[str, Sampler]:
-    """The rows of the table."""
-    maskgit = {f"maskgit, {steps} steps": Sampler(steps, temperature) for steps in (25, 12, 8, 6, 2)}
+    """The rows of the table at one temperature."""
+    maskgit = {f"maskgit, {steps} steps": Sampler(steps, temperature) for steps in (25, 12, 8, 6, 4, 2, 1)}
     adaptive = {f"adaptive, {bound} nats": Sampler(25, temperature, entropy_bound=bound) for bound in (1.0, 1.5, 2.0)}
-    return maskgit | {"maskgit, 25 steps, temperature 2": Sampler(25, 2.0), "greedy": Sampler(1, 0.0)} | adaptive
+    return {f"{name}, temperature {temperature:g}": sampler for name, sampler in (maskgit | adaptive).items()}
 
 
 def generate(
@@ -49,8 +70,9 @@ def generate(
     return torch.stack(made, dim=1), first, statistics.mean(passes)
 
 
-def quality(world: WorldModel, clips: Clips, actions: Tensor, prompt: int, horizon: int, seed: int) -> dict:
+def quality(world: WorldModel, judge: Judge, actions: Tensor, horizon: int, seed: int) -> dict[str, float]:
     """The figures of the world's sampler for one seed."""
+    clips, prompt = judge.clips, judge.given
     frames, seeds = clips.floats(), clip_seeds(seed, range(len(clips)))
     made, tokens, passes = generate(world, frames, actions, prompt, horizon, seeds)
     true_tokens = world.tokenizer.encode(frames[:, : prompt + 1])[:, -1]
@@ -59,11 +81,27 @@ def quality(world: WorldModel, clips: Clips, actions: Tensor, prompt: int, horiz
     random, _, _ = generate(world, frames, drawn, prompt, DELTA_T, seeds)
     delta = DeltaPSNR(DELTA_T, "clip")
     delta.update(frames[:, prompt:], made, random)
-    return {
+    figures = {
         "passes": passes,
         "accuracy": float((tokens == true_tokens).float().mean()),
         "psnr": float(psnr((made - frames[:, prompt:]).square().mean())),
         "delta": float(delta.compute()),
+    }
+    if judge.rally is not None:
+        name = clips.object_names[0]
+        found = judge.objects(made, judge.rally, tuple(step for step in HORIZONS if step <= horizon))
+        figures |= {key.removeprefix(f"{name} "): value for key, value in found.items() if key.startswith(f"{name} ")}
+    return figures
+
+
+def long_run(world: WorldModel, judge: Judge, prompts: Clips, count: int, seed: int) -> dict[str, float]:
+    """Shares of `count` frames after the prompts, under random held actions, with the first object there."""
+    seeds = clip_seeds(seed, range(len(prompts)))
+    actions = held_actions(world.action_space, count, HOLD, seeds)
+    tracks = watch(imagined_stretches(world, prompts, actions, seeds), judge.detector).tracks
+    quarters = shares_by_quarter(tracks)[:, 0].tolist()
+    return {f"quarter{number}": share for number, share in enumerate(quarters, start=1)} | {
+        "long_doubled": float(shares(tracks, 2)[0])
     }
 
 
@@ -80,37 +118,55 @@ def main() -> None:
     keep_freed_memory()
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     run, only = Path(given.get("run", "outputs/pong")), given.get("only", "")
-    count, num_seeds, horizon, prompt = (
+    count, num_seeds, horizon, prompt, long, worlds = (
         int(given.get(name, default))
-        for name, default in [("clips", 32), ("seeds", 3), ("horizon", 10), ("prompt_frames", 4)]
-    )
+        for name, default in [("clips", 32), ("seeds", 3), ("horizon", 10), ("prompt_frames", 4), ("long", 0),
+                              ("worlds", 8)]
+    )  # fmt: skip
     subject = Subject(run, torch.device("cpu"), {**dict.fromkeys(("steps", "temperature", "order", "entropy_bound")),
                                                  "new_sampler": False})  # fmt: skip
     world = subject.world
     clips = load_clips(subject.data_config, None, "test", count, prompt + horizon, count)
+    judge = Judge(clips, prompt, world.window)
     actions = true_actions(subject, clips)
-    rows = {name: value for name, value in samplers(float(given.get("temperature", 0.5))).items() if only in name}
+    rows = {}
+    for temperature in given.get("temperatures", "0.5").split(","):
+        rows |= samplers(float(temperature))
+    rows |= {"maskgit, 25 steps, temperature 2": Sampler(25, 2.0), "greedy": Sampler(1, 0.0)}
+    rows = {name: value for name, value in rows.items() if only in name}
     print(f"{run}, {len(clips)} test clips, {prompt} + {horizon} frames, {num_seeds} seeds")
+    prompts = load_clips(subject.data_config, None, "test", worlds, prompt, worlds) if long else None
+    if long and judge.rally is not None:
+        share = torch.isfinite(clips.objects[:, :, 0]).all(-1).float().mean()
+        print(f"{clips.object_names[0]} in {100 * share:.0f}% of the recorded frames; {worlds} times {long} frames")
     times: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(min(6, count)):
         for name, sampler in rows.items():
             world.sampler = sampler
             times[name].append(milliseconds(world, clips, actions, prompt, horizon, number))
-    print("| sampler | passes | ms per frame | tokens right | rollout PSNR | ΔPSNR(4) |")
-    print("|---|---|---|---|---|---|")
+    shown = None
     for name, sampler in rows.items():
         world.sampler = sampler
-        figures = [quality(world, clips, actions, prompt, horizon, seed) for seed in range(num_seeds)]
-        cells = []
-        for key, scale, digits in [("passes", 1, 1), ("accuracy", 100, 1), ("psnr", 1, 2), ("delta", 1, 2)]:
-            values = [scale * figure[key] for figure in figures]
-            if not values:  # seeds=0: the time alone
-                cells.append("")
-                continue
-            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 and key != "passes" else ""
-            cells.append(f"{statistics.mean(values):.{digits}f}{'%' if key == 'accuracy' else ''}{spread}")
-        cells.insert(1, f"{statistics.median(times[name]):.0f}")
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        figures = [quality(world, judge, actions, horizon, seed) for seed in range(num_seeds)]
+        if long and judge.rally is not None:
+            for seed, found in enumerate(figures):
+                found |= long_run(world, judge, prompts, long, seed)
+        if shown is None:
+            shown = [key for key in COLUMNS if not figures or key in figures[0]]
+            print(f"| sampler | ms per frame | {' | '.join(COLUMNS[key][0] for key in shown)} |")
+            print("|---" * (len(shown) + 2) + "|")
+        cells = [cell(key, [found[key] for found in figures]) for key in shown]
+        print(f"| {name} | {statistics.median(times[name]):.0f} | {' | '.join(cells)} |", flush=True)
+
+
+def cell(key: str, values: list[float]) -> str:
+    """A mean and its spread; nothing of no seeds: then the time alone is measured."""
+    if not values:
+        return ""
+    _, scale, digits, unit = COLUMNS[key]
+    values = [scale * value for value in values]
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 and key != "passes" else ""
+    return f"{statistics.mean(values):.{digits}f}{unit}{spread}"
 
 
 if __name__ == "__main__":

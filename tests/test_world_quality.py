@@ -9,7 +9,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from benchmarks import inverse_dynamics
+from benchmarks import inverse_dynamics, sampling
 from benchmarks.world_quality import Judge, main
 from genie.errors import UserError
 from genie.evaluation.clips import load_clips
@@ -127,3 +127,18 @@ def test_a_perfect_tokenizer_is_its_own_ceiling(pong_root, configure):
         assert (figures[f"{name} present"], figures[f"{name} in_place"]) == (100, 100)
     empty = judge.objects(clips.background.expand(6, 14, -1, -1, -1), judge.truth, (None,))
     assert empty["ball present"] == 0
+
+
+def test_samplers_are_compared_by_rallies_and_long_rollouts(run_main, world_run):
+    GlobalHydra.instance().clear()
+    given = [f"run={world_run}", "clips=4", "seeds=2", "horizon=5", "long=8", "worlds=2"]
+    code, out, _ = run_main(sampling.main, *given, "only=2 steps, temperature 0.5")
+    assert code == 0
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    heading, row, other = [word.strip() for word in lines[0].split("|")], *[line.split("|") for line in lines[2:]]
+    assert row[1].strip() == "maskgit, 12 steps, temperature 0.5" and len(row) == len(other) == len(heading)
+    cells = dict(zip(heading, [cell.strip() for cell in row], strict=True))
+    assert "± " in cells["in place at 1"] and "± " in cells["there, quarter 4 of long"]
+    assert "in place at 10" not in cells  # beyond the horizon
+    others = dict(zip(heading, [cell.strip() for cell in other], strict=True))
+    assert float(others["passes"]) <= 2 < float(cells["passes"]) <= 12
