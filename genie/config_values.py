@@ -108,7 +108,7 @@ NUMBERS = {
     "stage.clean_prefix": SHARE,
     "stage.corruption": SHARE,
     "stage.change_weight": NOT_NEGATIVE,
-    "stage.places": Number(0, 1, whole=False, above=True),
+    "*.places": Number(0, 1, whole=False, above=True),
     "stage.own_draws": SHARE,
     "stage.own_draws_from": SHARE,
     # presets: what is trained how long
@@ -170,6 +170,7 @@ NUMBERS |= {
             callbacks.rollouts.keep_videos act.videos long_rollout.fvd num_videos prompt_clip play.idle
             more_steps.cotrain more_steps.dynamics more_steps.lam more_steps.policy more_steps.reward
             more_steps.simulator more_steps.tokenizer *.action_free_steps *.move_columns *.move_rows *.past_end
+            *.past_transitions
         """,
         Number(0, 65535, null=True): "play.port label.port page.port",
         Number(null=True): "data.actions.offset",
@@ -177,7 +178,7 @@ NUMBERS |= {
         SHARE_OR_NULL: """
             data.augmentation.crop data.augmentation.shift data.augmentation.brightness data.augmentation.contrast
             data.augmentation.saturation data.augmentation.hue data.recorder.policy.follow_noise
-            data.recorder.policy.follow_share data.videos.cut_threshold collect.explore hardware.utilization
+            data.recorder.policy.follow_share data.videos.cut_threshold collect.explore
             planner.elites planner.momentum planner.smoothing planner.warm_start planner.optimizer.elites
             planner.optimizer.momentum planner.optimizer.smoothing planner.optimizer.warm_start *.discount
             reward.label_noise policy.mixing policy.range_decay policy.slow_decay schedule.decay_share
@@ -199,6 +200,7 @@ NUMBERS |= {
             callbacks.bad_steps.explosion_factor play.idle_seconds *.limit hardware.flops
             hardware.memory_gib planner.seconds
         """,
+        Number(0, 1, whole=False, above=True, null=True): "hardware.utilization",
         RATE: "fps callbacks.rollouts.fps",
     }.items()
     for key in keys.split()

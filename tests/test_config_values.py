@@ -94,7 +94,7 @@ def test_other_names_are_folders_as_they_are_written(checked, name):
         "trainer.log_every_n_steps=0", "schedule.warmup_steps=-1", "callbacks.checkpoint.every_n_train_steps=0",
         "callbacks.ema.decay=1", "model.tokenizer.width=-8", "recipe.tokenizer.max_steps=0", "data.min_quality=nan",
         "model.tokenizer.num_blocks=9223372036854775808",
-        "data.actions.offset=1e-9", "recipe.dynamics.corruption=1.5", "callbacks.rollouts.horizon=1.5",
+        "data.actions.offset=1e-9", "recipe.dynamics.places=1.5", "callbacks.rollouts.horizon=1.5",
         "data.augmentation.crop=inf", "callbacks.rollouts.fps=nan", "callbacks.rollouts.delta_psnr_t=[nan]",
     ],
 )  # fmt: skip

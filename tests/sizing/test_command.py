@@ -63,7 +63,7 @@ def test_one_stage_with_the_users_clips_on_a_small_device(plan):
         (["trainer.devices=-1"], "trainer.devices=-1: a plan needs a number"),
         (["trainer.strategy=deepspeed"], "trainer.strategy=deepspeed: there is a plan for auto, ddp and fsdp"),
         (["trainer.precision=64-true"], "trainer.precision=64-true: there is a plan for"),
-        (["hardware.utilization=2"], "hardware.utilization=2 must be more than 0 and at most 1"),
+        (["hardware.utilization=2"], "hardware.utilization=2 must be a number above 0 and at most 1"),
         (["json=."], "json=. is a folder"),
         (["stage=simulator"], "there is no plan for stage=simulator: choose one of tokenizer, lam, dynamics, cotrain"),
         (["hardware=h1000"], "there is no hardware=h1000; did you mean h100"),
