@@ -1,4 +1,4 @@
-"""Which sampler? `python -m benchmarks.sampling run=outputs/pong` prints the table of docs/sampling.md.
+"""Which sampler? `python -m benchmarks.sampling run=outputs/pong` compares them: docs/sampling.md.
 
 On held-out test clips of a trained world, for each sampler: passes and milliseconds per frame (one world alone, taking
 turns), the share of right tokens in the first generated frame (temporally teacher-forced: its past is true), PSNR of
