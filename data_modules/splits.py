@@ -90,7 +90,7 @@ def why_no_clip(split: str, splits: Episodes, whole: tuple[np.ndarray, np.ndarra
                 f"{wanted.span} unused at each cut, so that in a row there are at most: {lengths}"
             )
             more = f"{BY_RECORDING} recordings, which are not cut"
-    most = max([*longest.values(), *([] if whole is None else [_longest(whole[0])])])
+    most = max(longest.values()) if whole is None else _longest(whole[0])
     options = (
         replace(wanted, num_frames=num_frames, holdout=holdout, stride=stride)
         for stride in dict.fromkeys((wanted.stride, 1))

@@ -39,6 +39,14 @@ def run(pong_root, tmp_path, monkeypatch):
     return run
 
 
+def copies(root, folder):
+    """The episode files of a folder, copied into another one and open, one after the other."""
+    for source in root.glob("*.h5"):
+        shutil.copy(source, folder / source.name)
+        with h5py.File(folder / source.name, "a") as file:
+            yield file
+
+
 def test_variants_are_measured_after_the_same_seconds(run, tmp_path, capsys):
     rows = run("stage=tokenizer", "seconds=0.3,0.6", "variant=slow data.batch_size=8", "variant=fast")
     assert [(row["variant"], row["seconds"]) for row in rows] == [
@@ -51,10 +59,8 @@ def test_variants_are_measured_after_the_same_seconds(run, tmp_path, capsys):
 
 
 def test_of_data_without_objects_the_rest_is_measured(run, pong_root, tmp_path):
-    for source in pong_root.glob("*.h5"):
-        shutil.copy(source, tmp_path / source.name)
-        with h5py.File(tmp_path / source.name, "a") as file:
-            del file["objects"]
+    for file in copies(pong_root, tmp_path):
+        del file["objects"]
     rows = run("stage=tokenizer", "seconds=0.1", f"data.root={tmp_path}")
     assert {"psnr", "psnr of things", "jitter"} <= rows[0].keys() and not [name for name in rows[0] if "ball" in name]
     assert rows[0]["psnr of things"] < rows[0]["psnr"] and (tmp_path / "quality.png").exists()
@@ -82,22 +88,18 @@ def labelled(pong_root, monkeypatch, capsys):
 
 
 def test_with_labels_the_actions_are_learned(labelled, pong_root, tmp_path):
-    for source in pong_root.glob("*.h5"):
-        shutil.copy(source, tmp_path / source.name)
-        with h5py.File(tmp_path / source.name, "a") as file:  # a bar that goes where the action says
-            moves = np.array([0, -8, 8])[file["actions"][:]]
-            top = (np.cumsum(moves) - moves) % 64
-            rows = (np.arange(64) - top[:, None]) % 64 < 16
-            file["frames"][:] = np.broadcast_to(200 * rows[:, :, None, None], file["frames"].shape)
+    for file in copies(pong_root, tmp_path):  # a bar that goes where the action says
+        moves = np.array([0, -8, 8])[file["actions"][:]]
+        top = (np.cumsum(moves) - moves) % 64
+        rows = (np.arange(64) - top[:, None]) % 64 < 16
+        file["frames"][:] = np.broadcast_to(200 * rows[:, :, None, None], file["frames"].shape)
     figures = labelled(8, f"data.root={tmp_path}", "optimizer.lr=2e-3", "data.batch_size=8")
     assert figures["nmi"] > 0.15 and figures["right"] > 55  # 0 and 46%: of always naming the most common one
 
 
 def test_labels_have_to_be_there(labelled, pong_root, tmp_path):
-    for source in pong_root.glob("*.h5"):
-        shutil.copy(source, tmp_path / source.name)
-        with h5py.File(tmp_path / source.name, "a") as file:
-            del file["actions"]
+    for file in copies(pong_root, tmp_path):
+        del file["actions"]
     with pytest.raises(UserError, match="no actions to learn from"):
         labelled(1, f"data.root={tmp_path}")
 
