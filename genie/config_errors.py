@@ -61,6 +61,9 @@ OPTIONAL_KEYS = {
 }  # fmt: skip
 
 
+STAGE_GROUPS = ("policy", "reward", "simulator")  # groups that a stage of their name adds, in conf/stage/
+
+
 def group_options(group: str) -> list[str]:
     """Names of the choices of a group in conf/ (of the main configurations for ""), sorted."""
     folder = files("conf").joinpath(group) if group else files("conf")
@@ -103,6 +106,8 @@ def explain(error: Exception, config_name: str) -> str:
         return f"a group takes the name of a choice, as in data=pong, or a list of them ({one_line(error)})"
     if isinstance(error, ValueError) and "group override" in str(error):  # Hydra's, of data=null
         return "a group takes the name of a choice, as in data=pong, and cannot be null: leave it out"
+    if isinstance(error, ValueError) and "invalid literal for int()" in str(error):  # OmegaConf's, of list.name=1
+        return f"an override names a key of a list, which has none: give the whole list, as in key=[1,2] ({one_line(error)})"
     return explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error)
 
 
@@ -170,7 +175,12 @@ def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | N
         hint = _did_you_mean(key, keys, f"{parent}.")
         new = f"(+{full_key}=... adds one)"
         return f"there is no key '{full_key}'{hint} Keys of {parent}: {', '.join(keys)} {new}"
-    names = sorted({*keys, *config_groups(config_name)})
+    groups = config_groups(config_name)
+    if key in groups:
+        return f"'{key}' is a group of which nothing is chosen: add {key}={'|'.join(group_options(key))}"
+    if key in STAGE_GROUPS and "stage" in groups:
+        return f"there is no key or group '{key}' here: stage={key} brings it, with {key}={'|'.join(group_options(key))}"
+    names = sorted({*keys, *groups})
     hint = _same_name_below(key, error.parent_node) or _did_you_mean(key, names)
     new = f"(+{key}=... adds one, to which others may refer as ${{{key}}})"
     return f"there is no key or group '{key}'{hint} There is: {', '.join(names)} {new}"

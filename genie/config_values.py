@@ -45,7 +45,7 @@ class Number:
             range_ = f" {low} and {'below' if self.below else 'at most'} {self.most:g}"
         else:
             range_ = f" from {self.least:g} to {int(self.most) if self.whole else f'{self.most:g}'}"
-        return f"{kind}{range_}{', or null' if self.null else ''}"
+        return f"{kind}{range_}"  # of null the command says more: for some of these keys it has no meaning
 
 
 SEED = Number(0, 2**32 - 1)  # what NumPy and Lightning take

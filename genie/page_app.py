@@ -12,6 +12,7 @@ from PIL import Image
 
 from genie.errors import UserError
 from genie.guard import Guard
+from genie.serving import page_file
 
 SHARED = {  # files beside those of a page, and the package of which the folder page/ has them
     "style.css": "genie.playing",
@@ -51,6 +52,6 @@ def moving_picture(frames: np.ndarray, fps: float) -> Response:
 
 def _sender(package: str, name: str) -> Callable[[], Awaitable[FileResponse]]:
     async def send() -> FileResponse:
-        return FileResponse(str(files(package) / "page" / name))
+        return FileResponse(page_file(package, name))
 
     return send

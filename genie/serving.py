@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from genie.checks import require_whole
@@ -24,11 +26,8 @@ from genie.errors import UserError
 from genie.guard import Guard, is_loopback
 
 PROGRESS_SECONDS = 1.0  # between two updates of the line that says how long it has been loading
-WAITING = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="1"><title>Loading</title></head>
-<body><p role="status">Loading {what} … this page shows it as soon as it is there.</p></body></html>
-"""
+# what the page of waiting is made of: the package of whose folder page/ it comes
+WAITING = {"loading.css": "genie", "loading.js": "genie", "style.css": "genie.playing", "icon.svg": "genie.playing"}
 OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly larger one gets an answer
 
 
@@ -83,9 +82,15 @@ class Loading:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1013})  # try again later
             return
-        page = HTMLResponse(WAITING.format(what=html.escape(self.what)))
-        waits = page if scope["path"].strip("/") == "" else Response(status_code=503, headers={"retry-after": "1"})
-        await waits(scope, receive, send)
+        name = scope["path"].strip("/")
+        if name == "":
+            page = page_file("genie", "loading.html").read_text(encoding="utf-8")
+            answer: Response = HTMLResponse(page.format(what=html.escape(self.what)))
+        elif name in WAITING:
+            answer = FileResponse(page_file(WAITING[name], name))
+        else:
+            answer = Response(status_code=503, headers={"retry-after": "1"})
+        await answer(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, waiting: Starlette) -> AsyncIterator[None]:
@@ -132,6 +137,11 @@ class Loading:
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
         elif seconds is not None and seconds < PROGRESS_SECONDS / 2:
             print(f"loading {self.what} …", file=sys.stderr, flush=True)
+
+
+def page_file(package: str, name: str) -> Path:
+    """A file of the folder page/ of a package."""
+    return Path(str(files(package))) / "page" / name
 
 
 def bind(host: str, port: int, section: str) -> socket.socket:

@@ -146,6 +146,6 @@ def test_a_preset_is_checked_like_an_override(checked, tmp_path):
 
 def test_ranges_are_said_as_they_are_meant():
     assert str(range_of("seed")) == "a whole number from 0 to 4294967295"
-    assert str(range_of("data.val_clips")) == "a whole number of at least 1, or null"
+    assert str(range_of("data.val_clips")) == "a whole number of at least 1"
     assert str(range_of("data.holdout")) == "a number above 0 and below 0.5"
     assert range_of("data.name") is None

@@ -24,7 +24,7 @@ def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict
     settings, name = config["act"], config["act"]["name"]
     rows, others = folder.of(name, settings["episodes"]), folder.of(RANDOM, settings["episodes"])
     above = threshold(settings, env_id)
-    cut = cut_short(rows + others, settings) if above is not None else None
+    cut = cut_short(rows if name == RANDOM else rows + others, settings) if above is not None else None
     judged = above if cut is None else None
     summary = {
         "run": str(config["run"]),

@@ -102,7 +102,9 @@ def train(config: dict[str, Any], footage: Footage, ratings: Ratings, files: Fil
     given = ratings.given
     if len(given) < FEWEST or len(set(given.values())) < 2:
         way = f"give {FEWEST} at least, not all the same, with `python -m genie.curate step=label`"
-        raise UserError(f"{ratings.path} has {len(given)} ratings, of {len(set(given.values()))} kinds: {way}")
+        there = ratings.path.exists()
+        count = f"has {len(given)} ratings, of {len(set(given.values()))} kinds" if there else "is not there"
+        raise UserError(f"{ratings.path} {count}: {way}")
     settings = {name: config[name] for name in ("features", "resnet", "num_pictures", "picture_size")}
     looks = list(look_at(footage, list(given), pooled_features(settings, config["device"])))
     windows = [look.window for look in looks]
@@ -119,11 +121,13 @@ def train(config: dict[str, Any], footage: Footage, ratings: Ratings, files: Fil
 
 
 def print_agreement(fit: Fit, ratings: np.ndarray, threshold: float) -> None:
-    """Precision, recall and the kept share of the rated clips, at several thresholds."""
+    """Precision, recall and the kept share of the rated clips, at several thresholds; "none" where there is no clip
+    of which a share could be taken."""
     table = Printed("min_quality", "precision", "recall", "kept", box=None)
     for one in sorted({*THRESHOLDS, float(threshold)}):
         found = agreement(fit.held_out, ratings, one)
-        cells = (f"{one:g}", f"{found.precision:.3f}", f"{found.recall:.3f}", f"{found.kept:.1%}")
+        shares = (f"{share:.3f}" if share == share else "none" for share in (found.precision, found.recall))
+        cells = (f"{one:g}", *shares, f"{found.kept:.1%}")
         table.add_row(*cells, style="bold" if one == threshold else None)
     print_table(table)
 

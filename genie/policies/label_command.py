@@ -93,5 +93,7 @@ def check(config: dict[str, Any]) -> None:
     require_whole(config, "episodes", "draws", "parallel")
     if config["max_steps"] is not None:
         require_whole(config, "max_steps")
+    if not isinstance(config["labels"], list | tuple) or not config["labels"]:
+        raise UserError(f"labels={config['labels']} must be a list of whole numbers, as in labels=[100,1000]")
     for count in config["labels"]:
-        require_whole({"labels": count}, "labels")
+        require_whole({"labels": count}, "labels", null=False)

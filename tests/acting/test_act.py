@@ -110,6 +110,11 @@ def test_one_episode_has_no_interval_and_says_so(stage, configure, tmp_path, cap
     assert "no interval" in str(list(table.columns[-1].cells))
 
 
+def test_cut_episodes_of_the_random_policy_alone_are_counted_once(stage, configure, tmp_path):
+    act(configure("act.max_steps=3", "agent=random"))
+    assert "4 of 4 episodes were cut" in summary_of(tmp_path / "line" / "acting" / "random")["success_not_measured"]
+
+
 def test_success_of_whole_episodes_is_not_measured_on_cut_ones(stage, configure, tmp_path, capsys):
     act(configure("act.max_steps=3"))
     folder = tmp_path / "line" / "acting" / "cem"

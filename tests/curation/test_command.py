@@ -95,6 +95,8 @@ def test_the_page_is_first_and_training_second(curate_config, footage, mix, tmp_
     with pytest.raises(UserError, match="has 1 ratings, of 1 kinds: give 10 at least"):
         curate(config)
     assert len(served) == 1
+    with pytest.raises(UserError, match="labels.csv is not there: give 10 at least"):
+        curate(curate_config(mix[0], f"output={tmp_path / 'new'}", "step=train"))
 
 
 def test_mistakes_are_one_line(curate_config, mix, tmp_path, monkeypatch):

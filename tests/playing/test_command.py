@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import re
 import signal
 import socket
 import subprocess
@@ -125,6 +126,8 @@ def test_while_it_loads_the_page_says_so(capsys):
     with TestClient(Loading(build, True, "<the world>"), base_url="http://127.0.0.1") as client:
         page = client.get("/")
         assert page.status_code == 200 and "Loading &lt;the world&gt;" in page.text
+        for name in re.findall(r'(?:href|src)="([^"]+)"', page.text):
+            assert client.get(f"/{name}").status_code == 200  # it has a style before the app is there to send it
         assert client.get("/app.js").status_code == 503
         assert client.get("/", headers={"host": "evil.example"}).status_code == 403
         with pytest.raises(WebSocketDisconnect), client.websocket_connect("/ws"):

@@ -1,16 +1,21 @@
 """The page in a real browser: it plays, keys change the picture, a video comes out, and nothing complains."""
 
+import contextlib
 import re
 import shutil
 import threading
 import time
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
+from genie.errors import UserError
 from genie.playing.command import load_game
 from genie.playing.server import create_app
+from genie.serving import Loading, bind, web_server
 from genie.serving import address as url
-from genie.serving import bind, web_server
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -225,3 +230,49 @@ def test_one_too_many_is_told_and_can_try_again(open_page):
     time.sleep(0.3)
     third.click("#again")
     plays(third, 2)
+
+
+@contextlib.contextmanager
+def loading(browser, build):
+    """A page that waits for `build`, and the server of it."""
+    with bind("127.0.0.1", 0, "play") as listener:
+        app = Loading(build, True, "the world of a run")
+        server = web_server(app, 0)
+        app.stop = lambda: setattr(server, "should_exit", True)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        page = browser.new_page()
+        try:
+            page.goto(url("127.0.0.1", listener))
+            yield page
+        finally:
+            page.close()
+            server.should_exit = True
+            thread.join(20)
+
+
+def test_the_page_waits_for_what_is_loaded(browser):
+    begin = threading.Event()
+
+    def build(loopback):
+        assert begin.wait(60)
+        return Starlette(routes=[Route("/", lambda request: HTMLResponse("<p id='there'>played</p>"))])
+
+    with loading(browser, build) as page:
+        assert page.evaluate("document.querySelector('[role=status]').textContent") == "Loading the world of a run …"
+        assert page.evaluate("getComputedStyle(document.body).textAlign") == "center"
+        begin.set()
+        until(page, "document.getElementById('there') !== null")
+
+
+def test_the_page_says_that_the_command_has_ended(browser):
+    begin = threading.Event()
+
+    def build(loopback):
+        assert begin.wait(60)
+        raise UserError("the file is damaged")
+
+    with loading(browser, build) as page:
+        begin.set()
+        until(page, "document.querySelector('[role=status]').textContent === 'The command has ended.'")
+        assert page.evaluate("document.querySelector('progress').hidden")
