@@ -91,6 +91,11 @@ class ActionIds:
         self.places: np.ndarray | None = None  # of the file's names in ours
         if options.names is not None and stored is not None and tuple(stored) != options.names[: len(stored)]:
             self.places = np.array([self._place(name) for name in stored], dtype=np.int64)
+        if self.names and options.count not in (None, len(self.names)):
+            raise UserError(
+                f"data.actions.count={options.count}, and {path} names {len(self.names)} actions "
+                f"({listed(self.names)}): leave it out, or give data.actions.names"
+            )
         self._check(stored)
         highest = max(self.found, default=-1) - options.offset
         self.count = options.count or (len(self.names) if self.names else highest + 1)
@@ -99,8 +104,8 @@ class ActionIds:
         names = self.options.names
         if name not in names:
             raise UserError(
-                f"{self.path} has an action '{name}', data.actions.names has {listed(names)}: give the names of all "
-                "actions, as the files have them"
+                f"{self.path} has an action '{name}', and there are {listed(names)}, by data.actions.names or by what "
+                "was trained before on these: give the names of all actions, as the files have them, or other data"
             )
         return names.index(name)
 

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from data_modules.action_ids import names_in, shortened, stored_names
-from data_modules.column_values import check_values
+from data_modules.column_values import FASTEST, check_values
 from genie.errors import UserError, reason
 
 # column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
@@ -238,13 +238,13 @@ def _fps(path: Path, file: h5py.File) -> float | None:
         return None
     stored = file.attrs["fps"]
     try:
-        fps = float(np.ravel(stored)[0]) if np.size(stored) == 1 else np.nan
+        fps = float(np.ravel(stored)[0]) if np.size(stored) == 1 and not np.iscomplexobj(stored) else np.nan
     except (TypeError, ValueError):
         fps = np.nan
-    if not 0 < fps < np.inf:
+    if not 0 < fps <= FASTEST:
         raise UserError(
-            f"the attribute fps of {path} is {shortened(str(stored))}: write how many frames are shown in a second, or "
-            "leave it out and give data.fps="
+            f"the attribute fps of {path} is {shortened(str(stored))}: write how many frames are shown in a second (at "
+            f"most {FASTEST:g}), or leave it out and give data.fps="
         )
     return fps
 

@@ -13,6 +13,7 @@ A job of a sweep that goes wrong says so and lets the others go on; the exit cod
 
 import errno
 import functools
+import logging
 import os
 import select
 import signal
@@ -94,7 +95,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                     raise
                 line, code = one_line(f"{type(error).__name__}: {error}"), 1
                 unusual = unusual_overrides(HydraConfig.get()) if isinstance(error, MISUSED) else []
-                if lost := lost_reader(error):
+                if lost := lost_reader(error) or no_memory(error):
                     line = lost
                     print(f"error: {line}", file=sys.stderr)
                 elif unusual:
@@ -111,6 +112,9 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
 
         def run() -> None:
             FAILED.clear()
+            logging.raiseExceptions = (
+                False  # a log whose reader has left is said by `output_may_end`, not with a traceback
+            )
             sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
             # Hydra then raises what went wrong instead of printing it and leaving.
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -158,7 +162,8 @@ def output_may_end() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()  # what is left would fail when Python ends
+            if sys.stdout is not None:  # None: a service that was started without one
+                sys.stdout.flush()  # what is left would fail when Python ends
     except OSError as error:
         unread = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream)]
         if not unread and error.errno not in DISK_ERRORS:
@@ -181,6 +186,17 @@ def has_no_reader(stream: IO) -> bool:
         return True
     except (OSError, ValueError, AttributeError):  # no file, or closed; or a system without `poll`
         return False
+
+
+def no_memory(error: Exception) -> str | None:
+    """What to say of an error that says that there is no memory; without torch where it cannot be one."""
+    if not isinstance(error, MemoryError | OSError) and "torch" not in sys.modules:
+        return None
+    from genie.out_of_memory import is_out_of_memory
+
+    if not is_out_of_memory(error):
+        return None
+    return f"out of memory: take smaller frames, fewer of them or a smaller model ({one_line(error)[:200]})"
 
 
 def lost_reader(error: Exception) -> str | None:

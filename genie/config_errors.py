@@ -107,7 +107,7 @@ def explain(error: Exception, config_name: str) -> str:
     if isinstance(error, ValueError) and "group override" in str(error):  # Hydra's, of data=null
         return "a group takes the name of a choice, as in data=pong, and cannot be null: leave it out"
     if isinstance(error, ValueError) and "invalid literal for int()" in str(error):  # OmegaConf's, of list.name=1
-        return f"an override names a key of a list, which has none: give the whole list, as in key=[1,2] ({one_line(error)})"
+        return f"an override names a key of a list, which has none: give all of it, as in key=[1,2] ({one_line(error)})"
     return explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error)
 
 
@@ -179,7 +179,9 @@ def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | N
     if key in groups:
         return f"'{key}' is a group of which nothing is chosen: add {key}={'|'.join(group_options(key))}"
     if key in STAGE_GROUPS and "stage" in groups:
-        return f"there is no key or group '{key}' here: stage={key} brings it, with {key}={'|'.join(group_options(key))}"
+        return (
+            f"there is no key or group '{key}' here: stage={key} brings it, with {key}={'|'.join(group_options(key))}"
+        )
     names = sorted({*keys, *groups})
     hint = _same_name_below(key, error.parent_node) or _did_you_mean(key, names)
     new = f"(+{key}=... adds one, to which others may refer as ${{{key}}})"

@@ -57,6 +57,7 @@ NOT_NEGATIVE = Number(0, whole=False)
 SHARE = Number(0, 1, whole=False)
 DECAY = Number(0, 1, whole=False, below=True)
 RATE = Number(0, 1000, whole=False, above=True, null=True)  # frames a second
+SIDE = Number(1, 2**14)  # pixels of a frame's side
 SHARE_OR_NULL = Number(0, 1, whole=False, null=True)
 NOT_NEGATIVE_OR_NULL = Number(0, whole=False, null=True)
 
@@ -65,14 +66,14 @@ NUMBERS = {
     "*.seed": SEED,
     "seeds": SEED,
     # data
-    "data.image_size": COUNT,
+    "data.image_size": SIDE,
     "data.num_frames": COUNT,
     "data.stride": COUNT,
     "data.past_end": FROM_ZERO,
     "data.batch_size": COUNT,
     "data.val_batch_size": COUNT_OR_NONE,
     "data.val_clips": COUNT_OR_NONE,
-    "data.num_workers": FROM_ZERO,
+    "data.num_workers": Number(0, 1024),
     "data.fps": RATE,
     "data.holdout": Number(0, 0.5, whole=False, above=True, below=True),
     "data.recorder.fps": RATE,
@@ -80,7 +81,7 @@ NUMBERS = {
     "data.recorder.num_frames.train": COUNT,
     "data.recorder.num_frames.val": COUNT,
     "data.recorder.num_frames.test": COUNT,
-    "num_workers": FROM_ZERO_OR_NULL,
+    "num_workers": Number(0, 1024, null=True),
     # training
     "trainer.max_steps": COUNT,
     "trainer.accumulate": COUNT,
@@ -121,7 +122,7 @@ NUMBERS = {
     "*.num_frames": COUNT,
     "*.batch_size": COUNT,
     # sizes of models
-    "model.image_size": COUNT,
+    "model.image_size": SIDE,
     "*.width": COUNT,
     "*.num_blocks": DEPTH,
     "*.num_heads": COUNT,
@@ -212,6 +213,7 @@ NAMES = (
     "ablation.name",
 )  # become folders; where the last two are null, they get a name
 MAY_HAVE_NONE = ("act.name", "ablation.name")
+SIZES = ("data.image_size", "model.image_size")
 PLACES = ("output_dir", "run_dir", "run", "output", "data.root")
 
 
@@ -232,6 +234,10 @@ def check_values(cfg: DictConfig) -> None:
                 raise UserError(f"{key}={_shown(found)} names no folder or file: was a variable of the shell not set?")
             if isinstance(place, str) and (bad := unprintable(place)):
                 raise UserError(f"{key}={place!r} holds the character {bad!r}, which no path has")
+    for key in SIZES:
+        size = _value(cfg, key)
+        if isinstance(size, ListConfig) and len(size) != 2:
+            raise UserError(f"{key}={_shown(size)} must be two whole numbers, [height, width]")
     leaves = list(_leaves(cfg))
     leaves.sort(key=lambda leaf: OmegaConf.is_interpolation(*leaf[:2]))  # where a value is given, then who refers to it
     for node, name, key in leaves:

@@ -1,5 +1,6 @@
 """The command line: mistakes are one line on stderr and exit code 2, help fits a screen, nothing is left behind."""
 
+import logging
 import os
 import re
 import sys
@@ -81,6 +82,9 @@ MISTAKES = {
     "no number in a recipe": (["recipe.lam.max_steps=x"], "recipe.lam.max_steps takes a number", "=2500", ""),
     "no truth": (["resume=yes"], "resume takes true or false", "resume=false", ""),
     "no list": (["data.image_size=64"], "data.image_size takes a list", "data.image_size=[64,64]", ""),
+    "one side": (["data.image_size=[64]"], "data.image_size=[64] must be two whole numbers, [height, width]", "", ""),
+    "large side": (["data.image_size=[64,1000000]"], "data.image_size=[64,1000000]: each", "from 1 to 16384", ""),
+    "many workers": (["data.num_workers=100000"], "data.num_workers=100000 must be", "from 0 to 1024", ""),
     "no keys": (["optimizer=adam2"], "optimizer=adam2", "There is: adamw", ""),
 }
 
@@ -151,6 +155,29 @@ def test_a_command_whose_reader_has_left_ends_without_a_word(run, monkeypatch, a
         monkeypatch.setattr(sys, stream, pipe)
         code, _, err, _ = run(*arguments, function=say)
     assert code == 141 and err == ""
+
+
+def test_a_command_without_an_output_runs(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # as where a service is started, or by `>&-`
+    code, _, err, configs = run("name=x")
+    assert code == 0 and err == "" and len(configs) == 1
+
+
+def test_a_log_without_a_reader_is_no_traceback(run, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    run("name=x")
+    assert not logging.raiseExceptions
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 12")]
+)
+def test_no_memory_is_one_line(run, error):
+    def fill(config):
+        raise error
+
+    code, _, err, _ = run(function=fill)
+    assert code == 1 and err.startswith("error: out of memory: ") and str(error) in err and err.count("\n") == 1
 
 
 def test_a_broken_pipe_to_somebody_else_keeps_its_traceback(run):

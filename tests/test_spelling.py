@@ -212,7 +212,7 @@ def configured():
         everywhere = group == "." or text.startswith("# @package _global_")
         prefix = "" if everywhere else group.replace("/", ".") + "."
         for key, value in leaves({k: v for k, v in content.items() if k not in ("defaults", "hydra")}, prefix):
-            if not re.fullmatch(r"\$\{[^{}]*(\{[^{}]*(\{[^{}]*\}[^{}]*)*\}[^{}]*)*\}", str(value)):
+            if not re.fullmatch(r"\$\{[^{}]*(\{[^{}]*\}[^{}]*)*\}", str(value)):
                 yield path.stem if group == "." else "", key, value
 
 

@@ -19,6 +19,7 @@ from genie.errors import RunError, UserError, reason
 
 OBSERVED = ("frames", "states")
 LOOKED_AT = 16  # steps in which pictures that do not say by their type what white is have to show it
+STEP = "observation, reward, terminated, truncated and info is wanted"
 OLD = (
     "it follows the interface before Gymnasium 0.26; wrap it in shimmy's GymV26CompatibilityV0 or GymV21CompatibilityV0"
 )
@@ -100,7 +101,8 @@ class GymnasiumEnvironment:
         given = self._ask("step()", self.env.step, self.actions.native(action))
         if not (isinstance(given, tuple) and len(given) == 5):
             count = f"{len(given)} values" if isinstance(given, tuple) else shown(given)
-            raise UserError(f"environment '{self.id}': step() gives {count}, not five: {OLD}")
+            why = OLD if isinstance(given, tuple) and len(given) == 4 else f"a tuple of {STEP}"
+            raise UserError(f"environment '{self.id}': step() gives {count}, not five: {why}")
         self._observation, reward, terminal, truncated, _ = given
         place = self._place()
         return reward_of(reward, place), flag_of(terminal, "terminated", place), flag_of(truncated, "truncated", place)
@@ -144,7 +146,9 @@ class GymnasiumEnvironment:
             if what == "reset()" and isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
                 why = f"its reset() has to take seed= and options= ({said(error)}); {OLD}"
                 raise UserError(f"environment '{self.id}': {why}") from error
-            raise RunError(f"{self._place()}: {what} raised {said(error)}") from error
+            needs = what == "reset()" and self.options is None and "option" in str(error)
+            way = ": give data.recorder.env.options={name: value}" if needs else ""
+            raise RunError(f"{self._place()}: {what} raised {said(error)}{way}") from error
 
     def _place(self) -> str:
         return f"environment '{self.id}' at step {self.steps}"

@@ -9,9 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from data_modules.column_values import FASTEST, LARGEST_REWARD, LARGEST_STATE
 from genie.errors import UserError
 
-LARGEST = float(np.finfo(np.float32).max)  # of rewards and states in a file
 CONSOLE_RATE = 60.0  # frames a second that the Atari draws
 UNSAID_RATE = 30.0  # of environments that say nothing
 
@@ -39,10 +39,11 @@ def one_value(given: Any, name: str, place: str) -> float:
 
 
 def reward_of(given: Any, place: str) -> float:
-    """A finite number that float32 holds."""
+    """A finite number that training takes."""
     value = one_value(given, "the reward", place)
-    if not abs(value) <= LARGEST:
-        raise UserError(f"{place}: the reward is {value:g}; a recording takes finite numbers of at most {LARGEST:.3g}")
+    if not abs(value) <= LARGEST_REWARD:
+        most = f"a recording takes finite numbers of at most {LARGEST_REWARD:g}"
+        raise UserError(f"{place}: the reward is {value:g}; {most}")
     return value
 
 
@@ -62,11 +63,11 @@ def state_of(parts: list[Any], size: int, place: str) -> np.ndarray:
         raise UserError(f"{place}: the state is {shown(parts[0] if len(parts) == 1 else parts)}, no vector") from None
     if len(state) != size:
         raise UserError(f"{place}: the state has {len(state)} numbers, not the {size} of its observation_space")
-    wrong = np.flatnonzero(~(np.abs(state) <= LARGEST))
+    wrong = np.flatnonzero(~(np.abs(state) <= LARGEST_STATE))
     if len(wrong):
         raise UserError(
             f"{place}: number {wrong[0]} of the state is {state[wrong[0]]:g}; a recording takes finite numbers of at "
-            f"most {LARGEST:.3g}: mend it, or wrap the environment in gymnasium.wrappers.TransformObservation"
+            f"most {LARGEST_STATE:g}: mend it, or wrap the environment in gymnasium.wrappers.TransformObservation"
         )
     return state.astype(np.float32)
 
@@ -74,7 +75,7 @@ def state_of(parts: list[Any], size: int, place: str) -> np.ndarray:
 def frame_rate(env: gym.Env, env_id: str, given: Any) -> float:
     """Decisions, and so observations, a second; `given`: data.recorder.fps, None for what the environment says."""
     if given is not None:
-        return _rate(given, f"data.recorder.fps={given} must be a number above 0")
+        return _rate(given, f"data.recorder.fps={given} must be a number above 0 and at most {FASTEST:g}")
     if hasattr(env.unwrapped, "ale"):
         skip = env.unwrapped._frameskip  # a number, or the ends of a range
         return CONSOLE_RATE / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
@@ -87,7 +88,7 @@ def _rate(value: Any, otherwise: str) -> float:
         rate = one_value(value, "fps", "")
     except UserError:
         rate = math.nan
-    if isinstance(value, bool) or not 0 < rate < math.inf:
+    if isinstance(value, bool) or not 0 < rate <= FASTEST:
         raise UserError(otherwise)
     return rate
 

@@ -50,6 +50,8 @@ class WorldStage(DependentStage):
             return None
         world = open_named(config["stage"])
         cls.describe(config, world)
+        if world.takes_environment_actions:
+            take_names_of(world, config)
         return world
 
     @classmethod
@@ -113,6 +115,21 @@ class WorldStage(DependentStage):
         a world of latent actions reads its own from the frames, where they matter to it."""
         observations = self.observations(batch)
         return self.world.trace(observations, recorded_between(self.world, batch, observations.shape[1]))
+
+
+def take_names_of(world: World, config: dict[str, Any]) -> None:
+    """The data are read by the names that the world's actions have: with the same ids, others would be played.
+
+    Raises UserError where `data.actions.names` are others.
+    """
+    options = config["data"].get("actions") or {}
+    names, given = (world.config["data"].get("actions") or {}).get("names"), options.get("names")
+    if names and given and list(given) != list(names):
+        raise UserError(
+            f"data.actions.names={list(given)}, and the world of stage.world={config['stage']['world']} knows its "
+            f"actions as {list(names)}: give these, or leave them out"
+        )
+    config["data"]["actions"] = options | {"names": names or given}
 
 
 def recorded_between(world: World, batch: dict[str, Tensor], length: int) -> Tensor | None:

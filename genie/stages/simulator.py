@@ -78,10 +78,11 @@ class SimulatorStage(Stage):
         info, columns = opened.info, opened.train_dataset.reader.columns
         kind = kind_of(config)
         if (info.background is None) != (kind.observes == "states"):
+            name = config["simulator"]["kind"]
             shown, other = ("frames", "rssm") if kind.observes == "states" else ("states", "delta")
             raise UserError(
-                f"simulator={config['simulator']['kind']} learns from {kind.observes}, and {opened.root} holds {shown}: take "
-                f"simulator={other}, or other data"
+                f"simulator={name} learns from {kind.observes}, and {opened.root} holds {shown}: take simulator={other}, "
+                "or other data"
             )
         if info.num_actions is None and info.action_size is None:
             raise UserError(f"{opened.root} records no actions, which stage=simulator needs")

@@ -70,6 +70,14 @@ def test_ids_and_names_that_do_not_fit_are_one_line_with_the_way_out(write, ids,
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_count_beside_other_names_is_one_line(write, count):
+    path = write("mine.h5", IDS, NAMES)
+    with pytest.raises(UserError, match=f"data.actions.count={count}, and .* names 3 actions .left, right, up."):
+        module(path, actions={"count": count})
+    assert module(path, actions={"count": 3}).info.num_actions == 3
+
+
 def test_the_way_out_works(write):
     from_one = module(write("one.h5", IDS + 1, NAMES), actions={"offset": 1})
     assert (from_one.info.num_actions, from_one.info.action_meanings) == (3, NAMES)
@@ -129,7 +137,7 @@ def test_names_in_another_order_are_one_line_or_read_by_name(write, tmp_path):
     data = module(tmp_path / "data", actions={"names": NAMES})
     assert data.val_dataset[0]["actions"].tolist() == [2, 0, 1, 2]  # up, left, right, up
     assert data.train_dataset[0]["actions"].tolist() == [0, 1, 2, 0]
-    with pytest.raises(UserError, match="has an action 'right', data.actions.names has up, left, north"):
+    with pytest.raises(UserError, match="has an action 'right', and there are up, left, north, by data.actions.names"):
         module(tmp_path / "data", actions={"names": ["up", "left", "north"]})
 
 

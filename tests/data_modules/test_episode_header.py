@@ -86,6 +86,8 @@ WRONG = {
     "source gone": (virtual(COUNT), "are taken from source.h5, which is not there"),
     "fps words": (attribute("fps", "10 fps"), "attribute fps of .* is 10 fps: .*data.fps="),
     "fps nan": (attribute("fps", np.nan), "attribute fps"),
+    "fps complex": (attribute("fps", 10 + 1j), "attribute fps"),
+    "fps large": (attribute("fps", 1e9), "attribute fps"),
     "fps negative": (attribute("fps", -10), "attribute fps"),
     "fps 0": (attribute("fps", 0), "attribute fps"),
     "two fps": (attribute("fps", [10, 20]), "attribute fps"),

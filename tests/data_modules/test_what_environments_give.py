@@ -356,6 +356,9 @@ def test_environments_of_the_old_interface_are_one_line(register):
     assert "wrap it" in line(lambda: opened(register(drawn=picture, reset=lambda self, seed, options: np.zeros(2))))
     four = {"step": lambda self, action: (np.zeros(2), 0.0, False, {}), "observe": "states"}
     assert "step() gives 4 values, not five" in line(lambda: play(opened(register(step=four["step"]), "states")))
+    listed = register(step=lambda self, action: [np.zeros(2), 0.0, False, False, {}])
+    said = line(lambda: play(opened(listed, "states")))
+    assert "not five: a tuple of observation" in said and "wrap it" not in said
     for reset in (lambda self: (np.zeros(2), {}), lambda self, seed=None: (np.zeros(2), {})):
         assert "has to take seed= and options=" in line(lambda r=reset: play(opened(register(reset=r), "states")))
 
@@ -370,7 +373,8 @@ def test_options_reach_every_reset_and_its_replay(register, record_with, run_mai
     env_id = register(reset=reset)
     sizes = [f"data.recorder.num_frames.{split}=45" for split in ("train", "val", "test")]
     given = [f"env.id={env_id}", "data.recorder.observe=states", *sizes]
-    assert "reset() raised ValueError: options={'level': …}" in line(lambda: record_with(tmp_path / "without", *given))
+    said = line(lambda: record_with(tmp_path / "without", *given))
+    assert "reset() raised ValueError: options={'level': …}" in said and "give data.recorder.env.options={" in said
     record_with(tmp_path, *given, *spelled(["data.recorder.env.options.level=3"], "record"))
     with h5py.File(tmp_path / "val.h5") as file:
         assert file["states"][[0, 21], 0].tolist() == [3, 3]  # an episode has 21 states

@@ -231,6 +231,23 @@ def test_choices_are_a_function_of_the_seed(make, line_world):
     assert len(policy.choose(world.reset(torch.zeros(100, 1, 1)), 1)[::7].unique()) > 1
 
 
+def test_data_are_read_by_the_names_that_the_worlds_actions_have(configure, line_world, monkeypatch):
+    world, names = line_world(), ["left", "stay", "right"]
+    world.config = {"data": {"actions": {"names": names}}}
+    monkeypatch.setattr("genie.stages.on_world.open_named", lambda options: world)
+
+    def completed(*overrides):
+        config = configure("policy", "policy=behaviour_cloning", *overrides)
+        PolicyStage.complete(config, lambda: None)
+        return config["data"]["actions"]["names"]
+
+    assert completed() == completed("data.actions.names=[left,stay,right]") == names
+    with pytest.raises(UserError, match="knows its actions as .'left', 'stay', 'right'.: give these"):
+        completed("data.actions.names=[right,stay,left]")
+    world.takes_environment_actions = False  # the recorded actions are the policy's own
+    assert completed("policy.num_actions=3", "data.actions.names=[right,stay,left]") == ["right", "stay", "left"]
+
+
 def test_what_a_world_lacks_is_one_line(make, line_world):
     unrewarded = line_world()
     unrewarded.knows_rewards = False

@@ -84,21 +84,10 @@ def test_the_optimizer_follows_the_configuration(build):
 
 def test_a_schedule_that_does_not_fit_is_told_before_any_work(build):
     with pytest.raises(UserError, match="trainer.max_steps=1"):
-        build("tokenizer", "trainer.max_steps=1", "schedule.warmup_steps=2")
+        build("tokenizer", "trainer.max_steps=1")
 
 
 @pytest.mark.parametrize("rate", ["0", "-0.001", "fast"])
 def test_a_learning_rate_that_is_none_is_told_before_any_work(build, rate):
     with pytest.raises(UserError, match=f"^optimizer.lr={rate} must be"):
         build("tokenizer", f"optimizer.lr={rate}")
-
-
-@pytest.mark.parametrize(("given", "expected"), [([], 10), (["schedule.warmup_steps=15"], 15)])
-def test_a_short_run_has_a_short_warm_up_unless_one_is_given(configure, given, expected):
-    config = configure("lam", "recipe.lam.warmup_steps=100", "trainer.max_steps=20", *given)
-    assert config["schedule"]["warmup_steps"] == expected
-
-
-def test_a_long_run_has_the_warm_up_of_its_preset(configure):
-    config = configure("lam", "recipe.lam.warmup_steps=100", "trainer.max_steps=2000")
-    assert config["schedule"]["warmup_steps"] == 100
