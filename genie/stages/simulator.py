@@ -81,8 +81,8 @@ class SimulatorStage(Stage):
             name = config["simulator"]["kind"]
             shown, other = ("frames", "rssm") if kind.observes == "states" else ("states", "delta")
             raise UserError(
-                f"simulator={name} learns from {kind.observes}, and {opened.root} holds {shown}: take simulator={other}, "
-                "or other data"
+                f"simulator={name} learns from {kind.observes}, and {opened.root} holds {shown}: take "
+                f"simulator={other}, or other data"
             )
         if info.num_actions is None and info.action_size is None:
             raise UserError(f"{opened.root} records no actions, which stage=simulator needs")

@@ -262,7 +262,7 @@ def test_the_page_waits_for_what_is_loaded(browser):
         assert page.evaluate("document.querySelector('[role=status]').textContent") == "Loading the world of a run …"
         assert page.evaluate("getComputedStyle(document.body).textAlign") == "center"
         begin.set()
-        until(page, "document.getElementById('there') !== null")
+        page.locator("#there").wait_for(timeout=20_000)  # milliseconds
 
 
 def test_the_page_says_that_the_command_has_ended(browser):
