@@ -4,6 +4,7 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 
+from data_modules.action_ids import StoredNames
 from data_modules.episode_header import EpisodeHeader
 from data_modules.episode_reader import EpisodeReader
 from data_modules.frame_reader import JoinedReaders, Reading
@@ -35,7 +36,7 @@ def open_shards(path: Path, files: list[Path], reading: Reading) -> Shards:
     reading.on_error: "skip": files that are damaged or no episode files are named and left out; "raise": the first of
     them is a UserError, as it is where none is left.
     """
-    found = headers_of(path, files)
+    found = {file: usable(file, header, reading) for file, header in headers_of(path, files).items()}
     damaged = [problem for problem in found.values() if isinstance(problem, str)]
     if damaged:
         if reading.on_error == "raise":
@@ -49,6 +50,17 @@ def open_shards(path: Path, files: list[Path], reading: Reading) -> Shards:
         if isinstance(header, EpisodeHeader)
     ]
     return Shards(path, readers)
+
+
+def usable(file: Path, header: EpisodeHeader | str, reading: Reading) -> EpisodeHeader | str:
+    """The header, or what is wrong: names of actions that are none, too, where `data.actions.names` gives no others."""
+    if isinstance(header, str) or reading.actions.names is not None:
+        return header
+    try:
+        StoredNames(header.action_meanings, header.names_problem).of(file)
+    except UserError as error:
+        return str(error)
+    return header
 
 
 def report_skipped(path: Path, total: int, damaged: list[str]) -> None:

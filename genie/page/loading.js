@@ -9,7 +9,7 @@ async function look() {
   } catch {
     document.querySelector("[role=status]").textContent = "The command has ended.";
     document.querySelector("progress").hidden = true;
-    document.getElementById("hint").textContent = "Why is said where it was started.";
+    document.getElementById("hint").textContent = "What went wrong is printed where it was started.";
     return;
   }
   if (loaded) location.reload();

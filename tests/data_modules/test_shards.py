@@ -2,11 +2,13 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from data_modules import shard_index, shards
+from data_modules.action_ids import ActionOptions
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.frame_reader import Reading
 from data_modules.shards import open_shards
@@ -99,6 +101,16 @@ def test_damaged_files_are_said_once_and_left_out(folder, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 4 and said.count(str(cut)) == 1 and "truncated" in said
     assert f"{folder}: 3 of 6 episode files cannot be read" in said
+
+
+def test_a_file_whose_names_are_none_is_left_out_unless_others_are_given(folder, capsys):
+    with h5py.File(folder / "3.h5", "a") as file:
+        file.attrs["action_meanings"] = 3
+    assert opened(folder).num_frames == 5 * 12
+    assert "left out: action_meanings in" in capsys.readouterr().err
+    names = ActionOptions(names=("stay", "left", "right"))
+    reading = Reading((8, 8), "squeeze", None, False, "skip", names)
+    assert open_shards(folder, sorted(folder.glob("*.h5")), reading).num_frames == 6 * 12
 
 
 def test_a_damaged_file_is_one_line_where_that_is_wanted(folder):
