@@ -108,7 +108,7 @@ def test_a_file_whose_names_are_none_is_left_out_unless_others_are_given(folder,
         file.attrs["action_meanings"] = 3
     assert opened(folder).num_frames == 5 * 12
     assert "left out: action_meanings in" in capsys.readouterr().err
-    names = ActionOptions(names=("stay", "left", "right"))
+    names = ActionOptions(names=tuple(f"action {number}" for number in range(80)))
     reading = Reading((8, 8), "squeeze", None, False, "skip", names)
     assert open_shards(folder, sorted(folder.glob("*.h5")), reading).num_frames == 6 * 12
 
