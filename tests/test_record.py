@@ -386,7 +386,7 @@ def test_a_killed_recording_leaves_no_file_under_its_name(tmp_path, record_with)
         ("env.id=ALE/Bong-v5", "ALE/Pong-v5"),
         ("data.recorder.actions=[NOOP,JUMP]", "it has NOOP, FIRE, RIGHT"),
         ("data.recorder.action_names=[stay]", "3 actions"),
-        ("data.image_size=[0,64]", "whole number of at least 1"),
+        ("data.image_size=[0,64]", "whole number from 1 to 16384"),
         ("data.recorder.crop=[0,500,0,160]", "210x160"),
         ("data.recorder.policy.hold=0", "at least 1"),
         ("data.recorder.num_frames.train=1", "at least 2"),
