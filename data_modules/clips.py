@@ -38,6 +38,7 @@ class ClipDataset(Dataset):
         terminals  bool    [T]          likewise: whether one of them was terminal
         objects    float32 [T, O, 2]    (x, y) in pixels of the clip's frames, NaN when absent
         index      int64   []           number of the clip, to name it
+        row        int64   []           its first row of the file
         seed       int64   []           mix(seed, epoch, index), for all randomness about this sample
         fps        float32 []           frames of the clip per second
 
@@ -113,6 +114,7 @@ class ClipDataset(Dataset):
             rows = self._column(name, start, min(stop, end), end)
             clip[name] = torch.from_numpy(after_end(name, rows, self.num_frames - len(rows)))
         clip["index"] = torch.tensor(index, dtype=torch.int64)
+        clip["row"] = torch.tensor(start, dtype=torch.int64)
         clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
         clip["fps"] = self.fps
         if self.rare is not None:

@@ -126,17 +126,25 @@ class LatentActionModel(nn.Module):
 
     def latents(self, frames: Tensor) -> Tensor:
         """Continuous latent actions [B, T-1, L] of `read` frames [B, T, C, H, W], before the bottleneck."""
-        x = self.encoder_embedding(frames)  # [B, T, S, D]
         if not self.antisymmetric:
-            return self.to_latent(self.encoder(x)[:, 1:].mean(dim=2))
+            return self.to_latent(self.encoder(self.encoder_embedding(frames))[:, 1:].mean(dim=2))
+        return self.to_latent(self.explained(self.movements(frames), len(self.from_past)))
+
+    def movements(self, frames: Tensor) -> Tensor:
+        """What changes from each of the `read` frames [B, T, C, H, W] to the next [B, T-1, D], of an antisymmetric
+        model: the other way round it is the negative."""
+        x = self.encoder_embedding(frames)  # [B, T, S, D]
         pairs = torch.stack([x[:, :-1], x[:, 1:]], dim=2)  # [B, T-1, 2, S, D]
         hidden = self.encoder(torch.stack([pairs, pairs.flip(2)]).flatten(0, 2))[:, 1].mean(dim=1)
         forward, backward = hidden.view(2, *pairs.shape[:2], -1)
-        movement = forward - backward
+        return forward - backward
+
+    def explained(self, movement: Tensor, past: int) -> Tensor:
+        """Movements [B, T-1, D] and what the `past` ones before each, as far as the clip has them, add to it."""
         explained = movement
-        for ago, layer in enumerate(self.from_past, start=1):
+        for ago, layer in enumerate(self.from_past[:past], start=1):
             explained = explained + F.pad(layer(movement), (0, 0, ago, 0))[:, : movement.shape[1]]
-        return self.to_latent(explained)
+        return explained
 
     def predict(self, past: Tensor, latents: Tensor | None) -> Tensor:
         """Logits of the next frames [B, T-1, C, H, W] from frames 0…T-2 and quantised latents [B, T-1, L].
@@ -184,3 +192,11 @@ class LatentActionModel(nn.Module):
     def encode(self, frames: Tensor) -> Tensor:
         """frames [B, T, C, H, W] in [0, 1] → actions int64 [B, T-1]; action t is the transition t → t+1."""
         return self.quantizer(self.latents(self.read(frames))).codes
+
+    @torch.no_grad()
+    def encode_by_past(self, frames: Tensor) -> Tensor:
+        """frames [B, T, C, H, W] in [0, 1] → actions int64 [P + 1, B, T-1] of an antisymmetric model that looks back at
+        P transitions: number p as in a clip that begins p transitions before it, where there are so many."""
+        movement = self.movements(self.read(frames))
+        explained = [self.explained(movement, past) for past in range(len(self.from_past) + 1)]
+        return torch.stack([self.quantizer(self.to_latent(one)).codes for one in explained])

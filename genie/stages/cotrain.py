@@ -50,6 +50,9 @@ class CotrainStage(DynamicsStage):
     def start_from_background(self) -> None:
         self.lam.start_from(self.background)
 
+    def encode_once(self) -> None:
+        """Nothing: the latent action model changes with every step."""
+
     def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         frames = self.frames(batch)
         return self.frozen["tokenizer"].encode(frames), self.lam.encode(frames)

@@ -1,5 +1,7 @@
 """Stage 3: the dynamics model (Genie §2.1): guess masked tokens from the past, the visible tokens and the actions."""
 
+import time
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +13,7 @@ from genie.models.categorical import sample
 from genie.models.patches import Patches
 from genie.models.st_transformer import Thin
 from genie.stages.base import build_part
+from genie.stages.encoded import Encoded, encode, pays
 from genie.stages.frozen import DependentStage
 from genie.stages.masking import (
     Masked,
@@ -43,6 +46,7 @@ class DynamicsStage(DependentStage):
             )
         self.model = build_dynamics(config)
         self.token_accuracy = TokenAccuracy()
+        self.encoded: Encoded | None = None  # of the training clips
 
     @property
     def tokens_per_frame(self) -> int:
@@ -75,10 +79,39 @@ class DynamicsStage(DependentStage):
 
     def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """tokens int64 [B, T, S] and actions int64 [B, T-1] of a batch."""
-        frames = self.frames(batch)
-        tokens = self.frozen["tokenizer"].encode(frames)
-        latent = self.options["actions"] == "latent"
-        return tokens, self.frozen["lam"].encode(frames) if latent else batch["actions"][:, :-1]
+        known = self.encoded if self.training else None
+        length, recorded = batch["frames"].shape[1], self.options["actions"] == "environment"
+        if known is None:
+            tokens = self.frozen["tokenizer"].encode(self.frames(batch))
+        else:
+            tokens = known.tokens_of(batch["row"], length)
+        if recorded:
+            return tokens, batch["actions"][:, :-1]
+        if known is None or known.actions is None:
+            return tokens, self.frozen["lam"].encode(self.frames(batch))
+        return tokens, known.actions_of(batch["row"], length)
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.encode_once()
+
+    def encode_once(self) -> None:
+        """Encode the frames of the training clips before the first step, where that pays (`genie.stages.encoded`)."""
+        dataset, tokenizer, lam = (
+            self.trainer.datamodule.train_dataset,
+            self.frozen["tokenizer"],
+            self.frozen.get("lam"),
+        )
+        steps = self.config["trainer"]["max_steps"] - self.global_step
+        clips = steps * self.config["trainer"]["accumulate"] * self.config["data"]["batch_size"]
+        if not (self.options.get("encode_once", True) and pays(dataset, tokenizer, clips)):
+            return
+        started = time.perf_counter()
+        with self.trainer.precision_plugin.forward_context():
+            self.encoded = encode(dataset, tokenizer, lam, self.device)
+        if self.encoded is not None and self.trainer.is_global_zero:
+            seconds = time.perf_counter() - started
+            print(f"{len(self.encoded.tokens):,} frames are encoded once (stage.encode_once), in {seconds:.0f} s")
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         tokens, actions = self.targets(batch)

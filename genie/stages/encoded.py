@@ -1,0 +1,90 @@
+"""What frozen encoders make of a recording, worked out once instead of anew for every clip that shows a frame.
+
+A frame is in many of the clips that a dynamics trains on, and its tokens are the same in all of them where the
+tokenizer's encoder sees each frame alone. An action is the same where the latent action model compares two frames
+(`antisymmetric`), but for the transitions before it, of which a clip's first ones have fewer: so it is kept for each
+number of them.
+
+Dimension letters: `N` rows of the recording, `B T S` batch, frames of a clip and tokens of a frame, `P` transitions
+that an action looks back at.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_modules.clips import ClipDataset
+from data_modules.damage import DamagedData
+from genie.models import LatentActionModel, VideoTokenizer
+from genie.models.backbones import FrameNetwork, SpatialTransformer
+
+AT_ONCE = 64  # frames through the encoders
+LEAST_USE = 2  # how often training has to see a frame before it pays
+MOST_BYTES = 2**30  # of all tokens and actions
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """`tokens` int32 [N, S]; `actions` int32 [P + 1, N], from each row on after 0 … P transitions of its clip, None
+    where they depend on more; `stride`: rows from one frame of a clip to the next. Rows of no clip are 0."""
+
+    tokens: Tensor
+    actions: Tensor | None
+    stride: int
+
+    def tokens_of(self, first: Tensor, length: int) -> Tensor:
+        """int64 [B, T, S] of clips of `length` frames that begin at the rows `first` int64 [B]."""
+        return self.tokens[self._rows(first, length)].long()
+
+    def actions_of(self, first: Tensor, length: int) -> Tensor:
+        """int64 [B, T-1] of the same clips."""
+        before = torch.arange(length - 1, device=first.device).clamp_max(len(self.actions) - 1)
+        return self.actions[before, self._rows(first, length - 1)].long()
+
+    def _rows(self, first: Tensor, length: int) -> Tensor:
+        return first[:, None] + self.stride * torch.arange(length, device=first.device)
+
+
+def pays(dataset: ClipDataset, tokenizer: VideoTokenizer, clips: int) -> bool:
+    """Whether to encode a data set once for a training that will see `clips` of it: where the tokens of a frame do not
+    depend on those before it, no clip shows frames that are changed or behind an episode's end, and the data set is
+    neither too large nor too little used."""
+    if not isinstance(tokenizer.encoder, FrameNetwork | SpatialTransformer):
+        return False
+    inside = bool((dataset.last + dataset.span <= dataset.episodes[:, 1]).all())
+    frames = int((dataset.episodes[:, 1] - dataset.episodes[:, 0]).sum())
+    fits = 4 * tokenizer.num_tokens * int(dataset.episodes[:, 1].max()) <= MOST_BYTES
+    return inside and fits and dataset.augmentation is None and clips * dataset.num_frames >= LEAST_USE * frames
+
+
+@torch.no_grad()
+def encode(
+    dataset: ClipDataset, tokenizer: VideoTokenizer, lam: LatentActionModel | None, device: torch.device
+) -> Encoded | None:
+    """All frames of the data set's episodes, read in order; None where one cannot be read.
+
+    Actions are those of a `lam` that is antisymmetric; of another one, or without one, there are none.
+    """
+    lam = lam if lam is not None and lam.antisymmetric else None
+    rows = int(dataset.episodes[:, 1].max())
+    tokens = torch.zeros(rows, tokenizer.num_tokens, dtype=torch.int32, device=device)
+    past = 0 if lam is None else len(lam.from_past)
+    actions = None if lam is None else torch.zeros(past + 1, rows, dtype=torch.int32, device=device)
+    stride = dataset.stride
+    for first, end in dataset.episodes.tolist():
+        for phase in range(first, min(first + stride, end)):
+            for start in range(phase, end, AT_ONCE * stride):
+                begin = max(phase, start - (past + 1) * stride)  # a transition needs those before it
+                try:
+                    read = dataset.reader.frames(begin, min(start + AT_ONCE * stride, end), stride)
+                except DamagedData:
+                    return None
+                frames = torch.from_numpy(read).to(device).permute(0, 3, 1, 2).contiguous()[None].float() / 255
+                new = slice((start - begin) // stride, None)
+                here = torch.arange(begin, end, stride, device=device)[: frames.shape[1]]
+                tokens[here[new]] = tokenizer.encode(frames[:, new])[0].to(torch.int32)
+                if lam is not None and frames.shape[1] > 1:
+                    after = slice(max(0, new.start - 1), None)  # from the frame before the first new one on
+                    actions[:, here[:-1][after]] = lam.encode_by_past(frames)[:, 0, after].to(torch.int32)
+    return Encoded(tokens, actions, stride)
