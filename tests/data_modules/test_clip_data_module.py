@@ -104,6 +104,7 @@ def test_batch_is_what_the_stages_expect(pong_root):
         "terminals": (torch.bool, (3, 4)),
         "objects": (torch.float32, (3, 4, 3, 2)),
         "index": (torch.int64, (3,)),
+        "row": (torch.int64, (3,)),
         "seed": (torch.int64, (3,)),
         "fps": (torch.float32, (3,)),
     }
