@@ -91,19 +91,15 @@ class DynamicsStage(DependentStage):
             return tokens, self.frozen["lam"].encode(self.frames(batch))
         return tokens, known.actions_of(batch["row"], length)
 
-    def on_train_start(self) -> None:
-        super().on_train_start()
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
         self.encode_once()
 
     def encode_once(self) -> None:
         """Encode the frames of the training clips before the first step, where that pays (`genie.stages.encoded`)."""
-        dataset, tokenizer, lam = (
-            self.trainer.datamodule.train_dataset,
-            self.frozen["tokenizer"],
-            self.frozen.get("lam"),
-        )
-        steps = self.config["trainer"]["max_steps"] - self.global_step
-        clips = steps * self.config["trainer"]["accumulate"] * self.config["data"]["batch_size"]
+        trainer, dataset = self.config["trainer"], self.trainer.datamodule.train_dataset
+        tokenizer, lam = self.frozen["tokenizer"], self.frozen.get("lam")
+        clips = trainer["max_steps"] * trainer["accumulate"] * self.config["data"]["batch_size"]  # of this process
         if not (self.options.get("encode_once", True) and pays(dataset, tokenizer, clips)):
             return
         started = time.perf_counter()

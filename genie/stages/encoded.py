@@ -21,7 +21,7 @@ from genie.models.backbones import FrameNetwork, SpatialTransformer
 
 AT_ONCE = 64  # frames through the encoders
 LEAST_USE = 2  # how often training has to see a frame before it pays
-MOST_BYTES = 2**30  # of all tokens and actions
+MOST_BYTES = 2**28  # of all tokens, on the device: a million frames of 64
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Encoded:
 
 
 def pays(dataset: ClipDataset, tokenizer: VideoTokenizer, clips: int) -> bool:
-    """Whether to encode a data set once for a training that will see `clips` of it: where the tokens of a frame do not
+    """Whether to encode a data set once for a training that sees `clips` of it: where the tokens of a frame do not
     depend on those before it, no clip shows frames that are changed or behind an episode's end, and the data set is
     neither too large nor too little used."""
     if not isinstance(tokenizer.encoder, FrameNetwork | SpatialTransformer):

@@ -114,7 +114,7 @@ def test_frames_of_another_size_are_resized(path):
 def test_a_file_with_frames_alone_is_one_episode(tmp_path, write_episodes):
     dataset = clips(write_episodes(tmp_path / "frames.h5", LENGTHS, only_frames=True))
     assert len(dataset) == sum(LENGTHS) - 5
-    assert set(dataset[0]) == {"frames", "index", "seed", "fps"}
+    assert set(dataset[0]) == {"frames", "index", "row", "seed", "fps"}
 
 
 def test_an_open_reader_travels_without_its_handle(path):
