@@ -12,8 +12,8 @@ import numpy as np
 from genie.errors import UserError
 
 LARGEST_REWARD = 1e9  # returns of a thousand steps, squared, stay far inside of float32
-FASTEST = 1000.0  # frames a second of any data
 LARGEST_STATE = 1e18  # squares stay inside of float32
+FASTEST = 1000.0  # frames a second of any data
 MOST_IDS = 2**16  # different ids of actions: more are numbers that were stored as whole ones
 
 
@@ -42,8 +42,8 @@ def check_values(
             wrong = decided & ~(np.abs(rows.reshape(len(rows))) <= LARGEST_REWARD)
             _refuse(path, "rewards", rows, wrong, f"finite numbers of at most ±{LARGEST_REWARD:g}")
         elif name == "states":
-            _refuse(path, "states", rows, ~(np.abs(rows) <= LARGEST_STATE).all(1),
-                    f"finite numbers of at most ±{LARGEST_STATE:g}")  # fmt: skip
+            wrong = ~(np.abs(rows) <= LARGEST_STATE).all(1)
+            _refuse(path, "states", rows, wrong, f"finite numbers of at most ±{LARGEST_STATE:g}")
         elif name == "terminals":
             flags = rows.reshape(len(rows))
             _refuse(path, "terminals", rows, (flags != 0) & (flags != 1), "true or false, 1 or 0")

@@ -12,14 +12,9 @@ from PIL import Image
 
 from genie.errors import UserError
 from genie.guard import Guard
-from genie.serving import page_file
+from genie.serving import STYLE, page_file
 
-SHARED = {  # files beside those of a page, and the package of which the folder page/ has them
-    "style.css": "genie.playing",
-    "icon.svg": "genie.playing",
-    "rating.js": "genie",
-    "rating.css": "genie",
-}
+SHARED = STYLE | {"rating.js": "genie", "rating.css": "genie"}  # beside the files of a page
 
 
 def page_app(loopback: bool) -> FastAPI:

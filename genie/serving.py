@@ -26,8 +26,9 @@ from genie.errors import UserError
 from genie.guard import Guard, is_loopback
 
 PROGRESS_SECONDS = 1.0  # between two updates of the line that says how long it has been loading
-# what the page of waiting is made of: the package of whose folder page/ it comes
-WAITING = {"loading.css": "genie", "loading.js": "genie", "style.css": "genie.playing", "icon.svg": "genie.playing"}
+# files of pages, and the package of which the folder page/ has them
+STYLE = {"style.css": "genie.playing", "icon.svg": "genie.playing"}
+WAITING = STYLE | {"loading.css": "genie", "loading.js": "genie"}
 OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly larger one gets an answer
 
 

@@ -79,17 +79,17 @@ class DynamicsStage(DependentStage):
 
     def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """tokens int64 [B, T, S] and actions int64 [B, T-1] of a batch."""
-        known = self.encoded if self.training else None
-        length, recorded = batch["frames"].shape[1], self.options["actions"] == "environment"
+        latent, known = self.options["actions"] == "latent", self.encoded if self.training else None
         if known is None:
-            tokens = self.frozen["tokenizer"].encode(self.frames(batch))
-        else:
-            tokens = known.tokens_of(batch["row"], length)
-        if recorded:
+            frames = self.frames(batch)
+            tokens = self.frozen["tokenizer"].encode(frames)
+            return tokens, self.frozen["lam"].encode(frames) if latent else batch["actions"][:, :-1]
+        rows, length = batch["row"], batch["frames"].shape[1]
+        tokens = known.tokens_of(rows, length)
+        if not latent:
             return tokens, batch["actions"][:, :-1]
-        if known is None or known.actions is None:
-            return tokens, self.frozen["lam"].encode(self.frames(batch))
-        return tokens, known.actions_of(batch["row"], length)
+        kept = known.actions is not None
+        return tokens, known.actions_of(rows, length) if kept else self.frozen["lam"].encode(self.frames(batch))
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

@@ -9,6 +9,7 @@ Dimension letters: `N` rows of the recording, `B T S` batch, frames of a clip an
 that an action looks back at.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -67,24 +68,30 @@ def encode(
     Actions are those of a `lam` that is antisymmetric; of another one, or without one, there are none.
     """
     lam = lam if lam is not None and lam.antisymmetric else None
-    rows = int(dataset.episodes[:, 1].max())
-    tokens = torch.zeros(rows, tokenizer.num_tokens, dtype=torch.int32, device=device)
+    count = int(dataset.episodes[:, 1].max())
+    tokens = torch.zeros(count, tokenizer.num_tokens, dtype=torch.int32, device=device)
     past = 0 if lam is None else len(lam.from_past)
-    actions = None if lam is None else torch.zeros(past + 1, rows, dtype=torch.int32, device=device)
-    stride = dataset.stride
+    actions = None if lam is None else torch.zeros(past + 1, count, dtype=torch.int32, device=device)
+    for rows, new in windows(dataset, past + 1):  # a transition needs those before it
+        try:
+            read = dataset.reader.frames(rows.start, rows.stop, rows.step)
+        except DamagedData:
+            return None
+        frames = torch.from_numpy(read).to(device).permute(0, 3, 1, 2).contiguous()[None].float() / 255
+        here = torch.tensor(rows, device=device)
+        tokens[here[new:]] = tokenizer.encode(frames[:, new:])[0].to(torch.int32)
+        if lam is not None and len(rows) > 1:
+            first = max(0, new - 1)  # the frame before the first new one
+            actions[:, here[first:-1]] = lam.encode_by_past(frames)[:, 0, first:].to(torch.int32)
+    return Encoded(tokens, actions, dataset.stride)
+
+
+def windows(dataset: ClipDataset, before: int) -> Iterator[tuple[range, int]]:
+    """Rows that follow each other in clips, at most `AT_ONCE` new ones behind up to `before` that were new a window
+    earlier; and how many of these there are. Every row of an episode is new once."""
     for first, end in dataset.episodes.tolist():
-        for phase in range(first, min(first + stride, end)):
-            for start in range(phase, end, AT_ONCE * stride):
-                begin = max(phase, start - (past + 1) * stride)  # a transition needs those before it
-                try:
-                    read = dataset.reader.frames(begin, min(start + AT_ONCE * stride, end), stride)
-                except DamagedData:
-                    return None
-                frames = torch.from_numpy(read).to(device).permute(0, 3, 1, 2).contiguous()[None].float() / 255
-                new = slice((start - begin) // stride, None)
-                here = torch.arange(begin, end, stride, device=device)[: frames.shape[1]]
-                tokens[here[new]] = tokenizer.encode(frames[:, new])[0].to(torch.int32)
-                if lam is not None and frames.shape[1] > 1:
-                    after = slice(max(0, new.start - 1), None)  # from the frame before the first new one on
-                    actions[:, here[:-1][after]] = lam.encode_by_past(frames)[:, 0, after].to(torch.int32)
-    return Encoded(tokens, actions, stride)
+        for phase in range(first, min(first + dataset.stride, end)):
+            rows = range(phase, end, dataset.stride)
+            for start in range(0, len(rows), AT_ONCE):
+                begin = max(0, start - before)
+                yield rows[begin : start + AT_ONCE], start - begin
