@@ -97,10 +97,11 @@ class DynamicsStage(DependentStage):
 
     def encode_once(self) -> None:
         """Encode the frames of the training clips before the first step, where that pays (`genie.stages.encoded`)."""
-        trainer, dataset = self.config["trainer"], self.trainer.datamodule.train_dataset
+        trainer, dataset = self.config["trainer"], getattr(self.trainer.datamodule, "train_dataset", None)
         tokenizer, lam = self.frozen["tokenizer"], self.frozen.get("lam")
         clips = trainer["max_steps"] * trainer["accumulate"] * self.config["data"]["batch_size"]  # of this process
-        if not (self.options.get("encode_once", True) and pays(dataset, tokenizer, clips)):
+        wanted = self.options.get("encode_once", True) and dataset is not None  # None: batches of a loader
+        if not (wanted and pays(dataset, tokenizer, clips)):
             return
         started = time.perf_counter()
         with self.trainer.precision_plugin.forward_context():
