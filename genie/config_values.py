@@ -109,9 +109,11 @@ NUMBERS = {
     "stage.clean_prefix": SHARE,
     "stage.corruption": SHARE,
     "stage.change_weight": NOT_NEGATIVE,
+    "stage.distance_weight": NOT_NEGATIVE,
     "*.places": Number(0, 1, whole=False, above=True),
     "stage.own_draws": SHARE,
     "stage.own_draws_from": SHARE,
+    "stage.action_noise": SHARE,
     # presets: what is trained how long
     "*.lr": POSITIVE,
     "*.muon_lr": POSITIVE,
@@ -183,10 +185,11 @@ NUMBERS |= {
             planner.elites planner.momentum planner.smoothing planner.warm_start planner.optimizer.elites
             planner.optimizer.momentum planner.optimizer.smoothing planner.optimizer.warm_start *.discount
             reward.label_noise policy.mixing policy.range_decay policy.slow_decay schedule.decay_share
-            simulator.model.uniform *.clean_prefix *.corruption *.places_until *.rare_share
+            simulator.model.uniform *.clean_prefix *.corruption *.own_draws *.own_draws_from *.action_noise
+            *.places_until *.rare_share
         """,
         NOT_NEGATIVE_OR_NULL: """
-            data.recorder.policy.spread *.foreground_weight *.change_weight *.quantizer_weight
+            data.recorder.policy.spread *.foreground_weight *.change_weight *.distance_weight *.quantizer_weight
             *.continue_weight *.margin *.pessimism min_quality entropy_bound sampler.entropy_bound *.min_std
             *.std *.colour *.temperature *.free_nats policy.critic_weight policy.entropy_weight
             policy.least_range policy.slow_weight text_to_image.guidance simulator.objective.continues

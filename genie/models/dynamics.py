@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genie.models.cache import CleanContext, Span
 from genie.models.st_transformer import STTransformer, Thin
-from genie.models.vocabulary import build_embedding, build_head
+from genie.models.vocabulary import Digits, build_embedding, build_head, expected_distance
 
 CONDITIONINGS = ("additive", "prepend", "film")
 
@@ -64,6 +64,8 @@ class DynamicsModel(nn.Module):
             modulated=conditioning == "film", **(transformer or {}),
         )  # fmt: skip
         self.to_logits = build_head(token_head, num_codes, levels, width)
+        places = None if levels is None else Digits(levels).coordinates(torch.arange(num_codes))
+        self.register_buffer("code_places", places, persistent=False)  # [K, L], None: codes without digits
 
     @property
     def mask_token(self) -> int:
@@ -132,10 +134,21 @@ class DynamicsModel(nn.Module):
         target: Tensor,
         context: Tensor | None = None,
         thin: Thin | None = None,
+        distance_weight: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats, fp32 [M], of `target` int64 [B, T, S] at the positions of `mask`, and whether the
-        target is the likeliest code, bool [M]. The other arguments are those of `forward`."""
-        return self.to_logits.score(self._hidden_at(tokens, actions, mask, context, thin), target[mask])
+        target is the likeliest code, bool [M]. The other arguments are those of `forward`.
+
+        distance_weight: this times the expected distance of the code from the target is added (token distance
+            cross-entropy, arXiv 2504.02515), `expected_distance` by the digits: for codes that have some.
+        """
+        hidden, target = self._hidden_at(tokens, actions, mask, context, thin), target[mask]
+        if not distance_weight:
+            return self.to_logits.score(hidden, target)
+        logits = self.logits(hidden)
+        nats = F.cross_entropy(logits, target, reduction="none")
+        distance = expected_distance(logits.softmax(-1), target, self.code_places)
+        return nats + distance_weight * distance, logits.argmax(-1) == target
 
     def _hidden_at(
         self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None, thin: Thin | None

@@ -40,6 +40,10 @@ class Digits(nn.Module):
         """codes int64 [...] in [0, K) → digits int64 [..., L], digit l in [0, levels[l])."""
         return codes[..., None] // self.bases % self.sizes
 
+    def coordinates(self, codes: Tensor) -> Tensor:
+        """codes int64 [...] in [0, K) → places in the cube fp32 [..., L], each of the L numbers in [-1, 1]."""
+        return self(codes) * 2.0 / (self.sizes - 1) - 1.0
+
 
 class DigitEmbedding(nn.Module):
     """A token's embedding is the sum of those of its digits; the mask, token K, has one of its own."""
@@ -69,8 +73,7 @@ class CoordinateEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens int64 [...] in [0, K] → [..., D]."""
         masked = tokens == self.digits.num_codes
-        digits = self.digits(tokens.masked_fill(masked, 0))
-        embedded = self.projection(digits * 2.0 / (self.digits.sizes - 1) - 1.0)
+        embedded = self.projection(self.digits.coordinates(tokens.masked_fill(masked, 0)))
         return torch.where(masked[..., None], self.mask.weight[0].to(embedded.dtype), embedded)
 
 
@@ -136,6 +139,14 @@ class CodeAndDigitHead(nn.Module):
         """As `CodeHead.score`."""
         logits = self(hidden)
         return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+
+
+def expected_distance(probabilities: Tensor, target: Tensor, places: Tensor) -> Tensor:
+    """[M]: the mean squared distance of codes that are drawn with `probabilities` [M, K] from `target` int64 [M], each
+    code being where `places` [K, L] says."""
+    mean, square = probabilities @ places, probabilities @ places.square().sum(-1)
+    aim = places[target]
+    return square - 2 * (mean * aim).sum(-1) + aim.square().sum(-1)
 
 
 def build_embedding(kind: str, num_codes: int, levels: Sequence[int] | None, width: int) -> nn.Module:

@@ -24,6 +24,7 @@ from genie.stages.masking import (
     mask_tokens,
     own_noise,
     with_own_draws,
+    with_random_actions,
 )
 
 ACTION_SOURCES = ("latent", "environment")
@@ -45,6 +46,11 @@ class DynamicsStage(DependentStage):
                 "recipe.dynamics.context=clean, too"
             )
         self.model = build_dynamics(config)
+        if self.options.get("distance_weight") and self.model.code_places is None:
+            raise UserError(
+                f"stage.distance_weight={self.options['distance_weight']} goes by the digits of codes: give "
+                "model.tokenizer.quantizer=fsq, or leave it out"
+            )
         self.token_accuracy = TokenAccuracy()
         self.encoded: Encoded | None = None  # of the training clips
 
@@ -182,6 +188,8 @@ def dynamics_loss(
     differ from those of the last frame count 1 + `change_weight` times.
     """
     masked, expected = draw_masks(tokens, seeds, model.num_codes, options)
+    if model.training and (noise := options.get("action_noise", 0.0)):
+        actions = with_random_actions(actions, seeds, model.num_actions, noise)
     thin = None
     count = num_places(model.num_tokens, options)
     if model.training and count < model.num_tokens and progress < options["places_until"]:
@@ -194,7 +202,8 @@ def dynamics_loss(
     if share and model.training and masked.context is not None and progress >= options["own_draws_from"]:
         draws = draw_frames(model, tokens, actions, masked.context, seeds, thin)
         masked = with_own_draws(masked, draws, seeds, share)
-    nats, right = model.score(masked.inputs, actions, masked.mask, tokens, masked.context, thin)
+    far = options.get("distance_weight", 0.0) if model.training else 0.0
+    nats, right = model.score(masked.inputs, actions, masked.mask, tokens, masked.context, thin, far)
     metrics = {"masked_accuracy": right.float().mean()}
     if not model.training:
         return nats.mean(), metrics | {"num_masked": masked.mask.sum()}

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from genie.models import DynamicsModel
 from genie.models.initialization import initialize
 from genie.models.quantizers import FiniteScalarQuantizer
-from genie.models.vocabulary import HEADS, Digits, build_embedding, build_head
+from genie.models.vocabulary import HEADS, Digits, build_embedding, build_head, expected_distance
 
 LEVELS, CODES, WIDTH = (3, 4, 2), 24, 16
 CODE = torch.arange(CODES)
@@ -75,3 +75,25 @@ def test_codes_without_digits_are_told(option):
         DynamicsModel(CODES, (2, 3), 3, WIDTH, 1, 2, **{option: "digits"})
     with pytest.raises(ValueError, match=f"{option}='digit': choose one of"):
         DynamicsModel(CODES, (2, 3), 3, WIDTH, 1, 2, levels=LEVELS, **{option: "digit"})
+
+
+def test_the_expected_distance_is_the_mean_over_all_codes():
+    places = Digits([4, 3]).coordinates(torch.arange(12))
+    assert places[0].tolist() == [-1, -1] and places[11].tolist() == [1, 1] and places[4].tolist() == [-1, 0]
+    probabilities, target = torch.rand(5, 12).softmax(-1), torch.tensor([0, 3, 7, 11, 4])
+    squares = (places[:, None] - places[target]).square().sum(-1)  # [K, M]
+    torch.testing.assert_close(expected_distance(probabilities, target, places), (probabilities.T * squares).sum(0))
+    sure = F.one_hot(target, 12).float()
+    torch.testing.assert_close(expected_distance(sure, target, places), torch.zeros(5))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_distance_is_added_to_the_cross_entropy(head):
+    model = DynamicsModel(12, (2, 2), 3, 8, 1, 2, levels=[4, 3], token_head=head)
+    tokens, actions = torch.randint(12, (2, 3, 4)), torch.zeros(2, 2, dtype=torch.int64)
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    mask[:, 0] = False
+    (nats, right), (more, same) = (model.score(tokens, actions, mask, tokens, distance_weight=w) for w in (0.0, 2.0))
+    distance = expected_distance(model(tokens, actions, mask).softmax(-1), tokens[mask], model.code_places)
+    torch.testing.assert_close(more, nats + 2 * distance)
+    assert torch.equal(right, same) and (distance > 0).all()

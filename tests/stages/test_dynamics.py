@@ -116,7 +116,7 @@ def test_own_draws_replace_tokens_of_the_context_alone_and_not_from_the_start():
     model = sure(lambda before: torch.full_like(before, 6))  # a code that the clips do not have
     seen = []
 
-    def score(inputs, actions, mask, target, context, thin):
+    def score(inputs, actions, mask, target, context, thin, distance_weight):
         seen.append((inputs, mask, context))
         assert torch.equal(target, tokens)
         return torch.zeros(int(mask.sum())), torch.ones(int(mask.sum()))
@@ -141,7 +141,7 @@ def test_changed_tokens_count_as_often_as_the_weight_says():
     tokens, actions = torch.randint(2, (8, 5, 6)), torch.zeros(8, 4, dtype=torch.int64)
     found = {}
 
-    def score(inputs, actions, mask, target, context, thin):
+    def score(inputs, actions, mask, target, context, thin, distance_weight):
         found["mask"], found["nats"] = mask, torch.ones(int(mask.sum()), requires_grad=True)
         return found["nats"], torch.ones(int(mask.sum()))
 
@@ -155,6 +155,38 @@ def test_changed_tokens_count_as_often_as_the_weight_says():
     torch.testing.assert_close(gradient, gradient[~changed][0] * (1 + 3 * changed))
     validation, _ = dynamics_loss(model.eval(), tokens, actions, torch.arange(8), options)
     assert validation == 1  # nothing but the mean
+
+
+def test_the_model_is_trained_on_noisy_actions_and_validated_on_the_true_ones():
+    model = Echo(7, (2, 3), 3, width=8, num_blocks=1, num_heads=2)
+    tokens, actions, seen = torch.randint(7, (64, 5, 6)), torch.zeros(64, 4, dtype=torch.int64), []
+
+    def score(inputs, actions, mask, target, context, thin, distance_weight):
+        seen.append(actions)
+        return torch.zeros(int(mask.sum())), torch.ones(int(mask.sum()))
+
+    model.score = score
+    options = {"mask_rate": [0.5, 1.0], "clean_prefix": 0, "corruption": 0, "action_noise": 0.6}
+    for training in (True, False):
+        dynamics_loss(model.train(training), tokens, actions, torch.arange(64), options)
+    assert 0.3 < (seen[0] != actions).float().mean() < 0.5  # 0.4: a third of the random ones are what was there
+    assert torch.equal(seen[1], actions)
+
+
+def test_distance_counts_in_training_alone(build):
+    model = DynamicsModel(12, (2, 3), 3, 8, 1, 2, levels=[4, 3])
+    tokens, actions = torch.randint(12, (4, 5, 6)), torch.zeros(4, 4, dtype=torch.int64)
+    options = {"mask_rate": [0.5, 1.0], "clean_prefix": 0, "corruption": 0}
+    far = options | {"distance_weight": 3.0}
+    for training in (True, False):
+        given = (model.train(training), tokens, actions, torch.arange(4))
+        plain, more = (dynamics_loss(*given, these)[0] for these in (options, far))
+        assert (more > plain + 0.5) if training else more == plain
+
+
+def test_distance_wants_codes_with_digits(build):
+    with pytest.raises(UserError, match="stage.distance_weight=1.*model.tokenizer.quantizer=fsq"):
+        build("dynamics", "stage.distance_weight=1")  # of a tokenizer with a codebook of vectors
 
 
 def test_own_draws_want_a_clean_context(build):
