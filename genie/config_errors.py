@@ -50,8 +50,8 @@ OPTIONAL_KEYS = {
         "action_free_steps", "move_rows", "move_columns",
     ),
     "recipe.dynamics": (
-        *RECIPE, "context", "whole_frames", "clean_prefix", "corruption", "own_draws", "own_draws_from", "action_noise",
-        "change_weight", "distance_weight", "places", "places_until",
+        *RECIPE, "context", "whole_frames", "clean_prefix", "corruption", "own_draws", "own_draws_from",
+        "unseen_actions", "change_weight", "distance_weight", "places", "places_until",
     ),
     "recipe.cotrain": RECIPE,
     "recipe.simulator": (*RECIPE, "patch_size", "channels", "width", "foreground_weight", "weighting"),

@@ -113,7 +113,6 @@ NUMBERS = {
     "*.places": Number(0, 1, whole=False, above=True),
     "stage.own_draws": SHARE,
     "stage.own_draws_from": SHARE,
-    "stage.action_noise": SHARE,
     # presets: what is trained how long
     "*.lr": POSITIVE,
     "*.muon_lr": POSITIVE,
@@ -185,7 +184,7 @@ NUMBERS |= {
             planner.elites planner.momentum planner.smoothing planner.warm_start planner.optimizer.elites
             planner.optimizer.momentum planner.optimizer.smoothing planner.optimizer.warm_start *.discount
             reward.label_noise policy.mixing policy.range_decay policy.slow_decay schedule.decay_share
-            simulator.model.uniform *.clean_prefix *.corruption *.own_draws *.own_draws_from *.action_noise
+            simulator.model.uniform *.clean_prefix *.corruption *.own_draws *.own_draws_from
             *.places_until *.rare_share
         """,
         NOT_NEGATIVE_OR_NULL: """

@@ -13,7 +13,7 @@ from genie.models.categorical import sample
 from genie.models.patches import Patches
 from genie.models.st_transformer import Thin
 from genie.stages.base import build_part
-from genie.stages.encoded import Encoded, encode, pays
+from genie.stages.encoded import Encoded, encode, know_unseen, pays
 from genie.stages.frozen import DependentStage
 from genie.stages.masking import (
     Masked,
@@ -24,11 +24,11 @@ from genie.stages.masking import (
     mask_tokens,
     own_noise,
     with_own_draws,
-    with_random_actions,
 )
 
 ACTION_SOURCES = ("latent", "environment")
 CONTEXTS = ("masked", "clean")
+UNSEEN = (None, "nearest")
 
 
 class DynamicsStage(DependentStage):
@@ -40,6 +40,8 @@ class DynamicsStage(DependentStage):
             raise UserError(f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}")
         if context_of(self.options) not in CONTEXTS:
             raise UserError(f"stage.context={self.options['context']!r}: choose one of {', '.join(CONTEXTS)}")
+        if self.options.get("unseen_actions") not in UNSEEN:
+            raise UserError(f"stage.unseen_actions={self.options['unseen_actions']!r}: choose null or nearest")
         if self.options.get("own_draws") and context_of(self.options) != "clean":
             raise UserError(
                 f"stage.own_draws={self.options['own_draws']} replaces frames before the guessed one: give "
@@ -93,9 +95,12 @@ class DynamicsStage(DependentStage):
         rows, length = batch["row"], batch["frames"].shape[1]
         tokens = known.tokens_of(rows, length)
         if not latent:
-            return tokens, batch["actions"][:, :-1]
-        kept = known.actions is not None
-        return tokens, known.actions_of(rows, length) if kept else self.frozen["lam"].encode(self.frames(batch))
+            actions = batch["actions"][:, :-1]
+        elif known.actions is None:
+            actions = self.frozen["lam"].encode(self.frames(batch))
+        else:
+            actions = known.actions_of(rows, length)
+        return tokens, known.with_unseen(actions, rows, batch["seed"])
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -104,17 +109,23 @@ class DynamicsStage(DependentStage):
     def encode_once(self) -> None:
         """Encode the frames of the training clips before the first step, where that pays (`genie.stages.encoded`)."""
         trainer, dataset = self.config["trainer"], getattr(self.trainer.datamodule, "train_dataset", None)
-        tokenizer, lam = self.frozen["tokenizer"], self.frozen.get("lam")
+        tokenizer, latent = self.frozen["tokenizer"], self.options["actions"] == "latent"
+        lam = self.frozen["lam"] if latent else None
         clips = trainer["max_steps"] * trainer["accumulate"] * self.config["data"]["batch_size"]  # of this process
         wanted = self.options.get("encode_once", True) and dataset is not None  # None: batches of a loader
-        if not (wanted and pays(dataset, tokenizer, clips)):
+        if wanted and pays(dataset, tokenizer, clips):
+            started = time.perf_counter()
+            with self.trainer.precision_plugin.forward_context():
+                self.encoded = encode(dataset, tokenizer, lam, self.device)
+            if self.encoded is not None and self.trainer.is_global_zero:
+                seconds = time.perf_counter() - started
+                print(f"{len(self.encoded.tokens):,} frames are encoded once (stage.encode_once), in {seconds:.0f} s")
+        if self.options.get("unseen_actions") is None:
             return
-        started = time.perf_counter()
-        with self.trainer.precision_plugin.forward_context():
-            self.encoded = encode(dataset, tokenizer, lam, self.device)
-        if self.encoded is not None and self.trainer.is_global_zero:
-            seconds = time.perf_counter() - started
-            print(f"{len(self.encoded.tokens):,} frames are encoded once (stage.encode_once), in {seconds:.0f} s")
+        if self.encoded is not None and (lam is None or self.encoded.actions is not None):
+            self.encoded = know_unseen(self.encoded, dataset, lam, self.model.num_actions)
+        elif self.trainer.is_global_zero:
+            print("stage.unseen_actions is left out: here frames or actions are not encoded once (docs/scaling.md)")
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         tokens, actions = self.targets(batch)
@@ -188,8 +199,6 @@ def dynamics_loss(
     differ from those of the last frame count 1 + `change_weight` times.
     """
     masked, expected = draw_masks(tokens, seeds, model.num_codes, options)
-    if model.training and (noise := options.get("action_noise", 0.0)):
-        actions = with_random_actions(actions, seeds, model.num_actions, noise)
     thin = None
     count = num_places(model.num_tokens, options)
     if model.training and count < model.num_tokens and progress < options["places_until"]:

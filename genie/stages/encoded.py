@@ -10,7 +10,7 @@ that an action looks back at.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from data_modules.clips import ClipDataset
 from data_modules.damage import DamagedData
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.backbones import FrameNetwork, SpatialTransformer
+from genie.stages.unseen_actions import nearest_seen, unseen_actions, with_unseen
 
 AT_ONCE = 64  # frames through the encoders
 LEAST_USE = 2  # how often training has to see a frame before it pays
@@ -28,11 +29,13 @@ MOST_BYTES = 2**28  # of all tokens, on the device: a million frames of 64
 @dataclass(frozen=True)
 class Encoded:
     """`tokens` int32 [N, S]; `actions` int32 [P + 1, N], from each row on after 0 … P transitions of its clip, None
-    where they depend on more; `stride`: rows from one frame of a clip to the next. Rows of no clip are 0."""
+    where they depend on more; `stride`: rows from one frame of a clip to the next; `nearest` int16 [N, A]: what each
+    action stands for (`genie.stages.unseen_actions`), None where all are what they are. Rows of no clip are 0."""
 
     tokens: Tensor
     actions: Tensor | None
     stride: int
+    nearest: Tensor | None = None
 
     def tokens_of(self, first: Tensor, length: int) -> Tensor:
         """int64 [B, T, S] of clips of `length` frames that begin at the rows `first` int64 [B]."""
@@ -42,6 +45,12 @@ class Encoded:
         """int64 [B, T-1] of the same clips."""
         before = torch.arange(length - 1, device=first.device).clamp_max(len(self.actions) - 1)
         return self.actions[before, self._rows(first, length - 1)].long()
+
+    def with_unseen(self, actions: Tensor, first: Tensor, seeds: Tensor) -> Tensor:
+        """`actions` int64 [B, T-1] of the same clips, of `seeds` int64 [B], some replaced by unseen ones."""
+        if self.nearest is None:
+            return actions
+        return with_unseen(actions, self.nearest[self._rows(first, actions.shape[1])], seeds)
 
     def _rows(self, first: Tensor, length: int) -> Tensor:
         return first[:, None] + self.stride * torch.arange(length, device=first.device)
@@ -84,6 +93,25 @@ def encode(
             first = max(0, new - 1)  # the frame before the first new one
             actions[:, here[first:-1]] = lam.encode_by_past(frames)[:, 0, first:].to(torch.int32)
     return Encoded(tokens, actions, dataset.stride)
+
+
+def know_unseen(encoded: Encoded, dataset: ClipDataset, lam: LatentActionModel | None, num_actions: int) -> Encoded:
+    """`encoded` with `nearest`: of latent actions by the distance of their codes; of recorded ones (no `lam`) any is
+    as near as another."""
+    device = encoded.tokens.device
+    count, ids = len(encoded.tokens), torch.arange(num_actions, device=device)
+    if lam is None:
+        actions = torch.from_numpy(dataset.reader.column("actions", 0, count)).to(device)
+        distance = (ids[:, None] != ids).float()
+    else:
+        codes = lam.quantizer.lookup(ids).float()
+        actions, distance = encoded.actions[-1], torch.cdist(codes, codes)
+    known, first = torch.zeros(2, count, dtype=torch.bool, device=device)
+    for begin, end in dataset.episodes.tolist():
+        known[begin : max(begin, end - dataset.stride)], first[begin] = True, True
+    unseen = unseen_actions(encoded.tokens, actions, known, first, num_actions)
+    frequency = torch.bincount(actions[known], minlength=num_actions).float()
+    return replace(encoded, nearest=nearest_seen(unseen, distance, frequency))
 
 
 def windows(dataset: ClipDataset, before: int) -> Iterator[tuple[range, int]]:

@@ -15,7 +15,7 @@ from data_modules.seeding import mix
 from genie.models.st_transformer import Thin
 
 # keep these draws apart from each other and from those of data order and augmentation with the same seed
-MASK_STREAM, OWN_STREAM, PLACE_STREAM, ACTION_STREAM = 3, 8, 9, 10
+MASK_STREAM, OWN_STREAM, PLACE_STREAM = 3, 8, 9
 
 
 @dataclass
@@ -150,17 +150,6 @@ def with_own_draws(masked: Masked, draws: Tensor, seeds: Tensor, share: float) -
     own = torch.stack(own).to(draws.device)
     own[:, 0] = False
     return replace(masked, context=torch.where(own, draws, masked.context))
-
-
-def with_random_actions(actions: Tensor, seeds: Tensor, num_actions: int, share: float) -> Tensor:
-    """`actions` int64 [B, T-1], each replaced by a uniformly random one with probability `share`."""
-    drawn, random = [], []
-    for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(mix(seed, ACTION_STREAM))
-        drawn.append(torch.rand(actions.shape[1], generator=generator) < share)
-        random.append(torch.randint(num_actions, (actions.shape[1],), generator=generator))
-    drawn, random = (torch.stack(part).to(actions.device) for part in (drawn, random))
-    return torch.where(drawn, random, actions)
 
 
 def own_noise(seeds: Tensor, length: int, size: int) -> Tensor:

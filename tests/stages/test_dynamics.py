@@ -157,22 +157,6 @@ def test_changed_tokens_count_as_often_as_the_weight_says():
     assert validation == 1  # nothing but the mean
 
 
-def test_the_model_is_trained_on_noisy_actions_and_validated_on_the_true_ones():
-    model = Echo(7, (2, 3), 3, width=8, num_blocks=1, num_heads=2)
-    tokens, actions, seen = torch.randint(7, (64, 5, 6)), torch.zeros(64, 4, dtype=torch.int64), []
-
-    def score(inputs, actions, mask, target, context, thin, distance_weight):
-        seen.append(actions)
-        return torch.zeros(int(mask.sum())), torch.ones(int(mask.sum()))
-
-    model.score = score
-    options = {"mask_rate": [0.5, 1.0], "clean_prefix": 0, "corruption": 0, "action_noise": 0.6}
-    for training in (True, False):
-        dynamics_loss(model.train(training), tokens, actions, torch.arange(64), options)
-    assert 0.3 < (seen[0] != actions).float().mean() < 0.5  # 0.4: a third of the random ones are what was there
-    assert torch.equal(seen[1], actions)
-
-
 def test_distance_counts_in_training_alone(build):
     model = DynamicsModel(12, (2, 3), 3, 8, 1, 2, levels=[4, 3])
     tokens, actions = torch.randint(12, (4, 5, 6)), torch.zeros(4, 4, dtype=torch.int64)

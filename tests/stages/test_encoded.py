@@ -1,12 +1,15 @@
 """Frames that are encoded once for all clips: the same tokens and actions as of each clip by itself."""
 
+from dataclasses import replace
+
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.damage import DamagedData
-from genie.stages import encoded
+from genie.stages import encoded, unseen_actions
 
 ALONE = ["++model.tokenizer.encoder=patch_mlp", "++model.tokenizer.decoder=vit", "++model.tokenizer.quantizer=fsq",
          "++model.tokenizer.levels=[4,4,4]", "++model.tokenizer.standardize=true"]  # fmt: skip
@@ -46,7 +49,7 @@ def test_every_clip_has_the_tokens_and_actions_that_it_has_by_itself(build, clip
     stage.encoded = encoded.encode(dataset, stage.frozen["tokenizer"], stage.frozen["lam"], CPU)
     assert stage.encoded.tokens.unique().numel() > 2 and stage.encoded.actions.unique().numel() > 1
     items = [dataset[index] for index in range(0, len(dataset), 5)]
-    batch = {name: torch.stack([item[name] for item in items]) for name in ("frames", "row")}
+    batch = {name: torch.stack([item[name] for item in items]) for name in ("frames", "row", "seed")}
     for kept, alone in zip(stage.train().targets(batch), stage.eval().targets(batch), strict=True):
         assert kept.shape == alone.shape and kept.dtype == alone.dtype
         assert (kept != alone).float().mean() < 1e-3  # sums in another order may fall to the other side of a border
@@ -115,3 +118,32 @@ def test_losses_are_those_of_encoding_each_time(build, clips, capsys, overrides)
     assert once == pytest.approx(each, rel=1e-5) and len(set(once)) == 4
     assert kept is not None and "frames are encoded once" in said
     assert none is None and "encoded once" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("overrides", [PAIRS, ["stage.actions=environment"]])
+def test_unseen_actions_are_trained_as_the_nearest_that_were_taken(build, clips, monkeypatch, overrides):
+    """A recording in which action 2 is never taken: clips have it, where actions 0 or 1 were, and not where they are
+    validated."""
+    monkeypatch.setattr(unseen_actions, "VISITS", 1)
+    stage, dataset = build("dynamics", *ALONE, *overrides), clips().train_dataset
+    column = dataset.reader.column
+    monkeypatch.setattr(dataset.reader, "column", lambda name, *rows: np.minimum(column(name, *rows), 1))
+    lam = stage.frozen["lam"] if overrides is PAIRS else None
+    kept = encoded.encode(dataset, stage.frozen["tokenizer"], lam, CPU)
+    kept = kept if lam is None else replace(kept, actions=kept.actions.clamp_max(1))
+    stage.encoded = encoded.know_unseen(kept, dataset, lam, 3)
+    items = [dataset[index] for index in range(0, len(dataset), 5)]
+    batch = {name: torch.stack([item[name] for item in items]) for name in items[0]}
+    _, actions = stage.train().targets(batch)
+    plain = batch["actions"][:, :-1] if lam is None else kept.actions_of(batch["row"], 5)
+    changed = actions != plain
+    assert (actions[changed] == 2).all() and 0.2 < changed.float().mean() < 0.6
+    if lam is None:
+        assert torch.equal(stage.eval().targets(batch)[1], plain)
+
+
+def test_unseen_actions_that_cannot_be_known_are_said(build, clips, capsys):
+    trainer = L.Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False,
+                        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0)  # fmt: skip
+    trainer.fit(build("dynamics", "stage.unseen_actions=nearest"), datamodule=clips())  # its encoder looks back
+    assert "stage.unseen_actions is left out" in capsys.readouterr().out

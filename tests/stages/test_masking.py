@@ -7,7 +7,6 @@ from genie.stages.masking import (
     expected_masked_after_clean,
     mask_after_clean,
     mask_tokens,
-    with_random_actions,
 )
 
 CODES = 50
@@ -181,13 +180,3 @@ def test_figures_of_the_chosen_places_are_on_average_those_of_all():
         found.append((values[thin.places] * thin.counts).sum())
     found = torch.stack(found)
     assert abs(found.mean() - values.sum()) < 4 * found.std() / len(found) ** 0.5
-
-
-def test_random_actions_come_at_the_asked_rate_and_are_those_of_the_sample():
-    actions = torch.zeros(500, 7, dtype=torch.int64)
-    noisy = with_random_actions(actions, seeds(500), 4, 0.2)
-    shares = torch.bincount(noisy.flatten(), minlength=4) / noisy.numel()
-    assert (shares - torch.tensor([0.85, 0.05, 0.05, 0.05])).abs().max() < 0.02
-    order = torch.randperm(500)
-    assert torch.equal(with_random_actions(actions, seeds(500)[order], 4, 0.2), noisy[order])
-    assert torch.equal(with_random_actions(actions, seeds(500), 4, 0.0), actions)
