@@ -18,9 +18,7 @@ from torch import Tensor
 from data_modules.seeding import mix
 
 VISITS = 100  # occasions on which a token comes up at its place before it tells anything
-RARE = (
-    1 / 200
-)  # share of the frames of a token in which an unseen action may have been taken: codes are read by a model
+RARE = 0.005  # share of a token's frames in which an unseen action may have been taken: codes are a model's reading
 ACTION_STREAM = 10  # keeps these draws apart from those of masks with the same seed
 
 
@@ -48,11 +46,14 @@ def unseen_actions(tokens: Tensor, actions: Tensor, known: Tensor, first: Tensor
 def nearest_seen(unseen: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
     """int16 [N, A]: the action itself, or where it is unseen the nearest of the others, by `distance` [A, A]; of
     several the one with the highest `frequency` [A]. Where all are unseen, nothing is known: each stands for itself."""
-    order = (distance * len(distance) - frequency / frequency.sum().clamp_min(1)).argsort(1)  # [A, A], nearest first
-    usable = ~unseen[:, order]  # [N, A, A]
-    nearest = order.expand_as(usable).gather(2, usable.int().argmax(2, keepdim=True))[..., 0]
-    every = torch.arange(len(distance), device=unseen.device)
-    return torch.where(unseen & usable.any(2), nearest, every).to(torch.int16)
+    common = frequency.argsort(stable=True, descending=True)
+    order = common[distance[:, common].argsort(stable=True, dim=1)]  # [A, A], nearest first
+    nearest = torch.arange(len(distance), device=unseen.device).repeat(len(unseen), 1)
+    for action, others in enumerate(order):
+        seen = ~unseen[:, others]
+        changes = unseen[:, action] & seen.any(1)
+        nearest[changes, action] = others[seen[changes].int().argmax(1)]
+    return nearest.to(torch.int16)
 
 
 def with_unseen(actions: Tensor, nearest: Tensor, seeds: Tensor) -> Tensor:

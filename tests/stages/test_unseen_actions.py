@@ -56,8 +56,9 @@ def test_rows_without_an_action_count_for_nothing():
     assert torch.equal(unseen[:, 0], places[:, 0] == 0)
 
 
-def test_the_nearest_that_was_seen_takes_its_place():
-    line = torch.tensor([[0.0, 1, 2], [1, 0, 1], [2, 1, 0]])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_nearest_that_was_seen_takes_its_place(scale):
+    line = scale * torch.tensor([[0.0, 1, 2], [1, 0, 1], [2, 1, 0]])
     unseen = torch.tensor([[False, False, True], [True, False, True], [True, True, False], [True] * 3, [False] * 3])
     nearest = nearest_seen(unseen, line, torch.tensor([5.0, 1.0, 9.0]))
     assert nearest.tolist() == [[0, 1, 1], [1, 1, 1], [2, 2, 2], [0, 1, 2], [0, 1, 2]]
