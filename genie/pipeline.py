@@ -8,6 +8,7 @@ so the same command can be given again after any stop.
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,8 +138,9 @@ def run_module(step: str, command: list[str]) -> None:
 
 
 def shown(values: dict[str, float], names: list[str]) -> str:
-    """The values whose names are asked for, in that order."""
-    return "  ".join(f"{name.removeprefix('val/')} {values[name]:.4g}" for name in names if name in values)
+    """The values whose names are asked for, in that order, on lines that a terminal has room for."""
+    pairs = [f"{name.removeprefix('val/')}\xa0{values[name]:.4g}" for name in names if name in values]
+    return textwrap.fill("  ".join(pairs), width=90, break_long_words=False).replace("\xa0", " ")
 
 
 def evaluated(report: Path) -> dict[str, float]:

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_module
 from callbacks.metrics_csv import MetricsCSV
 from genie.cli import to_plain
 from genie.errors import UserError
-from genie.pipeline import Pipeline, numbers, run_module
+from genie.pipeline import Pipeline, numbers, run_module, shown
 
 ROOT = Path(__file__).parents[1]
 
@@ -194,3 +194,10 @@ def test_a_stop_reaches_the_step_and_its_exit_code_comes_back(tmp_path, number, 
     os.kill(step if number == signal.SIGKILL else process.pid, number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == code and f"exit code {code}".encode() in err
+
+
+def test_figures_stand_on_lines_that_a_terminal_has_room_for():
+    values = {f"objects.ball.rally.figure_{n}": n + 0.25 for n in range(12)}
+    lines = shown(values, ["val/psnr", *values]).splitlines()
+    assert len(lines) > 2 and all(len(line) <= 90 for line in lines)
+    assert "  ".join(lines) == "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -104,10 +104,11 @@ def evaluate_long_rollout(
         figures["flicker"] = flicker_figures(videos, window_period(world), folder)
     except LeftOut as reason:
         left_out["long_rollout.flicker"] = str(reason)
-    try:
-        figures["fvd"] = distance_figures(config, settings, videos, data, world.device, left_out)
-    except LeftOut as reason:
-        left_out["long_rollout.fvd"] = str(reason)
+    if settings.fvd:
+        try:
+            figures["fvd"] = distance_figures(config, settings, videos, data, world.device, left_out)
+        except LeftOut as reason:
+            left_out["long_rollout.fvd"] = str(reason)
     moments = {window: generated.windows[window] for window in shown}
     beside = videos["game"].windows if "game" in videos else recorded_moments(config, data, shown)
     draw_moments(moments, beside, SHOWN_WORLDS, config["fps"], folder / "long_rollout.mp4")
