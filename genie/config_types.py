@@ -13,7 +13,7 @@ from genie.config_values import NAMES, PLACES, check_values
 from genie.errors import UserError
 from genie.spelling import spelled, unquoted
 
-SEVERAL = ("trainer.devices",)  # a number, or a list of them
+SEVERAL = ("trainer.devices", "actions")  # one, or a list of them
 
 
 def check_step(key: str, config_name: str, overrides: list[str]) -> None:

@@ -67,7 +67,7 @@ MISTAKES = {
     "configuration": (["--config-name=trian"], "trian", "did you mean train?", "pipeline"),
     "no value": (["name"], "'name'", "key=value", ""),
     "bracket": (["data.image_size=[64,64"], "data.image_size=[64,64", "a list, as in data.image_size=[64,64]", ""),
-    "list for a word": (["optimizer.name=[muon]"], "optimizer.name", "one word or text, as in optimizer.name=adamw", ""),
+    "list for a word": (["optimizer.name=[muon]"], "optimizer.name", "takes one word or text, as in", ""),
     "sign in a number": (["optimizer.lr=1e-3#"], "optimizer.lr=1e-3#", "a number, as in optimizer.lr=0.001", ""),
     "letters of a key": (["nämé=x"], "'nämé'", "letters, digits", ""),
     "space in a key": (["name =x"], "'name '", "letters, digits", ""),
