@@ -94,7 +94,7 @@ def wrong_kind(default: Any, value: Any) -> str | None:
         return None if isinstance(value, ListConfig) else "a list"
     if isinstance(default, DictConfig):
         return None if isinstance(value, DictConfig) else "keys and values"
-    several = isinstance(value, DictConfig | ListConfig) and default != "auto"  # devices=auto, or [0,1]
+    several = isinstance(value, DictConfig | ListConfig) and default != "auto"  # token=auto, or [row,column]
     return "one word or text" if several else None
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genie.models.cache import CleanContext, Span
 from genie.models.st_transformer import STTransformer, Thin
-from genie.models.vocabulary import Digits, build_embedding, build_head, expected_distance
+from genie.models.vocabulary import Digits, build_embedding, build_head, expected_distance, score
 
 CONDITIONINGS = ("additive", "prepend", "film")
 
@@ -146,9 +146,8 @@ class DynamicsModel(nn.Module):
         if not distance_weight:
             return self.to_logits.score(hidden, target)
         logits = self.logits(hidden)
-        nats = F.cross_entropy(logits, target, reduction="none")
-        distance = expected_distance(logits.softmax(-1), target, self.code_places)
-        return nats + distance_weight * distance, logits.argmax(-1) == target
+        nats, right = score(logits, target)
+        return nats + distance_weight * expected_distance(logits.softmax(-1), target, self.code_places), right
 
     def _hidden_at(
         self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None, thin: Thin | None

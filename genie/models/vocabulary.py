@@ -77,6 +77,12 @@ class CoordinateEmbedding(nn.Module):
         return torch.where(masked[..., None], self.mask.weight[0].to(embedded.dtype), embedded)
 
 
+def score(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats, fp32 [M], of `target` int64 [M] by `logits` fp32 [M, K], and whether it is the likeliest
+    code, bool [M]."""
+    return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+
+
 class CodeHead(nn.Linear):
     """A logit for each of K codes from a row of its own."""
 
@@ -84,10 +90,8 @@ class CodeHead(nn.Linear):
         super().__init__(width, num_codes, bias=bias)
 
     def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy in nats, fp32 [M], of `target` int64 [M] after `hidden` [M, D], and whether it is the likeliest
-        code, bool [M]."""
-        logits = self(hidden).float()
-        return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+        """`score` of `target` int64 [M] after `hidden` [M, D]."""
+        return score(self(hidden).float(), target)
 
 
 class DigitHead(nn.Module):
@@ -137,8 +141,7 @@ class CodeAndDigitHead(nn.Module):
 
     def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """As `CodeHead.score`."""
-        logits = self(hidden)
-        return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+        return score(self(hidden), target)
 
 
 def expected_distance(probabilities: Tensor, target: Tensor, places: Tensor) -> Tensor:

@@ -29,6 +29,14 @@ def clips(pong_root):
     return build
 
 
+def fit(stage, data, steps):
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0,
+    )  # fmt: skip
+    trainer.fit(stage, datamodule=data)
+
+
 def look_at(dataset, *parts):
     """Lets frozen parts know the data, as if they had been trained on them: else all frames have one code."""
     frames = torch.stack([dataset[index]["frames"] for index in range(0, len(dataset), 40)]) / 255
@@ -105,11 +113,7 @@ def test_losses_are_those_of_encoding_each_time(build, clips, capsys, overrides)
             return loss, metrics
 
         stage.compute = kept
-        trainer = L.Trainer(
-            accelerator="cpu", max_steps=4, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, limit_val_batches=0,
-        )  # fmt: skip
-        trainer.fit(stage, datamodule=data)
+        fit(stage, data, steps=4)
         return found, stage.encoded
 
     once, kept = losses()
@@ -143,7 +147,5 @@ def test_unseen_actions_are_trained_as_the_nearest_that_were_taken(build, clips,
 
 
 def test_unseen_actions_that_cannot_be_known_are_said(build, clips, capsys):
-    trainer = L.Trainer(accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False,
-                        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0)  # fmt: skip
-    trainer.fit(build("dynamics", "stage.unseen_actions=nearest"), datamodule=clips())  # its encoder looks back
+    fit(build("dynamics", "stage.unseen_actions=nearest"), clips(), steps=1)  # its encoder looks back
     assert "stage.unseen_actions is left out" in capsys.readouterr().out
