@@ -133,7 +133,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 AssertionError,
             ) as error:
                 # Only the composition raises these here: the command's own errors end in `task`.
-                if wants_trace():
+                if wants_trace() and "Could not override 'debug'" not in str(error):  # a command without debug=trace
                     raise
                 fail(explain(error, config_name))
             except KeyboardInterrupt:

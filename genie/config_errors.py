@@ -139,7 +139,8 @@ def _group_of_others(error: ConfigCompositionException, config_name: str) -> str
         return one_line(error)
     group = found[1]
     names = sorted({*config_groups(config_name), *_own_keys(config_name)})
-    return f"there is no key or group '{group}'{_did_you_mean(group, names)} There is: {', '.join(names)}"
+    trace = "; GENIE_TRACE=1 gives full tracebacks" if group == "debug" else ""
+    return f"there is no key or group '{group}'{trace}{_did_you_mean(group, names)} There is: {', '.join(names)}"
 
 
 def _own_keys(config_name: str) -> list[str]:

@@ -139,6 +139,12 @@ def test_a_trace_is_given_on_request(run, monkeypatch, way):
         run("nmae=x", *arguments)
 
 
+def test_a_command_without_debug_presets_names_the_other_way_to_a_trace(run):
+    code, _, err, calls = run("debug=trace", config_name="inspect")
+    assert code == 2 and not calls
+    assert "no key or group 'debug'; GENIE_TRACE=1 gives full tracebacks" in err and "\n" not in err.strip()
+
+
 @pytest.mark.parametrize(
     ("arguments", "stream"),
     [(["--help"], "stdout"), (["--cfg", "job"], "stdout"), ([], "stdout"), (["trainer.max_step=3"], "stderr")],

@@ -1,5 +1,7 @@
 """Whatever is wrong with an episode file is one line, and no other file suffers from it."""
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -49,6 +51,22 @@ def reserved(file):
     file.create_dataset("frames", (COUNT, 8, 8, 3), np.uint8, chunks=(4, 8, 8, 3))[:8] = 7
 
 
+def misplaced(address):
+    """A change: the index of the frames has another address for their only chunk, as a damaged disk leaves it."""
+
+    def change(file):
+        del file["frames"]
+        file.create_dataset("frames", (COUNT, 8, 8, 3), np.uint8, chunks=(COUNT, 8, 8, 3))[:] = 7
+        file.flush()
+        path, place = Path(file.filename), file["frames"].id.get_chunk_info(0).byte_offset.to_bytes(8, "little")
+        file.close()
+        content = path.read_bytes()
+        assert content.count(place) == 1
+        path.write_bytes(content.replace(place, address.to_bytes(8, "little")))
+
+    return change
+
+
 def virtual(count):
     def change(file):
         del file["frames"]
@@ -83,6 +101,7 @@ WRONG = {
     "grey": (replaced("frames", np.zeros((COUNT, 8, 8), np.uint8)), "repeat the grey value three times"),
     "channels first": (replaced("frames", np.zeros((COUNT, 3, 8, 8), np.uint8)), "transpose"),
     "reserved": (reserved, "frames in .* were not all written"),
+    "address 0": (misplaced(0), "frames in .* were not all written"),
     "source gone": (virtual(COUNT), "are taken from source.h5, which is not there"),
     "fps words": (attribute("fps", "10 fps"), "attribute fps of .* is 10 fps: .*data.fps="),
     "fps nan": (attribute("fps", np.nan), "attribute fps"),
