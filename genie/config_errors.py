@@ -24,6 +24,7 @@ RECIPE = (
 TRANSFORMER = (
     "mlp_ratio",
     "temporal_positions",
+    "spatial_positions",
     "max_frames",
     "qk_norm",
     "bias",

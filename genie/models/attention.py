@@ -1,7 +1,7 @@
 """Multi-head self-attention with QK-norm and optional rotary positions.
 
 Sources: Genie (arXiv 2402.15391) §2.1 and appendix C (QK-norm, explicit `k/q_size`); rotary positions from RoFormer
-(arXiv 2104.09864).
+(arXiv 2104.09864), those of rows and columns from EVA-02 (arXiv 2303.11331) and RoPE-ViT (arXiv 2403.13298).
 
 Dimension letters: `B` batch (any leading axes folded together), `P` positions attended over, `D` width, `N` heads,
 `E` head size.
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from genie.models.cache import CleanContext, Layer, Span
 from genie.models.precision import full_precision
+
+Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles by which queries and keys are turned
 
 
 def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
@@ -32,7 +34,7 @@ def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
     return width // num_heads
 
 
-def rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def rotation(positions: Tensor, size: int) -> Turn:
     """Cosine and sine [..., P, E/2] of the angles by which rotary positions turn heads of `size` E at `positions`
     [..., P] (frame indices; only differences matter)."""
     half = size // 2
@@ -42,7 +44,21 @@ def rotation(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+def grid_rotation(rows: Tensor, columns: Tensor, size: int) -> Turn:
+    """The same for places [..., P] in a frame's grid: half of the pairs is turned by the row, the others by the column.
+    Raises ValueError for a size that 4 does not divide."""
+    if size % 4:
+        raise ValueError(
+            f"spatial_positions=rotary turns heads by row and column: their size, {size}, has to be 4, 8, …"
+        )
+    quarter = size // 4
+    # Grids have tens of rows at most: with base 100 several pairs tell a row from the next.
+    frequencies = 100.0 ** (-torch.arange(quarter, device=rows.device, dtype=torch.float32) / quarter)
+    angles = torch.cat([place.to(torch.float32)[..., None] * frequencies for place in (rows, columns)], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turn: Turn) -> Tensor:
     """Rotary position embedding of `x` [..., E] by a `rotation` that broadcasts to it."""
     cos, sin = (part.to(x.dtype) for part in turn)
     left, right = x.chunk(2, dim=-1)
@@ -105,8 +121,11 @@ class SelfAttention(nn.Module):
         if qk_norm:
             self.query_norm, self.key_norm = (nn.RMSNorm(size, eps=1e-6) for _ in range(2))
 
-    def project(self, x: Tensor, span: Span | CleanContext | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised and turned to their positions."""
+    def project(
+        self, x: Tensor, span: Span | CleanContext | None = None, turn: Turn | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised and turned to their positions, or by
+        `turn`."""
         parts = self.qkv(x).unflatten(-1, (3, self.num_heads, self.size))
         pair, value = parts[..., :2, :, :], parts[..., 2, :, :]  # [..., P, 2, N, E]: what is done to both is done once
         if self.qk_norm:
@@ -114,26 +133,31 @@ class SelfAttention(nn.Module):
             scale = torch.stack([self.query_norm.weight, self.key_norm.weight])[:, None]
             pair = (F.rms_norm(pair.float(), (self.size,), eps=1e-6) * scale).to(value.dtype)
         if self.rotary:
-            pair = rotate(pair, self._rotation(x) if span is None else self._rotation_in(span))
+            turn = self._rotation(x) if span is None else self._rotation_in(span)
+        if turn is not None:
+            pair = rotate(pair, turn)
         return *(part.transpose(-2, -3) for part in pair.unbind(-3)), value.transpose(-2, -3)
 
-    def forward(self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None, turn: Turn | None = None
+    ) -> Tensor:
         """`layer`: x are new frames [R, S, t, D] of a cache, and attend to those before them too. `bias` fp32, which
-        broadcasts to [..., N, P, P]: added to the logits."""
+        broadcasts to [..., N, P, P]: added to the logits. `turn`, which broadcasts to [..., P, 2, N, E/2]: instead of
+        `rotary`'s."""
         if layer is None:
-            out = attend(*self.project(x), self.causal, bias)
+            out = attend(*self.project(x, turn=turn), self.causal, bias)
         else:
             query, key, value = self.project(x, layer.span)
             key, value = layer.span.update(layer.block, key, value)
             out = attend(query.to(key.dtype), key, value, layer.span.causal, layer.span.mask).to(query.dtype)
         return self.out(out.transpose(-2, -3).flatten(-2))
 
-    def _rotation(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _rotation(self, x: Tensor) -> Turn:
         """[P, 1, 1, E/2]"""
         positions = torch.arange(x.shape[-2], device=x.device)
         return tuple(part[:, None, None] for part in rotation(positions, self.size))
 
-    def _rotation_in(self, span: Span | CleanContext) -> tuple[Tensor, Tensor]:
+    def _rotation_in(self, span: Span | CleanContext) -> Turn:
         """[R or 1, 1, t, 1, 1, E/2]"""
         if self.size not in span.turns:  # the same in all blocks and passes
             turn = rotation(span.slots, self.size)

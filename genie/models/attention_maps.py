@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from genie.models.attention import SelfAttention
+from genie.models.attention import SelfAttention, Turn
 from genie.models.backbone import Backbone
 from genie.models.backbones import SpatialBlock
 from genie.models.precision import full_precision
@@ -30,10 +30,10 @@ class AttentionMaps:
     time: dict[int, Tensor] = field(default_factory=dict)
 
 
-def attention_weights(layer: SelfAttention, x: Tensor, position: int | None = None) -> Tensor:
-    """The weights that a layer's forward pass of `x` [..., P, D] uses: [..., N, P] of the query at `position`, or
-    [..., N, P, P] of all queries."""
-    query, key, _ = layer.project(x)
+def attention_weights(layer: SelfAttention, x: Tensor, position: int | None = None, turn: Turn | None = None) -> Tensor:
+    """The weights that a layer's forward pass of `x` [..., P, D] (turned by `turn`) uses: [..., N, P] of the query at
+    `position`, or [..., N, P, P] of all queries."""
+    query, key, _ = layer.project(x, turn=turn)
     positions = torch.arange(x.shape[-2], device=x.device)
     asked = positions if position is None else positions[position][None]
     with full_precision(x):
@@ -66,15 +66,15 @@ def recorded_attention(
         frame, clip: which frame of which clip of the batch.
         blocks: numbers of the blocks; None for all.
     """
-    rows, columns = transformer.grid
-    token = place + len(transformer.spatial_positions) - rows * columns  # tokens beyond the grid come first
+    token = place + transformer.num_extra  # tokens beyond the grid come first
     maps = AttentionMaps()
 
     def record(block: int, found: dict[int, Tensor], row: int, position: int) -> Callable:
         def hook(layer: SelfAttention, arguments: tuple) -> None:
             if len(arguments) > 1 and arguments[1] is not None:
                 raise ValueError("attention maps are made of whole clips: run the model without a cache")
-            found[block] = attention_weights(layer, arguments[0][clip, row], position).detach().cpu()
+            turn = arguments[3] if len(arguments) > 3 else None
+            found[block] = attention_weights(layer, arguments[0][clip, row], position, turn).detach().cpu()
 
         return hook
 

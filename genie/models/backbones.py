@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from genie.models.attention import SelfAttention, attend
+from genie.models.attention import SelfAttention, Turn, attend
 from genie.models.backbone import Backbone
 from genie.models.cache import Layer, Span
 from genie.models.st_transformer import FeedForward, STTransformer
@@ -29,8 +29,10 @@ CONVOLUTION = 1.6  # hidden width at which 3x3 and 1x1 convolutions do: 9·1.6 +
 class SpatialAttention(SelfAttention):
     """Attention among the tokens of each frame: x [B, T, S, D]."""
 
-    def forward(self, x: Tensor, layer: Layer | None = None) -> Tensor:
-        return super().forward(x)  # a frame has no past here, cached or not
+    def forward(
+        self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None, turn: Turn | None = None
+    ) -> Tensor:
+        return super().forward(x, None, bias, turn)  # a frame has no past here, cached or not
 
 
 class SpaceTimeAttention(SelfAttention):
@@ -39,8 +41,11 @@ class SpaceTimeAttention(SelfAttention):
     Rotary positions count frames, as in the ST-Transformer; places within a frame are told by the learned ones.
     """
 
-    def forward(self, x: Tensor, layer: Layer | None = None) -> Tensor:
-        """x [B, T, S, D]; `layer`: x are new frames of a cache, which keeps all tokens of the earlier ones."""
+    def forward(
+        self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None, turn: Turn | None = None
+    ) -> Tensor:
+        """x [B, T, S, D]; `layer`: x are new frames of a cache, which keeps all tokens of the earlier ones. `bias` and
+        `turn`, of attention in space alone, are None."""
         length, size = x.shape[1:3]
         query, key, value = self.project(x.transpose(1, 2), layer and layer.span)  # [B, S, N, T, E]
         if layer is None:
@@ -85,9 +90,16 @@ class AttentionBlock(nn.Module):
         self.feed_forward = FeedForward(width, mlp_ratio, bias)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
-    def forward(self, x: Tensor, condition: Tensor | None = None, layer: Layer | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        condition: Tensor | None = None,
+        layer: Layer | None = None,
+        bias: Tensor | None = None,
+        turn: Turn | None = None,
+    ) -> Tensor:
         """x [B, T, S, D] → [B, T, S, D]; `condition` is not looked at."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), layer))
+        x = x + self.dropout(self.attention(self.attention_norm(x), layer, bias, turn))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
@@ -126,6 +138,8 @@ class SpaceTimeTransformer(STTransformer):
 
     def __init__(self, *arguments, mlp_ratio: float = WIDE, **options) -> None:
         super().__init__(*arguments, mlp_ratio=mlp_ratio, **options)
+        if self.turned_size is not None:
+            raise ValueError("spatial_positions=rotary: c_vivit attends to space and time at once; leave it learned")
 
 
 class ConvolutionalBlock(nn.Module):
@@ -206,8 +220,8 @@ class PatchNetwork(FrameNetwork):
 
     Args:
         width, num_blocks, mlp_ratio, bias, dropout, activation_checkpointing: see `STTransformer`.
-        num_heads, grid, head_dim, qk_norm, temporal_positions, max_frames: not looked at: there are no attention and no
-            positions. They are the decoder's, where that is another network.
+        num_heads, grid, head_dim, qk_norm, temporal_positions, spatial_positions, max_frames: not looked at: there are
+            no attention and no positions. They are the decoder's, where that is another network.
     """
 
     def __init__(
@@ -219,6 +233,7 @@ class PatchNetwork(FrameNetwork):
         head_dim: int | None = None,
         mlp_ratio: float = ALONE,
         temporal_positions: str = "rotary",
+        spatial_positions: str = "learned",
         max_frames: int = 16,
         qk_norm: bool = True,
         bias: bool = True,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.models.attention import SelfAttention
+from genie.models.attention import SelfAttention, Turn, grid_rotation, head_size
 from genie.models.backbone import Backbone
 from genie.models.cache import CleanContext, Layer, Span
 
@@ -96,12 +96,17 @@ class STBlock(nn.Module):
         return x if self.modulations is None else self.modulations[index](x, condition)
 
     def forward(
-        self, x: Tensor, condition: Tensor | None = None, layer: Layer | None = None, bias: Tensor | None = None
+        self,
+        x: Tensor,
+        condition: Tensor | None = None,
+        layer: Layer | None = None,
+        bias: Tensor | None = None,
+        turn: Turn | None = None,
     ) -> Tensor:
         """x [B, T, S, D], condition [B, T, D] → [B, T, S, D]. Frame t of the result depends on frames ≤ t.
 
-        `layer`: x are new frames of a cache; `bias`: of the attention in space."""
-        x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition), bias=bias))
+        `layer`: x are new frames of a cache; `bias`, `turn`: of the attention in space."""
+        x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition), None, bias, turn))
         in_time = self._modulate(1, self.temporal_norm(x), condition).transpose(1, 2)  # [B, S, T, D]
         x = x + self.dropout(self.temporal(in_time, layer).transpose(1, 2))
         return x + self.dropout(self.feed_forward(self._modulate(2, self.feed_forward_norm(x), condition)))
@@ -118,6 +123,9 @@ class STTransformer(Backbone):
         extra_tokens: tokens of a frame beyond the grid (a prepended action), with positions of their own.
         temporal_positions: "rotary" (relative: windows slide, other lengths load) or "learned" (an absolute
             table of `max_frames` entries; longer clips raise ValueError).
+        spatial_positions: "learned" (a table of the grid's places), or "rotary": queries and keys are turned by row and
+            column, too, so that a token finds its neighbours everywhere in the same way. The table stays: a wall is
+            where it is.
         activation_checkpointing: see `Backbone`.
         num_heads, head_dim, mlp_ratio, qk_norm, bias, dropout, modulated: see `STBlock`.
     """
@@ -134,6 +142,7 @@ class STTransformer(Backbone):
         head_dim: int | None = None,
         mlp_ratio: float = 4.0,
         temporal_positions: str = "rotary",
+        spatial_positions: str = "learned",
         max_frames: int = 16,
         qk_norm: bool = True,
         bias: bool = True,
@@ -142,10 +151,13 @@ class STTransformer(Backbone):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if temporal_positions not in ("rotary", "learned"):
-            raise ValueError(f"temporal_positions={temporal_positions!r}: choose rotary or learned")
+        for name, value in (("temporal_positions", temporal_positions), ("spatial_positions", spatial_positions)):
+            if value not in ("rotary", "learned"):
+                raise ValueError(f"{name}={value!r}: choose rotary or learned")
         self.grid, self.activation_checkpointing = tuple(grid), activation_checkpointing
         self.spatial_positions = nn.Parameter(torch.zeros(grid[0] * grid[1] + extra_tokens, width))
+        turned = spatial_positions == "rotary"
+        self.turned_size = head_size(width, num_heads, head_dim) if turned else None  # of heads; None: they are not
         learned = temporal_positions == "learned"
         self.temporal_positions = nn.Parameter(torch.zeros(max_frames, width)) if learned else None
         self.blocks = nn.ModuleList(
@@ -157,14 +169,29 @@ class STTransformer(Backbone):
         )  # fmt: skip
         self.norm = nn.LayerNorm(width)
 
+    @property
+    def num_extra(self) -> int:
+        """Tokens of a frame beyond the grid, which come first."""
+        return len(self.spatial_positions) - self.grid[0] * self.grid[1]
+
+    def turn(self, device: torch.device, thin: Thin | None = None) -> Turn | None:
+        """Cosine and sine [S, 1, 1, E/2] ([B, 1, n, 1, 1, E/2] where some places stand for all) by which attention in
+        space turns queries and keys; None: it does not. Tokens beyond the grid are turned like its first."""
+        if self.turned_size is None:
+            return None
+        places = torch.arange(self.grid[0] * self.grid[1], device=device) if thin is None else thin.places[:, None]
+        places = F.pad(places, (self.num_extra, 0))
+        rows, columns = places // self.grid[1], places % self.grid[1]
+        cos, sin = grid_rotation(rows, columns, self.turned_size)
+        return cos[..., None, None, :], sin[..., None, None, :]
+
     def add_positions(self, x: Tensor, span: Span | CleanContext | None = None, thin: Thin | None = None) -> Tensor:
         """x [B, T, S, D] plus the learned positions."""
         if thin is None:
             x = x + self.spatial_positions
         else:
-            extra = len(self.spatial_positions) - self.grid[0] * self.grid[1]  # tokens beyond the grid come first
-            beyond = torch.arange(extra, device=x.device).expand(len(x), -1)
-            x = x + self.spatial_positions[torch.cat([beyond, thin.places + extra], dim=1)][:, None]
+            beyond = torch.arange(self.num_extra, device=x.device).expand(len(x), -1)
+            x = x + self.spatial_positions[torch.cat([beyond, thin.places + self.num_extra], dim=1)][:, None]
         if self.temporal_positions is not None:
             end = x.shape[1] if span is None else span.end
             if end > len(self.temporal_positions):
@@ -189,8 +216,8 @@ class STTransformer(Backbone):
         some of the places of a frame alone.
         """
         x = self.add_positions(x, span, thin)
-        bias = () if thin is None else (thin.bias(x.shape[2]),)
+        bias, turn = None if thin is None else thin.bias(x.shape[2]), self.turn(x.device, thin)
         for number, block in enumerate(self.blocks):
             layer = None if span is None else span.layer(number)
-            x = self.run(block, x, condition, layer, *bias)
+            x = self.run(block, x, condition, layer, bias, turn)
         return self.norm(x)

@@ -7,14 +7,17 @@ from genie.models import DynamicsModel
 from genie.models.attention_maps import has_attention_maps, recorded_attention
 from genie.models.backbones import ARCHITECTURES, build_backbone
 from genie.models.cache import Past
+from genie.models.initialization import initialize
 from genie.models.st_transformer import STTransformer
 
 PLACE, FRAME, CLIP = 4, 2, 1
 
 
-@pytest.fixture
-def transformer():
-    return STTransformer(16, 3, 2, (2, 3)).eval()
+@pytest.fixture(params=["learned", "rotary"])
+def transformer(request):
+    model = STTransformer(16, 3, 2, (2, 3), spatial_positions=request.param)
+    initialize(model, 0)
+    return model.eval()
 
 
 def spy(layer, kept):

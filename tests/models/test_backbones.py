@@ -78,6 +78,11 @@ def test_c_vivit_reads_earlier_frames_as_sets_of_tokens(architecture, as_a_set):
     assert difference < 1e-5 if as_a_set else difference > 1e-3
 
 
+def test_full_attention_has_no_rotary_places():
+    with pytest.raises(ValueError, match="c_vivit attends to space and time at once"):
+        backbone("c_vivit", spatial_positions="rotary")
+
+
 def test_full_attention_tells_frames_apart():
     model, x = backbone("c_vivit", num_blocks=1), torch.randn(1, FRAMES, SIZE, WIDTH)
     swapped = x[:, [1, 0, 2, 3, 4]]

@@ -10,11 +10,17 @@ from genie.models.dynamics import CONDITIONINGS
 from genie.models.initialization import initialize
 
 CODES, GRID, WINDOW = 11, (2, 3), 6
-POSITIONS = ("rotary", "learned")
+POSITIONS = ("rotary", "learned", "rotary places")
+
+
+def options(positions):
+    places = "rotary" if positions == "rotary places" else "learned"
+    times = "learned" if positions == "learned" else "rotary"
+    return {"temporal_positions": times, "spatial_positions": places, "max_frames": WINDOW}
 
 
 def dynamics(conditioning="additive", positions="rotary", width=32):
-    transformer = {"temporal_positions": positions, "max_frames": WINDOW}
+    transformer = options(positions)
     model = DynamicsModel(CODES, GRID, 3, width, num_blocks=3, num_heads=2, conditioning=conditioning,
                           transformer=transformer)  # fmt: skip
     initialize(model, 0)
@@ -200,7 +206,7 @@ def test_in_bf16_to_its_own_tolerance(conditioning):
 
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_the_tokenizer_frame_by_frame(positions):
-    transformer = {"temporal_positions": positions, "max_frames": WINDOW}
+    transformer = options(positions)
     tokenizer = VideoTokenizer((8, 12), 4, width=16, num_blocks=2, num_heads=2, num_codes=64, quantizer="fsq",
                                levels=[4, 4, 4], transformer=transformer)  # fmt: skip
     initialize(tokenizer, 0)

@@ -98,8 +98,9 @@ def test_unknown_conditioning():
 
 
 @conditionings
-def test_all_places_in_any_order_give_what_the_grid_gives(conditioning):
-    model, (tokens, actions) = dynamics(conditioning), clip()
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_all_places_in_any_order_give_what_the_grid_gives(conditioning, positions):
+    model, (tokens, actions) = dynamics(conditioning, transformer={"spatial_positions": positions}), clip()
     places = torch.stack([torch.randperm(6), torch.randperm(6)])
     thin = Thin(places, torch.ones(2, 6))
     context = torch.randint(CODES, tokens.shape)

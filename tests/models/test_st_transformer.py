@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from genie.models.initialization import initialize
-from genie.models.st_transformer import STBlock, STTransformer
+from genie.models.st_transformer import STBlock, STTransformer, Thin
 
 
 def transformer(grid=(2, 3), num_blocks=2, **options):
@@ -63,6 +63,47 @@ def test_learned_table_says_when_a_clip_is_too_long():
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="temporal_positions='sinus'.*rotary or learned"):
         transformer(temporal_positions="sinus")
+
+
+def test_rotary_places_are_known_by_what_is_between_them():
+    """Of two tokens alone on a 6x7 grid: without the table, moving both changes nothing, and moving one does."""
+    model, x = transformer((6, 7), spatial_positions="rotary"), torch.randn(1, 3, 2, 16)
+    with torch.no_grad():
+        model.spatial_positions.zero_()
+        for block in model.blocks:
+            block.spatial.qkv.weight *= 4
+
+    def at(*places):
+        places = torch.tensor([[row * 7 + column for row, column in places]])
+        return model(x, thin=Thin(places, torch.ones(1, 2)))
+
+    expected = at((1, 2), (2, 1))
+    for both in [((1, 5), (2, 4)), ((4, 2), (5, 1)), ((0, 6), (1, 5))]:
+        torch.testing.assert_close(at(*both), expected, atol=1e-5, rtol=1e-5)
+    for one in [((1, 2), (2, 2)), ((1, 2), (1, 1)), ((1, 2), (0, 3))]:
+        assert (at(*one) - expected).abs().max() > 1e-3
+
+
+def test_rotary_places_tell_rows_from_columns():
+    """Without the table, what stands above a token and what stands beside it are not the same to it."""
+    model = transformer((3, 3), spatial_positions="rotary")
+    with torch.no_grad():
+        model.spatial_positions.zero_()
+        model.blocks[0].spatial.qkv.weight *= 4
+    x = torch.zeros(1, 1, 3, 3, 16)
+    x[..., 0, 1, :] = torch.randn(16)
+    across = x.transpose(2, 3)
+    middle = [model(part.flatten(2, 3))[0, 0, 4] for part in (x, across, x.flip(2))]
+    assert (middle[0] - middle[1]).abs().max() > 1e-4 and (middle[0] - middle[2]).abs().max() > 1e-4
+
+
+def test_rotary_places_need_heads_that_four_divides():
+    with pytest.raises(
+        ValueError, match="spatial_positions=rotary turns heads by row and column: 4 has to divide their size, 6"
+    ):
+        transformer(spatial_positions="rotary", head_dim=6)(torch.randn(1, 1, 6, 16))
+    with pytest.raises(ValueError, match="spatial_positions='sinus'.*rotary or learned"):
+        transformer(spatial_positions="sinus")
 
 
 def count_flops(model, frames, size, width):
