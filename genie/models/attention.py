@@ -46,11 +46,7 @@ def rotation(positions: Tensor, size: int) -> Turn:
 
 def grid_rotation(rows: Tensor, columns: Tensor, size: int) -> Turn:
     """The same for places [..., P] in a frame's grid: half of the pairs is turned by the row, the others by the column.
-    Raises ValueError for a size that 4 does not divide."""
-    if size % 4:
-        raise ValueError(
-            f"spatial_positions=rotary turns heads by row and column: their size, {size}, has to be 4, 8, …"
-        )
+    4 divides `size`."""
     quarter = size // 4
     # Grids have tens of rows at most: with base 100 several pairs tell a row from the next.
     frequencies = 100.0 ** (-torch.arange(quarter, device=rows.device, dtype=torch.float32) / quarter)

@@ -156,8 +156,12 @@ class STTransformer(Backbone):
                 raise ValueError(f"{name}={value!r}: choose rotary or learned")
         self.grid, self.activation_checkpointing = tuple(grid), activation_checkpointing
         self.spatial_positions = nn.Parameter(torch.zeros(grid[0] * grid[1] + extra_tokens, width))
-        turned = spatial_positions == "rotary"
-        self.turned_size = head_size(width, num_heads, head_dim) if turned else None  # of heads; None: they are not
+        size = head_size(width, num_heads, head_dim)
+        self.turned_size = size if spatial_positions == "rotary" else None  # of heads; None: they are not turned
+        if size % 4 and self.turned_size is not None:
+            raise ValueError(
+                f"spatial_positions=rotary turns heads by row and column: their size, {size}, is not 4, 8, …"
+            )
         learned = temporal_positions == "learned"
         self.temporal_positions = nn.Parameter(torch.zeros(max_frames, width)) if learned else None
         self.blocks = nn.ModuleList(
