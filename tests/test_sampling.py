@@ -32,6 +32,14 @@ def test_choices_replace_all_of_it():
     assert adaptive.steps > 1 and adaptive.entropy_bound > 0 and adaptive.order == "confidence"
 
 
+def test_the_adaptive_one_is_that_of_the_preset_pong():
+    """What people play by default is what the figures of the preset are made with."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        preset = to_plain(compose("train", ["experiment=pong", "stage=dynamics"]))["sampler"]
+    assert chosen("sampler=adaptive", command="play") == Sampler(**preset)
+
+
 def test_single_settings_of_a_choice():
     assert chosen("sampler=maskgit", "steps=12", "order=random") == Sampler(12, 2.0, "random", None)
     assert chosen("sampler=adaptive", "entropy_bound=0.1").entropy_bound == 0.1
