@@ -80,7 +80,7 @@ MISTAKES = {
     "a list for a number": (["schedule.min_lr=[1]"], "schedule.min_lr takes a number", "schedule.min_lr=", ""),
     "no key": (["+=x"], "an override has no key", "key=value", ""),
     "no number": (["optimizer.lr=fast"], "optimizer.lr takes a number", "optimizer.lr=0.001", ""),
-    "no number in a recipe": (["recipe.lam.max_steps=x"], "recipe.lam.max_steps takes a number", "=2500", ""),
+    "no number in a recipe": (["recipe.lam.max_steps=x"], "recipe.lam.max_steps takes a number", "=1500", ""),
     "no truth": (["resume=yes"], "resume takes true or false", "resume=false", ""),
     "no list": (["data.image_size=64"], "data.image_size takes a list", "data.image_size=[64,64]", ""),
     "one side": (["data.image_size=[64]"], "data.image_size=[64] must be two whole numbers, [height, width]", "", ""),

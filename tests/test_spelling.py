@@ -181,7 +181,8 @@ OTHERS = """
     data.videos data.videos.cuts data.videos.decoder device dtype entropy_bound episodes features format fps
     fvd.resize hardware.flops hardware.name kind label.host launcher.name logger.mode logger.name max_steps
     model.lam.quantizer model.tokenizer.decoder model.tokenizer.encoder model.dynamics.token_embedding
-    model.dynamics.token_head recipe.dynamics.context recipe.dynamics.optimizer recipe.dynamics.unseen_actions
+    model.dynamics.token_head model.dynamics.transformer.spatial_positions
+    recipe.dynamics.context recipe.dynamics.optimizer recipe.dynamics.unseen_actions
     recipe.lam.optimizer
     model.tokenizer.quantizer num_workers objective optimizer.name order page.host planner.name
     planner.seconds planning.planner play.actions play.host play.idle play.threads policy.actions policy.monitor
