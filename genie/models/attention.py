@@ -37,21 +37,23 @@ def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
 def rotation(positions: Tensor, size: int) -> Turn:
     """Cosine and sine [..., P, E/2] of the angles by which rotary positions turn heads of `size` E at `positions`
     [..., P] (frame indices; only differences matter)."""
-    half = size // 2
     # Clips have tens of frames, not thousands of words: base 1000 keeps the slowest pair from standing still.
-    frequencies = 1000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
-    angles = positions.to(torch.float32)[..., None] * frequencies
+    angles = _angles(positions, size // 2, 1000.0)
     return angles.cos(), angles.sin()
 
 
 def grid_rotation(rows: Tensor, columns: Tensor, size: int) -> Turn:
     """The same for places [..., P] in a frame's grid: half of the pairs is turned by the row, the others by the column.
     4 divides `size`."""
-    quarter = size // 4
     # Grids have tens of rows at most: with base 100 several pairs tell a row from the next.
-    frequencies = 100.0 ** (-torch.arange(quarter, device=rows.device, dtype=torch.float32) / quarter)
-    angles = torch.cat([place.to(torch.float32)[..., None] * frequencies for place in (rows, columns)], dim=-1)
+    angles = torch.cat([_angles(places, size // 4, 100.0) for places in (rows, columns)], dim=-1)
     return angles.cos(), angles.sin()
+
+
+def _angles(positions: Tensor, count: int, base: float) -> Tensor:
+    """fp32 [..., P, count] of `positions` [..., P], each pair turned less than the one before it."""
+    frequencies = base ** (-torch.arange(count, device=positions.device, dtype=torch.float32) / count)
+    return positions.to(torch.float32)[..., None] * frequencies
 
 
 def rotate(x: Tensor, turn: Turn) -> Tensor:
