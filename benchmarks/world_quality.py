@@ -209,6 +209,18 @@ def fit(config: dict[str, Any], data: ClipDataModule, callback: L.Callback) -> N
         trainer.fit(stage, datamodule=data)
 
 
+def step_seconds(config: dict[str, Any], data: ClipDataModule) -> float:
+    """CPU seconds of a step, on average over a run, which takes `places` of a frame until `places_until`, then all."""
+    options, total = config["stage"], 0.0
+    until = options.get("places_until", 1.0) if options.get("places", 1.0) < 1 else 1.0
+    for share, changes in ((until, {}), (1 - until, {"places": 1.0})):
+        if share:
+            step, trainer = StepTime(), config["trainer"] | {"max_steps": 10**6}
+            fit(config | {"stage": options | changes, "trainer": trainer}, data, step)
+            total += share * step.seconds
+    return total
+
+
 def configured(overrides: list[str]) -> dict[str, Any]:
     """The configuration of genie.train with overrides, as plain containers."""
     with initialize_config_module("conf", version_base="1.3"):
@@ -222,10 +234,8 @@ def train(overrides: list[str], marks: list[float], clips: int, given: int) -> l
     data = ClipDataModule(**config["data"])
     data.setup("fit")
     test = load_clips(config["data"], None, "test", clips, given + max(HORIZONS), clips)
-    judge, step, found = Judge(test, given, config["data"]["num_frames"]), StepTime(), []
-    config["trainer"]["max_steps"] = 10**6
-    fit(config, data, step)
-    config["trainer"]["max_steps"] = max(1, round(marks[-1] / step.seconds))
+    judge, found = Judge(test, given, config["data"]["num_frames"]), []
+    config["trainer"]["max_steps"] = max(1, round(marks[-1] / step_seconds(config, data)))
     config["schedule"]["warmup_steps"] = min(config["schedule"]["warmup_steps"], config["trainer"]["max_steps"] // 2)
     fit(config, data, Clock(marks, judge, found))
     return found
