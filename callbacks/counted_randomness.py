@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from data_modules.seeding import mix
-
-TRAIN, VALIDATION = 0, 1  # streams of their own
+from genie.world.noise import Stream, mix
 
 
 class CountedRandomness(Callback):
@@ -22,12 +20,12 @@ class CountedRandomness(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        seed_all(mix(self.seed, TRAIN, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank))
+        seed_all(mix(self.seed, Stream.TRAINING_STEP, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank))
 
     def on_validation_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        seed_all(mix(self.seed, VALIDATION, batch_idx, trainer.global_rank))
+        seed_all(mix(self.seed, Stream.VALIDATION_STEP, batch_idx, trainer.global_rank))
 
 
 def seed_all(seed: int) -> None:

@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_modules.data_info import DataInfo
-from data_modules.seeding import mix
 from genie.errors import UserError
+from genie.world.noise import Stream, mix
 
-AUGMENTATION_STREAM = 2  # keeps these draws apart from those of masks and moves with the same seed
 LIMITS = {"crop": 0.9, "shift": 0.5, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5}
 FLIPS = {"horizontal": -1, "vertical": -2}  # the axis of frames that is turned about
 DRAWS = ("size", "top", "left", "down", "right", "flip", "brightness", "contrast", "saturation", "hue")
@@ -66,7 +65,7 @@ class Augmentation:
         self.swaps = swapped(self.flip_actions, info.action_meanings, info.num_actions)
 
     def __call__(self, clip: dict[str, Tensor]) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(mix(int(clip["seed"]), AUGMENTATION_STREAM))
+        generator = torch.Generator().manual_seed(mix(int(clip["seed"]), Stream.AUGMENTATION))
         draw = dict(zip(DRAWS, torch.rand(len(DRAWS), generator=generator, dtype=torch.float64).tolist(), strict=True))
         clip = dict(clip)
         if self.strength["crop"]:

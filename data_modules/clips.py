@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from data_modules.damage import DamagedData, DamageLog
 from data_modules.ending import after_end, ended
 from data_modules.frame_reader import FrameReader, episodes_at
-from data_modules.seeding import mix
+from genie.world.noise import mix
 
 REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
 

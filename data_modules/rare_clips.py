@@ -11,10 +11,9 @@ Dimension letters: `N` rows, `M` transitions, `T` frames of a clip.
 import numpy as np
 
 from data_modules.clips import ClipDataset
-from data_modules.seeding import mix
+from genie.world.noise import Stream, mix
 
 # keeps these draws apart from those of data order, masking and moving with the same seed
-RARE_STREAM = 5
 LARGEST = 2**63
 
 
@@ -46,7 +45,7 @@ class RareClips:
 
     def start(self, epoch: int, index: int) -> tuple[int, int] | None:
         """As `ClipDataset.location`: a clip that is drawn in the place of clip `index`; None for that one itself."""
-        chance, row, place = (mix(self.seed, RARE_STREAM, epoch, index, number) for number in range(3))
+        chance, row, place = (mix(self.seed, Stream.RARE_CLIP, epoch, index, number) for number in range(3))
         if chance >= self.share * LARGEST:
             return None
         low, high, end = self._around(self.rows[row % len(self.rows)])

@@ -98,7 +98,7 @@ class OptunaSweeper(Sweeper):
 
     def ask(self, optuna: Any, study: "optuna.Study", searched: dict[str, Any]) -> "optuna.Trial":
         """The next trial. What is drawn for trial n is a function of the seed, n and the results before it."""
-        from data_modules.seeding import mix  # with torch, for which --help need not wait
+        from genie.world.noise import mix  # with torch, for which --help need not wait
 
         options: dict[str, Any] = {"seed": mix(self.options["seed"], len(study.trials)) % 2**32}
         if self.options["sampler"] == "tpe":

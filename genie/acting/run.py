@@ -8,7 +8,6 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_modules.seeding import mix
 from genie.acting.agents import Agent, PlanningAgent, RandomAgent
 from genie.acting.episodes import Episode, play_episodes
 from genie.acting.imagined import Pair, pairs_of, plot_pairs
@@ -23,6 +22,7 @@ from genie.inference import choose_device, inference
 from genie.one_writer import one_writer
 from genie.planning.building import check_planner
 from genie.tables import print_table
+from genie.world.noise import mix
 
 SEED_LIMIT = 2**31  # what environments take
 

@@ -3,17 +3,15 @@
 import torch
 from torch import Tensor
 
-from data_modules.seeding import mix
 from genie.metrics.delta_psnr import AVERAGES, DeltaPSNR
-
-RANDOM_STREAM = 1  # keeps the draws of random actions apart from those of the sampler
+from genie.world.noise import Stream, mix
 
 
 def random_actions(num_actions: int, count: int, seeds: Tensor) -> Tensor:
     """Uniform actions int64 [B, count], those of each clip from its own of the seeds int64 [B]."""
     rows = []
     for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(mix(seed, RANDOM_STREAM))
+        generator = torch.Generator().manual_seed(mix(seed, Stream.RANDOM_ROLLOUT))
         rows.append(torch.randint(num_actions, (count,), generator=generator))
     return torch.stack(rows)
 

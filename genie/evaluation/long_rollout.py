@@ -29,12 +29,12 @@ from genie.metrics.flicker import PERIODS, change_spectrum, flicker, least_chang
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.tracks import agreement, ks_distance, points, shares, shares_by_quarter, speeds
 from genie.planning.pictures import shows_frames
+from genie.world.noise import Stream
 
 BALL = "ball"  # the object that makes points where it leaves the field
 SHOWN_FRAMES = 48  # of each moment of the video
 MOMENTS = (100, 300)  # first frames of these, beside the last ones
 SHOWN_WORLDS = 2
-LONG_STREAM = 4  # keeps these draws apart from those of other parts
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def evaluate_long_rollout(
         raise LeftOut("a world of states shows no frames")
     data = foresight.subject.world_data_config
     prompts = held_out(config, data, settings.worlds, foresight.prompt)
-    seeds = clip_seeds(seed, range(len(prompts)), LONG_STREAM)
+    seeds = clip_seeds(seed, range(len(prompts)), Stream.LONG_ROLLOUT)
     learned = foresight.clips
     detector, left_out = None, {}
     if learned.has_objects:

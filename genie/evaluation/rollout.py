@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data_modules.seeding import mix
 from genie.cost import GenerationCost
 from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import Deltas, random_actions
@@ -23,6 +22,7 @@ from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout_objects import RolloutObjects
 from genie.evaluation.rollout_video import draw_videos
 from genie.evaluation.subject import LeftOut, Subject
+from genie.world.noise import mix
 from genie.world.world_model import WorldModel
 
 

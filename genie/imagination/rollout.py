@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from genie.models.policy import Actor
-from genie.world.noise import FrameNoise, derive
+from genie.world.noise import FrameNoise, Stream, derive
 from genie.world.protocol import State, World
-
-ACTION_STREAM = 5  # keeps these draws apart from those of the world with the same seed
 
 
 @dataclass(frozen=True)
@@ -46,4 +44,4 @@ def imagine(world: World, state: State, actor: Actor, horizon: int, seeds: Tenso
 
 def action_noise(seeds: Tensor, number: int, size: int) -> Tensor:
     """Uniform float [B, size] in [0, 1) for the decision `number` of worlds with `seeds` int64 [B]."""
-    return FrameNoise(derive(seeds, ACTION_STREAM), torch.full_like(seeds, number)).uniform(0, size)
+    return FrameNoise(derive(seeds, Stream.POLICY_ACTION), torch.full_like(seeds, number)).uniform(0, size)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genie.world.noise import FrameNoise, derive
+from genie.world.noise import FrameNoise, Stream, derive
 
 VALUES, HOLDS = range(2)  # the streams of a search's draws
-FUTURES = 1 << 40  # beside the iterations', which are few
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class PlanNoise:
 
     def futures(self, iteration: int, candidates: int, particles: int, common: bool) -> Tensor:
         """Seeds int64 [B, N, P] of the futures in which candidates are imagined; `common`: the same for all N."""
-        start = derive(self.seeds, FUTURES + iteration)
+        start = derive(derive(self.seeds, Stream.PLAN_FUTURE), iteration)
         index = torch.arange(candidates * particles, device=start.device).view(candidates, particles)
         index = index[:1].expand(candidates, -1) if common else index
         return derive(start[:, None, None], index)

@@ -9,10 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.world.noise import FrameNoise, derive, row_seeds
+from genie.world.noise import FrameNoise, Stream, derive, row_seeds
 from genie.world.protocol import State
 
-EXPLORATION_STREAM = 7  # keeps these draws apart from those of actions with the same seed
 Choose = Callable[[State, int | Tensor], Tensor]
 
 
@@ -21,7 +20,7 @@ def exploring(choose: Choose, space: spaces.Discrete | spaces.Box, share: float)
 
     def explore(state: State, seed: int | Tensor = 0) -> Tensor:
         chosen = choose(state, seed)
-        seeds = derive(row_seeds(seed, len(state), chosen.device), EXPLORATION_STREAM)
+        seeds = derive(row_seeds(seed, len(state), chosen.device), Stream.EXPLORATION)
         noise = FrameNoise(seeds, torch.zeros_like(seeds))
         size = 1 if chosen.ndim == 1 else chosen.shape[1]
         drawn = noise.uniform(0, size)

@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data_modules.clips import ClipDataset
-from data_modules.seeding import mix
 from genie.files import replacing
 from genie.policies.exploring import Choose
 from genie.policies.loading import Policy
 from genie.world.action_map import ActionMap, fit_action_map
+from genie.world.noise import mix
 from genie.world.protocol import World
 
 # what a player that chooses the world's actions earns in the environment, by episode: other ones for each draw

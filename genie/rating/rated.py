@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.seeding import mix
 from data_modules.window_table import Window, parts
 from genie.errors import UserError
 from genie.rating.pairs import BETTER, Pair, Preferences
+from genie.world.noise import Stream, mix
 from genie.world.protocol import World
 
 FEWEST = 10  # pairs that a model is trained on
 HELD_OUT = 5  # one of so many pairs is for validation
 # keeps these draws apart from the others with the same seed
-PAIR_STREAM = 7
 
 
 class RatedPairs:
@@ -40,7 +39,9 @@ class RatedPairs:
         lengths = {pair.this.stop - pair.this.first for pair in given}
         if len(lengths) > 1:
             raise UserError(f"{path} has segments of {' and '.join(map(str, sorted(lengths)))} frames: give one length")
-        order = torch.randperm(len(given), generator=torch.Generator().manual_seed(mix(seed, PAIR_STREAM))).tolist()
+        order = torch.randperm(
+            len(given), generator=torch.Generator().manual_seed(mix(seed, Stream.RATED_PAIR))
+        ).tolist()
         pairs = [list(given.items())[number] for number in order]
         held = len(pairs) // HELD_OUT
         self.pairs = {"held_out": pairs[:held], "train": pairs[held:]}
@@ -50,7 +51,9 @@ class RatedPairs:
         """A pair for each of the seeds int64 [P]: the features [P, n, *F] of the states after the steps of one segment
         and of the other, and how much the first is preferred [P] in [0, 1]; while not training, of those held out."""
         first, second, labels = self.all(world, "train" if training else "held_out")
-        chosen = torch.tensor([mix(seed, PAIR_STREAM) % len(labels) for seed in seeds.tolist()], device=labels.device)
+        chosen = torch.tensor(
+            [mix(seed, Stream.RATED_PAIR) % len(labels) for seed in seeds.tolist()], device=labels.device
+        )
         return first[chosen], second[chosen], labels[chosen]
 
     def agreement(self, world: World, worth: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from data_modules.clips import ClipDataset
 from data_modules.data_info import count_actions
-from data_modules.seeding import mix
 from genie.errors import UserError
+from genie.world.noise import mix
 from genie.world.protocol import World
 
 BATCH = 16  # clips that the latent action model reads at a time

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from genie.models.reward import Judged
 from genie.stages.delta import DeltaStage
-from genie.world.noise import FrameNoise, derive
+from genie.world.noise import FrameNoise, Stream, derive
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
-
-MEMBER = 7  # number of the draw of a world's member
 
 
 class DeltaWorld(SimulatorWorld):
@@ -62,7 +60,7 @@ class DeltaWorld(SimulatorWorld):
         if self.propagate == "mean":
             return following.mean(0)
         rows = torch.arange(len(seeds), device=seeds.device)
-        return following[derive(seeds, MEMBER) % len(following), rows]
+        return following[derive(seeds, Stream.ENSEMBLE_MEMBER) % len(following), rows]
 
     def decode(self, state: SimulatorState) -> Tensor:
         """The state itself [B, n]."""

@@ -1,12 +1,15 @@
-"""Counted noise: what is drawn for a token is a function of its world's seed, its frame and the pass alone.
+"""Counter-based random numbers: what is drawn is a function of a seed and of what it is drawn for, never of what was
+drawn before.
 
 A generator remembers, so what it draws for one world depends on which others are drawn with it and before. Here
-nothing is remembered: a world gives the same video alone or in a batch, cached or not, replayed or forked.
+nothing is remembered: a training resumes exactly, and a world gives the same video alone or in a batch, cached or not,
+replayed or forked.
 
 Dimension letters: `B` batch, `S` tokens of one frame.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -14,6 +17,53 @@ from torch import Tensor
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # as int64, whose products wrap around
 FIRST, SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 STREAMS = ("token", "order")
+MASK = 2**64 - 1
+
+
+class Stream(IntEnum):
+    """What numbers are drawn for, from the same seed: each stream is independent of the others.
+
+    They begin at 2**32, beyond all counts that seeds are derived for (frames, decisions, epochs, clips, episodes), so
+    that no count is a stream. New ones get new numbers: another number is another draw.
+    """
+
+    TRAINING_STEP = 2**32
+    VALIDATION_STEP = 2**32 + 1
+    AUGMENTATION = 2**32 + 2
+    RARE_CLIP = 2**32 + 3
+    MASKED_TOKEN = 2**32 + 4
+    OWN_DRAW = 2**32 + 5
+    KEPT_PLACE = 2**32 + 6
+    UNSEEN_ACTION = 2**32 + 7
+    MOVED_SCENE = 2**32 + 8
+    LABEL_NOISE = 2**32 + 9
+    RATED_PAIR = 2**32 + 10
+    IMAGINATION_START = 2**32 + 11
+    POLICY_ACTION = 2**32 + 12
+    EXPLORATION = 2**32 + 13
+    ENSEMBLE_MEMBER = 2**32 + 14
+    PLAN_FUTURE = 2**32 + 15
+    RANDOM_AGENT = 2**32 + 16
+    RANDOM_ROLLOUT = 2**32 + 17
+    HELD_ACTION = 2**32 + 18
+    LONG_ROLLOUT = 2**32 + 19
+    FURTHER_GAME = 2**32 + 20
+    RECORDED_EPISODE = 2**32 + 21
+    RECORDING_POLICY = 2**32 + 22
+
+
+def mix(*values: int) -> int:
+    """A seed in [0, 2**63) of whole numbers, among them a `Stream`: close inputs, unrelated seeds.
+
+    `mix(seed, number)` is what `derive` gives, without its sign.
+    """
+    state = 0
+    for value in values:
+        state = ((state ^ int(value) & MASK) + GOLDEN) & MASK
+        state = ((state ^ (state >> 30)) * FIRST) & MASK
+        state = ((state ^ (state >> 27)) * SECOND) & MASK
+        state ^= state >> 31
+    return state & (2**63 - 1)
 
 
 def scramble(x: Tensor) -> Tensor:

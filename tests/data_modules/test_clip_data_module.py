@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.seeding import StepBatchSampler, mix
+from data_modules.seeding import StepBatchSampler
 from genie.errors import UserError
+from genie.world.noise import mix
 
 
 def module(root, **changes):

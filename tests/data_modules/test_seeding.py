@@ -4,8 +4,9 @@ from itertools import islice
 
 import pytest
 
-from data_modules.seeding import Place, StepBatchSampler, mix
+from data_modules.seeding import Place, StepBatchSampler
 from genie.errors import UserError
+from genie.world.noise import mix
 
 
 def batches(count, num_samples=50, batch_size=4, rank=0, world_size=1, start=0, seed=0):

@@ -1,7 +1,6 @@
 import torch
 
-from data_modules.seeding import mix
-from genie.world.noise import FrameNoise, derive, row_seeds, scramble
+from genie.world.noise import FrameNoise, Stream, derive, mix, row_seeds, scramble
 
 CPU = torch.device("cpu")
 
@@ -20,6 +19,20 @@ def test_the_published_values_of_splitmix64():
     expected = [value - 2**64 if value >= 2**63 else value for value in map(reference, inputs)]
     assert scramble(torch.tensor(inputs)).tolist() == expected
     assert reference(0) == 0xE220A8397B1DCDAF  # the first output of the generator seeded with 0
+
+
+def test_a_seed_of_whole_numbers_is_that_of_tensors():
+    seeds, numbers = [0, 1, 77, 2**62], [0, 1, 12345, Stream.MOVED_SCENE]
+    for seed in seeds:
+        expected = derive(torch.tensor(seed), torch.tensor(numbers)) & (2**63 - 1)
+        assert [mix(seed, number) for number in numbers] == expected.tolist()
+    assert mix(3, -1) == mix(3, 2**64 - 1)
+
+
+def test_streams_are_unlike_each_other_and_all_counts():
+    assert min(Stream) >= 2**32 and len({stream.value for stream in Stream}) == len(Stream.__members__)
+    drawn = {mix(5, number) for number in (*Stream, *range(1000))}
+    assert len(drawn) == len(Stream) + 1000
 
 
 def test_uniform_draws_are_uniform_and_independent():
