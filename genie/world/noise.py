@@ -59,7 +59,7 @@ def mix(*values: int) -> int:
     """
     state = 0
     for value in values:
-        state = ((state ^ int(value) & MASK) + GOLDEN) & MASK
+        state = ((state ^ (int(value) & MASK)) + GOLDEN) & MASK
         state = ((state ^ (state >> 30)) * FIRST) & MASK
         state = ((state ^ (state >> 27)) * SECOND) & MASK
         state ^= state >> 31
