@@ -13,7 +13,6 @@ import numpy as np
 from data_modules.clips import ClipDataset
 from genie.world.noise import Stream, mix
 
-# keeps these draws apart from those of data order, masking and moving with the same seed
 LARGEST = 2**63
 
 

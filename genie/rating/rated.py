@@ -19,7 +19,6 @@ from genie.world.protocol import World
 
 FEWEST = 10  # pairs that a model is trained on
 HELD_OUT = 5  # one of so many pairs is for validation
-# keeps these draws apart from the others with the same seed
 
 
 class RatedPairs:

@@ -5,8 +5,6 @@ from torch import Tensor
 
 from genie.world.noise import Stream, mix
 
-# keeps these draws apart from those of data order and masking with the same seed
-
 
 def move_scene(frames: Tensor, background: Tensor, seeds: Tensor, rows: int = 0, columns: int = 0) -> Tensor:
     """Clips in which everything that differs from the background stands elsewhere, by one offset per clip.

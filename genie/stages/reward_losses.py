@@ -10,8 +10,6 @@ from torch import Tensor
 from genie.models.reward import Judged, RewardModel, segment_return
 from genie.world.noise import Stream, mix
 
-# keeps these draws apart from those of data order, masking, moving and rare clips with the same seed
-
 
 def state_loss(model: RewardModel, judged: Judged, rewards: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy (nats) of the rewards of steps [B, n] with what is `judged` of the states after them.
