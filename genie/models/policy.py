@@ -62,7 +62,7 @@ class TanhNormal:
 
     def sample(self, noise: Tensor) -> Tensor:
         """[..., A] from uniform `noise` [..., A] in [0, 1): the same noise, the same actions."""
-        normal = math.sqrt(2) * torch.erfinv((2 * noise - 1).clamp(-1 + 1e-6, 1 - 1e-6))
+        normal = torch.special.ndtri(noise.clamp(5e-7, 1 - 5e-7))
         return torch.tanh(self.mean + self.std * normal).clamp(-LARGEST_ACTION, LARGEST_ACTION)
 
     def mode(self) -> Tensor:

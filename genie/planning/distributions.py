@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genie.planning.noise import standard_share
-
 
 class Distribution(Protocol):
     """Of action sequences, one for each of B states."""
@@ -83,7 +81,7 @@ class Categorical:
 
     def draw(self, z: Tensor) -> Tensor:
         ends = self.probabilities.cumsum(-1)[:, None]  # [B, 1, H, K]
-        return (standard_share(z) > ends).sum(-1).clamp_max(ends.shape[-1] - 1)
+        return (torch.special.ndtr(z) > ends).sum(-1).clamp_max(ends.shape[-1] - 1)
 
     @property
     def mode(self) -> Tensor:
@@ -110,7 +108,7 @@ class Uniform:
     shape: tuple[int, int, int]
 
     def draw(self, z: Tensor) -> Tensor:
-        return 2 * standard_share(z) - 1
+        return 2 * torch.special.ndtr(z) - 1
 
 
 def uniform(space, batch: int, horizon: int, device: torch.device) -> Uniform | Categorical:

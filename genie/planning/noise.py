@@ -29,7 +29,7 @@ class PlanNoise:
         count, horizon, numbers = shape
         length = horizon if colour == 0 else 2 * horizon  # a coloured sequence is periodic: half of one is not
         u = self._uniform(iteration, VALUES, (count, length, numbers))
-        z = standard_quantile(u)
+        z = torch.special.ndtri(u)
         if colour != 0:
             z = coloured(z, colour)[:, :, :horizon]
         if hold > 1:
@@ -67,13 +67,3 @@ def coloured(white: Tensor, colour: float) -> Tensor:
         times[-1] = 1.0
     scale = scale / (scale.square() * times).sum().div(length).sqrt()
     return torch.fft.irfft(torch.fft.rfft(white, dim=2) * scale[:, None], n=length, dim=2)
-
-
-def standard_quantile(probability: Tensor) -> Tensor:
-    """The normal number below which a share of `probability` in (0, 1) lies."""
-    return torch.erfinv(2 * probability - 1) * 2**0.5
-
-
-def standard_share(z: Tensor) -> Tensor:
-    """The share of normal numbers below `z`, in [0, 1]."""
-    return 0.5 * (1 + torch.erf(z / 2**0.5))
