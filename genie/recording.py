@@ -1,8 +1,10 @@
 """Recording a data set that is not there, for the commands that need one."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h5py
 from omegaconf import OmegaConf
 
 from data_modules.episode_file import SPLITS
@@ -20,8 +22,31 @@ def missing_splits(data: dict[str, Any]) -> list[str]:
     return [split for split in SPLITS if not (root / f"{split}.h5").exists()]
 
 
+def shorter_splits(data: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """The splits in `root` that hold fewer frames than a group `data` would record: how many, and how many it would."""
+    root, recorder = Path(data["root"]), data["recorder"] or {}
+    if root.is_file() or "env" not in recorder:
+        return {}
+    found = {}
+    for split, wanted in recorder.get("num_frames", {}).items():
+        path = root / f"{split}.h5"
+        if path.exists():
+            with suppress(OSError, KeyError, TypeError, ValueError, IndexError), h5py.File(path) as file:
+                held = int(file["episode_ends"][-1])  # a damaged file is named when it is read
+                if held < wanted:
+                    found[split] = held, wanted
+    return found
+
+
 def record_missing(data: dict[str, Any]) -> None:
-    """Records the splits of a resolved group `data` that are not there, and says so."""
+    """Records the splits of a resolved group `data` that are not there, and says so, and which are shorter than it
+    asks for."""
+    for split, (held, wanted) in shorter_splits(data).items():
+        print(
+            f"{data['root']} holds {held:,} {split} frames and is used as it is; data.recorder.num_frames.{split} is "
+            f"{wanted:,}: another data.root= records as many",
+            flush=True,
+        )
     if not missing_splits(data):
         return
     from genie.record import record

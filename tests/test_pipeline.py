@@ -112,6 +112,22 @@ def test_only_missing_splits_are_recorded(tmp_path):
     assert missing_splits(data | {"recorder": None, "root": str(tmp_path / "test.h5")}) == []
 
 
+def test_a_recording_that_is_shorter_than_asked_for_is_named(tmp_path, capsys):
+    from genie.recording import record_missing
+
+    options = ["data=pong", f"data.root={tmp_path}", "data.recorder.num_frames={train: 30, val: 20, test: 20}"]
+    with initialize_config_module("conf", version_base="1.3"):
+        data = to_plain(compose("train", options))["data"]
+    record_missing(data)
+    capsys.readouterr()
+    record_missing(data)
+    assert capsys.readouterr().out == ""
+    data["recorder"]["num_frames"] = {"train": 1000, "val": 10, "test": 20}
+    record_missing(data)
+    line = capsys.readouterr().out.strip()
+    assert "holds 30 train frames" in line and "data.recorder.num_frames.train is 1,000" in line and "val" not in line
+
+
 @pytest.mark.parametrize("kind", ["episodes", "videos", "minari", "stream"])
 def test_data_that_are_not_recorded_lack_nothing(tmp_path, kind):
     from genie.recording import missing_splits
