@@ -18,8 +18,8 @@ from omegaconf.errors import (
 # What may be given although the configuration does not name it: presets name only what they change, and a pipeline
 # takes the recipes of all its stages.
 RECIPE = (
-    "max_steps", "batch_size", "num_frames", "lr", "min_lr", "warmup_steps", "beta2", "past_end", "optimizer",
-    "muon_lr",
+    "max_steps", "batch_size", "num_frames", "lr", "min_lr", "warmup_steps", "schedule", "beta2", "past_end",
+    "optimizer", "muon_lr",
 )  # fmt: skip
 TRANSFORMER = (
     "mlp_ratio",

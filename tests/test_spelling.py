@@ -182,7 +182,7 @@ OTHERS = """
     fvd.resize hardware.flops hardware.name kind label.host launcher.name logger.mode logger.name max_steps
     model.lam.quantizer model.tokenizer.decoder model.tokenizer.encoder model.dynamics.token_embedding
     model.dynamics.token_head model.dynamics.transformer.spatial_positions
-    recipe.dynamics.context recipe.dynamics.optimizer recipe.dynamics.unseen_actions
+    recipe.dynamics.context recipe.dynamics.optimizer recipe.dynamics.schedule recipe.dynamics.unseen_actions
     recipe.lam.optimizer
     model.tokenizer.quantizer num_workers objective optimizer.name order page.host planner.name
     planner.seconds planning.planner play.actions play.host play.idle play.threads policy.actions policy.monitor

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from benchmarks import inverse_dynamics, sampling
+from benchmarks import inverse_dynamics, sampling, world_quality
 from benchmarks.world_quality import Judge, main
 from genie.errors import UserError
 from genie.evaluation.clips import load_clips
@@ -144,3 +144,15 @@ def test_samplers_are_compared_by_rallies_and_long_rollouts(run_main, world_run)
     assert "in place at 10" not in cells  # beyond the horizon
     others = dict(zip(heading, [cell.strip() for cell in other], strict=True))
     assert float(others["passes"]) <= 2 < float(cells["passes"]) <= 12
+
+
+def test_a_step_costs_what_it_does_on_average_over_a_run(monkeypatch):
+    def fit(config, data, callback):
+        callback.seconds = 3.0 if config["stage"]["places"] == 1 else 1.0
+
+    monkeypatch.setattr(world_quality, "fit", fit)
+    config = {"trainer": {"max_steps": 5}, "stage": {"places": 0.4, "places_until": 0.8}}
+    assert world_quality.step_seconds(config, None) == pytest.approx(0.8 * 1 + 0.2 * 3)
+    assert world_quality.step_seconds(config | {"stage": {"places": 0.4, "places_until": 1}}, None) == 1
+    assert world_quality.step_seconds(config | {"stage": {"places": 1, "places_until": 0.5}}, None) == 3
+    assert config["trainer"]["max_steps"] == 5

@@ -71,8 +71,8 @@ def write(path, rewards):
 
 
 COMPLETE = [
-    "collect 0 None", "tokenizer 5000", "dynamics 12000", "policy 1000",
-    "collect 1 policy of 1000", "dynamics 12500", "policy 1500", "collect 2 policy of 1500",
+    "collect 0 None", "tokenizer 5000", "dynamics 10000", "policy 1000",
+    "collect 1 policy of 1000", "dynamics 10500", "policy 1500", "collect 2 policy of 1500",
 ]  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_a_killed_loop_goes_on_where_it_was(loop, stop):
     loop("experiment=pong")
     assert named(loop.done) == COMPLETE
     loop("experiment=pong", "rounds=3")
-    assert named(loop.done)[len(COMPLETE) :] == ["dynamics 13000", "policy 2000", "collect 3 policy of 2000"]
+    assert named(loop.done)[len(COMPLETE) :] == ["dynamics 11000", "policy 2000", "collect 3 policy of 2000"]
 
 
 def test_the_table_has_the_return_of_each_round_beside_random(loop):

@@ -39,6 +39,15 @@ def test_wsd_decays_over_a_share_of_runs_of_any_length():
     assert given(75) == pytest.approx(0.5)
 
 
+def test_a_preset_names_the_schedule_of_a_stage(configure):
+    assert configure("dynamics", "model=pong")["schedule"] == {
+        "name": "wsd", "warmup_steps": 100, "min_lr": 0, "decay_share": 0.2, "decay_steps": None,
+    }  # fmt: skip
+    assert configure("tokenizer", "model=pong")["schedule"]["name"] == "cosine"
+    assert configure("dynamics", "model=pong", "schedule=cosine")["schedule"]["name"] == "cosine"
+    assert configure("dynamics", "model=pong", "recipe.dynamics.schedule=cosine")["schedule"]["name"] == "cosine"
+
+
 def test_the_schedules_fit_the_shortest_runs(configure):
     for name in ("wsd", "cosine", "constant"):
         config = configure("tokenizer", f"schedule={name}", "trainer.max_steps=5")
