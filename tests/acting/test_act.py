@@ -249,7 +249,7 @@ def test_a_world_whose_rewards_lie_is_found_out(stage, configure, line_world, tm
 def test_continuous_actions_are_played_too(stage, configure, line_world, tmp_path):
     stage.world = line_world(continuous=True)
     stage.world.config = {"name": "line", "data": {"name": "line", "recorder": {"env": {"id": "LineOfForces-v0"}}}}
-    config = configure("act.success=-2")
+    config = configure("act.success=-2", "act.episodes=10")
     act({**config, "planner": {"name": "mpc", "execute": 2, "optimizer": config["planner"]}})
     summary = summary_of(tmp_path / "line" / "acting" / "mpc")
     assert summary["difference"]["standard_errors"] > 3 and summary["success_above"] == -2

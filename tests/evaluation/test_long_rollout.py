@@ -154,7 +154,7 @@ def test_points_of_the_recording_are_its_rewards(prompts, detector):
         agreement(points(track, 0, field), paid) for track, paid in zip(videos.tracks, videos.rewards, strict=True)
     ]
     rewards, with_point, count, with_reward = np.sum(totals, axis=0)
-    assert with_point >= rewards - 1 and with_reward == count > 2  # one may be cut off by the end
+    assert with_point >= rewards - 1 and with_reward == count >= 2  # one may be cut off by the end
     assert recorded_videos(dataset, None, 30).frames <= 30
 
 

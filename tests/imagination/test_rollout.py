@@ -40,5 +40,5 @@ def test_a_rollout_is_the_same_alone_and_in_a_batch(world, actor):
 def test_each_decision_of_each_world_draws_its_own():
     seeds = torch.arange(50)
     draws = torch.cat([action_noise(seeds, number, 4) for number in range(20)]).flatten()
-    assert len(draws.unique()) == len(draws) == 4000
+    assert len(draws) == 4000 and len(draws.unique()) > 3990  # of 2**24 numbers, two are now and then the same
     assert abs(float(draws.mean()) - 0.5) < 0.02 and draws.min() >= 0 and draws.max() < 1
