@@ -10,7 +10,7 @@ beside those of the recorded frames.
 
 Each figure but the time is a mean over seeds, ± the standard deviation between them.
 
-    clips=32 seeds=3 horizon=10 prompt_frames=4 temperatures=0.5 only=adaptive
+    clips=32 seeds=3 horizon=10 prompt_frames=4 temperatures=0.5 bounds=0.1,0.5,2 only=adaptive
     long=0 worlds=8                            frames of long rollouts and how many; 0: none, since they take long
 """
 
@@ -49,10 +49,10 @@ COLUMNS = {
 }
 
 
-def samplers(temperature: float) -> dict[str, Sampler]:
-    """The rows of the table at one temperature."""
+def samplers(temperature: float, bounds: list[float]) -> dict[str, Sampler]:
+    """The rows of the table at one temperature, for some bounds of entropy in nats."""
     maskgit = {f"maskgit, {steps} steps": Sampler(steps, temperature) for steps in (25, 12, 8, 6, 4, 2, 1)}
-    adaptive = {f"adaptive, {bound} nats": Sampler(25, temperature, entropy_bound=bound) for bound in (1.0, 1.5, 2.0)}
+    adaptive = {f"adaptive, {bound:g} nats": Sampler(25, temperature, entropy_bound=bound) for bound in bounds}
     return {f"{name}, temperature {temperature:g}": sampler for name, sampler in (maskgit | adaptive).items()}
 
 
@@ -129,9 +129,9 @@ def main() -> None:
     clips = load_clips(subject.data_config, None, "test", count, prompt + horizon, count)
     judge = Judge(clips, prompt, world.window)
     actions = true_actions(subject, clips)
-    rows = {}
+    rows, bounds = {}, [float(bound) for bound in given.get("bounds", "0.1,0.5,2").split(",")]
     for temperature in given.get("temperatures", "0.5").split(","):
-        rows |= samplers(float(temperature))
+        rows |= samplers(float(temperature), bounds)
     rows |= {"maskgit, 25 steps, temperature 2": Sampler(25, 2.0), "greedy": Sampler(1, 0.0)}
     rows = {name: value for name, value in rows.items() if only in name}
     print(f"{run}, {len(clips)} test clips, {prompt} + {horizon} frames, {num_seeds} seeds")
