@@ -10,6 +10,7 @@ import io
 import itertools
 import math
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ MOVING = ("GIF", "WEBP", "PNG")  # of the other formats, the first picture of a 
 LARGE = 4096  # pixels: a longer side is first reduced by a whole factor, so that memory stays small
 MOST_PIXELS = 80_000_000  # of a picture: some 300 MB when it is decoded
 SMALLEST = 2  # pixels a side: one of one pixel is a slip, such as the dot with which web pages count their visitors
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\xd8\xff")  # of pictures that are no videos
 SECONDS = 0.1  # that a picture of a moving one is shown where it does not say: what browsers do
 
 
@@ -48,11 +50,15 @@ def read_pictures(
             if min(image.size) < SMALLEST:
                 size = "x".join(map(str, image.size))
                 raise UserError(f"{name} is {size} pixels large, and nothing can be seen in it: give another picture")
+            if image.format == "PNG":
+                _check_sums(source)
             if image.format in MOVING and getattr(image, "is_animated", False):
                 return [keep(shown) for shown in itertools.islice(at_rate(_shown(image), fps), num_frames)]
             image.draft("RGB", (LARGE, LARGE))  # a JPEG is decoded at a fraction of its size where that is enough
             return [keep(_decoded(image))]
-    except UnidentifiedImageError:
+    except UnidentifiedImageError as error:
+        if _begins(source).startswith(SIGNATURES):  # a decoder of videos would make something of it
+            raise UserError(f"{name} is damaged and cannot be read: give another picture") from error
         return None
     except UserError:
         raise
@@ -60,6 +66,27 @@ def read_pictures(
         raise UserError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: make it smaller") from error
     except Exception as error:  # whatever a decoder says to bytes that were made to break it
         raise UserError(f"{name} is damaged and cannot be read ({one_line(error)}): give another picture") from error
+
+
+def _begins(source: Path | bytes) -> bytes:
+    """The first bytes of a file or its content."""
+    if isinstance(source, bytes):
+        return source[:8]
+    with open(source, "rb") as file:
+        return file.read(8)
+
+
+def _check_sums(source: Path | bytes) -> None:
+    """ValueError where a part of a PNG is not what its checksum says: Pillow decodes pixels without asking."""
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    at, kind = 8, b""
+    while kind != b"IEND":
+        kind, end = content[at + 4 : at + 8], at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if end + 4 > len(content):
+            raise ValueError("its end is missing")
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            raise ValueError("a part of it has another checksum")
+        at = end + 4
 
 
 @functools.cache

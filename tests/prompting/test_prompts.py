@@ -235,6 +235,18 @@ def test_damaged_pictures_too(tmp_path):
         read(path.read_bytes()[:200])
 
 
+def test_a_png_whose_pixels_or_animation_have_another_checksum_is_damaged(tmp_path):
+    noise = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype=np.uint8)) for n in range(2)]
+    noise[0].save(tmp_path / "moving.png", save_all=True, append_images=noise[1:])
+    whole = save(tmp_path / "a.png", np.asarray(noise[0])).read_bytes()
+    read(whole)
+    for content in (whole, (tmp_path / "moving.png").read_bytes()):
+        for at in range(8, len(content)):
+            damaged = content[:at] + bytes([content[at] ^ 16]) + content[at + 1 :]
+            with pytest.raises(UserError, match="damaged and cannot be read"):
+                read(damaged)
+
+
 def test_without_a_file_a_validation_clip_is_taken(pong_root):
     data = {"root": str(pong_root), "num_frames": 99, "batch_size": 64, "image_size": [64, 64]}
     frames, actions = data_prompt(data, (64, 64), num_frames=3, index=5)
