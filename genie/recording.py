@@ -16,20 +16,19 @@ def missing_splits(data: dict[str, Any]) -> list[str]:
 
     A file, and data that are not recorded here, lack nothing.
     """
-    root = Path(data["root"])
-    if root.is_file() or "env" not in (data["recorder"] or {}):  # debug=fast gives all data some settings of a recorder
-        return []
-    return [split for split in SPLITS if not (root / f"{split}.h5").exists()]
+    return [split for split in SPLITS if not (Path(data["root"]) / f"{split}.h5").exists()] if _records(data) else []
+
+
+def _records(data: dict[str, Any]) -> bool:
+    """Whether a group `data` says how to record; debug=fast gives all data some settings of a recorder."""
+    return not Path(data["root"]).is_file() and "env" in (data["recorder"] or {})
 
 
 def shorter_splits(data: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """The splits in `root` that hold fewer frames than a group `data` would record: how many, and how many it would."""
-    root, recorder = Path(data["root"]), data["recorder"] or {}
-    if root.is_file() or "env" not in recorder:
-        return {}
     found = {}
-    for split, wanted in recorder.get("num_frames", {}).items():
-        path = root / f"{split}.h5"
+    for split, wanted in data["recorder"].get("num_frames", {}).items() if _records(data) else ():
+        path = Path(data["root"]) / f"{split}.h5"
         if path.exists():
             with suppress(OSError, KeyError, TypeError, ValueError, IndexError), h5py.File(path) as file:
                 held = int(file["episode_ends"][-1])  # a damaged file is named when it is read

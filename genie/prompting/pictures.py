@@ -78,7 +78,7 @@ def _begins(source: Path | bytes) -> bytes:
 
 def _check_sums(source: Path | bytes) -> None:
     """ValueError where a part of a PNG is not what its checksum says: Pillow decodes pixels without asking."""
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    content = source if isinstance(source, bytes) else source.read_bytes()
     at, kind = 8, b""
     while kind != b"IEND":
         kind, end = content[at + 4 : at + 8], at + 8 + int.from_bytes(content[at : at + 4], "big")
