@@ -22,7 +22,7 @@ from genie.cli import to_plain
 from genie.evaluation.clips import load_clips
 from genie.hardware import keep_freed_memory
 from genie.models.initialization import initialize
-from genie.stages import STAGES
+from genie.stages import new_stage
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel
@@ -35,7 +35,7 @@ def untrained_world(model: str, window: int) -> WorldModel:
     """The models of a preset as they are before training."""
     with initialize_config_module("conf", version_base="1.3"):
         stages = [
-            STAGES[name](to_plain(compose("train", [f"stage={name}", f"model={model}"])))
+            new_stage(to_plain(compose("train", [f"stage={name}", f"model={model}"])))
             for name in ("tokenizer", "dynamics")
         ]
     for stage in stages:

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_module
 
 from callbacks.rollout_parts import PARTS, Look
 from data_modules.clip_data_module import ClipDataModule
-from genie.checkpoints import load_stage
+from genie.checkpoints import load_model
 from genie.cli import to_plain
 from genie.evaluation.clips import read_clips
 from genie.evaluation.subject import InTraining
@@ -35,7 +35,7 @@ def seconds(function: Callable[[], object], count: int = 1) -> float:
 
 def measure(run: Path, name: str, settings: dict, turns: int, steps: int) -> tuple[float, float]:
     """Seconds of a look, and of a step."""
-    stage = load_stage(run / name / "checkpoints" / "last.ckpt")
+    stage = load_model(run / name / "checkpoints" / "last.ckpt")
     stage.config |= {f"{part}_ckpt": run / part / "checkpoints" / "last.ckpt" for part in ("tokenizer", "lam")}
     stage.load_dependencies()
     data = ClipDataModule(**stage.config["data"])

@@ -20,13 +20,14 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from callbacks.checkpoints import LastCheckpoint, accumulating
+from callbacks.checkpoints import LastCheckpoint
 from callbacks.metrics_csv import MetricsCSV
 from genie.checkpoints import read_checkpoint
 from genie.checks import require_number, require_whole
 from genie.errors import RunError, UserError
 from genie.models.quantizers import VectorQuantizer
 from genie.parallel.gradients import gradient_norm
+from genie.stages.base import accumulating
 
 POLICIES = ("stop", "skip", "rollback")
 

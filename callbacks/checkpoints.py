@@ -24,6 +24,7 @@ from genie.checks import require_whole
 from genie.errors import RunError, reason
 from genie.files import TEMPORARY
 from genie.parallel.sharded_files import read_sharded
+from genie.stages.base import accumulating
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -191,8 +192,3 @@ def validation_follows(trainer: Trainer) -> bool:
         return False
     batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
     return trainer.should_stop or batches % trainer.val_check_batch == 0
-
-
-def accumulating(trainer: Trainer) -> bool:
-    """At the end of a batch: whether its gradients wait for more batches, so that no step is finished."""
-    return trainer.fit_loop._should_accumulate()

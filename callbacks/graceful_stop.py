@@ -19,9 +19,10 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from callbacks.checkpoints import LastCheckpoint, accumulating, validation_follows
+from callbacks.checkpoints import LastCheckpoint, validation_follows
 from callbacks.requeue import requeue, slurm_job
 from genie.errors import UserError
+from genie.stages.base import accumulating
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_REQUEST_SECONDS = 2.0  # a terminal and a parent process may both pass on the same Ctrl-C

@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 from torch import nn
 
-from genie.tables import print_table
+from genie.tables import print_table, short, size
 
 ADAM_STATES, MUON_STATES = 2, 1  # first and second moments, momentum: of the size of the parameter
 
@@ -73,17 +73,3 @@ def _parameters(part: nn.Module) -> str:
     trained = sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad)
     frozen = "" if trained else " (frozen)" if count else ""
     return short(count, 1000, ("", " k", " M", " G")) + frozen
-
-
-def size(num_bytes: float) -> str:
-    """1536 -> "1.5 KiB"."""
-    return short(num_bytes, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
-
-
-def short(value: float, base: int, units: tuple[str, ...]) -> str:
-    """A number with three digits and the unit of `units`, each `base` times the one before, that makes it short."""
-    for unit in units:
-        if value < base or unit == units[-1]:
-            return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
-        value /= base
-    raise AssertionError("units is empty")

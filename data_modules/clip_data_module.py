@@ -1,219 +1,25 @@
 """The LightningDataModule: recordings in, batches of clips out, in an order that only the step decides."""
 
-import math
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from data_modules.action_ids import ActionOptions
-from data_modules.augmentation import Augmentation
+from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
-from data_modules.damage import ON_ERROR
-from data_modules.data_info import DataInfo, describe
-from data_modules.fit import check_fit
-from data_modules.frame_reader import Reading
-from data_modules.quality import GoodWindows
-from data_modules.rare_clips import RareClips
-from data_modules.seeding import START, StepBatchSampler, check_step
-from data_modules.sources import Split, build_source, open_splits, was_split
-from data_modules.splits import Wanted, check_holdout, why_no_clip
+from data_modules.seeding import START, StepBatchSampler
 from data_modules.workers import SteadyDataLoader
-from genie.checks import require_whole
-from genie.errors import UserError
 
 
-class ClipDataModule(L.LightningDataModule):
-    """Clips of `num_frames` frames at `stride`, brought to `image_size` (H, W) as `fit` says (`fit.py`); keys as in the
-    `data` group.
+class ClipDataModule(ClipData, L.LightningDataModule):
+    """`ClipData` with the loaders of a training; the settings are those of `ClipData`."""
 
-    `source`: the kind of data, a key of `SOURCES`, and `videos`, `minari`, `stream`: the settings of the ones of these
-    names. `root`: a folder with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`,
-    `holdout`: share of validation and of test), or the name or address of a data set. `val_clips`: at most so many
-    clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
-    "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `quality`,
-    `min_quality`, `quality_splits`: scores and what they leave (`quality.py`). `past_end`: frames of a training clip
-    that may lie behind the end of its episode (`ending.py`), two less than it has at most. `actions`: how the ids of
-    recorded actions are read (`ActionOptions`). `name` and `recorder`: only
-    to name the command that records missing files. Raises UserError in `setup` for files that are missing, damaged,
-    disagree, or too short for a clip.
-    """
-
-    def __init__(
-        self,
-        root: str,
-        image_size: tuple[int, int],
-        num_frames: int,
-        batch_size: int,
-        stride: int = 1,
-        val_batch_size: int | None = None,
-        val_clips: int | None = 256,
-        num_workers: int = 0,
-        in_memory: bool = False,
-        seed: int = 0,
-        fps: float | None = None,
-        holdout: float = 0.1,
-        name: str | None = None,
-        recorder: dict | None = None,
-        source: str = "episodes",
-        fit: str = "squeeze",
-        on_error: str = "raise",
-        videos: dict | None = None,
-        minari: dict | None = None,
-        stream: dict | None = None,
-        augmentation: dict | None = None,
-        quality: str | None = None,
-        min_quality: float | None = None,
-        quality_splits: Sequence[str] = ("train",),
-        past_end: int = 0,
-        actions: dict | None = None,
-        **unknown,
-    ):
-        super().__init__()
-        if unknown:
-            raise UserError(
-                f"there is no key data.{next(iter(unknown))}: conf/data/episodes.yaml has those that there are"
-            )
-        if not isinstance(image_size, Sequence) or len(image_size) != 2 or not all(map(_is_count, image_size)):
-            raise UserError(f"data.image_size={image_size} must be two whole numbers of at least 1, [height, width]")
-        counts = {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}
-        require_whole(counts, *counts, prefix="data.", null=False)
-        counts = {"val_batch_size": val_batch_size or None, "val_clips": val_clips}
-        require_whole(counts, *counts, prefix="data.")
-        counts = {"past_end": past_end, "num_workers": num_workers}
-        require_whole(counts, *counts, least=0, prefix="data.", null=False)
-        for key, value in {"root": root, "source": source, "fit": fit, "on_error": on_error}.items():
-            if not isinstance(value, str | Path):
-                raise UserError(f"data.{key}={value} must be a text")
-        for key, value in {"videos": videos, "minari": minari, "stream": stream, "actions": actions}.items():
-            if not isinstance(value, dict | None):
-                raise UserError(f"data.{key}={value} must be a group of keys, or null")
-        check_fit(fit)
-        check_holdout(holdout)
-        if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):
-            raise UserError(f"data.fps={fps} must be a number above 0: frames in a second")
-        if on_error not in ON_ERROR:
-            raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
-        self.root = root if "://" in str(root) else Path(root)  # a path has no two slashes
-        self.image_size = tuple(image_size)
-        self.num_frames, self.stride, self.fps = num_frames, stride, fps
-        self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
-        self.val_clips, self.holdout, self.seed = val_clips, holdout, seed
-        self.num_workers, self.past_end = num_workers, min(past_end, max(0, num_frames - 2))
-        self.name, self.recordable = name, recorder is not None and source == "episodes"
-        self.on_error, self.augmentation = on_error, Augmentation(augmentation)
-        self.good = GoodWindows(quality, min_quality, quality_splits)
-        reading = Reading(self.image_size, fit, fps, in_memory, on_error, ActionOptions.of(actions))
-        self.source = build_source(source, reading, {"videos": videos, "minari": minari, "stream": stream})
-        self.splits: dict[str, Split] = {}
-        self.datasets: dict[str, ClipDataset] = {}
-        self.info: DataInfo | None = None  # known after setup
-        self.own_length = True  # whether clips are as long as data.num_frames says, and no other key
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        L.LightningDataModule.__init__(self)
+        ClipData.__init__(self, *arguments, **settings)
         self.start = START  # where a resumed run left off
         self.sampler: StepBatchSampler | None = None  # of training, once it has begun
-        self.kept: dict[str, tuple[int, int]] = {}  # frames that are good enough, of how many: where it was asked for
-
-    # ------------------------------------------------------------------ files
-
-    def setup(self, stage: str | None = None) -> None:
-        if self.datasets:
-            return
-        self.splits, self.kept = self.good.of(self.open(), self.root)
-        for split in self.splits:
-            self.datasets[split] = self.clips(split, self.num_frames, None if split == "train" else self.val_clips)
-        clips = len(self.train_dataset)
-        if clips < self.batch_size:
-            raise UserError(
-                f"{self.root} has {clips} training clips, fewer than data.batch_size={self.batch_size}: "
-                f"give data.batch_size={clips}, or more recordings"
-            )
-        self.info = describe(self.train_dataset)
-        if self.augmentation.active:
-            self.augmentation.know(self.info)
-            self.train_dataset.augmentation = self.augmentation
-
-    def open(self) -> dict[str, Split]:
-        """What is in each split, before clips are cut out of it. Raises UserError where there is nothing to read."""
-        if not self.splits:
-            advice = f"record with `python -m genie.record data={self.name}`, or " if self.recordable else ""
-            span = (self.num_frames - 1) * self.stride + 1
-            self.splits = open_splits(self.source, self.root, self.holdout, span, advice)
-        return self.splits
-
-    def draw_rare(self, share: float) -> None:
-        """Training clips are drawn as `RareClips` says; those of validation and test reach the ends of their episodes,
-        where the terminal states are."""
-        if self.past_end:
-            raise UserError(
-                f"data.past_end={self.past_end}: clips drawn around ends do not reach beyond them: leave it out"
-            )
-        self.train_dataset.rare = RareClips(self.train_dataset, share)
-        for split in self.datasets.keys() - {"train"}:
-            self.datasets[split] = self.clips(split, self.num_frames, self.val_clips, tails=True)
-
-    def clips(self, split: str, num_frames: int, max_clips: int | None, tails: bool = False) -> ClipDataset:
-        """The clips of `num_frames` frames of a split, all or at most `max_clips` of them, evenly spaced; `tails` as in
-        `ClipDataset`.
-
-        Raises UserError where there is none.
-        """
-        reader, episodes = self.splits[split]
-        fps = reader.fps or self.fps
-        if fps is None:
-            raise UserError(f"{reader.path} does not say its frames per second: give data.fps=")
-        dataset = ClipDataset(
-            reader, episodes, num_frames, self.stride, fps, self.seed, max_clips, self.on_error, tails,
-            self.past_end if split == "train" else 0,
-        )  # fmt: skip
-        if len(dataset) == 0:
-            wanted = f"{num_frames} frames at stride {self.stride} span {dataset.span}"
-            why = self._why_no_clip(split, num_frames)
-            raise UserError(f"no clip for {split} in {reader.path} at {fps:g} frames a second: {wanted}, and {why}")
-        return dataset
-
-    def _why_no_clip(self, split: str, num_frames: int) -> str:
-        """In words, with what to change."""
-        reader, episodes = self.splits[split]
-        longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
-        good, of = self.kept.get(split, (0, 0))
-        if good < of:
-            left = f"data.min_quality={self.good.min_quality} leaves {good} of {of} frames, at most {longest} in a row"
-            return f"{left}: lower it, or data.num_frames"
-        if num_frames != self.num_frames or not self.own_length:
-            return f"its longest episode has {longest}"
-        parts = {name: part for name, (_, part) in self.splits.items()}
-        whole = (reader.episodes, reader.recordings) if was_split(self.splits) else None
-        wanted = Wanted(num_frames, self.stride, self.holdout, self.batch_size)
-        return why_no_clip(split, parts, whole, wanted)
-
-    def teardown(self, stage: str | None = None) -> None:
-        for split, dataset in self.datasets.items():
-            if damage := str(dataset.damage):
-                print(f"{split}: {damage}", file=sys.stderr, flush=True)
-
-    # ---------------------------------------------------------------- loaders
-
-    @property
-    def train_dataset(self) -> ClipDataset:
-        return self.datasets["train"]
-
-    @property
-    def val_dataset(self) -> ClipDataset:
-        return self.datasets["val"]
-
-    @property
-    def test_dataset(self) -> ClipDataset:
-        if "test" not in self.datasets:
-            raise UserError(f"there is no split to test on in {self.root}, such as test.h5 or a folder test")
-        return self.datasets["test"]
-
-    def check_step(self, world_size: int, accumulate: int) -> None:
-        """Raises UserError where there are too few training clips for one step on so many devices."""
-        check_step(len(self.train_dataset), self.batch_size, world_size, accumulate)
 
     def train_dataloader(self) -> DataLoader:
         """The batches of a training, without an end; without a trainer, those of one pass over the clips."""
@@ -262,8 +68,3 @@ class ClipDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **kwargs,
         )
-
-
-def _is_count(value: Any) -> bool:
-    """Whether a value is a whole number of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,4 +1,4 @@
-"""Trained stages back from their checkpoints, without any configuration but their own and without unpickling code."""
+"""Trained models from their checkpoints, with no configuration but their own, without unpickling code or Lightning."""
 
 import hashlib
 from pathlib import Path
@@ -10,8 +10,42 @@ from torch import nn
 from genie.checkpoint_store import newest_whole, verify
 from genie.errors import UserError
 from genie.exporting.files import SUFFIX, digest, read_exported
+from genie.models.building import build_models, register_data_facts
 from genie.parallel.sharded_files import is_checkpoint, read_sharded
-from genie.stages import STAGES, Stage
+
+WORLD = "world"  # the part in the fingerprints of what is trained on a finished world
+OF_TRAINING = "objective."  # what only further training needs: the slow critic of a policy, say
+
+
+class TrainedModel(nn.Module):
+    """The models that a stage has trained, as a checkpoint holds them.
+
+    Attributes:
+        model: what the stage trains; of co-training the dynamics.
+        lam: the latent action model of co-training; other stages have no such attribute.
+        background, fps: see `register_data_facts`.
+        config: the resolved configuration that it was trained with; `options` is its group `stage`.
+        fingerprints: by part, the `fingerprint` of the earlier models that it was trained on.
+        trained_steps: steps of the optimiser.
+    """
+
+    model: nn.Module
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.config, self.options = config, config["stage"]
+        self.fingerprints: dict[str, str] = {}
+        self.trained_steps = 0
+        for name, model in build_models(config).items():
+            self.add_module(name, model)
+        register_data_facts(self, config)
+
+    @staticmethod
+    def of(state: Any) -> Any:
+        """The part of a stage's state dictionary that belongs to its models."""
+        if not isinstance(state, dict):
+            return state
+        return {name: value for name, value in state.items() if not str(name).startswith(OF_TRAINING)}
 
 
 def stage_file(run: Path, stage: str) -> Path:
@@ -48,8 +82,11 @@ def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
     return checkpoint
 
 
-def load_stage(path: str | Path) -> Stage:
-    """The stage of a checkpoint, in evaluation mode on the CPU; of a run with `ema=true`, with the averaged weights."""
+def load_model(path: str | Path) -> TrainedModel:
+    """The models of a checkpoint, in evaluation mode on the CPU; of a run with `ema=true`, with the averaged weights.
+
+    Raises UserError where it is missing or damaged, or does not fit this version of its model.
+    """
     path = Path(path)
     try:
         checkpoint = read_checkpoint(path)
@@ -59,25 +96,25 @@ def load_stage(path: str | Path) -> Stage:
     return build_from(checkpoint, path)
 
 
-def build_from(checkpoint: dict[str, Any], path: str | Path) -> Stage:
-    """`load_stage` of what was read from `path`."""
+def build_from(checkpoint: dict[str, Any], path: str | Path) -> TrainedModel:
+    """`load_model` of what was read from `path`."""
     config = checkpoint["hyper_parameters"]["config"]
     try:
-        kind = STAGES[config["stage"]["name"]]
+        state = TrainedModel.of(checkpoint["state_dict"])
         with torch.device("meta"):  # a size that somebody made up takes no memory
-            found = differing(kind(config).state_dict(), checkpoint["state_dict"])
+            found = differing(TrainedModel(config).state_dict(), state)
         if found:
             raise ValueError(f"size mismatch: {', '.join(found)}")
-        stage = kind(config)
-        stage.load_state_dict(checkpoint["state_dict"])
-        stage.fingerprints = dict(checkpoint.get("fingerprints", {}))
-        stage.trained_steps = int(checkpoint.get("global_step", 0))
+        trained = TrainedModel(config)
+        trained.load_state_dict(state)
+        trained.fingerprints = dict(checkpoint.get("fingerprints", {}))
+        trained.trained_steps = int(checkpoint.get("global_step", 0))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit this version of its model ({reason})") from error
-    return stage.eval()
+    return trained.eval()
 
 
 def differing(ours: dict[str, Any], theirs: Any) -> list[str]:

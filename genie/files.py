@@ -1,7 +1,9 @@
 """Writing a file so that it is there whole or not at all, and where files are kept that can be made again."""
 
 import json
+import math
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -74,3 +76,20 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """Numbers with four decimals, and None for those that are infinite or not numbers, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """Indented, with every list of plain values on one line."""
+    text = json.dumps(report, indent=2)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text) + "\n"

@@ -23,8 +23,7 @@ from callbacks.metrics_file import last_values
 from genie.cli import hydra_main, to_plain
 from genie.config_types import check_step
 from genie.errors import UserError
-from genie.evaluation.provenance import newer_than_checkpoints
-from genie.files import read_json
+from genie.evaluation.provenance import evaluated, newer_than_checkpoints
 from genie.one_writer import one_writer
 from genie.recording import missing_splits, record_missing
 from genie.spelling import override
@@ -141,22 +140,6 @@ def shown(values: dict[str, float], names: list[str]) -> str:
     """The values whose names are asked for, in that order, on lines that a terminal has room for."""
     pairs = [f"{name.removeprefix('val/')}\xa0{values[name]:.4g}" for name in names if name in values]
     return textwrap.fill("  ".join(pairs), width=90, break_long_words=False).replace("\xa0", " ")
-
-
-def evaluated(report: Path) -> dict[str, float]:
-    """Every number of an evaluation.json by its path."""
-    return numbers(read_json(report) or {})
-
-
-def numbers(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number of nested dicts by its path: {"rollout": {"psnr": 30}} -> {"rollout.psnr": 30}."""
-    found: dict[str, float] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            found |= numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[prefix + name] = value
-    return found
 
 
 @hydra_main("pipeline")

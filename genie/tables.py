@@ -24,3 +24,17 @@ def print_table(table: Table) -> None:
         needed = console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum
         console.width = max(console.width, needed)
     console.print(table)
+
+
+def size(num_bytes: float) -> str:
+    """1536 -> "1.5 KiB"."""
+    return short(num_bytes, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+
+
+def short(value: float, base: int, units: tuple[str, ...]) -> str:
+    """A number with three digits and the unit of `units`, each `base` times the one before, that makes it short."""
+    for unit in units:
+        if value < base or unit == units[-1]:
+            return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
+        value /= base
+    raise AssertionError("units is empty")

@@ -124,9 +124,9 @@ def test_a_tokenizer_shows_the_part_that_has_attention(build, make_clips, tmp_pa
 
 @pytest.mark.parametrize("heads", ["mean", "separate"])
 def test_the_picture_has_a_place_for_every_head(world_run, tmp_path, heads):
-    from genie.checkpoints import load_stage
+    from genie.checkpoints import load_model
 
-    model = load_stage(world_run / "tokenizer" / "checkpoints" / "last.ckpt").model
+    model = load_model(world_run / "tokenizer" / "checkpoints" / "last.ckpt").model
     info = DataInfo(3, None, [], 10.0, (64, 64), torch.zeros(3, 64, 64, dtype=torch.uint8).numpy())
     frames = torch.randint(256, (1, 6, 3, 64, 64), dtype=torch.uint8)
     subject = SimpleNamespace(tokenizer=Trained(model, 4))

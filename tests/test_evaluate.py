@@ -14,13 +14,14 @@ from rich.console import Console
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from data_modules.data_info import DataInfo
-from genie.checkpoints import load_stage, read_checkpoint
+from genie.checkpoints import load_model, read_checkpoint
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.evaluate import main
 from genie.evaluation.clips import Clips, in_segments, in_windows, load_clips
 from genie.evaluation.distances import evaluate_distances, load_features
 from genie.evaluation.latent_actions import latent_labels
+from genie.evaluation.provenance import numbers
 from genie.evaluation.reconstruction import evaluate_tokenizer
 from genie.evaluation.report import report_table
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
@@ -29,7 +30,6 @@ from genie.evaluation.subject import LeftOut, Trained
 from genie.metrics.feature_cache import cached_features
 from genie.metrics.psnr import psnr
 from genie.metrics.video_features import VideoFeatures
-from genie.pipeline import numbers
 from genie.world.sampler import Sampler
 
 FILES = [
@@ -164,7 +164,7 @@ def similarity(first, second):
 
 
 def test_the_models_precision_is_not_that_of_the_tokenizers_figures(world_run, clips, tmp_path):
-    stage, frames = load_stage(world_run / "tokenizer" / "checkpoints" / "last.ckpt"), clips.floats()
+    stage, frames = load_model(world_run / "tokenizer" / "checkpoints" / "last.ckpt"), clips.floats()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         values = evaluate_tokenizer(Trained(stage.model, 4), clips, tmp_path, 10.0)
     assert values["ssim_copy_last"] == pytest.approx(similarity(frames[:, :-1], frames[:, 1:]), abs=1e-5)

@@ -15,7 +15,8 @@ from hydra import compose, initialize_config_module
 from callbacks.metrics_csv import MetricsCSV
 from genie.cli import to_plain
 from genie.errors import UserError
-from genie.pipeline import Pipeline, numbers, run_module, shown
+from genie.evaluation.provenance import numbers
+from genie.pipeline import Pipeline, run_module, shown
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,8 +7,8 @@ import torch
 
 from genie.ablation.measured import read_cost
 from genie.ablation.plan import World
-from genie.pipeline import evaluated
-from genie.stages import STAGES
+from genie.evaluation.provenance import evaluated
+from genie.stages import new_stage
 
 
 def figures_of(world: World, compares: str, columns: dict[str, str], failed: bool = False) -> dict[str, float | None]:
@@ -33,7 +33,7 @@ def figures_of(world: World, compares: str, columns: dict[str, str], failed: boo
 def num_parameters(config: dict[str, Any]) -> int:
     """Of all parts that a training of this configuration trains."""
     with torch.device("meta"):
-        stage = STAGES[config["stage"]["name"]](config)
+        stage = new_stage(config)
     return sum(parameter.numel() for part in stage.parts().values() for parameter in part.parameters())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from genie.cli import to_plain
 from genie.run_folder import MODEL_KEYS, RunFolder
 from genie.spelling import composed, override
-from genie.stages import STAGES
+from genie.stages import stage_type
 
 WORLD = "dynamics"  # the stage that a variant ends with
 # what decides the weights beside the model: not the names of folders, loggers and progress bars
@@ -58,7 +58,7 @@ def plan_world(variant: str, seed: int, overrides: list[str], root: Path) -> Wor
 def plan_stage(stage: str, overrides: list[str], root: Path, jobs: dict[str, Job]) -> None:
     """Puts the training of `stage` into `jobs`, behind those of the stages that it needs."""
     given, config = [f"stage={stage}"], to_plain(composed("train", [*overrides, f"stage={stage}"]))
-    needed = STAGES[stage].needs(config)
+    needed = stage_type(config).needs(config)
     for part in needed:
         if part not in jobs:
             plan_stage(part, overrides, root, jobs)

@@ -18,8 +18,7 @@ import yaml
 from genie.acting.episodes import Episode
 from genie.acting.imagined import Pair
 from genie.errors import UserError, reason
-from genie.evaluation.run import plain, to_json
-from genie.files import replacing
+from genie.files import plain, replacing, to_json
 from genie.one_writer import empty
 
 FREE = ("resume", "overwrite", "device", "output")  # keys that a play which goes on may change

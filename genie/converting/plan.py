@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.sources import Split, files_of
 from genie.errors import UserError
@@ -56,7 +56,7 @@ def make_plan(data: dict[str, Any], in_one: bool) -> Plan:
 
     Raises UserError where the data cannot be read.
     """
-    module = ClipDataModule(**data)
+    module = ClipData(**data)
     if module.augmentation.active or module.good.min_quality is not None:
         key = "augmentation" if module.augmentation.active else "min_quality"
         raise UserError(f"data.{key} is for training: a conversion writes every frame as it is, so leave it out here")
@@ -96,7 +96,7 @@ def _by_recording(part: Split) -> list[tuple[tuple[int, int], ...]]:
     return [tuple(episodes) for episodes in found.values()]
 
 
-def _stamps(module: ClipDataModule) -> list[list]:
+def _stamps(module: ClipData) -> list[list]:
     """Path, size and time of change of every file that is read."""
     root = Path(module.root).resolve()
     files = [root] if root.is_file() else files_of(module.source, root)

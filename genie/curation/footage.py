@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from data_modules.window_table import Window, curation_folder, identity, parts
 
 
@@ -17,7 +17,7 @@ class Footage:
     """
 
     def __init__(self, data: dict[str, Any]):
-        module = ClipDataModule(**{**data, "min_quality": None, "augmentation": None})
+        module = ClipData(**{**data, "min_quality": None, "augmentation": None})
         module.setup()
         self.root, self.on_error = Path(data["root"]), module.on_error
         self.readers = parts(module.splits)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo
 from genie.errors import UserError
@@ -91,7 +91,7 @@ def load_clips(
     settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": num_clips, "num_workers": 0}
     if root is not None:
         settings |= {"root": root, "min_quality": None, "augmentation": None}  # they are of the run's own data
-    module = ClipDataModule(**{**data, **settings, "in_memory": False})
+    module = ClipData(**{**data, **settings, "in_memory": False})
     module.own_length = False
     try:
         module.setup()

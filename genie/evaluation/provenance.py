@@ -58,3 +58,19 @@ def still_holds(evaluation: Path, config: dict[str, Any]) -> bool:
     recorded = (read_json(evaluation) or {}).get("provenance")
     recorded = recorded.get("settings") if isinstance(recorded, dict) else None
     return recorded == json.loads(json.dumps(settings(config)))
+
+
+def evaluated(report: Path) -> dict[str, float]:
+    """Every number of an evaluation.json by its path."""
+    return numbers(read_json(report) or {})
+
+
+def numbers(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number of nested dicts by its path: {"rollout": {"psnr": 30}} -> {"rollout.psnr": 30}."""
+    found: dict[str, float] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + name] = value
+    return found

@@ -1,8 +1,5 @@
 """One evaluation: from a resolved configuration to outputs/<name>/evaluation/. The command is `genie/evaluate.py`."""
 
-import json
-import math
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from genie.evaluation.simulator import evaluate_simulator
 from genie.evaluation.subject import LeftOut, Subject
 from genie.evaluation.tokens import evaluate_tokens
 from genie.evaluation.world_parts import WORLD_PARTS, check_world_parts, world_parts
-from genie.files import replacing
+from genie.files import plain, replacing, to_json
 from genie.inference import choose_device, inference
 from genie.metrics.i3d import MIN_FRAMES
 from genie.metrics.video_features import RESIZES
@@ -82,23 +79,6 @@ def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
         file.write(to_json(report))
     (folder / PARTIAL).unlink(missing_ok=True)
     return report, folder
-
-
-def plain(value: Any) -> Any:
-    """Numbers with four decimals, and None for those that are infinite or not numbers, which JSON cannot hold."""
-    if isinstance(value, dict):
-        return {name: plain(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float):
-        return round(value, 4) if math.isfinite(value) else None
-    return value
-
-
-def to_json(report: dict[str, Any]) -> str:
-    """Indented, with every list of plain values on one line."""
-    text = json.dumps(report, indent=2)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text) + "\n"
 
 
 def check(config: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from genie.checkpoints import fingerprint, load_stage, read_checkpoint, stage_file
+from genie.checkpoints import TrainedModel, fingerprint, load_model, read_checkpoint, stage_file
 from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
+from genie.models.building import GENIE_STAGES, STAGES
 from genie.parallel.sharded_files import is_checkpoint
 from genie.sampling import with_overrides
-from genie.stages import GENIE_STAGES, STAGES, Stage
 from genie.world.loading import parts_of
 from genie.world.opening import KINDS, kinds_of, open_world
 from genie.world.protocol import World
@@ -77,31 +77,31 @@ class Subject:
     def _elsewhere(self) -> dict[str, Path]:
         if not self.genie_checkpoints:
             return {}
-        newest = load_stage(list(self.genie_checkpoints.values())[-1])
+        newest = load_model(list(self.genie_checkpoints.values())[-1])
         paths = {
             part: Path(newest.config[f"{part}_ckpt"]) for part in newest.fingerprints if part not in self.checkpoints
         }
         return {
             part: path
             for part, path in paths.items()
-            if is_checkpoint(path) and fingerprint(load_stage(path).model) == newest.fingerprints[part]
+            if is_checkpoint(path) and fingerprint(load_model(path).model) == newest.fingerprints[part]
         }
 
     @cached_property
     def tokenizer(self) -> Trained:
         """The tokenizer."""
-        return self._trained(load_stage(self._path("tokenizer")))
+        return self._trained(load_model(self._path("tokenizer")))
 
     @cached_property
     def lam(self) -> Trained:
         """The latent action model: that of co-training, where the world is a co-trained one."""
         if "cotrain" in self.checkpoints and "dynamics" not in self.checkpoints:
-            stage, attribute = load_stage(self.checkpoints["cotrain"]), "lam"
+            trained, attribute = load_model(self.checkpoints["cotrain"]), "lam"
         else:
-            stage, attribute = load_stage(self._path("lam")), "model"
-        lam = self._trained(stage, attribute)
+            trained, attribute = load_model(self._path("lam")), "model"
+        lam = self._trained(trained, attribute)
         if lam.model.needs_tokenizer:
-            if fingerprint(self.tokenizer.model) != stage.fingerprints["tokenizer"]:
+            if fingerprint(self.tokenizer.model) != trained.fingerprints["tokenizer"]:
                 raise LeftOut("the latent action model reads the tokens of another tokenizer than that of the run")
             lam.model.use_tokenizer(self.tokenizer.model)
         return lam
@@ -152,8 +152,8 @@ class Subject:
         """The group `data` that `chosen_world` was trained with."""
         return self.data_config if self.kind == "genie" else self.contents[SIMULATOR]["config"]["data"]
 
-    def _trained(self, stage: Stage, attribute: str = "model") -> Trained:
-        return Trained(getattr(stage, attribute).to(self.device), stage.config["data"]["num_frames"])
+    def _trained(self, trained: TrainedModel, attribute: str = "model") -> Trained:
+        return Trained(getattr(trained, attribute).to(self.device), trained.config["data"]["num_frames"])
 
     def _path(self, stage: str) -> Path:
         if stage not in self.checkpoints:
@@ -165,7 +165,7 @@ class InTraining:
     """The same of a stage that is being trained: its own modules as they are in memory, and the frozen ones that it
     was given. `run`: the folder that it is trained into."""
 
-    def __init__(self, stage: Stage, run: Path, sampler: dict[str, Any]) -> None:
+    def __init__(self, stage: Any, run: Path, sampler: dict[str, Any]) -> None:
         self.stage, self.run, self.overrides = stage, run, sampler
 
     @property

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from callbacks.startup_report import short, size
+from genie.checkpoints import TrainedModel
+from genie.evaluation.provenance import evaluated
 from genie.exporting.writing import WORLDS
-from genie.pipeline import evaluated
-from genie.stages import Stage
-from genie.stages.on_world import WorldStage
+from genie.models.building import ON_WORLD, observed_by
+from genie.tables import short, size
 
 GENIE = "[Genie](https://arxiv.org/abs/2402.15391) world model (preset `{model[name]}`)"
 KINDS = {  # of a stage's configuration: what it is
@@ -30,9 +30,9 @@ world = open_world("<this folder>")
 """
 
 
-def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: list[str]) -> str:
+def card(stages: dict[Path, TrainedModel], dtype: str | None, measured: Path, figures: list[str]) -> str:
     """The text, in Markdown. `measured`: an evaluation.json, of which the `figures` are shown; it need not be there."""
-    worlds = [stage for stage in stages.values() if not isinstance(stage, WorldStage)]
+    worlds = [stage for stage in stages.values() if stage.options["name"] not in ON_WORLD]
     newest = (worlds or list(stages.values()))[-1]
     data = newest.config["data"]
     lines = [
@@ -56,16 +56,16 @@ def card(stages: dict[Path, Stage], dtype: str | None, measured: Path, figures: 
     return "\n\n".join(lines) + "\n"
 
 
-def _kind(stage: Stage) -> str:
+def _kind(stage: TrainedModel) -> str:
     """What it is, and of what."""
     what = KINDS[stage.options["name"]].format_map(stage.config)
-    if stage.observes == "states":
+    if observed_by(stage.config) == "states":
         return f"{what} for states"
     height, width = stage.config["data"]["image_size"]
     return f"{what} for frames of {width}x{height} pixels"
 
 
-def _commands(stages: dict[str, Stage]) -> list[str]:
+def _commands(stages: dict[str, TrainedModel]) -> list[str]:
     """What there is to do with a world and what was trained on it, by the names of the stages; nothing without one."""
     commands = []
     simulator = stages.get("simulator")
@@ -74,14 +74,14 @@ def _commands(stages: dict[str, Stage]) -> list[str]:
         commands.append("genie.generate run=<this folder> prompt=picture.png actions=[0,1,2]")
     elif simulator is None:
         return []
-    if "reward" in stages or (simulator is not None and simulator.objective.uses("reward")):
+    if "reward" in stages or (simulator is not None and simulator.config["simulator"]["objective"]["reward"] > 0):
         commands.append("genie.act run=<this folder> planner=cem")
     if "policy" in stages:
         commands.append("genie.act run=<this folder> policy=<this folder>")
     return [f"python -m {command}" for command in commands]
 
 
-def _rows(stages: dict[Path, Stage], dtype: str | None) -> list[str]:
+def _rows(stages: dict[Path, TrainedModel], dtype: str | None) -> list[str]:
     counts = {file: sum(parameter.numel() for parameter in stage.parameters()) for file, stage in stages.items()}
     return [
         f"| `{file.name}` | {short(counts[file], 1000, ('', ' k', ' M', ' G'))} | {stage.trained_steps:,} | "

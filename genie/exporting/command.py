@@ -6,20 +6,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genie.checkpoints import build_from, read_checkpoint, stage_file
+from genie.checkpoints import WORLD, TrainedModel, build_from, read_checkpoint, stage_file
 from genie.errors import UserError
 from genie.exporting.card import card
 from genie.exporting.files import SUFFIX
 from genie.exporting.writing import DTYPES, Writer
 from genie.files import replacing
+from genie.models.building import ON_WORLD, STAGES
 from genie.one_writer import one_writer
 from genie.parallel.sharded_files import is_checkpoint
-from genie.stages import STAGES, Stage
-from genie.stages.on_world import WORLD
 from genie.world.loading import dynamics_file, trained_with
 from genie.world.opening import kinds_of
 
-ON_WORLD = ("reward", "policy")  # stages that are trained on a world
 EVALUATION = Path("evaluation", "evaluation.json")
 
 
@@ -101,13 +99,13 @@ def genie_files(run: Path) -> list[Path]:
     return [*parts, path]
 
 
-def opened(path: Path) -> tuple[dict[str, Any], Stage]:
-    """A checkpoint, and the stage that is built from it."""
+def opened(path: Path) -> tuple[dict[str, Any], TrainedModel]:
+    """A checkpoint, and the models that are built from it."""
     checkpoint = read_checkpoint(path)
     return checkpoint, build_from(checkpoint, path)
 
 
-def describe(output: Path, stages: dict[Path, Stage], config: dict[str, Any]) -> None:
+def describe(output: Path, stages: dict[Path, TrainedModel], config: dict[str, Any]) -> None:
     """Writes what people and other programs read: README.md, config.json and, where there is one, evaluation.json."""
     about = {
         file.name: {"stage": stage.options["name"], "steps": stage.trained_steps, "config": stage.config}

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genie.checkpoints import fingerprint, world_fingerprint
+from genie.checkpoints import TrainedModel, fingerprint, world_fingerprint
 from genie.exporting.files import SUFFIX, write_exported
-from genie.stages import Stage
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WORLDS = ("dynamics", "cotrain")  # stages that make a world of a tokenizer
@@ -25,20 +24,20 @@ class Writer:
 
     def __init__(self, output: Path, dtype: str | None) -> None:
         self.output, self.dtype = output, dtype
-        self.stages: dict[Path, Stage] = {}
+        self.stages: dict[Path, TrainedModel] = {}
         self.renamed: dict[str, str] = {}
         self._tokenizer = "", ""  # its fingerprint, before and after
 
-    def write(self, checkpoint: dict[str, Any], stage: Stage) -> None:
-        """A stage and the checkpoint that it was built from."""
-        trained, name = fingerprint(stage.model), stage.options["name"]
-        checkpoint["state_dict"] = converted(stage, checkpoint["state_dict"], self.dtype)
+    def write(self, checkpoint: dict[str, Any], trained: TrainedModel) -> None:
+        """The models of a stage and the checkpoint that they were built from."""
+        before, name = fingerprint(trained.model), trained.options["name"]
+        checkpoint["state_dict"] = converted(trained, TrainedModel.of(checkpoint["state_dict"]), self.dtype)
         checkpoint["fingerprints"] = {
-            part: self.renamed.get(known, known) for part, known in stage.fingerprints.items()
+            part: self.renamed.get(known, known) for part, known in trained.fingerprints.items()
         }
-        stage.load_state_dict(checkpoint["state_dict"])
-        both = trained, fingerprint(stage.model)
-        self.renamed[trained] = both[1]
+        trained.load_state_dict(checkpoint["state_dict"])
+        both = before, fingerprint(trained.model)
+        self.renamed[before] = both[1]
         if name == "tokenizer":
             self._tokenizer = both
         elif name in WORLDS:
@@ -46,12 +45,12 @@ class Writer:
             self.renamed[before] = after
         file = self.output / f"{name}{SUFFIX}"
         write_exported(file, checkpoint)
-        self.stages[file] = stage
+        self.stages[file] = trained
 
 
-def converted(stage: Stage, state: dict[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
+def converted(trained: TrainedModel, state: dict[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
     """A state in which the parameters, and not the buffers, are of another type; None leaves all as they are."""
     if dtype is None:
         return state
-    parameters = dict(stage.named_parameters())
+    parameters = dict(trained.named_parameters())
     return {name: value.to(DTYPES[dtype]) if name in parameters else value for name, value in state.items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from genie.checks import require_whole
 from genie.files import replacing
 from genie.inspection.columns import action_facts, count_terminals, episode_facts, number_facts, reward_facts
@@ -28,7 +28,7 @@ def inspect(config: dict[str, Any]) -> None:
 
 def inspect_into(folder: Path, config: dict[str, Any]) -> None:
     """`inspect` into a folder that nobody else writes into."""
-    module = ClipDataModule(**config["data"])
+    module = ClipData(**config["data"])
     module.setup()
     check_scale(config["scale"], module.image_size)
     facts = data_facts(module, config["num_clips"])
@@ -47,7 +47,7 @@ def inspect_into(folder: Path, config: dict[str, Any]) -> None:
     print(f"written into {folder}: {', '.join(names)}")
 
 
-def data_facts(module: ClipDataModule, num_clips: int) -> dict[str, Any]:
+def data_facts(module: ClipData, num_clips: int) -> dict[str, Any]:
     """All facts about a data set that is set up: of the whole, and of each split under "splits"."""
     reader, info = module.splits["train"][0], module.info
     facts = {
@@ -68,7 +68,7 @@ def data_facts(module: ClipDataModule, num_clips: int) -> dict[str, Any]:
     return facts | {"splits": {split: split_facts(module, split, num_clips, seen) for split in module.splits}}
 
 
-def split_facts(module: ClipDataModule, split: str, num_clips: int, seen: dict[str, tuple[str, int]]) -> dict[str, Any]:
+def split_facts(module: ClipData, split: str, num_clips: int, seen: dict[str, tuple[str, int]]) -> dict[str, Any]:
     """The facts about one split; `seen`: as `frame_facts` takes it."""
     reader, episodes = module.splits[split]
     facts = episode_facts(reader, episodes, module.info.fps * module.stride)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from data_modules.episode_file import SPLITS
 from genie.acting.agents import Agent, RandomAgent, WorldAgent
 from genie.acting.episodes import play_episodes
@@ -47,7 +47,7 @@ def _curve_into(output: Path, config: dict[str, Any]) -> dict[int, Earned]:
     longest = config["max_steps"] or settings.get("max_episode_steps")
     if longest is None:
         raise UserError(f"the data of {config['run']} do not say when an episode is over: give max_steps=1000")
-    module = ClipDataModule(**data)
+    module = ClipData(**data)
     module.setup()
     environments = open_environments(world, settings, min(config["parallel"], config["episodes"]))
     episodes, stride = config["episodes"], data["stride"]
@@ -61,7 +61,7 @@ def _curve_into(output: Path, config: dict[str, Any]) -> dict[int, Earned]:
 
     chance = RandomAgent(environments[0].action_space)
     references = {"random": Earned(np.stack([earned(chance, draw) for draw in range(config["draws"])]))}
-    expert = Path(config["expert"] or policy.stage.config["data"]["root"])
+    expert = Path(config["expert"] or policy.trained.config["data"]["root"])
     files = [path for split in SPLITS if (path := expert / f"{split}.h5").exists()]
     recorded = [episode_returns(path, longest * stride) for path in files]
     if sum(map(len, recorded)):

@@ -8,11 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genie.checkpoints import load_stage, stage_file
+from genie.checkpoints import WORLD, TrainedModel, load_model, stage_file
 from genie.errors import UserError
 from genie.imagination.rollout import action_noise
-from genie.stages.on_world import WORLD
-from genie.stages.policy import PolicyStage
 from genie.world.noise import row_seeds
 from genie.world.protocol import State, World
 
@@ -20,20 +18,20 @@ DECISION = 0  # of a state: the seed tells one decision from another
 
 
 class Policy:
-    """The networks of a trained `stage` in its world.
+    """The networks of a `trained` policy in its world.
 
     Args:
         greedy: True: always the likeliest action; False: drawn as in training.
     """
 
-    def __init__(self, stage: PolicyStage, world: World, greedy: bool = False) -> None:
-        self.stage, self.world, self.greedy = stage, world, greedy
-        stage.model.eval().requires_grad_(False).to(world.device)
+    def __init__(self, trained: TrainedModel, world: World, greedy: bool = False) -> None:
+        self.trained, self.world, self.greedy = trained, world, greedy
+        trained.model.eval().requires_grad_(False).to(world.device)
 
     @property
     def gives_environment_actions(self) -> bool:
         """Whether the actions are those of the environment; else they are the latent ones of the world."""
-        return self.world.takes_environment_actions or self.stage.objective.learns_recorded_actions
+        return self.world.takes_environment_actions or self.trained.config["policy"].get("actions") == "environment"
 
     @torch.no_grad()
     def choose(self, state: State, seed: int | Tensor = 0) -> Tensor:
@@ -41,7 +39,7 @@ class Policy:
 
         `seed` decides what is drawn: one number, from which each row has its own, or int64 [B].
         """
-        distribution = self.stage.model["actor"](self.world.features(state))
+        distribution = self.trained.model["actor"](self.world.features(state))
         if self.greedy:
             return distribution.mode()
         seeds = row_seeds(seed, len(state), self.world.device)
@@ -50,9 +48,9 @@ class Policy:
     @torch.no_grad()
     def value(self, state: State) -> Tensor | None:
         """The discounted return [B] that is still to come; None of a policy that learned none (cloning)."""
-        if "critic" not in self.stage.model:
+        if "critic" not in self.trained.model:
             return None
-        return self.stage.model["critic"].value(self.world.features(state))
+        return self.trained.model["critic"].value(self.world.features(state))
 
 
 def load_policy(path: str | Path, world: World, greedy: bool = False) -> Policy:
@@ -61,15 +59,15 @@ def load_policy(path: str | Path, world: World, greedy: bool = False) -> Policy:
     Raises UserError where there is none, and where it was trained in another world than `world`.
     """
     file = policy_file(Path(path))
-    stage = load_stage(file)
-    if not isinstance(stage, PolicyStage):
-        raise UserError(f"policy={file} is a trained {stage.options['name']}, not a policy")
-    if stage.fingerprints.get(WORLD) != world.fingerprint():
+    trained = load_model(file)
+    if trained.options["name"] != "policy":
+        raise UserError(f"policy={file} is a trained {trained.options['name']}, not a policy")
+    if trained.fingerprints.get(WORLD) != world.fingerprint():
         raise UserError(
             f"policy={file} was trained in another world than this one, or this one was trained further since: train "
             "stage=policy on it"
         )
-    return Policy(stage, world, greedy)
+    return Policy(trained, world, greedy)
 
 
 def policy_file(path: Path) -> Path:

@@ -2,18 +2,18 @@
 
 from torch import Tensor
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from genie.errors import UserError
 
 
-def open_data(data: dict, image_size: tuple[int, int], num_frames: int) -> ClipDataModule:
+def open_data(data: dict, image_size: tuple[int, int], num_frames: int) -> ClipData:
     """The data of a run, `data` being the group of that name in its configuration, ready to be read.
 
     Raises UserError where they are not there.
     """
     settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": None, "num_workers": 0, "in_memory": False}
     settings |= {"augmentation": None, "min_quality": None}  # of training alone: what they need may be gone
-    module = ClipDataModule(**{**data, **settings, "image_size": image_size})
+    module = ClipData(**{**data, **settings, "image_size": image_size})
     module.own_length = False
     module.setup()
     return module

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from data_modules.window_table import identity, parts
 from genie.checks import require_whole
 from genie.errors import UserError
@@ -45,7 +45,7 @@ def open_session(config: dict[str, Any]) -> Session:
     if len(world.observation_shape) != 3:
         raise UserError(f"run={config['run']} is a world of states: there is nothing to look at")
     data = {**world.config["data"], "num_frames": config["num_frames"], "batch_size": 1, "num_workers": 0}
-    module = ClipDataModule(**{**data, "augmentation": None, "min_quality": None})
+    module = ClipData(**{**data, "augmentation": None, "min_quality": None})
     readers = parts(module.open())
     part = SPLIT if SPLIT in readers else "all"
     path = Path(config["ratings"] or Path(config["run"]) / "preferences.csv")

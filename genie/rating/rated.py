@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_modules.clip_data_module import ClipDataModule
+from data_modules.clip_data import ClipData
 from data_modules.window_table import Window, parts
 from genie.errors import UserError
 from genie.rating.pairs import BETTER, Pair, Preferences
@@ -30,7 +30,7 @@ class RatedPairs:
     def __init__(self, path: str, data: dict[str, Any], seed: int) -> None:
         if not Path(path).exists():
             raise UserError(f"there is no reward.ratings={path}: `python -m genie.rate` writes it")
-        module = ClipDataModule(**{**data, "augmentation": None, "min_quality": None})
+        module = ClipData(**{**data, "augmentation": None, "min_quality": None})
         self.readers = parts(module.open())
         given = Preferences(Path(path), {}, self.readers).given
         if len(given) < FEWEST:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from callbacks.startup_report import short
+from genie.tables import short
 
 MINUS = "−"
 

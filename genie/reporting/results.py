@@ -13,7 +13,7 @@ from callbacks.metrics_file import read_record
 from genie.errors import UserError
 from genie.evaluation.runs import Evaluated
 from genie.run_folder import flatten
-from genie.stages import STAGES
+from genie.stages import STAGES, new_stage
 
 # keys that differ because the runs are two, those that say how a command was given, and the recipes of all stages: what
 # a stage takes of them stands where it is used
@@ -65,7 +65,7 @@ def _counted(settings: str) -> tuple[Sizes | None, str]:
     config = json.loads(settings)
     try:
         with torch.device("meta"):  # shapes without memory
-            stage = STAGES[config["stage"]["name"]](config)
+            stage = new_stage(config)
         parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in stage.parts().items()}
         return Sizes(parameters, stage.tokens_per_frame, stage.example_flops(), config["data"]["num_frames"]), ""
     except (UserError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:

@@ -19,7 +19,7 @@ from genie.parallel.plan import exact_parameters
 from genie.sizing.example_step import example_loss, example_tokens
 from genie.sizing.kernels import AsOnGPU
 from genie.sizing.layout import Layout
-from genie.stages import STAGES
+from genie.stages import new_stage
 
 # what autograd calls a change of type or of shape: behind these, a parameter is a copy or a view of itself
 RESHAPING = ("ToCopyBackward0", "TBackward0", "TransposeBackward0", "ViewBackward0", "UnsafeViewBackward0")
@@ -53,7 +53,7 @@ class Kept:
 def kept_by(config: dict[str, Any], batch_size: int, layout: Layout) -> Kept:
     """What a step of the stage of a resolved configuration keeps of a batch of so many clips."""
     with torch.device("meta"):
-        stage = STAGES[config["stage"]["name"]](config)
+        stage = new_stage(config)
         exact = {id(parameter) for parameter in exact_parameters(stage)}
         if layout.parameters == "bf16":
             round_parameters(stage, exact)
@@ -161,7 +161,7 @@ def is_copy(tensor: Tensor) -> bool:
 def encoding_flops(config: dict[str, Any], batch_size: int) -> int:
     """Operations with which the frozen tokenizer or latent action model of a configuration encodes so many clips."""
     with torch.device("meta"):
-        stage = STAGES[config["stage"]["name"]](config).eval()
+        stage = new_stage(config).eval()
         frames = torch.empty(batch_size, config["data"]["num_frames"], *stage.background.shape)
         with AsOnGPU(False, set()), FlopCounterMode(display=False) as counter, torch.no_grad():
             if isinstance(stage.model, TokenActionModel):

@@ -9,7 +9,7 @@ from genie.sizing.kept import encoding_flops, kept_by
 from genie.sizing.layout import Layout, layout_of
 from genie.sizing.memory import Memory, memory_of
 from genie.sizing.work import Batch, Work, batch_of, work_of
-from genie.stages import STAGES
+from genie.stages import new_stage, stage_type
 
 GIBIBYTE = 2**30
 
@@ -48,10 +48,10 @@ def plan_stage(config: dict[str, Any], others: dict[str, dict[str, Any]], batch_
     """
     layout, device, name = layout_of(config), config["hardware"], config["stage"]["name"]
     batch = batch_of(config, layout.devices, layout.accumulate, batch_given)
-    needed = [others[part] | {"data": config["data"]} for part in STAGES[name].needs(config)]
+    needed = [others[part] | {"data": config["data"]} for part in stage_type(config).needs(config)]
     with torch.device("meta"):
-        stage = STAGES[name](config)
-        frozen = [STAGES[part["stage"]["name"]](part).model for part in needed]
+        stage = new_stage(config)
+        frozen = [new_stage(part).model for part in needed]
     kept = kept_by(config, batch.clips, layout)
     memory = memory_of(stage, frozen, kept, layout)
     speed = device["flops"] * device["utilization"] * layout.devices

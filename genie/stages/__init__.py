@@ -6,14 +6,17 @@ from typing import Any
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
+from genie.models.building import GENIE_STAGES, simulator_kind
 from genie.parallel.checks import SHARDED
 from genie.parallel.materialize import parameters_on_meta
 from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
+from genie.stages.delta import DeltaStage
 from genie.stages.dynamics import DynamicsStage
 from genie.stages.lam import LatentActionStage
 from genie.stages.policy import PolicyStage
 from genie.stages.reward import RewardStage
+from genie.stages.rssm import RssmStage
 from genie.stages.simulator import SimulatorStage
 from genie.stages.tokenizer import TokenizerStage
 
@@ -22,11 +25,11 @@ STAGES: dict[str, type[Stage]] = {
     "lam": LatentActionStage,
     "dynamics": DynamicsStage,
     "cotrain": CotrainStage,
-    "simulator": SimulatorStage,
+    "simulator": SimulatorStage,  # what all kinds have in common: `SIMULATORS`
     "reward": RewardStage,
     "policy": PolicyStage,
 }
-GENIE_STAGES = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
+SIMULATORS: dict[str, type[SimulatorStage]] = {"rssm": RssmStage, "delta": DeltaStage}
 
 
 def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
@@ -49,7 +52,7 @@ def build_stage(config: dict[str, Any]) -> Stage:
     """
     sharded = config["trainer"]["strategy"] == SHARDED
     with parameters_on_meta() if sharded else nullcontext():
-        stage = stage_type(config)(config)
+        stage = new_stage(config)
     stage.learning_rate_factor()  # a schedule or an optimiser that does not fit is told before any work
     stage.optimizer_groups()
     stage.check_clip_length()
@@ -63,7 +66,12 @@ def stage_type(config: dict[str, Any]) -> type[Stage]:
     name = config["stage"]["name"]
     if name not in tuple(STAGES):  # a list cannot be looked up
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
-    return STAGES[name]
+    return SIMULATORS[simulator_kind(config)] if name == "simulator" else STAGES[name]
 
 
-__all__ = ["GENIE_STAGES", "STAGES", "Stage", "build_stage", "complete"]
+def new_stage(config: dict[str, Any]) -> Stage:
+    """The stage of a configuration as it is built, without initial weights: for its shapes, or for weights to come."""
+    return stage_type(config)(config)
+
+
+__all__ = ["GENIE_STAGES", "STAGES", "Stage", "build_stage", "complete", "new_stage", "stage_type"]

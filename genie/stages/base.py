@@ -5,13 +5,14 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from callbacks.checkpoints import accumulating
 from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
+from genie.models.building import build_models, observed_by, register_data_facts
 from genie.models.initialization import initialize
 from genie.parallel.gradients import clip_by_norm
 from genie.parallel.offload import build_optimizer
@@ -21,14 +22,14 @@ from genie.stages.step_figures import StepFigures
 
 
 class Stage(L.LightningModule):
-    """One training stage. A subclass builds `self.model` and defines `compute`.
+    """One training stage: the models of its configuration (`genie.models.building`) as `self.model`. A subclass defines
+    `compute`.
 
     The resolved configuration travels as plain containers in every checkpoint, and a stage is rebuilt from it alone.
     """
 
     model: nn.Module
-    trained_steps = 0  # steps behind a loaded checkpoint
-    observes = "frames"  # what clips are made of: frames, or states
+    observes: str  # what clips are made of: frames, or states
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -39,12 +40,10 @@ class Stage(L.LightningModule):
         self.weights: dict[str, int] = {}  # of figures of a validation batch that are no means over its clips
         if config["data"]["num_frames"] < 2:
             raise UserError(f"data.num_frames={config['data']['num_frames']}: a clip has at least 2 frames")
-        background = None
-        if self.observes == "frames":
-            channels = config["model"]["tokenizer"].get("channels", 3)
-            background = torch.zeros(channels, *config["model"]["image_size"])
-        self.register_buffer("background", background)
-        self.register_buffer("fps", torch.tensor(10.0))
+        self.observes = observed_by(config)
+        register_data_facts(self, config)
+        for name, model in build_models(config).items():
+            self.add_module(name, model)
 
     # -- what a subclass gives ---------------------------------------------------------------------------------
 
@@ -88,11 +87,6 @@ class Stage(L.LightningModule):
         With the option `follow_world`, of stages on a world, the world.
         """
         return ("world",) if self.options.get("follow_world") else ()
-
-    @property
-    def steps_taken(self) -> int:
-        """Optimiser steps so far, also of a stage that was loaded and has no trainer."""
-        return self.trained_steps + self.global_step
 
     def leaves_out_parameters(self, step: int) -> bool:
         """Whether there are steps, from this one on, in which trained parameters get no gradient."""
@@ -228,9 +222,6 @@ class Stage(L.LightningModule):
         self.model.eval()(frames)
 
 
-def build_part(cls: type[nn.Module], part: str, options: dict[str, Any], group: str = "model", **extra) -> nn.Module:
-    """`cls(**options)`, a wrong option told as one line that names the part of the configuration."""
-    try:
-        return cls(**options, **extra)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{group}.{part}: {str(error).replace(cls.__name__ + '.__init__() ', '')}") from error
+def accumulating(trainer: Trainer) -> bool:
+    """At the end of a batch: whether its gradients wait for more batches, so that no step is finished."""
+    return trainer.fit_loop._should_accumulate()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from genie.stages.dynamics import DynamicsStage
-from genie.stages.lam import LatentActionMetrics, build_lam, latent_action_loss, predict_next
+from genie.stages.lam import LatentActionMetrics, check_options, latent_action_loss, predict_next
 
 LOSSES = ("lam_loss", "dynamics_loss")  # the loss is their sum
 
@@ -18,7 +18,7 @@ class CotrainStage(DynamicsStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        self.lam = build_lam(config, self.options["lam"])
+        check_options(self.options["lam"], "stage.lam.")
         self.validation = LatentActionMetrics(self.lam.num_actions)
         self.validation_losses = nn.ModuleList(MeanMetric() for _ in LOSSES)
 

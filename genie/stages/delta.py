@@ -13,9 +13,8 @@ from torch import Tensor
 from data_modules.clip_data_module import ClipDataModule
 from genie.errors import UserError
 from genie.metrics.state_errors import StateErrors
-from genie.models.delta import DeltaModel, Prediction
+from genie.models.delta import Prediction
 from genie.models.precision import full_precision
-from genie.stages.base import build_part
 from genie.stages.simulator import SimulatorStage
 
 PROPAGATE = ("member", "mean")  # what an imagined world follows
@@ -25,19 +24,12 @@ FACT_CLIPS = 1024  # training clips from which range and usual change of the sta
 class DeltaStage(SimulatorStage):
     """Further options in `simulator`: `constraints.margin` (see `DeltaModel.violation`)."""
 
-    observes = "states"
-
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         if self.simulator["propagate"] not in PROPAGATE:
             kinds = ", ".join(PROPAGATE)
             raise UserError(f"simulator.propagate={self.simulator['propagate']!r}: choose one of {kinds}")
         self.errors = StateErrors(config["data"]["num_frames"] - self.prompt_length)
-
-    def build_model(self) -> DeltaModel:
-        options = self.simulator["model"] | self.sizes
-        circles = self.simulator["constraints"]["circles"]
-        return build_part(DeltaModel, "model", options, group="simulator", circles=circles)
 
     @property
     def tokens_per_frame(self) -> int:

@@ -10,9 +10,7 @@ from genie.errors import UserError
 from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
 from genie.models.categorical import sample
-from genie.models.patches import Patches
 from genie.models.st_transformer import Thin
-from genie.stages.base import build_part
 from genie.stages.encoded import Encoded, encode, know_unseen, pays
 from genie.stages.frozen import DependentStage
 from genie.stages.masking import (
@@ -47,7 +45,6 @@ class DynamicsStage(DependentStage):
                 f"stage.own_draws={self.options['own_draws']} replaces frames before the guessed one: give "
                 "recipe.dynamics.context=clean, too"
             )
-        self.model = build_dynamics(config)
         if self.options.get("distance_weight") and self.model.code_places is None:
             raise UserError(
                 f"stage.distance_weight={self.options['distance_weight']} goes by the digits of codes: give "
@@ -153,16 +150,6 @@ class DynamicsStage(DependentStage):
         shown = [f"{kind}_accuracy{end}" for kind in ("object_token", "changed_token") for end in ("", "_copy_last")]
         self.log_dict({f"val/{name}": found[name] for name in shown[:-1] if name in found})  # a copy changes nothing
         self.token_accuracy.reset()
-
-
-def build_dynamics(config: dict) -> DynamicsModel:
-    """The dynamics model of a configuration, its vocabulary and grid taken from the tokenizer's options."""
-    model = config["model"]
-    tokenizer, options = model["tokenizer"], dict(model["dynamics"])
-    patches = Patches(tuple(model["image_size"]), tokenizer["patch_size"])
-    levels = tokenizer.get("levels") if tokenizer.get("quantizer") == "fsq" else None
-    codes = {"num_codes": tokenizer["num_codes"], "levels": levels}
-    return build_part(DynamicsModel, "dynamics", options, grid=patches.grid, **codes)
 
 
 def context_of(options: dict) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from genie.checkpoints import fingerprint, load_model
 from genie.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.token_actions import TokenActionModel
@@ -33,24 +34,22 @@ class DependentStage(Stage):
 
         Raises UserError where there is none, or where it does not fit this stage's model.
         """
-        from genie.checkpoints import fingerprint, load_stage
-
         path = Path(self.config[f"{part}_ckpt"])
         if not is_checkpoint(path):
             raise UserError(
                 f"stage={self.options['name']} needs a trained {part}, and there is no {path}: run "
                 f"`python -m genie.train stage={part} name={self.config['name']}` first, or give {part}_ckpt=…"
             )
-        stage = load_stage(path)
-        check_fits(stage.model, part, self.model, self.config["model"]["image_size"], path)
+        trained = load_model(path)
+        check_fits(trained.model, part, self.model, self.config["model"]["image_size"], path)
         tokens = self.fingerprints.get("tokenizer")
-        if isinstance(stage.model, TokenActionModel) and stage.fingerprints.get("tokenizer") != tokens:
+        if isinstance(trained.model, TokenActionModel) and trained.fingerprints.get("tokenizer") != tokens:
             raise UserError(
                 f"{part}_ckpt={path} reads the tokens of another tokenizer than tokenizer_ckpt="
                 f"{self.config['tokenizer_ckpt']}: give the one that it was trained on"
             )
-        self.freeze(part, stage.model)
-        self.fingerprints[part] = fingerprint(stage.model)
+        self.freeze(part, trained.model)
+        self.fingerprints[part] = fingerprint(trained.model)
 
     def freeze(self, part: str, module: nn.Module) -> None:
         """Build on `module` as the trained `part`."""

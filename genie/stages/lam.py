@@ -8,8 +8,8 @@ from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
-from genie.models.token_actions import TokenActionModel, TokenActionOutput
-from genie.stages.base import Stage, build_part
+from genie.models.token_actions import TokenActionOutput
+from genie.stages.base import Stage
 from genie.stages.frozen import DependentStage
 from genie.stages.losses import check_pixel_options, pixel_loss
 from genie.stages.moving import move_scene
@@ -20,7 +20,7 @@ class LatentActionStage(DependentStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        self.model = build_lam(config, self.options)
+        check_options(self.options, "stage.")
         self.validation = LatentActionMetrics(self.model.num_actions)
 
     @property
@@ -60,24 +60,12 @@ class LatentActionStage(DependentStage):
         self.validation.reset()
 
 
-def build_lam(config: dict, options: dict) -> LatentActionModel:
-    """The latent action model of a configuration: on pixels, or with `input: tokens` on the tokenizer's tokens.
-
-    Raises UserError for options of the model or of the training that cannot be.
-    """
+def check_options(options: dict, group: str) -> None:
+    """Raises UserError for invalid options of `predict_next` and `latent_action_loss`, those of a `group`."""
     for name in ("action_free_steps", "move_rows", "move_columns"):
         if not isinstance(options[name], int) or options[name] < 0:
             raise UserError(f"{name}={options[name]} of the latent action model must be a whole number, 0 or more")
-    check_pixel_options(options, "stage." if options is config["stage"] else "stage.lam.")
-    model = config["model"]
-    lam, tokenizer, image_size = dict(model["lam"]), model["tokenizer"], model["image_size"]
-    read = lam.pop("input", "pixels")
-    if read == "pixels":
-        return build_part(LatentActionModel, "lam", lam, image_size=image_size)
-    if read == "tokens":
-        lam |= {name: tokenizer[name] for name in ("patch_size", "num_codes")}
-        return build_part(TokenActionModel, "lam", lam, image_size=image_size)
-    raise UserError(f"model.lam.input={read!r}: choose pixels or tokens")
+    check_pixel_options(options, group)
 
 
 def predict_next(
@@ -93,7 +81,7 @@ def predict_next(
     shown = frames
     if stage.training and (options["move_rows"] or options["move_columns"]):
         shown = move_scene(frames, stage.background, seeds, options["move_rows"], options["move_columns"])
-    return model(frames, stage.steps_taken >= options["action_free_steps"], shown), shown
+    return model(frames, stage.global_step >= options["action_free_steps"], shown), shown
 
 
 def latent_action_loss(

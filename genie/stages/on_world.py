@@ -8,12 +8,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
+from genie.checkpoints import WORLD
 from genie.errors import UserError
 from genie.parallel.checks import SHARDED
 from genie.stages.frozen import DependentStage
 from genie.world.protocol import World
 
-WORLD = "world"  # its part in the fingerprints
 DESCRIBED = ("observation_shape", "feature_shape")  # of a world, in the configuration
 
 
@@ -30,7 +30,6 @@ class WorldStage(DependentStage):
         for name in DESCRIBED:
             if config["stage"][name] is None:
                 raise UserError(f"stage.{name} is not known: training takes it from stage.world")
-        self.observes = "states" if len(config["stage"]["observation_shape"]) == 1 else "frames"
         super().__init__(config)
         self._outside: dict[str, World] = {}
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from genie.errors import UserError
-from genie.models.policy import Actor, Critic
 from genie.stages.on_world import WorldStage
 from genie.stages.policy_actor_critic import ActorCritic
 from genie.stages.policy_cloning import Cloning
@@ -32,13 +31,8 @@ class PolicyStage(WorldStage):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
-        self.policy, objective = config["policy"], objective_of(config)
-        shape, sizes = tuple(self.options["feature_shape"]), self.policy["network"]
-        actions = {name: self.options[name] for name in ("num_actions", "action_size")}
-        self.model = nn.ModuleDict({"actor": Actor(shape, **actions, **sizes)})
-        if objective.has_critic:
-            self.model["critic"] = Critic(shape, **sizes)
-        self.objective = objective(self.model, self.policy)
+        self.policy = config["policy"]
+        self.objective = objective_of(config)(self.model, self.policy)
 
     @staticmethod
     def learns_recorded_actions(config: dict[str, Any]) -> bool:

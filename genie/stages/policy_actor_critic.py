@@ -27,7 +27,6 @@ class ActorCritic(nn.Module):
     """Options: `horizon` H, `discount` γ, `mixing` λ, `entropy_weight`, `critic_weight`, `slow_weight`, `slow_decay`
     (share of the slow critic that stays in a step), `range_decay` and `least_range` (of `ReturnRange`)."""
 
-    has_critic = True
     learns_recorded_actions = False
 
     def __init__(self, model: nn.ModuleDict, options: dict[str, Any]) -> None:

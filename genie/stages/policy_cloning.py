@@ -23,8 +23,6 @@ class Cloning(nn.Module):
     """Options: `actions` environment | latent: what is cloned; `num_actions`: the environment's, where the world's own
     are latent."""
 
-    has_critic = False
-
     def __init__(self, model: nn.ModuleDict, options: dict[str, Any]) -> None:
         super().__init__()
         self.latent = options["actions"] == "latent"

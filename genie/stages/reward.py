@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genie.errors import UserError
 from genie.metrics.rewards import RewardMetrics
-from genie.models.reward import Judged, RewardModel, segment_return
+from genie.models.reward import Judged, segment_return
 from genie.rating.rated import RatedPairs
 from genie.stages.on_world import WorldStage
 from genie.stages.reward_losses import (
@@ -34,10 +34,6 @@ class RewardStage(WorldStage):
         super().__init__(config)
         self.reward = config["reward"]
         check(self.options, self.reward, config["data"]["batch_size"])
-        try:
-            self.model = RewardModel(self.options["feature_shape"], self.reward["name"], **self.reward["network"])
-        except (TypeError, ValueError) as error:
-            raise UserError(f"reward: {str(error).replace('RewardModel.__init__() ', '')}") from error
         self.validation = RewardMetrics(self.reward["name"], self.reward["discount"])
         self.rated: RatedPairs | None = None
         self.said: dict[str, str] = {}  # what could not be measured, and why

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from genie.metrics.horizon import HorizonPSNR
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models.categorical import entropy, kl
-from genie.models.rssm import Beliefs, Rssm
-from genie.stages.base import build_part
+from genie.models.rssm import Beliefs
 from genie.stages.losses import check_pixel_options, pixel_loss
 from genie.stages.simulator import SimulatorStage
 
@@ -26,20 +25,12 @@ REFERENCES = ("", "copy_last", "background")
 class RssmStage(SimulatorStage):
     """Further options in `simulator`: those of `pixel_loss`, as of the tokenizer, and `free_nats`."""
 
-    observes = "frames"
-
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         check_pixel_options(self.simulator, "simulator.")
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
         horizon = config["data"]["num_frames"] - self.prompt_length
         self.horizon_metrics = nn.ModuleList(HorizonPSNR(horizon) for _ in REFERENCES)
-
-    def build_model(self) -> Rssm:
-        sizes = {name: self.sizes[name] for name in ("num_actions", "action_size")}
-        options = self.simulator["model"] | sizes
-        image_size = self.config["model"]["image_size"]
-        return build_part(Rssm, "model", options, group="simulator", image_size=image_size)
 
     @property
     def tokens_per_frame(self) -> int:

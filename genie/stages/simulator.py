@@ -9,12 +9,13 @@ Dimension letters: `B` batch, `T` observations, `A` actions or their numbers.
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.checks import require_whole
 from genie.errors import UserError
 from genie.metrics.outcomes import OutcomeMetrics
+from genie.models.building import observed_by
 from genie.parallel.checks import SHARDED
 from genie.stages.base import Stage
 from genie.stages.objective import GROUP, Objective
@@ -26,17 +27,8 @@ OWNERS = ("reconstruction", "dynamics", *NEEDED)  # terms without which there ar
 
 
 class SimulatorStage(Stage):
-    """Options: `horizon`, `context` (see `prompt_length`). `SimulatorStage(config)` is one of the kind that the
-    configuration names.
-
-    Attributes:
-        observes: "frames" or "states", what its clips are made of.
-    """
-
-    observes: str
-
-    def __new__(cls, config: dict[str, Any] | None = None) -> "SimulatorStage":
-        return super().__new__(kind_of(config) if cls is SimulatorStage else cls)
+    """Options: `horizon`, `context` (see `prompt_length`). Its model has `actions` (`ActionVectors`) and `outcomes`
+    (`OutcomeHeads`)."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
@@ -47,25 +39,9 @@ class SimulatorStage(Stage):
         if self.simulator["imagine"] not in IMAGINE:
             raise UserError(f"simulator.imagine={self.simulator['imagine']!r}: choose one of {', '.join(IMAGINE)}")
         self.objective = Objective(self.simulator["objective"])
-        self.model = self.build_model()
         self.outcome_metrics = OutcomeMetrics()
 
-    # -- what a subclass gives ------------------------------------------------------------------------------------
-
-    def build_model(self) -> nn.Module:
-        """The simulator of the configuration. It has `actions` (`ActionVectors`) and `outcomes` (`OutcomeHeads`)."""
-        raise NotImplementedError
-
     # -- sizes ------------------------------------------------------------------------------------------------------
-
-    @property
-    def sizes(self) -> dict[str, int | None]:
-        """`num_actions`, `action_size` and `state_size`. Before the data are known (tables of sizes, say), there is one
-        action and a state is one number: nothing else depends on them."""
-        sizes = dict(self.simulator["sizes"])
-        if sizes["num_actions"] is None and sizes["action_size"] is None:
-            return sizes | {"num_actions": 1, "state_size": 1}
-        return sizes
 
     @staticmethod
     def learns_recorded_actions(config: dict[str, Any]) -> bool:
@@ -76,12 +52,12 @@ class SimulatorStage(Stage):
         """`simulator.sizes`, of the data."""
         opened = data()
         info, columns = opened.info, opened.train_dataset.reader.columns
-        kind = kind_of(config)
-        if (info.background is None) != (kind.observes == "states"):
+        observes = observed_by(config)
+        if (info.background is None) != (observes == "states"):
             name = config["simulator"]["kind"]
-            shown, other = ("frames", "rssm") if kind.observes == "states" else ("states", "delta")
+            shown, other = ("frames", "rssm") if observes == "states" else ("states", "delta")
             raise UserError(
-                f"simulator={name} learns from {kind.observes}, and {opened.root} holds {shown}: take "
+                f"simulator={name} learns from {observes}, and {opened.root} holds {shown}: take "
                 f"simulator={other}, or other data"
             )
         if info.num_actions is None and info.action_size is None:
@@ -89,7 +65,7 @@ class SimulatorStage(Stage):
         for term, column in NEEDED.items():
             if config["simulator"]["objective"][term] and column not in columns:
                 raise UserError(f"{opened.root} records no {column}: give {GROUP}.{term}=0 to do without")
-        numbers = len(info.state_mean) if kind.observes == "states" else None
+        numbers = len(info.state_mean) if observes == "states" else None
         continuous = info.action_size is not None
         config["simulator"]["sizes"] = {
             "num_actions": None if continuous else info.num_actions,
@@ -143,14 +119,3 @@ class SimulatorStage(Stage):
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self.outcome_metrics.compute().items()})
         self.outcome_metrics.reset()
-
-
-def kind_of(config: dict[str, Any]) -> type[SimulatorStage]:
-    """The class of the simulator of a configuration; UserError for another kind."""
-    from genie.stages.delta import DeltaStage
-    from genie.stages.rssm import RssmStage
-
-    kinds, kind = {"rssm": RssmStage, "delta": DeltaStage}, config["simulator"]["kind"]
-    if kind not in kinds:
-        raise UserError(f"simulator.kind={kind!r}: choose one of {', '.join(kinds)}")
-    return kinds[kind]

@@ -6,9 +6,8 @@ from torchmetrics.image import StructuralSimilarityIndexMeasure
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.metrics.token_accuracy import TokenJitter
-from genie.models import VideoTokenizer
 from genie.models.precision import full_precision
-from genie.stages.base import Stage, build_part
+from genie.stages.base import Stage
 from genie.stages.losses import check_pixel_options, pixel_loss, stability_loss
 
 
@@ -19,8 +18,6 @@ class TokenizerStage(Stage):
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         check_pixel_options(self.options)
-        model = config["model"]
-        self.model = build_part(VideoTokenizer, "tokenizer", model["tokenizer"], image_size=model["image_size"])
         self.usage = CodeUsage(self.model.num_codes)
         self.jitter = TokenJitter()
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from genie.checkpoints import TrainedModel
 from genie.models.reward import Judged
-from genie.stages.delta import DeltaStage
 from genie.world.noise import FrameNoise, Stream, derive
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
 
@@ -24,8 +24,8 @@ class DeltaWorld(SimulatorWorld):
 
     num_context = 1
 
-    def __init__(self, stage: DeltaStage) -> None:
-        super().__init__(stage)
+    def __init__(self, trained: TrainedModel) -> None:
+        super().__init__(trained)
         self.observation_shape = self.feature_shape = (self.model.state_size,)
         self.propagate, self.pessimism = self.settings["propagate"], self.settings["pessimism"]
 

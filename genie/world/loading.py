@@ -5,37 +5,36 @@ from typing import Any
 
 from torch import nn
 
-from genie.checkpoints import fingerprint, load_stage, stage_file
+from genie.checkpoints import TrainedModel, fingerprint, load_model, stage_file
 from genie.errors import UserError
 from genie.parallel.sharded_files import is_checkpoint
-from genie.stages import Stage
 from genie.world.sampler import Sampler
 
 
 def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
     """The arguments of a `WorldModel` (its `load` says which checkpoints are taken, and what is raised)."""
-    stage = load_stage(dynamics_file(run, dynamics))
-    tokenizer = trained_with(stage, run, "tokenizer")[1].model
-    lam = getattr(stage, "lam", None)
-    if lam is None and stage.options["actions"] == "latent":
+    trained = load_model(dynamics_file(run, dynamics))
+    tokenizer = trained_with(trained, run, "tokenizer")[1].model
+    lam = getattr(trained, "lam", None)
+    if lam is None and trained.options["actions"] == "latent":
         try:
-            lam = trained_with(stage, run, "lam")[1].model
+            lam = trained_with(trained, run, "lam")[1].model
         except UserError:  # it names actions of given videos; the world plays without
             lam = None
     if lam is not None:
         lam.use_tokenizer(tokenizer)
-    return parts_of(stage, tokenizer, lam)
+    return parts_of(trained, tokenizer, lam)
 
 
-def parts_of(stage: Stage, tokenizer: nn.Module, lam: nn.Module | None) -> dict[str, Any]:
-    """The arguments of a `WorldModel` around the dynamics of a stage, trained or in training."""
-    config = stage.config
+def parts_of(trained: TrainedModel, tokenizer: nn.Module, lam: nn.Module | None) -> dict[str, Any]:
+    """The arguments of a `WorldModel` around a dynamics, trained or in training (then `trained` is its stage)."""
+    config = trained.config
     return {
         "tokenizer": tokenizer,
-        "dynamics": stage.model,
+        "dynamics": trained.model,
         "lam": lam,
         "window": config["data"]["num_frames"],
-        "fps": float(stage.fps),
+        "fps": float(trained.fps),
         "sampler": Sampler(**config.get("sampler", {})),
         "config": config,
     }
@@ -52,22 +51,22 @@ def dynamics_file(run: Path, dynamics: str | None = None) -> Path:
     return path
 
 
-def trained_with(stage: Stage, run: Path, part: str) -> tuple[Path, Stage]:
-    """The stage `part` (tokenizer or lam) that a loaded dynamics `stage` was trained on, by fingerprint, and its file.
+def trained_with(dynamics: TrainedModel, run: Path, part: str) -> tuple[Path, TrainedModel]:
+    """The model `part` (tokenizer or lam) that a `dynamics` was trained on, by fingerprint, and its file.
 
     Raises UserError where there is none.
     """
     best = run / part / "checkpoints" / "best.ckpt"
-    paths = [stage_file(run, part), best, Path(stage.config[f"{part}_ckpt"])]
+    paths = [stage_file(run, part), best, Path(dynamics.config[f"{part}_ckpt"])]
     found = [path for path in dict.fromkeys(paths) if is_checkpoint(path)]
     errors = []
     for path in found:
         try:
-            trained = load_stage(path)
+            trained = load_model(path)
         except UserError as error:
             errors.append(error)
             continue
-        if fingerprint(trained.model) == stage.fingerprints.get(part):
+        if fingerprint(trained.model) == dynamics.fingerprints.get(part):
             return path, trained
     if errors:
         raise errors[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genie.checkpoints import load_stage, stage_file
+from genie.checkpoints import load_model, stage_file
 from genie.errors import UserError
 from genie.models.reward import RewardModel
 from genie.parallel.sharded_files import is_checkpoint
@@ -28,15 +28,15 @@ def load_reward(run: Path, world: str) -> RewardModel | None:
     if not is_checkpoint(path):
         return None
     try:
-        stage = load_stage(path)
+        trained = load_model(path)
     except UserError as error:
         print(f"{run}: without rewards ({error})", file=sys.stderr, flush=True)
         return None
-    if stage.fingerprints.get("world") != world:
+    if trained.fingerprints.get("world") != world:
         way = "train it again with `python -m genie.train stage=reward`"
         print(f"{run}: without rewards: {path} was trained on another world than this one; {way}", file=sys.stderr)
         return None
-    return stage.model
+    return trained.model
 
 
 def outcome_of(model: RewardModel | None, features: Callable[[], Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:

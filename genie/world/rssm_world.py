@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from genie.checkpoints import TrainedModel
 from genie.models.reward import Judged
-from genie.stages.rssm import RssmStage
 from genie.world.noise import FrameNoise
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
 
@@ -20,10 +20,9 @@ from genie.world.simulator_world import SimulatorState, SimulatorStep, Simulator
 class RssmWorld(SimulatorWorld):
     """A state's `values` are its features [B, F], deterministic part first."""
 
-    def __init__(self, stage: RssmStage) -> None:
-        super().__init__(stage)
-        self.draws = stage.draws
-        self.observation_shape = tuple(stage.background.shape)
+    def __init__(self, trained: TrainedModel) -> None:
+        super().__init__(trained)
+        self.observation_shape = tuple(trained.background.shape)
         self.feature_shape = (self.model.num_features,)
         self.num_context = self.config["data"]["num_frames"] - 1  # as long as in training, where one more was predicted
 
@@ -46,7 +45,8 @@ class RssmWorld(SimulatorWorld):
     def step(self, state: SimulatorState, actions: Tensor, decode: bool = True) -> tuple[SimulatorState, SimulatorStep]:
         """One step of imagination."""
         noise = FrameNoise(state.seeds, state.ages).uniform(0, self.model.groups)[:, None]
-        beliefs = self.model.imagine(state.values, self.vectors(actions)[:, None], self.draws(noise))
+        draws = noise if self.settings["imagine"] == "sample" else None
+        beliefs = self.model.imagine(state.values, self.vectors(actions)[:, None], draws)
         values = beliefs.features[:, 0]
         state = replace(state, values=values, ages=state.ages + 1, imagined=True)
         reward, goes_on = self.outcomes(values)

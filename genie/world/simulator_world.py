@@ -12,10 +12,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.checkpoints import fingerprint, load_stage, stage_file
+from genie.checkpoints import TrainedModel, fingerprint, load_model, stage_file
 from genie.errors import UserError
+from genie.models.building import simulator_kind
 from genie.parallel.sharded_files import is_checkpoint
-from genie.stages.simulator import SimulatorStage
 from genie.world.noise import row_seeds
 from genie.world.protocol import Step
 
@@ -52,7 +52,7 @@ class SimulatorWorld:
     """The common part of `RssmWorld` and `DeltaWorld`; both satisfy `genie.world.protocol.World`.
 
     Args:
-        stage: a trained stage, which gives its model, its configuration and its frames per second.
+        trained: a simulator, with its configuration and its frames per second.
     """
 
     num_context: int
@@ -60,11 +60,11 @@ class SimulatorWorld:
     feature_shape: tuple[int, ...]
     takes_environment_actions = True
 
-    def __init__(self, stage: SimulatorStage) -> None:
-        self.model, self.config, self.fps = stage.model.eval(), stage.config, float(stage.fps)
-        self.settings: dict[str, Any] = stage.simulator
-        self.knows_rewards = stage.objective.uses("reward")
-        self.knows_ends = stage.objective.uses("continues")
+    def __init__(self, trained: TrainedModel) -> None:
+        self.model, self.config, self.fps = trained.model.eval(), trained.config, float(trained.fps)
+        self.settings: dict[str, Any] = self.config["simulator"]
+        learned = self.settings["objective"]  # weights of the terms; 0: not learned
+        self.knows_rewards, self.knows_ends = learned["reward"] > 0, learned["continues"] > 0
         self.reward_kind = "state" if self.knows_rewards else None
         actions = self.model.actions
         self.action_space: spaces.Discrete | spaces.Box
@@ -87,8 +87,8 @@ class SimulatorWorld:
             raise UserError(
                 f"{run} holds no trained simulator (no {path}): run `python -m genie.train stage=simulator`"
             )
-        stage = load_stage(path)
-        return {"frames": RssmWorld, "states": DeltaWorld}[stage.observes](stage)
+        trained = load_model(path)
+        return {"rssm": RssmWorld, "delta": DeltaWorld}[simulator_kind(trained.config)](trained)
 
     @property
     def device(self) -> torch.device:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from callbacks.startup_report import StartupReport, report, size
+from callbacks.startup_report import StartupReport, report
+from genie.tables import size
 
 
 class Stage(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from data_modules.data_info import DataInfo
 from genie.evaluation.clips import Clips
 from genie.evaluation.rollout_objects import RolloutObjects
-from genie.evaluation.run import plain
+from genie.files import plain
 
 SIZE, PROMPT, HORIZON, NUM_CLIPS = 32, 3, 8, 6
 LENGTH = PROMPT + HORIZON

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file, save_file
 
-from genie.checkpoints import fingerprint, load_stage, read_checkpoint
+from genie.checkpoints import fingerprint, load_model, read_checkpoint
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.evaluation.subject import Subject
@@ -66,7 +66,7 @@ def test_the_round_trip_is_exact(folder, world_run):
             assert again["state_dict"][key].dtype == value.dtype and torch.equal(again["state_dict"][key], value)
         assert again["hyper_parameters"]["config"] == trained["hyper_parameters"]["config"]
         assert again["fingerprints"] == trained.get("fingerprints", {})
-        assert load_stage(folder / f"{name}.safetensors").trained_steps == 5
+        assert load_model(folder / f"{name}.safetensors").trained_steps == 5
 
 
 def test_a_world_plays_the_same_elsewhere(folder, world_run, tmp_path):
@@ -85,14 +85,14 @@ def test_commands_take_the_folder_and_training_the_files(folder, tmp_path, pong_
 
     stage = build_stage(composed("train", "stage=dynamics", "debug=fast", f"data.root={pong_root}", *given))
     stage.load_dependencies()
-    assert stage.fingerprints == load_stage(folder / "dynamics.safetensors").fingerprints
+    assert stage.fingerprints == load_model(folder / "dynamics.safetensors").fingerprints
 
 
 def test_rounded_weights_still_make_one_world(exported, folder, world_run):
     half = exported("dtype=bf16")
     for name in STAGES:
         trained, rounded = load_file(folder / f"{name}.safetensors"), load_file(half / f"{name}.safetensors")
-        parameters = {key for key, _ in load_stage(folder / f"{name}.safetensors").named_parameters()}
+        parameters = {key for key, _ in load_model(folder / f"{name}.safetensors").named_parameters()}
         for key, value in trained.items():
             expected = value.to(torch.bfloat16) if key in parameters else value
             assert rounded[key].dtype == expected.dtype and torch.equal(rounded[key], expected)
@@ -105,7 +105,7 @@ def test_one_checkpoint(world_run, tmp_path):
     source = world_run / "lam" / "checkpoints" / "best.ckpt"
     assert export(composed("export", f"checkpoint={source}", f"output={tmp_path}")) == [tmp_path / "lam.safetensors"]
     assert "The latent action model of a [Genie]" in (tmp_path / "README.md").read_text()
-    assert fingerprint(load_stage(tmp_path / "lam.safetensors")) == fingerprint(load_stage(source))
+    assert fingerprint(load_model(tmp_path / "lam.safetensors")) == fingerprint(load_model(source))
 
 
 def test_the_averaged_weights_of_a_run_with_ema(build, tmp_path):
@@ -115,7 +115,7 @@ def test_the_averaged_weights_of_a_run_with_ema(build, tmp_path):
     checkpoint = {"state_dict": average, "current_model_state": stage.state_dict(), "global_step": 3}
     torch.save(checkpoint | {"hyper_parameters": {"config": stage.config}}, tmp_path / "last.ckpt")
     export(composed("export", f"checkpoint={tmp_path / 'last.ckpt'}", f"output={tmp_path / 'out'}"))
-    loaded = load_stage(tmp_path / "out" / "tokenizer.safetensors").state_dict()
+    loaded = load_model(tmp_path / "out" / "tokenizer.safetensors").state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in average.items())
 
 
@@ -126,7 +126,7 @@ def test_the_card_and_the_configuration_say_what_is_there(world_run, exported, t
     assert [about[f"{name}.safetensors"]["stage"] for name in STAGES] == list(STAGES)
     text = (folder / "README.md").read_text()
     assert "A [Genie](https://arxiv.org/abs/2402.15391) world model (preset `debug`) for frames of 64x64" in text
-    count = sum(value.numel() for value in load_stage(folder / "dynamics.safetensors").parameters())
+    count = sum(value.numel() for value in load_model(folder / "dynamics.safetensors").parameters())
     assert f"{count / 1000:.3g} k" in text and "## Measured" not in text
     (run / "evaluation").mkdir()
     values = {"tokenizer": {"psnr": 41.25}, "lam": {"confusion": [[1]]}}
@@ -138,7 +138,7 @@ def test_the_card_and_the_configuration_say_what_is_there(world_run, exported, t
 
 def refused(path):
     with pytest.raises(UserError) as error:
-        load_stage(path)
+        load_model(path)
     message = str(error.value)
     assert "\n" not in message and str(path) in message and len(message) < 400
     return message

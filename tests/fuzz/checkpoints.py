@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from genie.checkpoint_store import keep_as_last, newest_whole, step_path, write_manifest
-from genie.checkpoints import load_stage, read_checkpoint
+from genie.checkpoints import load_model, read_checkpoint
 from genie.exporting.files import read_exported, write_exported
 from genie.run_folder import RunFolder
 from tests.fuzz import goods
@@ -59,7 +59,7 @@ class Checkpoints:
     def _file(self, chance: random.Random, note: Callable[[str], None]) -> None:
         path = self.folder / "last.ckpt"
         path.write_bytes(chance.choice(OTHERS) if chance.random() < 0.1 else damaged(chance, self.raw, note))
-        self._compare(load_stage(path).state_dict())
+        self._compare(load_model(path).state_dict())
 
     def _safetensors(self, chance: random.Random, note: Callable[[str], None]) -> None:
         path = self.folder / "tokenizer.safetensors"
@@ -74,7 +74,7 @@ class Checkpoints:
         path.write_bytes(raw)
         read = read_exported(path)
         self._compare(read["state_dict"])
-        load_stage(path)
+        load_model(path)
 
     def _shards(self, chance: random.Random, note: Callable[[str], None]) -> None:
         path = self.folder / "last.ckpt"
@@ -90,7 +90,7 @@ class Checkpoints:
             write_manifest(path)
             read_checkpoint(path)
             return
-        self._compare(load_stage(path).state_dict())
+        self._compare(load_model(path).state_dict())
 
     # -- contents ------------------------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Checkpoints:
         path = self.folder / "last.ckpt"
         if not saved(contents, path):
             return
-        stage = load_stage(path)
+        stage = load_model(path)
         if isinstance(contents, dict) and any(
             not torch.equal(value, stage.state_dict()[name]) for name, value in contents["state_dict"].items()
         ):

@@ -5,7 +5,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from callbacks.metrics_file import read_metrics
-from genie.checkpoints import load_stage, read_checkpoint
+from genie.checkpoints import load_model, read_checkpoint
 from genie.parallel.sharded_files import META
 from genie.training import train
 
@@ -98,7 +98,7 @@ def test_a_sharded_checkpoint_is_a_folder_that_loads_in_one_process(pair):
     assert results[0]["folder"] == ["manifest.json", META, "shard-00001-of-00002.pt", "shard-00002-of-00002.pt"]
     assert results[0]["steps"] == results[1]["steps"] == 6
     path = last(folder, "folder_to_folder")
-    ours, theirs = load_stage(path), load_stage(last(folder, "folder_to_file"))
+    ours, theirs = load_model(path), load_model(last(folder, "folder_to_file"))
     assert same(dict(ours.state_dict()), dict(theirs.state_dict()))
     assert not list(path.parent.glob(".*.tmp-*"))
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from genie.sizing.kept import Kept
 from genie.sizing.layout import Layout
 from genie.sizing.memory import memory_of
-from genie.stages import GENIE_STAGES, STAGES
+from genie.stages import GENIE_STAGES, STAGES, new_stage
 
 SINGLE = Layout("single", 1, "fp32", "bf16", "fp32", checkpointing=False, accumulate=1, offload=False, averaged=False)
 NOTHING = Kept(everything=5, between=1, block=2, copies=0, flops=0)
@@ -20,7 +20,7 @@ NOTHING = Kept(everything=5, between=1, block=2, copies=0, flops=0)
 def test_a_trained_model_takes_what_is_planned(build, configure, make_clips, name, optimizer):
     choice = f"optimizer={optimizer}"
     with torch.device("meta"):
-        planned = memory_of(STAGES[name](configure(name, choice)), [], NOTHING, SINGLE)
+        planned = memory_of(new_stage(configure(name, choice)), [], NOTHING, SINGLE)
     stage = build(name, choice)
     optimizer = stage.configure_optimizers()["optimizer"]
     stage.train().compute(make_clips(2))[0].backward()
@@ -52,7 +52,7 @@ def test_shards_are_those_of_fsdp(configure, ranks):
     from torch.distributed.fsdp import fully_shard
 
     with torch.device("meta"):
-        stage = STAGES["dynamics"](configure("dynamics"))
+        stage = new_stage(configure("dynamics"))
         planned = memory_of(stage, [], NOTHING, replace(SINGLE, strategy="fsdp", devices=7))
         mesh = ranks(7)
         for block in stage.model.transformer.blocks:
@@ -64,7 +64,7 @@ def test_shards_are_those_of_fsdp(configure, ranks):
 
 def test_what_is_gathered_is_a_block_at_a_time(configure):
     with torch.device("meta"):
-        stage = STAGES["dynamics"](configure("dynamics", "model.dynamics.num_blocks=4"))
+        stage = new_stage(configure("dynamics", "model.dynamics.num_blocks=4"))
     sharded = replace(SINGLE, strategy="fsdp", devices=8)
     wide, narrow = (memory_of(stage, [], NOTHING, replace(sharded, gathered=kind)) for kind in ("fp32", "bf16"))
     block = sum(parameter.nbytes for parameter in stage.model.transformer.blocks[0].parameters())

@@ -86,7 +86,7 @@ def test_a_resumed_run_is_that_of_no_interruption(world, configure, capsys):
     with pytest.raises(UserError, match="stage.world holds other weights"):
         train(configure("name=parts", short, "resume=true", "trainer.max_steps=7"))
     train(configure("name=parts", short, "resume=true", "trainer.max_steps=7", "stage.follow_world=true"))
-    assert load_policy(RunFolder(parts).path, world).stage.trained_steps == 7
+    assert load_policy(RunFolder(parts).path, world).trained.trained_steps == 7
 
 
 def test_cloning_of_a_real_recording(world, configure):

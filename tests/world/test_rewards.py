@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from callbacks.metrics_file import read_metrics
-from genie.checkpoints import load_stage
+from genie.checkpoints import load_model
 from genie.cli import to_plain
 from genie.errors import UserError
 from genie.exporting.command import export
@@ -43,7 +43,7 @@ def world(rewarded):
 
 def test_training_finds_the_world_and_says_how_it_goes(rewarded, world):
     run, _ = rewarded
-    stage = load_stage(run / "reward" / "checkpoints" / "last.ckpt")
+    stage = load_model(run / "reward" / "checkpoints" / "last.ckpt")
     assert stage.fingerprints == {"world": world.fingerprint()}
     assert tuple(stage.options["feature_shape"]) == world.feature_shape
     names = {name for row in read_metrics(run / "reward" / "metrics.csv") for name in row}
@@ -96,7 +96,7 @@ def test_resuming_gives_the_uninterrupted_run(rewarded, tmp_path):
     train(composed("train", *again, "trainer.max_steps=4", "schedule=constant", "resume=true"))
     train(composed("train", *again, "trainer.max_steps=4", "schedule=constant", "name=whole"))
     first, second = (
-        load_stage(tmp_path / name / "reward" / "checkpoints" / "last.ckpt").state_dict() for name in ("world", "whole")
+        load_model(tmp_path / name / "reward" / "checkpoints" / "last.ckpt").state_dict() for name in ("world", "whole")
     )
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     with pytest.raises(UserError, match="cannot resume.*reward.name .state there, trajectory now"):
