@@ -6,9 +6,9 @@ from importlib.resources import files
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from genie.errors import UserError
 from genie.guard import Guard

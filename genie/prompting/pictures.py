@@ -106,10 +106,10 @@ def to_rgb(image: Image.Image, behind: int = 0) -> np.ndarray:
 def _shown(image: Image.Image) -> Iterator[tuple[float, Image.Image | None]]:
     """The pictures of a moving one, each with the second at which it appears; at the end, None."""
     seconds = 0.0
-    for picture in ImageSequence.Iterator(image):
-        shown = _decoded(picture)  # here: only now it is known for how long
+    for one in ImageSequence.Iterator(image):
+        shown = _decoded(one)  # here: only now it is known for how long
         yield seconds, shown
-        seconds += picture.info.get("duration", 0) / 1000 or SECONDS
+        seconds += one.info.get("duration", 0) / 1000 or SECONDS
     yield seconds, None
 
 
