@@ -19,13 +19,13 @@ from hydra import compose, initialize_config_module
 from PIL import Image, ImageDraw
 
 from data_modules.window_table import Window
-from genie.cli import to_plain
+from genie.common.cli import to_plain
+from genie.common.device import keep_freed_memory
 from genie.curation.command import rating_queue
 from genie.curation.footage import Footage
 from genie.curation.head import agreement, fit_head
 from genie.curation.pictures import pooled_features
 from genie.curation.scoring import look_at, stack
-from genie.hardware import keep_freed_memory
 
 ENTRIES = ("NEW GAME", "CONTINUE", "OPTIONS", "SCORES", "CREDITS", "QUIT")
 GOOD = 3

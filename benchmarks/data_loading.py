@@ -69,7 +69,7 @@ def write_videos(root: str, folder: Path, size: int) -> None:
     """The first frames of the training split as videos."""
     from data_modules.fit import Fit
     from data_modules.sources import EpisodeFiles, open_splits
-    from genie.media import write_mp4
+    from genie.common.media import write_mp4
 
     reader, _ = open_splits(EpisodeFiles((64, 64), in_memory=False), Path(root), 0.1, 0, "")["train"]
     enlarge = Fit(reader.image_size, (size, size), "squeeze")

@@ -26,7 +26,7 @@ from typing import Any
 
 from rich.table import Table
 
-from genie.tables import print_table
+from genie.common.tables import print_table
 from tests.fuzz.harness import ENDS, FAULTS, Kind, Outcome, outcome
 
 # kind: (module, class, how often it comes in a round): what takes longest comes least

@@ -20,7 +20,7 @@ from torch import Tensor, multiprocessing
 from torch.nn import functional as F
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.hardware import keep_freed_memory
+from genie.common.device import keep_freed_memory
 from genie.metrics.feature_distances import frechet_distance, kernel_distance
 from genie.metrics.fvd import FrechetVideoDistance
 from genie.metrics.video_features import VideoFeatures

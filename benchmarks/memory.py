@@ -9,7 +9,7 @@ import sys
 STEP = """
 import statistics, sys, time
 if sys.argv[1] == "keep":
-    from genie.hardware import keep_freed_memory
+    from genie.common.device import keep_freed_memory
     assert keep_freed_memory()
 import torch
 from genie.models import LatentActionModel

@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from genie.hardware import best_precision
+from genie.common.device import best_precision
 
 
 def seconds(dtype: torch.dtype) -> float:

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.world_quality import HORIZONS, Judge
+from genie.common.device import keep_freed_memory
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.long_videos import held_actions, imagined_stretches, watch
 from genie.evaluation.rollout import clip_seeds, true_actions
 from genie.evaluation.subject import Subject
-from genie.hardware import keep_freed_memory
 from genie.metrics.delta_psnr import DeltaPSNR
 from genie.metrics.psnr import psnr
 from genie.metrics.tracks import shares, shares_by_quarter

@@ -46,7 +46,7 @@ def configure(folder: Path, stage: str, name: str, *overrides: str) -> dict[str,
     """The configuration of a run of `stage` called `name` in `folder`, on the trained stages called `whole`."""
     from hydra import compose, initialize_config_module
 
-    from genie.cli import to_plain
+    from genie.common.cli import to_plain
 
     whole = {part: folder / "whole" / part / "checkpoints" / "last.ckpt" for part in ("tokenizer", "lam")}
     with initialize_config_module("conf", version_base="1.3"):
@@ -202,7 +202,7 @@ def cost(folder: Path, mebibytes: int) -> None:
 
     from callbacks.checkpoints import AtomicCheckpointIO
     from genie.checkpoint_store import keep_as_last, step_path, verify
-    from genie.hardware import keep_freed_memory
+    from genie.common.device import keep_freed_memory
 
     keep_freed_memory()
     tensors = {str(index): torch.rand(mebibytes * 2**20 // 4 // 300) for index in range(300)}

@@ -45,22 +45,22 @@ from hydra import initialize_config_module
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.device import keep_freed_memory
+from genie.common.errors import UserError
+from genie.common.overrides import composed
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.latent_actions import actions_between, predict
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate
 from genie.evaluation.subject import Trained
 from genie.evaluation.tokens import after_true_past
-from genie.hardware import keep_freed_memory
 from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.object_presence import ObjectPresence, Reference, reference
 from genie.metrics.psnr import frame_psnr, psnr, update_frame_psnr
 from genie.metrics.token_accuracy import SHOWS, TokenAccuracy, showing
 from genie.parallel.checks import chosen_precision
-from genie.spelling import composed
 from genie.stages import Stage, build_stage, complete
 from genie.training import quiet_lightning
 from genie.world.loading import parts_of

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from callbacks.checkpoints import failed_here
 from genie.checkpoint_store import BEST
 from genie.checkpoints import read_checkpoint
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 class BestCheckpoint(Checkpoint):

@@ -20,9 +20,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.metrics_csv import log_step
 from genie.checkpoint_store import LAST, keep_as_last, publish, step_path
-from genie.checks import require_whole
-from genie.errors import RunError, reason
-from genie.files import TEMPORARY
+from genie.common.config_types import require_whole
+from genie.common.errors import RunError, reason
+from genie.common.files import TEMPORARY
 from genie.parallel.sharded_files import read_sharded
 from genie.stages.base import accumulating
 

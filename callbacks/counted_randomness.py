@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from genie.world.noise import Stream, mix
+from genie.common.random import Stream, fold_in
 
 
 class CountedRandomness(Callback):
@@ -20,12 +20,14 @@ class CountedRandomness(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        seed_all(mix(self.seed, Stream.TRAINING_STEP, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank))
+        seed_all(
+            fold_in(self.seed, Stream.TRAINING_STEP, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank)
+        )
 
     def on_validation_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        seed_all(mix(self.seed, Stream.VALIDATION_STEP, batch_idx, trainer.global_rank))
+        seed_all(fold_in(self.seed, Stream.VALIDATION_STEP, batch_idx, trainer.global_rank))
 
 
 def seed_all(seed: int) -> None:

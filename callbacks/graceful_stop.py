@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.checkpoints import LastCheckpoint, validation_follows
 from callbacks.requeue import requeue, slurm_job
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.stages.base import accumulating
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)

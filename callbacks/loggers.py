@@ -12,7 +12,7 @@ from callbacks.metrics_csv import MetricsCSV
 from callbacks.throughput import Throughput
 from callbacks.wandb_run import WandbRun, WandbRunLogger
 from callbacks.wandb_server import wandb_mode
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None) -> list[Logger]:

@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from callbacks.metrics_file import read_metrics
-from genie.evaluation.plots import whole_ticks
-from genie.files import not_vital, replacing
+from genie.common.files import not_vital, replacing
+from genie.common.plots import whole_ticks
 
 NUM_COLUMNS = 3
 MANY_ROWS = 1000  # from here on, a search for the best place of a legend takes long

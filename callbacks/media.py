@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from genie.media import read_mp4
+from genie.common.media import read_mp4
 
 PREFIX = "media/"
 

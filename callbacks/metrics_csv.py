@@ -20,8 +20,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.metrics_file import read_metrics
-from genie.errors import reason
-from genie.files import replacing, sync
+from genie.common.errors import reason
+from genie.common.files import replacing, sync
 
 
 class MetricsCSV(Logger):

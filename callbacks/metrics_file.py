@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from genie.files import read_json
+from genie.common.files import read_json
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -18,8 +18,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from callbacks.media import MediaFolder, log_picture, log_video
 from callbacks.rollout_parts import PARTS, SHOWN_AS, Look
 from data_modules.clip_data_module import ClipDataModule
-from genie.checks import require_number, require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_number, require_whole
+from genie.common.errors import UserError
 from genie.evaluation.attention import AttentionSettings
 from genie.evaluation.clips import Clips, read_clips
 from genie.evaluation.subject import InTraining, LeftOut

@@ -19,9 +19,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from genie.cost import peak_device_mb, peak_rss_mb
-from genie.files import not_vital, replacing
-from genie.versions import now
+from genie.common.files import not_vital, replacing
+from genie.common.profiling import now, peak_device_mb, peak_rss_mb
 
 
 class RunRecord(Checkpoint):

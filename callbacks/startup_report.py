@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 from torch import nn
 
-from genie.tables import print_table, short, size
+from genie.common.tables import print_table, short, size
 
 ADAM_STATES, MUON_STATES = 2, 1  # first and second moments, momentum: of the size of the parameter
 

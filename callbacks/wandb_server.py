@@ -5,7 +5,7 @@ import os
 import socket
 from urllib.parse import urlparse
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 MODES = ("auto", "online", "offline", "disabled")
 CONNECT_SECONDS = 3.0

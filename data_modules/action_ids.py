@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 # Without names, ids this sparse are a mark such as 255, or hashes, and no actions: A would be the highest of them + 1.
 FEW_ACTIONS, SPARSE = 64, 4

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_modules.data_info import DataInfo
-from genie.errors import UserError
-from genie.world.noise import Stream, mix
+from genie.common.errors import UserError
+from genie.common.random import Stream, fold_in
 
 LIMITS = {"crop": 0.9, "shift": 0.5, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5}
 FLIPS = {"horizontal": -1, "vertical": -2}  # the axis of frames that is turned about
@@ -65,7 +65,7 @@ class Augmentation:
         self.swaps = swapped(self.flip_actions, info.action_meanings, info.num_actions)
 
     def __call__(self, clip: dict[str, Tensor]) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(mix(int(clip["seed"]), Stream.AUGMENTATION))
+        generator = torch.Generator().manual_seed(fold_in(int(clip["seed"]), Stream.AUGMENTATION))
         draw = dict(zip(DRAWS, torch.rand(len(DRAWS), generator=generator, dtype=torch.float64).tolist(), strict=True))
         clip = dict(clip)
         if self.strength["crop"]:

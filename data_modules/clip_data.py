@@ -18,8 +18,8 @@ from data_modules.rare_clips import RareClips
 from data_modules.seeding import check_step
 from data_modules.sources import Split, build_source, open_splits, was_split
 from data_modules.splits import Wanted, check_holdout, why_no_clip
-from genie.checks import require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
 
 
 class ClipData:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from data_modules.damage import DamagedData, DamageLog
 from data_modules.ending import after_end, ended
 from data_modules.frame_reader import FrameReader, episodes_at
-from genie.world.noise import mix
+from genie.common.random import fold_in
 
 REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
 
@@ -115,7 +115,7 @@ class ClipDataset(Dataset):
             clip[name] = torch.from_numpy(after_end(name, rows, self.num_frames - len(rows)))
         clip["index"] = torch.tensor(index, dtype=torch.int64)
         clip["row"] = torch.tensor(start, dtype=torch.int64)
-        clip["seed"] = torch.tensor(mix(self.seed, epoch, index), dtype=torch.int64)
+        clip["seed"] = torch.tensor(fold_in(self.seed, epoch, index), dtype=torch.int64)
         clip["fps"] = self.fps
         if self.rare is not None:
             weights, whole = self.rare.of(start)
@@ -127,7 +127,7 @@ class ClipDataset(Dataset):
         None in the place of frames where there are states alone."""
         for attempt in range(1 + REPLACEMENTS):
             drawn = self.rare.start(epoch, index) if self.rare is not None and not attempt else None
-            another = mix(self.seed, epoch, index, attempt) % len(self) if attempt else index
+            another = fold_in(self.seed, epoch, index, attempt) % len(self) if attempt else index
             start, end = drawn or self.location(another)
             try:
                 return start, end, self._frames(start, end)

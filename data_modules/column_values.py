@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 LARGEST_REWARD = 1e9  # returns of a thousand steps, squared, stay far inside of float32
 LARGEST_STATE = 1e18  # squares stay inside of float32

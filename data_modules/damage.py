@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 ON_ERROR = ("skip", "raise")
 

@@ -38,8 +38,8 @@ import numpy as np
 
 from data_modules.episode_header import FORMAT_VERSION
 from data_modules.origin import Fingerprint
-from genie.errors import UserError
-from genie.files import sync
+from genie.common.errors import UserError
+from genie.common.files import sync
 
 SPLITS = ("train", "val", "test")
 CHUNK_FRAMES = 16  # about one clip: a random clip then touches two chunks

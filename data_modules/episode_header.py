@@ -17,7 +17,7 @@ import numpy as np
 
 from data_modules.action_ids import names_in, shortened, stored_names
 from data_modules.column_values import FASTEST, check_values
-from genie.errors import UserError, reason
+from genie.common.errors import UserError, reason
 
 # column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
 COLUMNS_READ = {

@@ -12,7 +12,7 @@ from data_modules.damage import DamagedData
 from data_modules.episode_header import EpisodeHeader, dtype_of, open_file, read_header, read_rows
 from data_modules.fit import fit_for
 from data_modules.workers import now_reading
-from genie.errors import UserError, reason
+from genie.common.errors import UserError, reason
 
 
 class EpisodeReader:

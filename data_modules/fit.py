@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from data_modules.resize import AreaResize
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 FITS = ("squeeze", "pad", "pad_edge", "crop")
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from data_modules.action_ids import ActionIds, ActionOptions, settle
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.video_file import Video
-from genie.files import cache_folder, replacing
+from genie.common.files import cache_folder, replacing
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from data_modules.episode_header import COLUMNS_READ, open_file
 from data_modules.fit import Fit
 from data_modules.frame_reader import FrameReader, Reading, pieces_of
 from data_modules.workers import now_reading
-from genie.errors import UserError, reason
+from genie.common.errors import UserError, reason
 
 # our columns -> theirs: a value for each step, one fewer than frames
 STEP_COLUMNS = {"actions": "actions", "rewards": "rewards", "terminals": "terminations"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data_modules.episode_header import dataset, opened
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 HASH_BYTES = 16
 

@@ -12,7 +12,7 @@ import numpy as np
 from data_modules.episode_file import SPLITS
 from data_modules.sources import Split
 from data_modules.window_table import curation_folder, parts, read_table, require_same_data
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 QUALITY_FILE = "quality.csv"
 

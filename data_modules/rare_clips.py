@@ -11,7 +11,7 @@ Dimension letters: `N` rows, `M` transitions, `T` frames of a clip.
 import numpy as np
 
 from data_modules.clips import ClipDataset
-from genie.world.noise import Stream, mix
+from genie.common.random import Stream, fold_in
 
 LARGEST = 2**63
 
@@ -44,7 +44,7 @@ class RareClips:
 
     def start(self, epoch: int, index: int) -> tuple[int, int] | None:
         """As `ClipDataset.location`: a clip that is drawn in the place of clip `index`; None for that one itself."""
-        chance, row, place = (mix(self.seed, Stream.RARE_CLIP, epoch, index, number) for number in range(3))
+        chance, row, place = (fold_in(self.seed, Stream.RARE_CLIP, epoch, index, number) for number in range(3))
         if chance >= self.share * LARGEST:
             return None
         low, high, end = self._around(self.rows[row % len(self.rows)])

@@ -16,8 +16,8 @@ from data_modules.environments import Environment, in_episode, open_environment
 from data_modules.environments.settings import REPLAYED
 from data_modules.episode_file import SPLITS, EpisodeWriter
 from data_modules.policies import CONTINUOUS, Agent, FollowBall, HeldRandom, Mixture, Policy, moving_on_to_a_wall
-from genie.errors import UserError
-from genie.world.noise import Stream, mix
+from genie.common.errors import UserError
+from genie.common.random import Stream, fold_in
 
 BATCH_FRAMES = 64  # written at a time: memory stays small
 
@@ -84,7 +84,7 @@ class EpisodeRecorder:
 
     def _episode(self, writer: EpisodeWriter, split: str, episode: int, max_frames: int, progress) -> None:
         environment, seed = self.environment, episode_seed(self.seed, split, episode)
-        draws = mix(self.seed, Stream.RECORDING_POLICY, SPLITS.index(split), episode)
+        draws = fold_in(self.seed, Stream.RECORDING_POLICY, SPLITS.index(split), episode)
         policy = self._policy(np.random.default_rng(draws))
         observation = environment.reset(seed)
         if self.agent is not None:
@@ -129,7 +129,7 @@ class EpisodeRecorder:
 
 def episode_seed(seed: int, split: str, episode: int) -> int:
     """What the environment is reset with for an episode of a recording with the seed `data.recorder.seed`."""
-    return mix(seed, Stream.RECORDED_EPISODE, SPLITS.index(split), episode) % 2**31
+    return fold_in(seed, Stream.RECORDED_EPISODE, SPLITS.index(split), episode) % 2**31
 
 
 def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecorder:

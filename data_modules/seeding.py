@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Sampler
 
-from genie.errors import UserError
-from genie.world.noise import mix
+from genie.common.errors import UserError
+from genie.common.random import fold_in
 
 ENDLESS = 2**40
 
@@ -84,7 +84,7 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, offset, _ = self.place(self.position())
         while True:
-            generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+            generator = torch.Generator().manual_seed(fold_in(self.seed, epoch))
             order = torch.randperm(self.num_samples, generator=generator)  # not a list: of many videos it would take GB
             for _ in range(self._batches(offset)):
                 mine = order[offset + self.rank : offset + self.samples : self.world_size]

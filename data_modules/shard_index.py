@@ -11,8 +11,8 @@ from typing import Any
 
 from data_modules.episode_header import EpisodeHeader, read_header
 from data_modules.index_file import locked
-from genie.errors import UserError
-from genie.files import replacing
+from genie.common.errors import UserError
+from genie.common.files import replacing
 
 NAME = "episodes-3"  # with the version of what the entries mean
 

@@ -9,7 +9,7 @@ from data_modules.episode_header import EpisodeHeader
 from data_modules.episode_reader import EpisodeReader
 from data_modules.frame_reader import JoinedReaders, Reading
 from data_modules.shard_index import headers_of
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 MOST_OPEN = 64  # files of a process: some systems allow 256 in all, and an open one keeps megabytes of its chunks
 MOST_NAMED = 10  # damaged files; then their number alone is said

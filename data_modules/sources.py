@@ -15,7 +15,7 @@ from data_modules.shards import open_shards
 from data_modules.splits import split_episodes
 from data_modules.stream import Stream
 from data_modules.videos import Videos
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 Split = tuple[FrameReader, np.ndarray]  # and its episodes int64 [E, 2] of the reader's rows
 

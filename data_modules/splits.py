@@ -7,7 +7,7 @@ from functools import cache, partial
 import numpy as np
 
 from data_modules.episode_file import SPLITS
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 Episodes = dict[str, np.ndarray]  # of each split int64 [E, 2]: first and one past the last frame
 HOLDOUTS = [hundredths / 100 for hundredths in range(1, 46)]  # shares that are proposed

@@ -18,8 +18,8 @@ from data_modules.episode_header import COLUMNS_READ
 from data_modules.fit import Fit
 from data_modules.frame_reader import FrameReader, Reading, pieces_of
 from data_modules.workers import now_reading
-from genie.errors import UserError, reason
-from genie.files import cache_folder
+from genie.common.errors import UserError, reason
+from genie.common.files import cache_folder
 
 INDEX = "index.json"
 MOST_KEPT = 4096  # rows of columns

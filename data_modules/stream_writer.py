@@ -11,8 +11,8 @@ import numpy as np
 
 from data_modules.episode_header import COLUMNS_READ
 from data_modules.stream import FORMAT_VERSION, INDEX, quiet_litdata
-from genie.errors import UserError
-from genie.files import sync
+from genie.common.errors import UserError
+from genie.common.files import sync
 
 RECORD_BYTES = 64 * 2**20  # of a record, which is a chunk: large enough for any storage, small enough to be held twice
 

@@ -17,7 +17,7 @@ from data_modules.frame_reader import Reading
 from data_modules.index_file import Entry
 from data_modules.video_file import Video
 from data_modules.video_index import index_videos
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 # webm rounds the times of its frames to thousandths of a second, GIF to hundredths. Rows are therefore taken so many
 # seconds late: else, of a video that has the wanted rate already, one frame would come twice and the next not at all.

@@ -20,8 +20,8 @@ from data_modules.damage import DamagedData
 from data_modules.frame_reader import FrameReader
 from data_modules.resize import AreaResize
 from data_modules.sources import Split
-from genie.errors import UserError
-from genie.files import replacing
+from genie.common.errors import UserError
+from genie.common.files import replacing
 
 KEYS = ("part", "first", "stop")
 SAMPLES = 8  # frames that tell one data set from another,

@@ -4,8 +4,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from genie.cli import hydra_main
-from genie.errors import RunError
+from genie.common.cli import hydra_main
+from genie.common.errors import RunError
 
 
 @hydra_main("ablate")
@@ -13,7 +13,7 @@ def main(config: dict[str, Any]) -> None:
     # seconds to import: --help and a misspelt key need not wait for it
     from genie.ablation.run import Ablation
     from genie.ablation.table import rich_table
-    from genie.tables import print_table
+    from genie.common.tables import print_table
 
     given = HydraConfig.get().overrides
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]

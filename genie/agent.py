@@ -7,14 +7,14 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from genie.cli import hydra_main
+from genie.common.cli import hydra_main
 
 
 @hydra_main("agent")
 def main(config: dict[str, Any]) -> None:
+    from genie.common.folder_lock import one_writer
+    from genie.common.tables import print_table
     from genie.looping.loop import Loop  # seconds to import: --help and a misspelt key need not wait for it
-    from genie.one_writer import one_writer
-    from genie.tables import print_table
 
     given = HydraConfig.get().overrides
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import torch
 
-from genie.errors import UserError, reason
-from genie.files import TEMPORARY, replacing, sync
+from genie.common.errors import UserError, reason
+from genie.common.files import TEMPORARY, replacing, sync
 
 LAST, BEST, MANIFEST = "last.ckpt", "best.ckpt", "manifest.json"
 STEP = re.compile(r"step-(\d+)\.ckpt")

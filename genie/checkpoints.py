@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from genie.checkpoint_store import newest_whole, verify
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.exporting.files import SUFFIX, digest, read_exported
 from genie.models.building import build_models, register_data_facts
 from genie.parallel.sharded_files import is_checkpoint, read_sharded

@@ -2,8 +2,8 @@
 
 from omegaconf import DictConfig
 
-from genie.cli import hydra_main, to_plain
-from genie.errors import UserError
+from genie.common.cli import hydra_main, to_plain
+from genie.common.errors import UserError
 
 
 @hydra_main("convert", resolve=False)  # `videos` says what data.root is

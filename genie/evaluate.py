@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from genie.cli import hydra_main
-from genie.errors import RunError
+from genie.common.cli import hydra_main
+from genie.common.errors import RunError
 
 
 @hydra_main("evaluate")
 def main(config: dict[str, Any]) -> None:
     # seconds to import: --help and a misspelt key need not wait for it
+    from genie.common.tables import print_table
     from genie.evaluation.report import report_table
     from genie.evaluation.runs import evaluate_runs, report_folder
     from genie.reporting import draw_report
-    from genie.tables import print_table
 
     evaluated = evaluate_runs(config)
     for one in evaluated:

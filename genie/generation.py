@@ -14,12 +14,21 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from genie.checks import require_number, require_whole
-from genie.cost import GenerationCost, measured
-from genie.errors import UserError
-from genie.inference import choose_device, inference
-from genie.media import VIDEO_HEIGHT, check_scale, enlarge, scale_to, to_bytes, write_frames, write_mp4, write_png
-from genie.one_writer import one_writer, require_writable
+from genie.common.config_types import require_number, require_whole
+from genie.common.device import choose_device, inference
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer, require_writable
+from genie.common.media import (
+    VIDEO_HEIGHT,
+    check_scale,
+    enlarge,
+    scale_to,
+    to_bytes,
+    write_frames,
+    write_mp4,
+    write_png,
+)
+from genie.common.profiling import GenerationCost, measured
 from genie.playing.prompting import prompt_from
 from genie.playing.recording import Recording, read_session
 from genie.prompting.clips import data_prompt

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from genie.cli import hydra_main
+from genie.common.cli import hydra_main
 
 
 @hydra_main("inspect")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from genie.hardware import has_bf16
+from genie.common.device import has_bf16
 from genie.parallel.materialize import own_rows
 
 # The quintic of Jordan et al.: singular values of at most 1 come to 0.7 … 1.2 in five steps. It does not converge, and

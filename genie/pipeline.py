@@ -20,14 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from rich.table import Table
 
 from callbacks.metrics_file import last_values
-from genie.cli import hydra_main, to_plain
-from genie.config_types import check_step
-from genie.errors import UserError
+from genie.common.cli import hydra_main, to_plain
+from genie.common.config_types import check_step
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
+from genie.common.overrides import override
+from genie.common.tables import print_table
 from genie.evaluation.provenance import evaluated, newer_than_checkpoints
-from genie.one_writer import one_writer
 from genie.recording import missing_splits, record_missing
-from genie.spelling import override
-from genie.tables import print_table
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain", "reward")
 STEPS = ("record", *STAGES, "evaluate")

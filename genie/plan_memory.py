@@ -4,7 +4,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from genie.cli import hydra_main
+from genie.common.cli import hydra_main
 
 
 @hydra_main("plan_memory")

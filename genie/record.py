@@ -9,9 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from data_modules.episode_file import SPLITS
-from genie.cli import hydra_main
-from genie.errors import UserError
-from genie.one_writer import one_writer
+from genie.common.cli import hydra_main
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
 
 
 @hydra_main("record", resolve=False)  # the group `data` also has keys that only training can resolve

@@ -8,7 +8,7 @@ import h5py
 from omegaconf import OmegaConf
 
 from data_modules.episode_file import SPLITS
-from genie.one_writer import one_writer
+from genie.common.folder_lock import one_writer
 
 
 def missing_splits(data: dict[str, Any]) -> list[str]:

@@ -16,10 +16,10 @@ from data_modules.episode_reader import EpisodeReader
 from data_modules.origin import Fingerprint, read_origin
 from data_modules.recorder import episode_seed
 from data_modules.replay import EpisodeReplay
-from genie.checks import require_whole
-from genie.errors import RunError, UserError
-from genie.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
-from genie.one_writer import one_writer
+from genie.common.config_types import require_whole
+from genie.common.errors import RunError, UserError
+from genie.common.folder_lock import one_writer
+from genie.common.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
 
 BEFORE = {"reset_screen": True}  # how the recordings were made that do not say how they were made
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from genie.checkpoints import differing
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.run_folder import RunFolder
 from genie.stages import Stage
 from genie.stages.losses import FORMER_WEIGHTING

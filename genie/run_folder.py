@@ -22,8 +22,8 @@ from genie.checkpoint_store import (
     step_path,
 )
 from genie.checkpoints import read_checkpoint
-from genie.errors import UserError
-from genie.files import TEMPORARY, remove_leftovers, replacing
+from genie.common.errors import UserError
+from genie.common.files import TEMPORARY, remove_leftovers, replacing
 
 CONTENTS = ("checkpoints", "config.yaml", "run.json", "metrics.csv", "plots", "media", "wandb", "tensorboard")
 # the model of each stage: the keys and groups of the configuration that its weights belong to

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from genie.checks import require_number, require_whole
-from genie.config_errors import group_options
-from genie.errors import UserError
+from genie.common.config_errors import group_options
+from genie.common.config_types import require_number, require_whole
+from genie.common.errors import UserError
 from genie.world.sampler import Sampler
 
 KEYS = ("steps", "temperature", "order", "entropy_bound")

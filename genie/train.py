@@ -4,7 +4,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from genie.cli import hydra_main, in_sweep
+from genie.common.cli import hydra_main, in_sweep
 
 
 @hydra_main("train")

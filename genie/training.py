@@ -28,16 +28,16 @@ from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.workers import lost_worker
-from genie.cli import in_sweep
-from genie.errors import RunError, UserError, reason
-from genie.hardware import keep_freed_memory
+from genie.common.cli import in_sweep
+from genie.common.device import advice, is_out_of_memory, keep_freed_memory
+from genie.common.errors import RunError, UserError, reason
+from genie.common.folder_lock import one_writer
+from genie.common.process import on_first_rank
+from genie.common.profiling import software_versions
 from genie.metrics.directions import chosen_direction
-from genie.one_writer import one_writer
-from genie.out_of_memory import advice, is_out_of_memory
 from genie.parallel.arguments import trainer_arguments
 from genie.parallel.checks import check_parallel
 from genie.parallel.meeting import Ranks
-from genie.parallel.place import said_once
 from genie.parallel.plan import prepare
 from genie.recording import record_missing
 from genie.resuming import (
@@ -50,7 +50,6 @@ from genie.resuming import (
 )
 from genie.run_folder import RunFolder
 from genie.stages import Stage, build_stage, complete
-from genie.versions import software_versions
 
 # Lightning's hints that do not hold here, each by its own words.
 NOISE = (
@@ -72,7 +71,7 @@ def train(config: dict[str, Any], job: int | None = None) -> float | None:
     """
     keep_freed_memory()
     quiet_lightning()
-    with said_once():
+    with on_first_rank():
         check_parallel(config)
     with Ranks(config) as ranks:
         return train_as(ranks, ranks.config, job)

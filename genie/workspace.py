@@ -10,10 +10,10 @@ from typing import Any
 from hydra import compose
 
 from callbacks.wandb_server import X_AXIS, wandb_missing
-from genie.errors import UserError
-from genie.files import replacing
+from genie.common.errors import UserError
+from genie.common.files import replacing
+from genie.common.folder_lock import require_writable
 from genie.metrics.directions import direction
-from genie.one_writer import require_writable
 
 KINDS = ("metrics", "regex", "media", "search")
 

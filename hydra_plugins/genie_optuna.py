@@ -19,8 +19,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from genie.checks import require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
 from genie.metrics.directions import chosen_direction
 from genie.sweeps.jobs import HOW_TO_START
 
@@ -98,9 +98,9 @@ class OptunaSweeper(Sweeper):
 
     def ask(self, optuna: Any, study: "optuna.Study", searched: dict[str, Any]) -> "optuna.Trial":
         """The next trial. What is drawn for trial n is a function of the seed, n and the results before it."""
-        from genie.world.noise import mix  # with torch, for which --help need not wait
+        from genie.common.random import fold_in  # with torch, for which --help need not wait
 
-        options: dict[str, Any] = {"seed": mix(self.options["seed"], len(study.trials)) % 2**32}
+        options: dict[str, Any] = {"seed": fold_in(self.options["seed"], len(study.trials)) % 2**32}
         if self.options["sampler"] == "tpe":
             # trials at the same time keep away from each other
             options["constant_liar"] = self.options["batch_size"] > 1

@@ -15,9 +15,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from genie.checks import require_whole
-from genie.cli import FAILED, JobFailed, one_line
-from genie.errors import UserError
+from genie.common.cli import FAILED, JobFailed, one_line
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
 
 # the options that processes on this machine have too
 LOCAL = ("submitit_folder", "name", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "timeout_min")

@@ -98,7 +98,7 @@ def load():
 
 @functools.cache
 def _composed(stage, *overrides):
-    from genie.cli import to_plain
+    from genie.common.cli import to_plain
 
     GlobalHydra.instance().clear()
     tiny = ["model=debug", "data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4"]
@@ -207,14 +207,14 @@ def run_main(monkeypatch, capsys):
 @pytest.fixture(scope="session")
 def read_video():
     """read_video(path): frames uint8 [T, H, W, 3] of a video file, and its frames per second."""
-    from genie.media import read_mp4
+    from genie.common.media import read_mp4
 
     return read_mp4
 
 
 @functools.cache
 def _have(make):
-    from genie.errors import UserError
+    from genie.common.errors import UserError
 
     try:
         return make(), None

@@ -9,7 +9,7 @@ from PIL import Image
 from callbacks import rollout_parts
 from callbacks.rollout_parts import Look
 from data_modules.data_info import DataInfo
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.attention import AttentionSettings, choose_token, draw_attention, dynamics_rows, tokenizer_rows
 from genie.evaluation.clips import Clips
 from genie.evaluation.subject import LeftOut, Trained

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genie import checkpoint_store as store
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def write(folder, step, shards=0):

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from genie.checkpoint_store import keep_as_last, step_path
 from genie.checkpoints import fingerprint, load_model, read_checkpoint
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.stages import Stage
 
 NAMES = ["tokenizer", "lam", "dynamics", "cotrain"]

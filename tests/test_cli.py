@@ -11,10 +11,10 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from genie.cli import hydra_main
-from genie.config_errors import config_groups
-from genie.errors import RunError, UserError
-from genie.spelling import NAMES
+from genie.common.cli import hydra_main
+from genie.common.config_errors import config_groups
+from genie.common.errors import RunError, UserError
+from genie.common.overrides import NAMES
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -122,7 +122,7 @@ def test_any_other_error_keeps_its_traceback_without_hydras_frames(run):
     code, _, err, _ = run(function=broken)
     assert code == 1
     assert "IndexError: list index out of range" in err and "return [][0]" in err
-    assert not any(word in err for word in ("hydra/", "genie/cli.py", "Error executing job"))
+    assert not any(word in err for word in ("hydra/", "genie/common/cli.py", "Error executing job"))
 
 
 @pytest.mark.parametrize("way", ["debug=trace", "GENIE_TRACE"])

@@ -1,15 +1,15 @@
 import copy
 
-import genie.common.cli  # noqa: F401 the resolvers
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from genie.config_errors import group_options
-from genie.config_types import check_overrides
-from genie.config_values import _leaves, check_name, check_values, range_of
-from genie.errors import UserError
+import genie.common.cli  # noqa: F401 the resolvers
+from genie.common.config_errors import group_options
+from genie.common.config_types import check_overrides
+from genie.common.config_values import _leaves, check_name, check_values, range_of
+from genie.common.errors import UserError
 
 COMMANDS = (
     "train", "pipeline", "ablate", "agent", "record", "generate", "act", "evaluate", "export", "inspect", "curate",

@@ -13,11 +13,11 @@ from hydra import compose, initialize_config_module
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.damage import DamagedData
 from data_modules.frame_reader import JoinedReaders
-from genie.cli import to_plain
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
+from genie.common.media import write_mp4
 from genie.convert import main
 from genie.converting import run
-from genie.errors import UserError
-from genie.media import write_mp4
 
 LENGTHS = [9, 14, 11, 8, 17]
 

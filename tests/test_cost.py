@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from genie.cost import CLEAR, CLEAR_PEAK, GenerationCost, measured
+from genie.common.profiling import CLEAR, CLEAR_PEAK, GenerationCost, measured
 
 # in a process of its own: here the allocator may have been told to keep what is freed
 MEASURE = """
-from genie.cost import measured
+from genie.common.profiling import measured
 with measured() as large:
     block = bytearray(b"1") * (200 << 20)
     del block

@@ -13,9 +13,9 @@ from hydra import compose, initialize_config_module
 import conf
 from callbacks.metrics_file import read_metrics
 from callbacks.throughput import NAME as SPEED
-from genie.cli import to_plain
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.dashboard import main
-from genie.errors import UserError
 from genie.metrics.directions import direction
 from genie.run_folder import flatten
 from genie.workspace import panels_of

@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from genie.config_errors import OPTIONAL_KEYS, group_options
-from genie.config_types import check_overrides
-from genie.spelling import composed, renamed, spelled
+from genie.common.config_errors import OPTIONAL_KEYS, group_options
+from genie.common.config_types import check_overrides
+from genie.common.overrides import composed, renamed, spelled
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,8 +15,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from data_modules.data_info import DataInfo
 from genie.checkpoints import load_model, read_checkpoint
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluate import main
 from genie.evaluation.clips import Clips, in_segments, in_windows, load_clips
 from genie.evaluation.distances import evaluate_distances, load_features

@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.generate import main
 from genie.generation import action_sequence, generate
 from genie.world.world_model import WorldModel

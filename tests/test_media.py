@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genie.media import (
+from genie.common.media import (
     CONTEXT_COLOR,
     PREDICTED_COLOR,
     border_by_origin,

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from genie import hardware, muon
-from genie.errors import UserError
+from genie import muon
+from genie.common import device
+from genie.common.errors import UserError
 from genie.models.st_transformer import STTransformer
 from genie.muon import MuonWithAdamW, orthogonalize
 from genie.stages import GENIE_STAGES, build_stage
@@ -108,8 +109,8 @@ def test_what_runs_bf16_by_itself_is_decided_in_one_place(monkeypatch):
     for native in (False, True):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert hardware.has_bf16("cpu") == native and not hardware.has_bf16("mps")
-        assert hardware.best_precision() == ("bf16-mixed" if native else "32-true")
+        assert device.has_bf16("cpu") == native and not device.has_bf16("mps")
+        assert device.best_precision() == ("bf16-mixed" if native else "32-true")
 
 
 def test_the_matrices_are_those_of_attention_and_feed_forward():

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from genie.errors import UserError
-from genie.files import TEMPORARY
-from genie.one_writer import LOCK, empty, one_writer, require_writable
+from genie.common.errors import UserError
+from genie.common.files import TEMPORARY
+from genie.common.folder_lock import LOCK, empty, one_writer, require_writable
 
 # holds the lock of a folder, and has a child that outlives it
 HOLDER = """
 import os, sys, time
-from genie.one_writer import one_writer
+from genie.common.folder_lock import one_writer
 with one_writer(sys.argv[1], "output=", beside=sys.argv[2] == "beside"):
     child = os.fork()
     if child:
@@ -57,7 +57,7 @@ def test_a_second_process_is_told_who_writes_and_a_killed_one_is_in_nobodys_way(
 def test_a_command_that_waits_goes_on_when_the_other_one_ends(tmp_path, capfd):
     with holder(tmp_path) as process:
         waiting = subprocess.Popen(
-            [sys.executable, "-c", "from genie.one_writer import one_writer; import sys\n"
+            [sys.executable, "-c", "from genie.common.folder_lock import one_writer; import sys\n"
              "with one_writer(sys.argv[1], 'data.root=', wait=True): print('mine')", str(tmp_path)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genie.out_of_memory import is_out_of_memory, remedies
+from genie.common.device import is_out_of_memory, remedies
 
 
 def config(batch_size=8, num_frames=16, cpu_offload=False, **trainer):

@@ -13,8 +13,8 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from callbacks.metrics_csv import MetricsCSV
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluation.provenance import numbers
 from genie.pipeline import Pipeline, run_module, shown
 

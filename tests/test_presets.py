@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 import conf
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 from genie.stages import GENIE_STAGES, STAGES
 
 CONF = Path(conf.__path__[0])

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from data_modules.origin import Fingerprint
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 SMALL = [f"data.recorder.num_frames.{split}=120" for split in ("train", "val", "test")]
 

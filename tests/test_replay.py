@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_module
 
 from data_modules.environments import open_environment
 from data_modules.origin import Fingerprint, read_origin
-from genie.cli import to_plain
-from genie.errors import RunError, UserError
+from genie.common.cli import to_plain
+from genie.common.errors import RunError, UserError
 from genie.replay import main
 from genie.replaying import replay as run
 

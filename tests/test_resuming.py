@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_module
 
 from callbacks.metrics_file import read_metrics, read_record
 from genie.checkpoint_store import kept
-from genie.cli import to_plain
-from genie.errors import RunError, UserError
+from genie.common.cli import to_plain
+from genie.common.errors import RunError, UserError
 from genie.resuming import take_over_weighting
 from genie.run_folder import RunFolder
 from genie.stages import build_stage

@@ -9,7 +9,7 @@ import yaml
 from callbacks.checkpoints import AtomicCheckpointIO
 from genie.checkpoint_store import keep_as_last, step_path
 from genie.checkpoints import read_checkpoint
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.run_folder import MODEL_KEYS, RESUMED, RunFolder, flatten
 from genie.stages import STAGES
 

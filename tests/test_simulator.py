@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from data_modules.environments import GymnasiumEnvironment
 from data_modules.recorder import build_recorder, episode_seed
 from data_modules.replay import EpisodeReplay
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 from genie.evaluation.clips import load_clips
 from genie.evaluation.rollout import RolloutSettings
 from genie.evaluation.simulator import evaluate_simulator

@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from callbacks.metrics_file import read_metrics
 from data_modules.clip_data_module import ClipDataModule
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluation.run import evaluate
 from genie.exporting.command import export
 from genie.resuming import take_over_names

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from hydra import initialize_config_module
 
-from genie.cli import hydra_main
-from genie.config_errors import OPTIONAL_KEYS, group_options
+from genie.common.cli import hydra_main
+from genie.common.config_errors import OPTIONAL_KEYS, group_options
+from genie.common.overrides import TEXT_KEYS, composed, override, quoted, spelled, unquoted
 from genie.models.dynamics import DynamicsModel
 from genie.models.latent_action import LatentActionModel
 from genie.models.st_transformer import STTransformer
 from genie.models.tokenizer import VideoTokenizer
-from genie.spelling import TEXT_KEYS, composed, override, quoted, spelled, unquoted
 
 CONF = Path(__file__).parents[1] / "conf"
 TEXTS = [

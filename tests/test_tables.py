@@ -7,7 +7,7 @@ import pytest
 from rich import box
 from rich.table import Table
 
-from genie.tables import print_table
+from genie.common.tables import print_table
 
 ROWS = [("rollout PSNR, mean", "33.26", "4.57 G", "tokenizer alone 33.56, random actions 33.27, and more " * 3)]
 

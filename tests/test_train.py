@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_module
 
 from callbacks.metrics_file import last_values, read_metrics
-from genie.cli import to_plain
-from genie.errors import RunError, UserError
+from genie.common.cli import to_plain
+from genie.common.errors import RunError, UserError
 from genie.parallel.meeting import Ranks
 from genie.stages import build_stage
 from genie.training import build_trainer, resume_command, train

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from genie import evaluate, generate, train
-from genie.media import write_mp4
+from genie.common.media import write_mp4
 
 
 def write_films(folder, count):

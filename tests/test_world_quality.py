@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks import inverse_dynamics, sampling, world_quality
 from benchmarks.world_quality import Judge, main
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.metrics.object_presence import Reference
 

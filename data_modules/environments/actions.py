@@ -13,7 +13,7 @@ from gymnasium import spaces
 from data_modules.environments.making import said
 from data_modules.environments.observations import one_line
 from data_modules.environments.values import shown
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 MOST_ACTIONS = 2**16  # a name is made for each
 NAMES_SHOWN = 20

@@ -15,7 +15,7 @@ from data_modules.environments.observations import Box, StateVector, Viewport
 from data_modules.environments.screen import Screen, drawn_by_game
 from data_modules.environments.settings import check_options
 from data_modules.environments.values import flag_of, frame_rate, reward_of, shown
-from genie.errors import RunError, UserError, reason
+from genie.common.errors import RunError, UserError, reason
 
 OBSERVED = ("frames", "states")
 LOOKED_AT = 16  # steps in which pictures that do not say by their type what white is have to show it

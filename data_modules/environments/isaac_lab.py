@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from data_modules.environments.values import frame_rate, reward_of, state_of
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 FPS = 60.0  # where a task does not say how long its step is
 

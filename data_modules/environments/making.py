@@ -12,7 +12,7 @@ import gymnasium as gym
 
 from data_modules.environments.headless import ADVICE, find_opengl, is_headless
 from data_modules.environments.pictures import is_picture
-from genie.errors import UserError, reason
+from genie.common.errors import UserError, reason
 
 EXTRAS = {"MinAtar": "minatar", "dm_control": "dm_control"}  # families of environments -> this project's extra for them
 DRAWN = ("rgb_array", "rgb_array_list")  # Gymnasium's names for pictures as arrays, the better one first

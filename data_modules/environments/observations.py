@@ -10,7 +10,7 @@ from gymnasium import spaces
 from data_modules.atari_objects import visible_centres
 from data_modules.environments.values import shown, state_of
 from data_modules.resize import AreaResize
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right in screen pixels
 

@@ -6,7 +6,7 @@ from data_modules.environments.gymnasium_environment import GymnasiumEnvironment
 from data_modules.environments.isaac_lab import IsaacLabEnvironment
 from data_modules.environments.protocol import Environment
 from data_modules.environments.settings import observed, settings_for, shows_reset
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def open_environment(

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from data_modules.environments.values import to_array
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 UNIT, BYTES, SIGNED = (0.0, 1.0), (0.0, 255.0), (-1.0, 1.0)  # what black and white are
 SLACK = 1e-3  # of the range: what rounding may add

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from gymnasium import spaces
 
-from genie.errors import RunError, UserError
+from genie.common.errors import RunError, UserError
 
 
 class Environment(Protocol):

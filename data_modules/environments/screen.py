@@ -9,7 +9,7 @@ import numpy as np
 from data_modules.environments.headless import ADVICE, find_opengl
 from data_modules.environments.observations import StateVector
 from data_modules.environments.pictures import PictureReader, can_be_picture, is_picture
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 # Console frames after a reset until the slowest of Atari games draws itself, and the share of pixels that then differ:
 # the emulator holds the reset switch first, and Pong, AirRaid, Koolaid, SirLancelot and Turmoil show other colours or

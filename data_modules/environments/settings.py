@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 # all that the environment is opened with
 REPLAYED = ("env", "observe", "actions", "action_names", "crop", "fps", "reset_screen")

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from data_modules.column_values import FASTEST, LARGEST_REWARD, LARGEST_STATE
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 CONSOLE_RATE = 60.0  # frames a second that the Atari draws
 UNSAID_RATE = 30.0  # of environments that say nothing

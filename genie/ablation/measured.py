@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from genie.cost import peak_device_mb, peak_rss_mb
-from genie.files import read_json, replacing
+from genie.common.files import read_json, replacing
+from genie.common.profiling import peak_device_mb, peak_rss_mb
 
 
 def main() -> None:

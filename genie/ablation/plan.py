@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genie.cli import to_plain
+from genie.common.cli import to_plain
+from genie.common.overrides import composed, override
 from genie.run_folder import MODEL_KEYS, RunFolder
-from genie.spelling import composed, override
 from genie.stages import stage_type
 
 WORLD = "dynamics"  # the stage that a variant ends with

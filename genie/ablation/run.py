@@ -9,14 +9,14 @@ from genie.ablation.figures import figures_of, summary
 from genie.ablation.measured import read_cost
 from genie.ablation.plan import WORLD, Job, World, plan_world
 from genie.ablation.table import write_tables
-from genie.config_errors import group_options
-from genie.config_types import check_step
-from genie.errors import UserError
+from genie.common.config_errors import group_options
+from genie.common.config_types import check_step
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
+from genie.common.overrides import override
 from genie.evaluation.provenance import newer_than_checkpoints
-from genie.one_writer import one_writer
 from genie.pipeline import run_module
 from genie.recording import record_missing
-from genie.spelling import override
 
 # exit codes of a command that was asked to stop
 STOPPED = [128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]

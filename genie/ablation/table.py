@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from genie.files import replacing
+from genie.common.files import replacing
 
 NOT_MEASURED = "–"
 

@@ -11,9 +11,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genie.common.random import Stream, derive, fold_in
 from genie.planning.building import Planner
 from genie.planning.plan import Plan
-from genie.world.noise import Stream, derive, mix
 from genie.world.protocol import State, World
 
 Choose = Callable[[State, Tensor], Tensor]  # state of B worlds, seeds int64 [B] → actions [B] or [B, A]
@@ -82,7 +82,7 @@ class RandomAgent(Rows):
         self.draws: list[np.random.Generator] = []
 
     def reset(self, observation: np.ndarray, seed: int | list[int]) -> None:
-        self.draws = [np.random.default_rng(mix(seed, Stream.RANDOM_AGENT)) for seed in self._begin(seed)]
+        self.draws = [np.random.default_rng(fold_in(seed, Stream.RANDOM_AGENT)) for seed in self._begin(seed)]
 
     def act(self) -> int | np.ndarray:
         return self._given(np.stack([self._draw(draw) for draw in self.draws]))

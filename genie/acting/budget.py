@@ -17,13 +17,13 @@ from rich.table import Table
 from genie.acting.report import interval, known
 from genie.acting.results import read_summary
 from genie.acting.run import act, check
-from genie.checks import require_whole
-from genie.cli import wants_trace
-from genie.errors import RunError, UserError, failure, reason
-from genie.evaluation.plots import save_figure
-from genie.files import replacing
-from genie.one_writer import one_writer
-from genie.tables import print_table
+from genie.common.cli import wants_trace
+from genie.common.config_types import require_whole
+from genie.common.errors import RunError, UserError, failure, reason
+from genie.common.files import replacing
+from genie.common.folder_lock import one_writer
+from genie.common.plots import save_figure
+from genie.common.tables import print_table
 
 AXES = ("candidates", "horizon")
 # of each row in budget.json

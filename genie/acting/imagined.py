@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from genie.acting.episodes import Episode
 from genie.acting.statistics import Estimate, mean_of
-from genie.evaluation.plots import save_figure
+from genie.common.plots import save_figure
 
 LEAST = 3  # pairs that a correlation is taken of
 

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genie.acting.agents import ActionMap, Agent, PlanningAgent, RandomAgent, WorldAgent
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.planning.building import build_planner
 from genie.planning.pictures import shows_frames

@@ -17,9 +17,9 @@ import yaml
 
 from genie.acting.episodes import Episode
 from genie.acting.imagined import Pair
-from genie.errors import UserError, reason
-from genie.files import plain, replacing, to_json
-from genie.one_writer import empty
+from genie.common.errors import UserError, reason
+from genie.common.files import plain, replacing, to_json
+from genie.common.folder_lock import empty
 
 FREE = ("resume", "overwrite", "device", "output")  # keys that a play which goes on may change
 FREE_ACT = ("episodes", "parallel")

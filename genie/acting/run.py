@@ -16,13 +16,13 @@ from genie.acting.pictures import draw_imagined, draw_plan, write_episode
 from genie.acting.report import report_lines, report_table
 from genie.acting.results import RANDOM, ActingFolder
 from genie.acting.summary import summarise
-from genie.checks import require_number, require_whole
-from genie.errors import UserError
-from genie.inference import choose_device, inference
-from genie.one_writer import one_writer
+from genie.common.config_types import require_number, require_whole
+from genie.common.device import choose_device, inference
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
+from genie.common.random import fold_in
+from genie.common.tables import print_table
 from genie.planning.building import check_planner
-from genie.tables import print_table
-from genie.world.noise import mix
 
 SEED_LIMIT = 2**31  # what environments take
 
@@ -98,7 +98,7 @@ def check(config: dict[str, Any]) -> None:
 
 def episode_seed(seed: int, number: int) -> int:
     """The seed of episode `number` of a play."""
-    return mix(seed, number) % SEED_LIMIT
+    return fold_in(seed, number) % SEED_LIMIT
 
 
 def play(label: str, agent: Agent, stage: Stage, folder: ActingFolder, config: dict[str, Any]) -> None:

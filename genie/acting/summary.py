@@ -8,7 +8,7 @@ import gymnasium as gym
 from genie.acting.imagined import honesty_of
 from genie.acting.results import RANDOM, ActingFolder, Row
 from genie.acting.statistics import Estimate, difference_of, mean_of, share_of
-from genie.versions import now, software_versions
+from genie.common.profiling import now, software_versions
 
 
 def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict[str, Any]:

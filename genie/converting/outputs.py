@@ -10,10 +10,10 @@ from data_modules.episode_file import SPLITS, EpisodeWriter
 from data_modules.frame_reader import FrameReader
 from data_modules.stream import INDEX
 from data_modules.stream_writer import StreamWriter
+from genie.common.errors import UserError
 from genie.converting.parts import Parts
 from genie.converting.plan import ALL, Plan, Recording
 from genie.converting.work import names_of_objects, rows_at_a_time, writer_like
-from genie.errors import UserError
 
 
 class Output:

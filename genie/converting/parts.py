@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from genie.errors import UserError
-from genie.files import replacing
+from genie.common.errors import UserError
+from genie.common.files import replacing
 
 IDENTITY = "identity.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 from data_modules.clip_data import ClipData
 from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.sources import Split, files_of
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 ALL = "all"  # the split of an output that is one file
 

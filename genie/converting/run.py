@@ -8,13 +8,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_modules.episode_file import SPLITS
 from data_modules.sources import EpisodeFiles
 from data_modules.workers import num_cpus
-from genie.checks import require_whole
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
 from genie.converting.outputs import Output
 from genie.converting.parts import Parts
 from genie.converting.plan import Plan, Recording, make_plan
 from genie.converting.work import write_parts
-from genie.errors import UserError
-from genie.one_writer import one_writer
 
 
 def convert(config: dict[str, Any]) -> str:

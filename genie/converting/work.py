@@ -9,8 +9,8 @@ from data_modules.damage import DamagedData
 from data_modules.episode_file import COLUMNS, EpisodeWriter
 from data_modules.frame_reader import FrameReader
 from data_modules.workers import SteadyDataLoader
+from genie.common.errors import UserError
 from genie.converting.plan import Recording
-from genie.errors import UserError
 
 BATCH_BYTES = 16 * 2**20  # read and written at a time: a decoder has to find its place once for so much
 BATCH_ROWS = 65536  # likewise, of data without frames

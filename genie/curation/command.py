@@ -10,7 +10,12 @@ from rich.table import Table as Printed
 
 from data_modules.quality import QUALITY_FILE
 from data_modules.window_table import Window
-from genie.checks import require_number, require_whole
+from genie.common.config_types import require_number, require_whole
+from genie.common.device import keep_freed_memory
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
+from genie.common.tables import print_table
+from genie.common.web import check_address, serve_page
 from genie.curation.choosing import candidates, rating_order
 from genie.curation.footage import Footage
 from genie.curation.head import Fit, Head, agreement, fit_head
@@ -19,11 +24,6 @@ from genie.curation.pictures import pooled_features
 from genie.curation.ratings import BEST, Ratings
 from genie.curation.scoring import all_signals, look_at, stack, write_scores
 from genie.curation.signals import SIGNALS, as_features
-from genie.errors import UserError
-from genie.hardware import keep_freed_memory
-from genie.one_writer import one_writer
-from genie.serving import check_address, serve_page
-from genie.tables import print_table
 
 STEPS = ("label", "train", "score")
 FEWEST = 10  # ratings that a head is trained on

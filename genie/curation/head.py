@@ -16,8 +16,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from genie.errors import UserError
-from genie.files import replacing
+from genie.common.errors import UserError
+from genie.common.files import replacing
 
 PENALTIES = 10.0 ** np.arange(-4, 2)  # times the largest eigenvalue
 OUTLYING = 5.0  # deviations, to which features are clipped: far from all that was rated nothing is known

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from fastapi import FastAPI, HTTPException, Response
 
 from data_modules.window_table import Window
+from genie.common.web import add_page, moving_picture, page_app
 from genie.curation.footage import Footage
 from genie.curation.ratings import BEST, Ratings
-from genie.page_app import add_page, moving_picture, page_app
 from genie.rating_app import RatingSession, add_rating
 
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.errors import UserError
-from genie.inference import choose_device
+from genie.common.device import choose_device
+from genie.common.errors import UserError
 from genie.metrics.efficientnet_lite import SHRINKS, pretrained_efficientnet_lite0
 from genie.metrics.frozen import Frozen
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from data_modules.window_table import Table, Window, read_table, require_same_data, write_table
+from genie.common.errors import UserError
 from genie.curation.footage import Footage
-from genie.errors import UserError
 
 BEST = 5  # the ratings are 1 (worst) … 5
 SKIPPED = ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from genie.media import BACKGROUND_COLOR, enlarge, grid, scale_to, text_size, to_bytes, write_png
+from genie.common.media import BACKGROUND_COLOR, enlarge, grid, scale_to, text_size, to_bytes, write_png
 
 BRIGHTEST = 0.999  # quantile of the changes that gets the full range: one pixel must not make all others grey
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from genie.common.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
 from genie.evaluation.clips import Clips
 from genie.evaluation.rollout import generate, known_actions
 from genie.evaluation.subject import Subject
-from genie.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
 
 STRIP_COLUMNS = 8  # moments in the film strip
 

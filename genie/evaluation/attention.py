@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.attention_plot import plot_attention
 from genie.evaluation.clips import Clips
 from genie.evaluation.rollout import known_actions

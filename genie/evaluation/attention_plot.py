@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from genie.evaluation.plots import save_figure, whole_ticks
-from genie.media import to_bytes
+from genie.common.media import to_bytes
+from genie.common.plots import save_figure, whole_ticks
 
 
 def plot_attention(pictures: list[tuple[Tensor, list[int], list]], mean: bool, path: Path) -> None:

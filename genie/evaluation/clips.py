@@ -14,7 +14,7 @@ from torch import Tensor
 from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 COLUMNS = ("frames", "actions", "objects", "states", "rewards", "terminals")  # of a clip
 

@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
+from genie.common.random import Stream, fold_in
 from genie.metrics.delta_psnr import AVERAGES, DeltaPSNR
-from genie.world.noise import Stream, mix
 
 
 def random_actions(num_actions: int, count: int, seeds: Tensor) -> Tensor:
     """Uniform actions int64 [B, count], those of each clip from its own of the seeds int64 [B]."""
     rows = []
     for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(mix(seed, Stream.RANDOM_ROLLOUT))
+        generator = torch.Generator().manual_seed(fold_in(seed, Stream.RANDOM_ROLLOUT))
         rows.append(torch.randint(num_actions, (count,), generator=generator))
     return torch.stack(rows)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import random_actions
 from genie.evaluation.reconstruction import reconstruct

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from genie.evaluation.plots import plot_horizon
+from genie.common.plots import plot_horizon
 from genie.metrics.horizon import HorizonPSNR, HorizonSSIM
 
 # the generated video, then what it is compared with, as their figures' names end

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from genie.cost import measured, peak_device_mb, peak_rss_mb
-from genie.evaluation.plots import save_figure
+from genie.common.plots import save_figure
+from genie.common.profiling import measured, peak_device_mb, peak_rss_mb
 from genie.world.protocol import World
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genie.common.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.common.plots import plot_confusion
 from genie.evaluation.action_effects import draw_effects
 from genie.evaluation.clips import Clips, in_windows
-from genie.evaluation.plots import plot_confusion
 from genie.evaluation.subject import LeftOut, Trained
-from genie.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.action_effects import ActionEffects
 from genie.metrics.code_usage import CodeUsage

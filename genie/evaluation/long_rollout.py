@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
+from genie.common.random import Stream
 from genie.evaluation.clips import Clips, held_out
 from genie.evaluation.distances import features_of, load_features
 from genie.evaluation.imagined import Foresight
@@ -29,7 +30,6 @@ from genie.metrics.flicker import PERIODS, change_spectrum, flicker, least_chang
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.tracks import agreement, ks_distance, points, shares, shares_by_quarter, speeds
 from genie.planning.pictures import shows_frames
-from genie.world.noise import Stream
 
 BALL = "ball"  # the object that makes points where it leaves the field
 SHOWN_FRAMES = 48  # of each moment of the video

@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from genie.common.media import PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.common.plots import OBJECT_COLORS, save_figure, whole_ticks
 from genie.evaluation.long_videos import LongVideos, Window
-from genie.evaluation.plots import OBJECT_COLORS, save_figure, whole_ticks
-from genie.media import PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.flicker import PERIODS
 from genie.metrics.tracks import shares, speeds
 

@@ -16,10 +16,10 @@ from gymnasium import spaces
 from torch import Tensor
 
 from data_modules.policies import HeldRandom, HeldUniform
+from genie.common.random import Stream, fold_in
 from genie.evaluation.clips import Clips
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.tracks import Track, locate
-from genie.world.noise import Stream, mix
 from genie.world.protocol import World
 
 STRETCH = 512  # frames that are held, of all videos together
@@ -82,7 +82,7 @@ def held_actions(space: spaces.Discrete | spaces.Box, count: int, hold: float, s
     of frames with mean `hold`, those of each video from its own of the seeds int64 [N]."""
     rows = []
     for seed in seeds.tolist():
-        rng = np.random.default_rng(mix(seed, Stream.HELD_ACTION))
+        rng = np.random.default_rng(fold_in(seed, Stream.HELD_ACTION))
         discrete = isinstance(space, spaces.Discrete)
         policy = HeldRandom(int(space.n), hold, rng) if discrete else HeldUniform(space.shape[0], hold, rng)
         rows.append(np.stack([policy.act(None) for _ in range(count)]))

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from genie.acting.budget import act_for_budgets, plays_of, read_budgets
-from genie.cli import to_plain
-from genie.config_types import check_step
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.config_types import check_step
+from genie.common.errors import UserError
+from genie.common.overrides import composed, override
 from genie.evaluation.rewards import require_rewards
 from genie.evaluation.subject import LeftOut, Subject
 from genie.sampling import KEYS
-from genie.spelling import composed, override
 
 # of this command's configuration: those of genie.act mean the same
 SHARED = ("run", "seed", "device", "data_root", "new_sampler", *KEYS)

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genie.common.plots import plot_horizon
 from genie.evaluation.clips import Clips, in_windows
 from genie.evaluation.imagined import Foresight, Imagined
-from genie.evaluation.plots import plot_horizon
 from genie.world.protocol import World
 
 # kinds of error -> what is on the axis

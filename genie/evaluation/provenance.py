@@ -7,9 +7,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from genie.files import read_json
-from genie.spelling import override
-from genie.versions import now, software_versions
+from genie.common.files import read_json
+from genie.common.overrides import override
+from genie.common.profiling import now, software_versions
 
 TRAINED = ("*/checkpoints/last.ckpt", "*.safetensors")  # files of a run's stages, and of exported ones
 # what a figure does not depend on: where things are, how they are computed, what is made of them

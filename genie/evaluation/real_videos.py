@@ -14,13 +14,13 @@ from data_modules.clips import ClipDataset
 from data_modules.damage import DamagedData
 from data_modules.frame_reader import episodes_at
 from data_modules.replay import EpisodeReplay
+from genie.common.random import Stream, fold_in
 from genie.evaluation.clips import Clips
 from genie.evaluation.long_videos import STRETCH, LongVideos, Window, held_actions, watch
 from genie.evaluation.simulator import OTHER_FRAMES
 from genie.evaluation.subject import LeftOut
 from genie.metrics.object_detector import ObjectDetector
 from genie.replaying import Recorded
-from genie.world.noise import Stream, mix
 
 
 def played_videos(
@@ -56,7 +56,7 @@ def _played(
             frame, more, terminal, truncated = environment.step(action)
             reward += more
             if terminal or truncated:
-                frame = environment.reset(mix(seed, Stream.FURTHER_GAME, number) % 2**31)
+                frame = environment.reset(fold_in(seed, Stream.FURTHER_GAME, number) % 2**31)
                 break
         rewards.append(reward)
         frames.append(frame)

@@ -5,15 +5,15 @@ from pathlib import Path
 from torch import Tensor
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
+from genie.common.device import full_precision
+from genie.common.media import enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.common.plots import plot_codebook
 from genie.evaluation.clips import Clips, in_segments
-from genie.evaluation.plots import plot_codebook
 from genie.evaluation.subject import LeftOut, Trained
-from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.objects import ObjectSurvival
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
-from genie.models.precision import full_precision
 
 SHOWN = 4  # clips in the video
 

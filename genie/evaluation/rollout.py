@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genie.cost import GenerationCost
+from genie.common.profiling import GenerationCost
+from genie.common.random import fold_in
 from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import Deltas, random_actions
 from genie.evaluation.horizon_curves import HorizonCurves
@@ -22,7 +23,6 @@ from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout_objects import RolloutObjects
 from genie.evaluation.rollout_video import draw_videos
 from genie.evaluation.subject import LeftOut, Subject
-from genie.world.noise import mix
 from genie.world.world_model import WorldModel
 
 
@@ -54,7 +54,7 @@ def known_actions(subject: Subject, clips: Clips, count: int) -> Tensor:
 
 def clip_seeds(seed: int, clips: range, *more: int) -> Tensor:
     """A seed for each of the clips of these numbers, int64: what a clip draws does not depend on its batch."""
-    return torch.tensor([mix(seed, clip, *more) for clip in clips])
+    return torch.tensor([fold_in(seed, clip, *more) for clip in clips])
 
 
 def generate(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from genie.common.plots import plot_objects
 from genie.evaluation.clips import Clips
 from genie.evaluation.latent_actions import true_names
-from genie.evaluation.plots import plot_objects
 from genie.metrics.constant_velocity import ConstantVelocity
 from genie.metrics.obedience import Obedience
 from genie.metrics.object_detector import ObjectDetector

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genie.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.common.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4
 
 SHOWN = 6  # clips in a video
 

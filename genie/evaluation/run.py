@@ -4,10 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from genie.checks import require_number, require_whole
-from genie.cli import wants_trace
-from genie.cost import measured
-from genie.errors import UserError, failure
+from genie.common.cli import wants_trace
+from genie.common.config_types import require_number, require_whole
+from genie.common.device import choose_device, inference
+from genie.common.errors import UserError, failure
+from genie.common.files import plain, replacing, to_json
+from genie.common.profiling import measured
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import MODELS, AttentionSettings, draw_attention
 from genie.evaluation.clips import Clips, held_out
@@ -21,8 +23,6 @@ from genie.evaluation.simulator import evaluate_simulator
 from genie.evaluation.subject import LeftOut, Subject
 from genie.evaluation.tokens import evaluate_tokens
 from genie.evaluation.world_parts import WORLD_PARTS, check_world_parts, world_parts
-from genie.files import plain, replacing, to_json
-from genie.inference import choose_device, inference
 from genie.metrics.i3d import MIN_FRAMES
 from genie.metrics.video_features import RESIZES
 from genie.sampling import with_overrides

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genie.errors import UserError
+from genie.common.device import choose_device
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
 from genie.evaluation.provenance import still_holds
 from genie.evaluation.run import check, evaluate
 from genie.evaluation.subject import Subject
-from genie.inference import choose_device
-from genie.one_writer import one_writer
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from data_modules.clips import ClipDataset
 from data_modules.episode_reader import EpisodeReader
 from data_modules.frame_reader import episodes_at
 from data_modules.replay import EpisodeReplay
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import Deltas, random_actions
 from genie.evaluation.reconstruction import reconstruct

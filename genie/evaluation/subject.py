@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from genie.checkpoints import TrainedModel, fingerprint, load_model, read_checkpoint, stage_file
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.building import GENIE_STAGES, STAGES
 from genie.parallel.sharded_files import is_checkpoint

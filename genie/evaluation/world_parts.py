@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from genie.checks import require_number, require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_number, require_whole
+from genie.common.errors import UserError
 from genie.evaluation.clips import held_out
 from genie.evaluation.imagination_cost import ImaginationSettings, evaluate_imagination
 from genie.evaluation.imagined import Foresight

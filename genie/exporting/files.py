@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from genie.errors import UserError, reason
-from genie.files import replacing, sync
+from genie.common.errors import UserError, reason
+from genie.common.files import replacing, sync
 
 SUFFIX = ".safetensors"
 FORMAT = "genie-world 1"

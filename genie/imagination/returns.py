@@ -6,7 +6,7 @@ Dimension letters: `B` rollouts, `H` steps of each.
 import torch
 from torch import Tensor, nn
 
-from genie.parallel.ranks import gather_samples
+from genie.common.ranks import gather_samples
 
 RANGE = (0.05, 0.95)  # percentiles of the returns whose distance is their scale (DreamerV3)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genie.common.random import FrameNoise, Stream, derive
 from genie.models.policy import Actor
-from genie.world.noise import FrameNoise, Stream, derive
 from genie.world.protocol import State, World
 
 

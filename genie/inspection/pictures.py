@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.clips import ClipDataset
-from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4, write_png
+from genie.common.media import enlarge, grid, scale_to, to_bytes, write_mp4, write_png
 
 CELL = 96  # pixels that a picture of the sheet is high, at least
 

@@ -7,14 +7,14 @@ from typing import Any
 from rich.table import Table
 
 from data_modules.clip_data import ClipData
-from genie.checks import require_whole
-from genie.files import replacing
+from genie.common.config_types import require_whole
+from genie.common.files import replacing
+from genie.common.folder_lock import one_writer
+from genie.common.media import VIDEO_HEIGHT, check_scale, scale_to
+from genie.common.tables import print_table
 from genie.inspection.columns import action_facts, count_terminals, episode_facts, number_facts, reward_facts
 from genie.inspection.frames import frame_facts
 from genie.inspection.pictures import write_clips, write_sheet
-from genie.media import VIDEO_HEIGHT, check_scale, scale_to
-from genie.one_writer import one_writer
-from genie.tables import print_table
 
 
 def inspect(config: dict[str, Any]) -> None:

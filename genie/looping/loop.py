@@ -15,16 +15,15 @@ from rich.table import Table
 
 from data_modules.episode_file import SPLITS
 from data_modules.policies import Agent
-from genie.checks import require_number, require_whole
-from genie.cli import to_plain
-from genie.config_types import check_step
-from genie.errors import UserError
-from genie.files import remove_leftovers
+from genie.common.cli import to_plain
+from genie.common.config_types import check_step, require_number, require_whole
+from genie.common.errors import UserError
+from genie.common.files import remove_leftovers
+from genie.common.folder_lock import empty, one_writer
+from genie.common.overrides import composed, override
 from genie.looping.collecting import collect, episode_returns, is_collected, recording
-from genie.one_writer import empty, one_writer
 from genie.pipeline import run_module
 from genie.run_folder import RunFolder
-from genie.spelling import composed, override
 from genie.stages import STAGES
 
 POLICY = "policy"

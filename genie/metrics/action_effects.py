@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from genie.models.precision import full_precision
+from genie.common.device import full_precision
 
 
 class ActionEffects(Metric):

@@ -5,7 +5,7 @@ Names are those of metrics.csv (`val/psnr`), of an evaluation.json (`tokenizer.p
 
 from fnmatch import fnmatchcase
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 # The first pattern that fits the name decides; None: neither is better, as for the baselines, which no model moves.
 DIRECTIONS = (

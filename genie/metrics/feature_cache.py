@@ -10,8 +10,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from genie.errors import UserError
-from genie.files import cache_folder, replacing
+from genie.common.errors import UserError
+from genie.common.files import cache_folder, replacing
 from genie.metrics.pretrained import digest
 from genie.metrics.video_features import VideoFeatures
 

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from genie.errors import UserError
-from genie.files import replacing
+from genie.common.errors import UserError
+from genie.common.files import replacing
 
 
 @dataclass

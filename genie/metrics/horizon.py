@@ -8,8 +8,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from genie.common.device import full_precision
 from genie.metrics.psnr import psnr
-from genie.models.precision import full_precision
 
 
 class HorizonMetric(Metric):

@@ -24,7 +24,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from genie.models.precision import full_precision
+from genie.common.device import full_precision
 
 # pixels of one picture touch along sides and corners; pictures do not touch
 TOUCHING = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])

@@ -28,8 +28,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from genie.errors import UserError
-from genie.files import cache_folder, replacing
+from genie.common.errors import UserError
+from genie.common.files import cache_folder, replacing
 
 
 @dataclass(frozen=True)

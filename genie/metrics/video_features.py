@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.metrics import i3d
 from genie.metrics.frozen import Frozen, in_batches
 from genie.metrics.pretrained import digest

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genie.common.device import full_precision
 from genie.models.cache import CleanContext, Layer, Span
-from genie.models.precision import full_precision
 
 Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles by which queries and keys are turned
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from genie.common.device import full_precision
 from genie.models.attention import SelfAttention, Turn
 from genie.models.backbone import Backbone
 from genie.models.backbones import SpatialBlock
-from genie.models.precision import full_precision
 from genie.models.st_transformer import STBlock, STTransformer
 
 

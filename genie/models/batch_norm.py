@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from genie.parallel.ranks import sum_over_ranks, world_size
+from genie.common.ranks import sum_over_ranks, world_size
 
 
 class GlobalBatchNorm(nn.BatchNorm1d):

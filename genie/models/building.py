@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models.delta import DeltaModel
 from genie.models.dynamics import DynamicsModel
 from genie.models.latent_action import LatentActionModel

@@ -6,8 +6,8 @@ Dimension letters: `F` features, `K` bins.
 import torch
 from torch import Tensor, nn
 
+from genie.common.device import full_precision
 from genie.models.feature_encoder import FeatureEncoder
-from genie.models.precision import full_precision
 from genie.models.reward import Judged
 from genie.models.two_hot import TwoHotHead
 

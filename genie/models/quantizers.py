@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genie.common.device import full_precision
+from genie.common.ranks import from_first, gather_samples, sum_over_ranks
 from genie.models.batch_norm import GlobalBatchNorm
-from genie.models.precision import full_precision
-from genie.parallel.ranks import from_first, gather_samples, sum_over_ranks
 
 
 @dataclass

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genie.common.device import full_precision
 from genie.models.action_vectors import ActionVectors
 from genie.models.categorical import draw, log_probabilities
 from genie.models.frame_coders import FrameDecoder, FrameEncoder, Normed
 from genie.models.outcomes import OutcomeHeads
 from genie.models.patches import Patches
-from genie.models.precision import full_precision
 
 
 @dataclass

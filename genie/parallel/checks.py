@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from genie.errors import UserError
-from genie.hardware import best_precision
+from genie.common.device import best_precision
+from genie.common.errors import UserError
 
 SHARDED = "fsdp"  # trainer.strategy of sharded training
 OTHERS = ("fsdp_", "deepspeed", "model_parallel")  # beginnings of the names of Lightning's own, which need other stages

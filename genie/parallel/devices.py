@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 LAUNCHERS = ("local", "torchrun", "slurm")
 

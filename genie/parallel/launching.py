@@ -18,8 +18,8 @@ from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from data_modules.workers import num_cpus
-from genie.errors import UserError
-from genie.parallel.place import PARENT, TRAINING
+from genie.common.errors import UserError
+from genie.common.process import PARENT, TRAINING
 
 ENDS_WELL = (None, 0, 130, 143)  # exit codes of a process that runs, is through, or was told to stop
 END_SECONDS = 60  # in which a process that is through, or was told to stop, has ended

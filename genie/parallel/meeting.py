@@ -15,10 +15,10 @@ import lightning as L
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 
-from genie.errors import SaidByFirst
+from genie.common.errors import SilentExit
+from genie.common.process import TRAINING, end_with_parent, on_first_rank
 from genie.parallel.devices import layout
 from genie.parallel.launching import RankLauncher
-from genie.parallel.place import TRAINING, end_with_parent, said_once
 
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")  # where the processes meet
 WAIT_SECONDS = 0.2  # between two questions whether the first process is through
@@ -39,7 +39,7 @@ class Ranks:
         end_with_parent()
         self.number = os.environ.get(TRAINING) or str(next(trainings))
         self.config, self.launcher = config, config["launcher"]["name"]
-        with said_once():
+        with on_first_rank():
             self.num_devices, self.num_nodes = layout(config["trainer"], self.launcher)
         self.world_size = self.num_devices * self.num_nodes
         if self.launcher == "local":
@@ -130,7 +130,7 @@ class Ranks:
             time.sleep(WAIT_SECONDS)
         word = self.store.get("word").decode()
         if word == FAILED:
-            raise SaidByFirst("the first process has failed")
+            raise SilentExit("the first process has failed")
         return json.loads(word)
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.parallel.materialize import own_rows
 from genie.parallel.sharded_files import ShardedFiles, SingleFile
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from genie.files import sync
+from genie.common.files import sync
 
 META = "meta.pt"
 Place = tuple[str | int, ...]  # keys and indices that lead to a tensor in a checkpoint

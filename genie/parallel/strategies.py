@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
 from genie.checkpoint_store import publish, write_manifest
-from genie.files import TEMPORARY
+from genie.common.files import TEMPORARY
 from genie.parallel.materialize import materialize
 from genie.parallel.plan import average_exact_gradients, shard
 from genie.parallel.restoring import restore_optimizer, restore_weights

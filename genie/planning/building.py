@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.planning.cem import CrossEntropy
 from genie.planning.mpc import RecedingHorizon
 from genie.planning.mppi import PathIntegral

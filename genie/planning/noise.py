@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genie.world.noise import FrameNoise, Stream, derive
+from genie.common.random import FrameNoise, Stream, derive
 
 VALUES, HOLDS = range(2)  # the streams of a search's draws
 

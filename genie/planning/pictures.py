@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from genie.evaluation.plots import save_figure, whole_ticks
-from genie.media import enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.common.media import enlarge, grid, scale_to, to_bytes, write_mp4
+from genie.common.plots import save_figure, whole_ticks
 from genie.planning.plan import Plan
 from genie.world.protocol import State, World
 

@@ -9,13 +9,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genie.common.random import row_seeds
 from genie.planning.budget import Deadline
 from genie.planning.distributions import Distribution, uniform
 from genie.planning.noise import PlanNoise
 from genie.planning.objective import Objective, Value
 from genie.planning.plan import Plan
 from genie.planning.settings import SearchSettings
-from genie.world.noise import row_seeds
 from genie.world.protocol import State, World
 
 FINALISTS = 4  # candidates that a plan names

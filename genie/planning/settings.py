@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 LEAST_CANDIDATES = 4  # two may be known ones: the best so far and the distribution's mode
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from genie.inference import inference
-from genie.media import to_bytes
+from genie.common.device import inference
+from genie.common.media import to_bytes
 from genie.playing.prompting import Prompt, encode_png
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genie.checks import require_number, require_whole
-from genie.errors import UserError
-from genie.inference import choose_device, inference
+from genie.common.config_types import require_number, require_whole
+from genie.common.device import choose_device, inference
+from genie.common.errors import UserError
+from genie.common.web import check_address, serve_page
 from genie.playing.protocol import FPS
 from genie.prompting.prompter import Prompter, prompt_kind
 from genie.sampling import Samplers, with_overrides
-from genie.serving import check_address, serve_page
 from genie.world.sampler import Sampler
 
 if TYPE_CHECKING:

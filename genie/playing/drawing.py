@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 class Drawings:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 IDLE_LABELS = ("stay", "noop", "idle", "none", "wait", "nothing")
 ARROWS = {"up": "ArrowUp", "down": "ArrowDown", "left": "ArrowLeft", "right": "ArrowRight"}

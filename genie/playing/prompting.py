@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, cat
 
-from genie.errors import UserError
-from genie.media import to_bytes
+from genie.common.errors import UserError
+from genie.common.media import to_bytes
 from genie.prompting.clips import PromptClips
 from genie.prompting.prompts import read_prompt
 from genie.world.world_model import WorldModel

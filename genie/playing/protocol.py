@@ -36,7 +36,7 @@ import struct
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.sampling import Samplers
 
 if TYPE_CHECKING:

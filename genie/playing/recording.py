@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from genie.errors import UserError
-from genie.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
+from genie.common.errors import UserError
+from genie.common.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
 from genie.playing.prompting import decode_png
 from genie.playing.session import Session
 from genie.world.sampler import Sampler

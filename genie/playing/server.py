@@ -13,9 +13,9 @@ from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDiscon
 from fastapi.staticfiles import StaticFiles
 from torch import Tensor
 
-from genie.errors import UserError
-from genie.guard import Guard
-from genie.media import to_bytes
+from genie.common.errors import UserError
+from genie.common.media import to_bytes
+from genie.common.web import Guard
 from genie.playing.drawing import Drawings
 from genie.playing.engine import Engine, ServerFullError
 from genie.playing.labels import Action

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.playing.batching import Job, Worlds
 from genie.playing.labels import Action
 from genie.playing.prompting import decode_png

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.world.noise import FrameNoise, Stream, derive, row_seeds
+from genie.common.random import FrameNoise, Stream, derive, row_seeds
 from genie.world.protocol import State
 
 Choose = Callable[[State, int | Tensor], Tensor]

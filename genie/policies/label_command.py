@@ -14,16 +14,16 @@ from genie.acting.agents import Agent, RandomAgent, WorldAgent
 from genie.acting.episodes import play_episodes
 from genie.acting.opening import environment_of, open_environments
 from genie.acting.run import SEED_LIMIT
-from genie.checks import require_whole
-from genie.errors import UserError
-from genie.files import replacing
-from genie.inference import choose_device
+from genie.common.config_types import require_whole
+from genie.common.device import choose_device
+from genie.common.errors import UserError
+from genie.common.files import replacing
+from genie.common.folder_lock import one_writer
+from genie.common.tables import print_table
 from genie.looping.collecting import episode_returns
-from genie.one_writer import one_writer
 from genie.policies.exploring import Choose
 from genie.policies.label_curve import Earned, draw, return_against_labels
 from genie.policies.loading import load_policy
-from genie.tables import print_table
 from genie.world.action_map import ActionMap
 from genie.world.opening import open_world
 

@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data_modules.clips import ClipDataset
-from genie.files import replacing
+from genie.common.files import replacing
+from genie.common.random import fold_in
 from genie.policies.exploring import Choose
 from genie.policies.loading import Policy
 from genie.world.action_map import ActionMap, fit_action_map
-from genie.world.noise import mix
 from genie.world.protocol import World
 
 # what a player that chooses the world's actions earns in the environment, by episode: other ones for each draw
@@ -53,7 +53,7 @@ def return_against_labels(
     """
 
     def earned(count: int, draw: int) -> Sequence[float]:
-        return play(policy.choose, fit_action_map(world, clips, count, mix(seed, draw)), draw)
+        return play(policy.choose, fit_action_map(world, clips, count, fold_in(seed, draw)), draw)
 
     return {
         count: Earned(np.array([earned(count, draw) for draw in range(draws)], dtype=np.float64)) for count in labels

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from data_modules.clip_data import ClipData
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def open_data(data: dict, image_size: tuple[int, int], num_frames: int) -> ClipData:

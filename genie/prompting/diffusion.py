@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from genie.config_errors import one_line
-from genie.errors import UserError
+from genie.common.config_errors import one_line
+from genie.common.errors import UserError
 
 INDEX = "model_index.json"  # names the parts of a pipeline
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ImageColor
 from scipy import ndimage
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.prompting.clips import open_data
 
 FRAMES = 256  # spread over the training split: what counts is seen in many of them

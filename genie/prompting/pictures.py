@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
-from genie.config_errors import one_line
-from genie.errors import UserError
+from genie.common.config_errors import one_line
+from genie.common.errors import UserError
 from genie.prompting.rates import at_rate
 
 # What people have. The others that Pillow knows are rare, and some of them start other programs.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from data_modules.fit import FITS
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.prompting.fitting import fit_picture, usual_fit
 from genie.prompting.pictures import read_pictures
 from genie.prompting.prompts import read_prompt, require_file, to_frames

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.prompting.fitting import fit_picture
 from genie.prompting.pictures import read_pictures, to_rgb
 from genie.prompting.videos import read_video

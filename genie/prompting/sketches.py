@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.prompting.fitting import fit_picture
 from genie.prompting.palette import Palette
 from genie.prompting.pictures import to_rgb

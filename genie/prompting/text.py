@@ -10,8 +10,8 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from genie.config_errors import one_line
-from genie.errors import UserError
+from genie.common.config_errors import one_line
+from genie.common.errors import UserError
 
 LONGEST = 500  # characters; text encoders read some 77 words
 

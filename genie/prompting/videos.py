@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from data_modules.video_file import find_film, open_stream, picture
-from genie.errors import UserError, reason
+from genie.common.errors import UserError, reason
 from genie.prompting.pictures import MOST_PIXELS
 from genie.prompting.rates import at_rate
 

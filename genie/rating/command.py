@@ -7,12 +7,12 @@ from fastapi import FastAPI
 
 from data_modules.clip_data import ClipData
 from data_modules.window_table import identity, parts
-from genie.checks import require_whole
-from genie.errors import UserError
-from genie.one_writer import one_writer
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
+from genie.common.web import check_address, serve_page
 from genie.rating.page import Session, create_app
 from genie.rating.pairs import Preferences, choose_pairs
-from genie.serving import check_address, serve_page
 from genie.world.opening import open_world
 
 SPLIT = "train"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI, HTTPException, Response
 
 from data_modules.frame_reader import FrameReader
-from genie.page_app import add_page, moving_picture, page_app
+from genie.common.web import add_page, moving_picture, page_app
 from genie.rating.pairs import BETTER, Pair, Preferences, where
 from genie.rating_app import RatingSession, add_rating
 

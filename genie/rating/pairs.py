@@ -14,7 +14,7 @@ import torch
 
 from data_modules.frame_reader import FrameReader
 from data_modules.window_table import Table, Window, read_table, require_same_data, write_table
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 COMMAND = "genie.rate"
 COLUMNS = ("other_part", "other_first", "other_stop", "better")

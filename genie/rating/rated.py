@@ -12,9 +12,9 @@ from torch import Tensor
 
 from data_modules.clip_data import ClipData
 from data_modules.window_table import Window, parts
-from genie.errors import UserError
+from genie.common.errors import UserError
+from genie.common.random import Stream, fold_in
 from genie.rating.pairs import BETTER, Pair, Preferences
-from genie.world.noise import Stream, mix
 from genie.world.protocol import World
 
 FEWEST = 10  # pairs that a model is trained on
@@ -39,7 +39,7 @@ class RatedPairs:
         if len(lengths) > 1:
             raise UserError(f"{path} has segments of {' and '.join(map(str, sorted(lengths)))} frames: give one length")
         order = torch.randperm(
-            len(given), generator=torch.Generator().manual_seed(mix(seed, Stream.RATED_PAIR))
+            len(given), generator=torch.Generator().manual_seed(fold_in(seed, Stream.RATED_PAIR))
         ).tolist()
         pairs = [list(given.items())[number] for number in order]
         held = len(pairs) // HELD_OUT
@@ -51,7 +51,7 @@ class RatedPairs:
         and of the other, and how much the first is preferred [P] in [0, 1]; while not training, of those held out."""
         first, second, labels = self.all(world, "train" if training else "held_out")
         chosen = torch.tensor(
-            [mix(seed, Stream.RATED_PAIR) % len(labels) for seed in seeds.tolist()], device=labels.device
+            [fold_in(seed, Stream.RATED_PAIR) % len(labels) for seed in seeds.tolist()], device=labels.device
         )
         return first[chosen], second[chosen], labels[chosen]
 

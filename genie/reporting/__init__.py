@@ -16,10 +16,10 @@ templates/      HTML, SVG and CSS
 import sys
 from pathlib import Path
 
-from genie.cli import wants_trace
-from genie.config_errors import one_line
+from genie.common.cli import wants_trace
+from genie.common.config_errors import one_line
+from genie.common.files import replacing
 from genie.evaluation.runs import Evaluated
-from genie.files import replacing
 
 
 def draw_report(runs: list[Evaluated], folder: Path) -> None:

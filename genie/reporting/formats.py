@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from genie.tables import short
+from genie.common.tables import short
 
 MINUS = "−"
 

@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from genie.common.profiling import now
 from genie.evaluation.runs import Evaluated
 from genie.reporting import formats
 from genie.reporting.curves import color, delta_psnr_chart, horizon_charts, training_charts
@@ -14,7 +15,6 @@ from genie.reporting.left_out import left_out
 from genie.reporting.media import Medium, media
 from genie.reporting.results import StageResults, differences, stage_differences, stages
 from genie.stages import STAGES
-from genie.versions import now
 
 # figures of the cards, the first that is there of each line; {worst} the object that survives least
 CARDS = (

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from callbacks.metrics_file import read_record
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.runs import Evaluated
 from genie.run_folder import flatten
 from genie.stages import STAGES, new_stage

@@ -7,16 +7,16 @@ from typing import Any
 from hydra import compose
 from rich.console import Console
 
-from genie.checks import require_number
-from genie.cli import to_plain
-from genie.errors import UserError
-from genie.files import replacing
-from genie.one_writer import require_writable
+from genie.common.cli import to_plain
+from genie.common.config_types import require_number
+from genie.common.errors import UserError
+from genie.common.files import replacing
+from genie.common.folder_lock import require_writable
+from genie.common.tables import print_table
 from genie.sizing.comparison import comparison
 from genie.sizing.plan import StagePlan, plan_stage
 from genie.sizing.table import remarks, table, title
 from genie.stages import GENIE_STAGES
-from genie.tables import print_table
 
 PAPER = "paper"  # the preset whose training was published
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from genie.checks import require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
 
 BYTES = {"fp32": 4, "bf16": 2}
 # Lightning's names: (type of the parameters, type of the products)

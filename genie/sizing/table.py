@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
+from genie.common.tables import short, size
 from genie.reporting import formats
 from genie.sizing.plan import StagePlan
-from genie.tables import short, size
 
 Row = tuple[str, Callable[[StagePlan], str]]
 

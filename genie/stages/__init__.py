@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models.building import GENIE_STAGES, simulator_kind
 from genie.parallel.checks import SHARDED
 from genie.parallel.materialize import parameters_on_meta

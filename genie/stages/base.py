@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models.building import build_models, observed_by, register_data_facts
 from genie.models.initialization import initialize
 from genie.parallel.gradients import clip_by_norm

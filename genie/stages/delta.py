@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.errors import UserError
+from genie.common.device import full_precision
+from genie.common.errors import UserError
 from genie.metrics.state_errors import StateErrors
 from genie.models.delta import Prediction
-from genie.models.precision import full_precision
 from genie.stages.simulator import SimulatorStage
 
 PROPAGATE = ("member", "mean")  # what an imagined world follows

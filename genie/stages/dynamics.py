@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
 from genie.models.categorical import sample

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from genie.checkpoints import fingerprint, load_model
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.token_actions import TokenActionModel
 from genie.parallel.sharded_files import is_checkpoint

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 RECONSTRUCTIONS = ("mse", "bce")
 WEIGHTINGS = ("symmetric", "target")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from genie.common.random import Stream, fold_in
 from genie.models.st_transformer import Thin
-from genie.world.noise import Stream, mix
 
 
 @dataclass
@@ -49,7 +49,7 @@ def mask_tokens(
     _, length, size = tokens.shape
     masks, replaced, noise = [], [], []
     for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(mix(seed, Stream.MASKED_TOKEN))
+        generator = torch.Generator().manual_seed(fold_in(seed, Stream.MASKED_TOKEN))
         rate, prefix, level = torch.rand(3, generator=generator).tolist()
         first = 1
         if prefix < clean_prefix and length > 2:
@@ -89,7 +89,7 @@ def mask_after_clean(
     _, length, size = tokens.shape
     masks, wrong, noise = [], [], []
     for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(mix(seed, Stream.MASKED_TOKEN))
+        generator = torch.Generator().manual_seed(fold_in(seed, Stream.MASKED_TOKEN))
         level = torch.rand((), generator=generator)
         whole, rates = torch.rand(2, length, 1, generator=generator)
         rates = torch.where(whole < whole_frames, 1.0, low + (high - low) * rates)
@@ -123,7 +123,7 @@ def choose_places(tokens: Tensor, seeds: Tensor, count: int) -> Thin:
     moving = (tokens != tokens[:, :1]).any(1).cpu()  # [B, S]
     places, counts = [], []
     for seed, moves in zip(seeds.tolist(), moving, strict=True):
-        generator = torch.Generator().manual_seed(mix(seed, Stream.KEPT_PLACE))
+        generator = torch.Generator().manual_seed(fold_in(seed, Stream.KEPT_PLACE))
         order = torch.randperm(size, generator=generator)
         number = int(moves.sum())
         if number < count:
@@ -141,7 +141,7 @@ def with_own_draws(masked: Masked, draws: Tensor, seeds: Tensor, share: float) -
     rate drawn from U(0, share) per sample. Frame 0 is a prompt: it stays."""
     own = []
     for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(mix(seed, Stream.OWN_DRAW))
+        generator = torch.Generator().manual_seed(fold_in(seed, Stream.OWN_DRAW))
         level = torch.rand((), generator=generator)
         own.append(torch.rand(draws.shape[1:], generator=generator) < share * level)
     own = torch.stack(own).to(draws.device)
@@ -151,7 +151,7 @@ def with_own_draws(masked: Masked, draws: Tensor, seeds: Tensor, share: float) -
 
 def own_noise(seeds: Tensor, length: int, size: int) -> Tensor:
     """float32 [B, T, S] in [0, 1): what `with_own_draws` needs drawn, a function of each sample's seed."""
-    generators = (torch.Generator().manual_seed(mix(seed, Stream.OWN_DRAW, 1)) for seed in seeds.tolist())
+    generators = (torch.Generator().manual_seed(fold_in(seed, Stream.OWN_DRAW, 1)) for seed in seeds.tolist())
     return torch.stack([torch.rand(length, size, generator=generator) for generator in generators])
 
 

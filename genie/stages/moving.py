@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from genie.world.noise import Stream, mix
+from genie.common.random import Stream, fold_in
 
 
 def move_scene(frames: Tensor, background: Tensor, seeds: Tensor, rows: int = 0, columns: int = 0) -> Tensor:
@@ -18,7 +18,7 @@ def move_scene(frames: Tensor, background: Tensor, seeds: Tensor, rows: int = 0,
     height, width = frames.shape[-2:]
     offsets = []
     for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(mix(seed, Stream.MOVED_SCENE))
+        generator = torch.Generator().manual_seed(fold_in(seed, Stream.MOVED_SCENE))
         offsets.append([int(torch.randint(-most, most + 1, (), generator=generator)) for most in (rows, columns)])
     down, right = torch.tensor(offsets, device=frames.device).T[:, :, None]  # [B, 1] each
     y = (torch.arange(height, device=frames.device) - down) % height  # [B, H]: where a row comes from

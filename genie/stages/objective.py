@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 GROUP = "simulator.objective"
 

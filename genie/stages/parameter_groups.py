@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models.attention import SelfAttention
 from genie.models.backbone import Backbone
 from genie.models.st_transformer import FeatureModulation

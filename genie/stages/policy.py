@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.stages.on_world import WorldStage
 from genie.stages.policy_actor_critic import ActorCritic
 from genie.stages.policy_cloning import Cloning

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genie.checks import require_number, require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_number, require_whole
+from genie.common.errors import UserError
+from genie.common.random import Stream, fold_in
+from genie.common.ranks import from_first
 from genie.imagination.returns import ReturnRange, lambda_returns, still_running
 from genie.imagination.rollout import Rollout, imagine
-from genie.parallel.ranks import from_first
 from genie.stages.on_world import recorded_between, space_of
-from genie.world.noise import Stream, mix
 from genie.world.protocol import State, World
 
 
@@ -113,7 +113,7 @@ def start(world: World, observations: Tensor, batch: dict[str, Tensor]) -> tuple
     n, 1 … T, is the same for all clips of a step (a state has one length): drawn from the seed of the first of them.
     """
     first = int(from_first(batch["seed"][:1]))
-    length = 1 + mix(first, Stream.IMAGINATION_START) % observations.shape[1]
+    length = 1 + fold_in(first, Stream.IMAGINATION_START) % observations.shape[1]
     seen = observations[:, :length]
     state = world.reset(seen, recorded_between(world, batch, length), batch["seed"])
     if "terminals" not in batch:

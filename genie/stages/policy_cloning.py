@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genie.errors import UserError
-from genie.parallel.ranks import gather_samples
+from genie.common.errors import UserError
+from genie.common.ranks import gather_samples
 from genie.stages.on_world import recorded_between, space_of
 from genie.world.protocol import World
 

@@ -8,7 +8,7 @@ Dimension letters: `B` clips, `T` observations, `n` = T-1 steps, `F` the shape o
 
 from torch import Tensor
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.metrics.rewards import RewardMetrics
 from genie.models.reward import Judged, segment_return
 from genie.rating.rated import RatedPairs

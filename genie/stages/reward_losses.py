@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genie.common.random import Stream, fold_in
 from genie.models.reward import Judged, RewardModel, segment_return
-from genie.world.noise import Stream, mix
 
 
 def state_loss(model: RewardModel, judged: Judged, rewards: Tensor, weights: Tensor) -> Tensor:
@@ -47,6 +47,6 @@ def labels_of(returns: Tensor, seeds: Tensor, margin: float, noise: float) -> Te
     `margin`; a share `noise` of the labels, drawn by the segments' `seeds` int64 [B], is turned round."""
     difference = returns - others(returns)
     labels = 0.5 + 0.5 * difference.sign() * (difference.abs() > margin)
-    drawn = [mix(seed, Stream.LABEL_NOISE) / 2**63 for seed in seeds.tolist()]
+    drawn = [fold_in(seed, Stream.LABEL_NOISE) / 2**63 for seed in seeds.tolist()]
     wrong = torch.tensor(drawn, device=returns.device) < noise
     return torch.where(wrong, 1 - labels, labels)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 SCHEDULES = ("cosine", "wsd", "constant")
 

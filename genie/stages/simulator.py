@@ -12,14 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.checks import require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
+from genie.common.random import FrameNoise
 from genie.metrics.outcomes import OutcomeMetrics
 from genie.models.building import observed_by
 from genie.parallel.checks import SHARDED
 from genie.stages.base import Stage
 from genie.stages.objective import GROUP, Objective
-from genie.world.noise import FrameNoise
 
 NEEDED = {"reward": "rewards", "continues": "terminals"}  # terms, and the columns of the data that they take
 IMAGINE = ("sample", "mode")  # whether what is imagined is drawn

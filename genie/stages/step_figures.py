@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from genie.parallel.ranks import mean_over_ranks
+from genie.common.ranks import mean_over_ranks
 
 
 class StepFigures:

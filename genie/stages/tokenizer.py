@@ -3,10 +3,10 @@
 from torch import Tensor
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
+from genie.common.device import full_precision
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.metrics.token_accuracy import TokenJitter
-from genie.models.precision import full_precision
 from genie.stages.base import Stage
 from genie.stages.losses import check_pixel_options, pixel_loss, stability_loss
 

@@ -15,7 +15,7 @@ Dimension letters: `N` rows of the recording, `S` tokens of a frame, `A` actions
 import torch
 from torch import Tensor
 
-from genie.world.noise import Stream, mix
+from genie.common.random import Stream, fold_in
 
 VISITS = 100  # occasions on which a token comes up at its place before it tells anything
 RARE = 0.005  # share of a token's frames in which an unseen action may have been taken: codes are a model's reading
@@ -58,7 +58,7 @@ def nearest_seen(unseen: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
 def with_unseen(actions: Tensor, nearest: Tensor, seeds: Tensor) -> Tensor:
     """`actions` int64 [B, T-1], each replaced by a random one of those that it is `nearest` [B, T-1, A] to."""
     length, count = nearest.shape[1:]
-    generators = (torch.Generator().manual_seed(mix(seed, Stream.UNSEEN_ACTION)) for seed in seeds.tolist())
+    generators = (torch.Generator().manual_seed(fold_in(seed, Stream.UNSEEN_ACTION)) for seed in seeds.tolist())
     draws = torch.stack([torch.rand(length, count, generator=generator) for generator in generators])
     stand = nearest == actions[..., None]
     drawn = draws.to(actions.device).masked_fill(~stand, -1).argmax(-1)

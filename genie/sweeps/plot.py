@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from genie.evaluation.plots import whole_ticks
-from genie.files import replacing
+from genie.common.files import replacing
+from genie.common.plots import whole_ticks
 
 NUM_COLUMNS = 3
 LOG_SCALE_RATIO = 20  # a range that is wider is unreadable on a linear axis

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from genie.errors import UserError
-from genie.files import read_json, replacing
+from genie.common.errors import UserError
+from genie.common.files import read_json, replacing
+from genie.common.folder_lock import one_writer
+from genie.common.process import rank
 from genie.metrics.directions import direction
-from genie.one_writer import one_writer
-from genie.parallel.place import rank
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +46,7 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if rank():
             return
-        from genie.tables import print_table  # every command looks at Hydra's plugins, and few print tables
+        from genie.common.tables import print_table  # every command looks at Hydra's plugins, and few print tables
 
         self.writing.close()
         folder = Path(config.hydra.sweep.dir)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from data_modules.clips import ClipDataset
 from data_modules.data_info import count_actions
-from genie.errors import UserError
-from genie.world.noise import mix
+from genie.common.errors import UserError
+from genie.common.random import fold_in
 from genie.world.protocol import World
 
 BATCH = 16  # clips that the latent action model reads at a time
@@ -73,7 +73,7 @@ def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int,
     if not 1 <= num_labels <= length * len(clips):
         most = length * len(clips)
         raise UserError(f"{key}={num_labels}: these clips have {most:,} labelled transitions: give 1 to {most}")
-    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(mix(seed)))
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(fold_in(seed)))
     chosen = order[: -(-num_labels // length)].tolist()
     latent, true = zip(*(_actions(world, lam, clips, some) for some in _batches(chosen)), strict=True)
     latent, true = torch.cat(latent)[:num_labels], torch.cat(true)[:num_labels]

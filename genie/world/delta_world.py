@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from genie.checkpoints import TrainedModel
+from genie.common.random import FrameNoise, Stream, derive
 from genie.models.reward import Judged
-from genie.world.noise import FrameNoise, Stream, derive
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
 
 

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.world.episodes import Episodes, check_options
 from genie.world.state import WorldState
 

@@ -14,10 +14,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.checks import require_whole
-from genie.errors import UserError
-from genie.inference import choose_device, inference
-from genie.media import to_bytes
+from genie.common.config_types import require_whole
+from genie.common.device import choose_device, inference
+from genie.common.errors import UserError
+from genie.common.media import to_bytes
 from genie.prompting.clips import PromptClips
 from genie.prompting.fitting import usual_fit
 from genie.prompting.prompts import array_prompt, read_prompt

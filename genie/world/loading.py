@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from genie.checkpoints import TrainedModel, fingerprint, load_model, stage_file
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.parallel.sharded_files import is_checkpoint
 from genie.world.sampler import Sampler
 

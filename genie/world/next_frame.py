@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genie.common.random import FrameNoise
 from genie.models import DynamicsModel, VideoTokenizer
 from genie.models.cache import Past, Span
-from genie.world.noise import FrameNoise
 from genie.world.sampler import Predict, Sampler
 from genie.world.state import WorldState
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from genie.checkpoints import stage_file
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.parallel.sharded_files import is_checkpoint
 from genie.world.protocol import World
 from genie.world.world_model import WorldModel

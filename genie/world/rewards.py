@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from genie.checkpoints import load_model, stage_file
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models.reward import RewardModel
 from genie.parallel.sharded_files import is_checkpoint
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from genie.checkpoints import TrainedModel
+from genie.common.random import FrameNoise
 from genie.models.reward import Judged
-from genie.world.noise import FrameNoise
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
 
 

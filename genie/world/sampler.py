@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genie.common.random import FrameNoise
 from genie.models.categorical import sample
-from genie.world.noise import FrameNoise
 
 ORDERS = ("confidence", "random")
 SURE = 1e6  # added to the score of what stays in any case

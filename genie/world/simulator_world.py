@@ -13,10 +13,10 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genie.checkpoints import TrainedModel, fingerprint, load_model, stage_file
-from genie.errors import UserError
+from genie.common.errors import UserError
+from genie.common.random import row_seeds
 from genie.models.building import simulator_kind
 from genie.parallel.sharded_files import is_checkpoint
-from genie.world.noise import row_seeds
 from genie.world.protocol import Step
 
 

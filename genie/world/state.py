@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genie.common.random import row_seeds
 from genie.models.cache import Past
-from genie.world.noise import row_seeds
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from genie.checks import require_whole
-from genie.errors import UserError
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
 from genie.world.environment import RENDER_MODES, check_render_mode, renders, require_open
 from genie.world.episodes import OPTIONS, Episodes, Prompt, check_options, woven
 from genie.world.state import WorldState

@@ -12,7 +12,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genie.checkpoints import fingerprint, world_fingerprint
-from genie.errors import UserError
+from genie.common.errors import UserError
+from genie.common.random import row_seeds
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
 from genie.models.backbone import Backbone
 from genie.models.cache import Past, Span
@@ -20,7 +21,6 @@ from genie.models.reward import Judged, RewardModel
 from genie.world import protocol
 from genie.world.loading import load_parts
 from genie.world.next_frame import newest_frame, newest_frame_uncached, next_tokens, next_tokens_uncached, past_before
-from genie.world.noise import row_seeds
 from genie.world.rewards import load_reward, outcome_of
 from genie.world.sampler import Sampler
 from genie.world.state import Observed, WorldState

@@ -7,7 +7,7 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from genie.ablation.plan import plan_world
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 ROOT = Path("outputs/ablations")
 
@@ -72,8 +72,8 @@ def test_each_stage_is_handed_the_checkpoints_of_those_it_needs(plan):
 
 def test_the_commands_are_those_that_were_planned(plan):
     """The overrides that a process is given lead to the configuration that the folder is named after."""
-    from genie.cli import to_plain
-    from genie.spelling import composed
+    from genie.common.cli import to_plain
+    from genie.common.overrides import composed
 
     for job in plan("++model.tokenizer.architecture=vit", seed=3).jobs.values():
         assert to_plain(composed("train", list(job.overrides))) == job.config

@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.ablation.measured import note
 from genie.ablation.run import Ablation, own_key
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.world.world_model import WorldModel
 
 EVALUATE = ["parts=[tokenizer,rollout]", "num_clips=2", "horizon=2", "delta_psnr.t=[2]", "prompt_frames=2"]

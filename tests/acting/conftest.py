@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from data_modules import environments
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 
 
 class LineEnv(gym.Env):

@@ -18,8 +18,8 @@ from genie.acting import Episode, RandomAgent, WorldAgent, play_episodes
 from genie.acting.budget import act_for_budgets
 from genie.acting.imagined import honesty_of, pairs_of
 from genie.acting.run import act
-from genie.cli import to_plain
-from genie.errors import RunError, UserError
+from genie.common.cli import to_plain
+from genie.common.errors import RunError, UserError
 from genie.evaluation.planning import check_planning, evaluate_planning
 from genie.evaluation.report import report_table
 from genie.evaluation.subject import LeftOut

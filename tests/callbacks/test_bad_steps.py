@@ -6,7 +6,7 @@ from torch import nn
 
 from callbacks.bad_steps import BadSteps
 from callbacks.metrics_file import read_metrics
-from genie.errors import RunError, UserError
+from genie.common.errors import RunError, UserError
 
 NAN, INF = float("nan"), float("inf")
 

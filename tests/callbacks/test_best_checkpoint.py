@@ -7,7 +7,7 @@ import torch
 
 from callbacks.best_checkpoint import BestCheckpoint
 from callbacks.metrics_file import read_metrics
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def worse_from(step):

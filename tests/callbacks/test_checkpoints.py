@@ -10,7 +10,7 @@ from callbacks import checkpoints
 from callbacks.checkpoints import AtomicCheckpointIO
 from callbacks.metrics_csv import MetricsCSV
 from callbacks.metrics_file import read_metrics
-from genie.errors import RunError
+from genie.common.errors import RunError
 
 
 class FullDisk:

@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from callbacks.metrics_file import read_metrics
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 from genie.stages import TokenizerStage
 from genie.training import train
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from callbacks.loggers import build_loggers
 from callbacks.media import MediaFolder, log_picture, log_video
-from genie.media import write_mp4, write_png
+from genie.common.media import write_mp4, write_png
 
 
 @pytest.fixture

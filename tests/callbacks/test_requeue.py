@@ -8,7 +8,7 @@ import torch
 
 from callbacks.graceful_stop import GracefulStop
 from callbacks.requeue import requeue, slurm_job
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 REQUEUE_ON = ("SIGUSR1", "SIGTERM")
 

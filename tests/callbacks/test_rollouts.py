@@ -13,8 +13,8 @@ from PIL import Image
 from callbacks.metrics_file import read_metrics
 from callbacks.rollout_parts import rollout_figures
 from callbacks.rollouts import Rollouts, check
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.subject import Subject

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from callbacks.startup_report import StartupReport, report
-from genie.tables import size
+from genie.common.tables import size
 
 
 class Stage(nn.Module):

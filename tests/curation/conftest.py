@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.curation import write_mix
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 from genie.curation.footage import Footage
 
 

@@ -9,10 +9,10 @@ from benchmarks.curation import true_rating
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.damage import DamagedData
 from data_modules.episode_reader import EpisodeReader
+from genie.common.errors import UserError
 from genie.curate import main
 from genie.curation.command import curate, rating_queue
 from genie.curation.ratings import Ratings
-from genie.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
 
@@ -85,7 +85,7 @@ def test_other_data_are_evaluated_without_the_scores(curate_config, mix, pong_ro
 
 def test_the_page_is_first_and_training_second(curate_config, footage, mix, tmp_path, monkeypatch, capsys):
     served = []
-    monkeypatch.setattr("genie.serving.serve", lambda app, *arguments: served.append(app))
+    monkeypatch.setattr("genie.common.web.serve", lambda app, *arguments: served.append(app))
     config = curate_config(mix[0], f"output={tmp_path}", "label.port=0")
     curate(config)
     assert len(served) == 1 and (tmp_path / "labels.csv").exists()
@@ -100,7 +100,7 @@ def test_the_page_is_first_and_training_second(curate_config, footage, mix, tmp_
 
 
 def test_mistakes_are_one_line(curate_config, mix, tmp_path, monkeypatch):
-    monkeypatch.setattr("genie.serving.serve", lambda *arguments: pytest.fail("it was served"))
+    monkeypatch.setattr("genie.common.web.serve", lambda *arguments: pytest.fail("it was served"))
 
     def says(match, *overrides):
         with pytest.raises(UserError, match=match) as raised:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from genie.common.errors import UserError
 from genie.curation.head import Head, agreement, fit_head
-from genie.errors import UserError
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from PIL import Image, ImageSequence
 from starlette.testclient import TestClient
 
 from benchmarks.curation import true_rating
+from genie.common.web import address, bind, web_server
 from genie.curation.page import Session, create_app
 from genie.curation.ratings import Ratings
-from genie.serving import address, bind, web_server
 
 HOST = "127.0.0.1:8001"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

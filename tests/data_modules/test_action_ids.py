@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.inspection.run import data_facts
 
 LENGTH = 12

@@ -7,7 +7,7 @@ import torch
 from data_modules.augmentation import LIMITS, Augmentation, recolour
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.data_info import DataInfo
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 EVERYTHING = {name: most / 3 for name, most in LIMITS.items()} | {"flip": "horizontal", "flip_actions": {}}
 

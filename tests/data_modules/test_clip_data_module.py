@@ -14,8 +14,8 @@ import torch
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.seeding import StepBatchSampler
-from genie.errors import UserError
-from genie.world.noise import mix
+from genie.common.errors import UserError
+from genie.common.random import fold_in
 
 
 def module(root, **changes):
@@ -148,7 +148,7 @@ def test_a_resumed_training_sees_the_batches_it_would_have_seen(tmp_path, write_
         write_episodes(tmp_path / "data" / f"{split}.h5", [19, 11])  # 24 clips: an epoch is 6 batches
     whole = fit(tmp_path / "data", tmp_path, 20)
     sampler = StepBatchSampler(24, 4, 0, 1, lambda: 0, seed=0)
-    assert whole == [[mix(0, *key) for key in batch] for batch in islice(sampler, 20)]
+    assert whole == [[fold_in(0, *key) for key in batch] for batch in islice(sampler, 20)]
     for stop in (4, 6, 14):
         assert fit(tmp_path / "data", tmp_path, stop) == whole[:stop]
         assert fit(tmp_path / "data", tmp_path, 20, ckpt_path=tmp_path / f"{stop}.ckpt") == whole[stop:]

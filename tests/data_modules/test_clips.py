@@ -10,7 +10,7 @@ import torch
 
 from data_modules.clips import ClipDataset
 from data_modules.episode_reader import EpisodeReader
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 LENGTHS = [20, 5, 9, 33, 2]
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from data_modules.environments import headless, open_environment
 from data_modules.policies import HeldUniform, SmoothNoise
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 class Told(gym.Env):

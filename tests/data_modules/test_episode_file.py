@@ -8,7 +8,7 @@ from data_modules.episode_file import EpisodeWriter
 from data_modules.episode_reader import EpisodeReader
 from data_modules.frame_reader import Reading
 from data_modules.sources import EpisodeFiles, open_splits
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def frames(count, first=0):

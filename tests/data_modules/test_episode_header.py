@@ -9,7 +9,7 @@ import pytest
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.episode_header import read_header
 from data_modules.episode_reader import EpisodeReader
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 COUNT = 24
 

@@ -6,7 +6,7 @@ import pytest
 from data_modules.episode_reader import EpisodeReader
 from data_modules.fit import FITS, Fit
 from data_modules.resize import AreaResize
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def square(height, width, top, left, size):

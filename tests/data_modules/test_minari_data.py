@@ -7,7 +7,7 @@ import pytest
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.frame_reader import Reading
 from data_modules.minari_data import MinariData
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 minari = pytest.importorskip("minari")
 from minari.data_collector.episode_buffer import EpisodeBuffer  # noqa: E402

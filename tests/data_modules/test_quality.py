@@ -11,7 +11,7 @@ from data_modules.clip_data_module import ClipDataModule
 from data_modules.episode_reader import EpisodeReader
 from data_modules.quality import covered
 from data_modules.window_table import Table, Window, identity, read_table, write_table
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 LENGTHS = [20, 10, 30, 12]  # 72 rows
 

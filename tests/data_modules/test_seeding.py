@@ -5,8 +5,8 @@ from itertools import islice
 import pytest
 
 from data_modules.seeding import Place, StepBatchSampler
-from genie.errors import UserError
-from genie.world.noise import mix
+from genie.common.errors import UserError
+from genie.common.random import fold_in
 
 
 def batches(count, num_samples=50, batch_size=4, rank=0, world_size=1, start=0, seed=0):
@@ -22,10 +22,10 @@ def batches(count, num_samples=50, batch_size=4, rank=0, world_size=1, start=0, 
 
 
 def test_mix_tells_close_inputs_apart():
-    seeds = {mix(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
+    seeds = {fold_in(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
     assert len(seeds) == 1000
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert mix(1, 2) != mix(2, 1) and mix(0) != mix(0, 0)
+    assert fold_in(1, 2) != fold_in(2, 1) and fold_in(0) != fold_in(0, 0)
     halves = sum(seed >> 62 for seed in seeds)  # the top bit is as good as a coin
     assert 400 < halves < 600
 

@@ -12,7 +12,7 @@ from data_modules.action_ids import ActionOptions
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.frame_reader import Reading
 from data_modules.shards import open_shards
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 INDEX = f".{shard_index.NAME}.json"
 

@@ -7,7 +7,7 @@ from data_modules.episode_reader import EpisodeReader
 from data_modules.frame_reader import JoinedReaders, Reading
 from data_modules.sources import EpisodeFiles, open_splits
 from data_modules.splits import split_episodes
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 
 def splits(root):

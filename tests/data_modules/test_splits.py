@@ -5,7 +5,7 @@ import re
 import pytest
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 TYPES = {"num_frames": int, "stride": int, "batch_size": int, "holdout": float}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from data_modules.clip_data_module import ClipDataModule
+from genie.common.errors import UserError
 from genie.convert import main as convert
 from genie.curation.footage import Footage
-from genie.errors import UserError
 from genie.inspect import main as inspect
 
 LENGTHS = [9, 7, 12, 8, 10]

@@ -12,7 +12,7 @@ from data_modules import stream_writer
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.episode_reader import EpisodeReader
 from data_modules.stream_writer import StreamWriter
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 pytest.importorskip("litdata")
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.damage import DamagedData
 from data_modules.videos import Videos
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 OPTIONS = {"decoder": "auto", "cuts": "none", "cut_threshold": 0.15}
 

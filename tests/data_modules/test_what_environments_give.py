@@ -16,9 +16,9 @@ from PIL import Image
 from data_modules.environments import open_environment
 from data_modules.environments.actions import _note_once
 from data_modules.environments.pictures import PictureReader
-from genie.errors import RunError, UserError
+from genie.common.errors import RunError, UserError
+from genie.common.overrides import spelled
 from genie.replay import main as replay_main
-from genie.spelling import spelled
 
 SIZE, LENGTH = (10, 12), 20
 VECTOR = spaces.Box(-np.inf, np.inf, (2,), np.float64)

@@ -12,8 +12,8 @@ from gymnasium import spaces
 from hydra import compose, initialize_config_module
 from rich.console import Console
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.long_rollout import (
     LongSettings,

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluation.run import GENIE_PARTS, WORLD_PARTS, evaluate
 from genie.evaluation.runs import Evaluated
 from genie.reporting.figures import rows

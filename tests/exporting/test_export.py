@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file, save_file
 
 from genie.checkpoints import fingerprint, load_model, read_checkpoint
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluation.subject import Subject
 from genie.export import main
 from genie.exporting.command import export

@@ -5,8 +5,8 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.exporting.command import export
 from genie.policies.loading import load_policy
 from genie.stages import build_stage

@@ -23,10 +23,10 @@ from unittest import mock
 from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.config_errors import group_options
-from genie.errors import RunError, UserError
-from genie.serving import Loading
-from genie.spelling import TEXT_KEYS
+from genie.common.config_errors import group_options
+from genie.common.errors import RunError, UserError
+from genie.common.overrides import TEXT_KEYS
+from genie.common.web import Loading
 from tests.fuzz import goods
 from tests.fuzz.harness import NUMBERS, SilentChange, odd_value
 
@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
                  ("run=outputs/world", "num_clips=4", "horizon=2", "prompt_frames=2", "output=out/evaluation")),
     "act": ("genie.act", "genie.acting.run.play",
             ("run=outputs/world", "act.labels=12", "overwrite=true", "output=out/acting", "agent=random")),
-    "play": ("genie.play", "genie.serving.serve", ("run=outputs/world", "play.port=0", "play.threads=1")),
+    "play": ("genie.play", "genie.common.web.serve", ("run=outputs/world", "play.port=0", "play.threads=1")),
     "convert": ("genie.convert", "genie.converting.run.write_parts",
                 ("data=episodes", "data.root=data", "data.image_size=[8,8]", "output=out/converted.h5")),
     "inspect": ("genie.inspect", "genie.inspection.run.data_facts",

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from data_modules.episode_file import EpisodeWriter
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 
 SIZE = (8, 8)
 LENGTHS = (9, 12, 7)  # frames of the episodes of a file

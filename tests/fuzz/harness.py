@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from genie.errors import RunError, UserError
+from genie.common.errors import RunError, UserError
 
 LONGEST_LINE = 2500  # characters
 ENDS = ("result", "line", "traceback", "hang", "silent")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.metrics.directions import chosen_direction, direction
 
 BETTER = {

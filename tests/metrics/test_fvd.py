@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.metrics.feature_distances import Statistics, frechet_distance, kernel_distance, real_floor
 from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance
 from genie.metrics.i3d import pretrained_i3d

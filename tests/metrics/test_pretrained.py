@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.metrics import pretrained
 from genie.metrics.array_pickle import read_arrays
 from genie.metrics.pretrained import Weights, digest, load

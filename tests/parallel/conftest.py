@@ -68,7 +68,7 @@ def train_here(tmp_path_factory):
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    from genie.cli import to_plain
+    from genie.common.cli import to_plain
     from genie.training import train
 
     def run(overrides):

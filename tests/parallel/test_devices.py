@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.parallel.devices import layout
 
 

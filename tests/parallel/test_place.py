@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from genie.errors import SaidByFirst, UserError
-from genie.parallel.place import first_here, rank, said_once
+from genie.common.errors import SilentExit, UserError
+from genie.common.process import first_here, on_first_rank, rank
 
 CHILD = """import time
-from genie.parallel.place import end_with_parent
+from genie.common.process import end_with_parent
 end_with_parent()
 print("up", flush=True)
 time.sleep(60)"""
@@ -52,6 +52,6 @@ def test_the_first_process_of_all_and_of_a_machine(monkeypatch, environment, exp
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert (rank(), first_here()) == expected
-    with pytest.raises(UserError) as error, said_once():
+    with pytest.raises(UserError) as error, on_first_rank():
         raise UserError("wrong")
-    assert isinstance(error.value, SaidByFirst) != expected[1]
+    assert isinstance(error.value, SilentExit) != expected[1]

@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from hydra import compose, initialize_config_module
 
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 from genie.training import train
 
 

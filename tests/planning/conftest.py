@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 from genie.planning.building import build_planner
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from genie.errors import UserError
-from genie.world.noise import FrameNoise
+from genie.common.errors import UserError
+from genie.common.random import FrameNoise
 from genie.world.protocol import Step
 
 ALL = ["random_shooting", "cem", "mppi", "mpc"]

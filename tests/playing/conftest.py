@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.cli import to_plain
+from genie.common.cli import to_plain
 from genie.playing.batching import Worlds
 from genie.playing.command import load_game
 from genie.playing.engine import Engine

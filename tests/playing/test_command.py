@@ -18,10 +18,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from genie.errors import UserError
-from genie.guard import is_loopback
+from genie.common.errors import UserError
+from genie.common.web import Loading, address, bind, is_loopback
 from genie.playing.command import load_game, play
-from genie.serving import Loading, address, bind
 from genie.world.sampler import Sampler
 
 
@@ -86,7 +85,7 @@ def test_a_taken_port_is_one_line(play_config):
     ],
 )
 def test_wrong_values_are_one_line_before_the_address(play_config, override, message, monkeypatch, capsys):
-    monkeypatch.setattr("genie.serving.serve", lambda *arguments: pytest.fail("it was served"))
+    monkeypatch.setattr("genie.common.web.serve", lambda *arguments: pytest.fail("it was served"))
     with pytest.raises(UserError, match=message) as error:
         play(play_config("play.port=0", override))
     assert "\n" not in str(error.value) and capsys.readouterr().out == ""
@@ -145,7 +144,7 @@ def test_while_it_loads_the_page_says_so(capsys):
 
 def test_who_else_can_play_is_said(play_config, monkeypatch, capsys):
     served = []
-    monkeypatch.setattr("genie.serving.serve", lambda app, *arguments: served.append(app))
+    monkeypatch.setattr("genie.common.web.serve", lambda app, *arguments: served.append(app))
     play(play_config("play.port=0"))
     assert capsys.readouterr().err == ""
     play(play_config("play.port=0", "play.host=0.0.0.0"))

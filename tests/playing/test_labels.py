@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.playing.labels import action_labels, idle_action, make_actions, suggest
 
 NAMES = ["noop", "up", "down"]

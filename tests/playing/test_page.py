@@ -11,11 +11,11 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from genie.errors import UserError
+from genie.common.errors import UserError
+from genie.common.web import Loading, bind, web_server
+from genie.common.web import address as url
 from genie.playing.command import load_game
 from genie.playing.server import create_app
-from genie.serving import Loading, bind, web_server
-from genie.serving import address as url
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from PIL import Image
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.generation import generate
 from genie.playing.prompting import decode_png, picture_prompt
 from genie.playing.recording import read_session, session_json, session_mp4

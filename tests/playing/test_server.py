@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.playing import server
 from genie.playing.command import load_game
 from genie.playing.labels import Action

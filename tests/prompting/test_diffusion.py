@@ -11,8 +11,8 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.prompting.diffusion import Diffusers
 from genie.prompting.prompter import Prompter
 from genie.prompting.text import load_text_to_image

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from genie.errors import UserError
-from genie.media import write_mp4
+from genie.common.errors import UserError
+from genie.common.media import write_mp4
 from genie.prompting import pictures
 from genie.prompting.clips import data_prompt
 from genie.prompting.prompts import read_prompt

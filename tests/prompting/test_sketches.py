@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.prompting.palette import palette_of_data, palette_of_names
 from genie.prompting.sketches import draw_sketch
 

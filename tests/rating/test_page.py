@@ -12,11 +12,11 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from starlette.testclient import TestClient
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
+from genie.common.web import address, bind, web_server
 from genie.rating.command import open_session, rate
 from genie.rating.page import Session, create_app
-from genie.serving import address, bind, web_server
 
 HOST = "127.0.0.1:8002"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_modules.window_table import origin_of
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.rating.pairs import Pair, choose_pairs
 from genie.rating.rated import RatedPairs
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from callbacks.metrics_csv import MetricsCSV
+from genie.common.media import write_mp4, write_png
 from genie.evaluation.runs import Evaluated
-from genie.media import write_mp4, write_png
 from genie.reporting.page import render
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.evaluation import runs
 from genie.evaluation.provenance import provenance
 from genie.evaluation.runs import evaluate_runs, labels

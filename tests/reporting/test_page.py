@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from genie.files import plain
+from genie.common.files import plain
 from genie.reporting import draw_report, media
 from genie.reporting.page import render
 

@@ -19,7 +19,7 @@ SMALL += ["trainer.gradient_clip_val=0.1"]  # clips every step
 @pytest.fixture(scope="session")
 def small(pong_root):
     """small(*overrides): the configuration that the two processes train, of one process on twice the batch."""
-    from genie.cli import to_plain
+    from genie.common.cli import to_plain
 
     def configure(*overrides):
         alone = ["trainer.accelerator=cpu", "data.batch_size=4", f"data.root={pong_root}"]

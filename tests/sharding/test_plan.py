@@ -26,7 +26,7 @@ def test_no_rank_holds_more_than_its_share_of_the_paper_s_dynamics(many_ranks):
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    from genie.cli import to_plain
+    from genie.common.cli import to_plain
 
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):

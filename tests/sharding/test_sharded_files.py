@@ -3,7 +3,7 @@ import torch
 
 from genie.checkpoint_store import write_manifest
 from genie.checkpoints import read_checkpoint
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.parallel.restoring import rows
 from genie.parallel.sharded_files import META, open_stored, shard_name
 

@@ -5,7 +5,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models.quantizers import VectorQuantizer
 from genie.models.st_transformer import STBlock
 from genie.parallel.plan import prepare

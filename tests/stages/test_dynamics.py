@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from genie.checkpoints import fingerprint
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models import DynamicsModel
 from genie.models.vocabulary import CodeHead
 from genie.stages import build_stage

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.stages.objective import Objective
 
 

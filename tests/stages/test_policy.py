@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.policies.loading import Policy, load_policy
 from genie.stages import build_stage
 from genie.stages.policy import PolicyStage

@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_module
 
 from callbacks.metrics_file import read_metrics
 from genie.checkpoints import read_checkpoint
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.policies.loading import load_policy
 from genie.run_folder import RunFolder
 from genie.training import train

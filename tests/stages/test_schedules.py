@@ -1,6 +1,6 @@
 import pytest
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.stages.schedules import schedule_factor
 
 

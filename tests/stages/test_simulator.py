@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data_modules.data_info import DataInfo
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.stages import build_stage, complete
 from genie.stages.delta import DeltaStage
 from genie.stages.rssm import RssmStage

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.stages.unseen_actions import VISITS, nearest_seen, unseen_actions, with_unseen
 
 

@@ -7,8 +7,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from genie.cli import JobFailed
-from genie.errors import UserError
+from genie.common.cli import JobFailed
+from genie.common.errors import UserError
 from hydra_plugins.genie_optuna import JOURNAL, OptunaSweeper, distribution
 
 optuna = pytest.importorskip("optuna")

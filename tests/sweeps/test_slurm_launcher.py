@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from genie.cli import FAILED, JobFailed
-from genie.errors import UserError
+from genie.common.cli import FAILED, JobFailed
+from genie.common.errors import UserError
 from hydra_plugins.genie_slurm import RUN_DIR, SlurmJobs
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.world.action_map import ActionMap, fit_action_map
 
 MEANING = torch.tensor([2, 0, 1])  # of the latent actions of `Reader`

@@ -16,8 +16,8 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from PIL import Image
 
-from genie.errors import UserError
-from genie.media import to_bytes, write_mp4
+from genie.common.errors import UserError
+from genie.common.media import to_bytes, write_mp4
 from genie.prompting.clips import PromptClips
 from genie.world.environment import GenieEnv
 from genie.world.sampler import Sampler
@@ -95,7 +95,7 @@ def test_spaces_and_what_is_said(world):
 
 
 def test_frames_are_those_of_the_world(world, monkeypatch):
-    monkeypatch.setattr("genie.inference.best_precision", lambda accelerator: "32-true")
+    monkeypatch.setattr("genie.common.device.best_precision", lambda accelerator: "32-true")
     actions = [0, 1, 2, 2, 1, 0, 0]
     frames = played(make(world), actions, seed=5)
     prompt = torch.from_numpy(pictures(2)).permute(0, 3, 1, 2).float()[None] / 255

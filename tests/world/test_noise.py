@@ -1,6 +1,6 @@
 import torch
 
-from genie.world.noise import FrameNoise, Stream, derive, mix, row_seeds, scramble
+from genie.common.random import FrameNoise, Stream, derive, fold_in, row_seeds, scramble
 
 CPU = torch.device("cpu")
 
@@ -25,13 +25,13 @@ def test_a_seed_of_whole_numbers_is_that_of_tensors():
     seeds, numbers = [0, 1, 77, 2**62], [0, 1, 12345, Stream.MOVED_SCENE]
     for seed in seeds:
         expected = derive(torch.tensor(seed), torch.tensor(numbers)) & (2**63 - 1)
-        assert [mix(seed, number) for number in numbers] == expected.tolist()
-    assert mix(3, -1) == mix(3, 2**64 - 1)
+        assert [fold_in(seed, number) for number in numbers] == expected.tolist()
+    assert fold_in(3, -1) == fold_in(3, 2**64 - 1)
 
 
 def test_streams_are_unlike_each_other_and_all_counts():
     assert min(Stream) >= 2**32 and len({stream.value for stream in Stream}) == len(Stream.__members__)
-    drawn = {mix(5, number) for number in (*Stream, *range(1000))}
+    drawn = {fold_in(5, number) for number in (*Stream, *range(1000))}
     assert len(drawn) == len(Stream) + 1000
 
 
@@ -62,7 +62,7 @@ def test_rows_of_one_seed_differ_and_given_seeds_are_taken():
     seeds = row_seeds(5, 4, CPU)
     assert len(seeds.unique()) == 4 and torch.equal(seeds[:2], row_seeds(5, 2, CPU))
     assert not torch.isin(row_seeds(6, 4, CPU), seeds).any()
-    given = torch.tensor([mix(1), mix(2)])
+    given = torch.tensor([fold_in(1), fold_in(2)])
     assert torch.equal(row_seeds(given, 2, CPU), given)
     assert torch.equal(row_seeds(given[0], 3, CPU), given[:1].expand(3))
     assert not torch.equal(derive(given, 0), derive(given, 1))

@@ -5,7 +5,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.world.opening import open_world
 from genie.world.world_model import WorldModel
 

@@ -10,8 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from callbacks.metrics_file import read_metrics
 from genie.checkpoints import load_model
-from genie.cli import to_plain
-from genie.errors import UserError
+from genie.common.cli import to_plain
+from genie.common.errors import UserError
 from genie.exporting.command import export
 from genie.training import train
 from genie.world.environment import GenieEnv

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from genie.world.noise import FrameNoise
+from genie.common.random import FrameNoise
 from genie.world.sampler import Sampler
 
 MASK = 8  # K: codes 0 … 7

@@ -4,7 +4,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.world.delta_world import DeltaWorld
 from genie.world.rssm_world import RssmWorld
 from genie.world.simulator_world import SimulatorWorld

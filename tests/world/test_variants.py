@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genie.checkpoints import fingerprint
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.evaluation.subject import LeftOut, Subject
 from genie.models.backbones import ARCHITECTURES
 from genie.stages import build_stage

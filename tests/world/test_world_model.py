@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from genie.checkpoints import fingerprint
-from genie.errors import UserError
+from genie.common.errors import UserError
 from genie.models import DynamicsModel
 from genie.models.dynamics import CONDITIONINGS
 from genie.models.initialization import initialize

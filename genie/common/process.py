@@ -1,4 +1,7 @@
-"""Which process of a command this is, as its environment says. Imported by every command: without torch."""
+"""Rank of this process, from torchrun, SLURM or the launcher.
+
+Which process of a command this is, as its environment says. Imported by every command: without torch.
+"""
 
 import ctypes
 import os
@@ -7,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from genie.errors import SaidByFirst
+from genie.common.errors import SilentExit
 
 # in the environment of a process that another one has started: the process of that one, and its how many-th training
 PARENT, TRAINING = "GENIE_PARENT", "GENIE_TRAINING"
@@ -34,14 +37,14 @@ def first_here() -> bool:
 
 
 @contextmanager
-def said_once() -> Iterator[None]:
+def on_first_rank() -> Iterator[None]:
     """Around what goes wrong in all processes of a machine alike: the first one says so, the others end silently."""
     try:
         yield
     except Exception as error:
         if first_here():
             raise
-        raise SaidByFirst("said by the first process of this machine") from error
+        raise SilentExit("said by the first process of this machine") from error
 
 
 def end_with_parent() -> None:

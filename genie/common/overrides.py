@@ -1,4 +1,6 @@
-"""Overrides as people type them, in the spelling that Hydra reads.
+"""Override syntax: what people type, quoted for Hydra's parser.
+
+Overrides as people type them, in the spelling that Hydra reads.
 
 For Hydra a value is a word of its own language: it cannot read 日本, #, ( or =, `a,b` is a sweep and 1e3 a number. A
 path, a name or a text is meant as it is typed, so it is quoted here, before Hydra sees it. What is quoted already,
@@ -19,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genie.config_errors import OPTIONAL_KEYS, group_options
+from genie.common.config_errors import OPTIONAL_KEYS, group_options
 
 # Keys whose value is a path, a name or a text: 123, 1e3 and true are texts there, and so is a,b but in a sweep. With
 # the command, where another one has something else of that name.

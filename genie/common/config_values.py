@@ -1,4 +1,6 @@
-"""What the values of a configuration may be, whichever command they are given to and wherever they come from: numbers
+"""Ranges of configuration values.
+
+What the values of a configuration may be, whichever command they are given to and wherever they come from: numbers
 and their ranges, names that become folders, and places that have to be named.
 
 The kinds of values (a number, a list, true or false) are those of the defaults: `config_types.py`. What only one
@@ -13,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 LONGEST_NAME = 200  # bytes of a folder's name: file systems take 255, and temporary names are longer than it
 

@@ -1,4 +1,7 @@
-"""Tables on standard output that lose nothing: as wide as they are in a file or pipe, folded in a narrow terminal."""
+"""Tables for terminals and pipes.
+
+Tables on standard output that lose nothing: as wide as they are in a file or pipe, folded in a narrow terminal.
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Errors of the configuration in one line that says what is wrong and lists what there is."""
+"""Configuration errors in one line.
+
+Errors of the configuration in one line that says what is wrong and lists what there is.
+"""
 
 import difflib
 import re

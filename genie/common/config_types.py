@@ -1,4 +1,9 @@
-"""Overrides of the wrong kind (`optimizer.lr=fast`, `resume=yes`, `data.image_size=64`), found before any work."""
+"""Types of configuration values.
+
+Overrides of the wrong kind (`optimizer.lr=fast`, `resume=yes`, `data.image_size=64`), found before any work.
+
+Checks of values that a user gives on the command line: one line that names the key, before any work.
+"""
 
 from typing import Any
 
@@ -8,10 +13,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genie.config_errors import explain
-from genie.config_values import NAMES, PLACES, check_values
-from genie.errors import UserError
-from genie.spelling import spelled, unquoted
+from genie.common.config_errors import explain
+from genie.common.config_values import NAMES, PLACES, check_values
+from genie.common.errors import UserError
+from genie.common.overrides import spelled, unquoted
 
 SEVERAL = ("trainer.devices", "actions")  # one, or a list of them
 
@@ -117,3 +122,33 @@ def _shown(cfg: DictConfig, key: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value).replace(" ", "")
+
+
+LARGEST = 2**63 - 1  # what a tensor and an array hold
+
+
+def require_whole(
+    config: dict[str, Any], *names: str, least: int = 1, most: int = LARGEST, prefix: str = "", null: bool = True
+) -> None:
+    """Raises UserError where one of the keys is not a whole number in [least, most]; None stands for a default where
+    there is one, `null`."""
+    for name in names:
+        value = config[name]
+        if value is None and null:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UserError(f"{prefix}{name}={value} must be a whole number of at least {least}")
+        if value > most:
+            raise UserError(f"{prefix}{name}={value} must be at most {most}")
+
+
+def require_number(config: dict[str, Any], *names: str, above: float | None = None, most: float | None = None) -> None:
+    """Raises UserError where one of the keys is no number, not above `above` or above `most`; None: a default."""
+    for name in names:
+        value = config[name]
+        if value is None:
+            continue
+        if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+            raise UserError(f"{name}={value} must be a number")
+        if above is not None and value <= above or most is not None and value > most:
+            raise UserError(f"{name}={value} must be more than {above:g} and at most {most:g}")

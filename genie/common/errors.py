@@ -1,5 +1,8 @@
-"""The two exceptions that the command line prints as one line, without a traceback: a mistake of the user, and a run
-that cannot go on; and what any other exception says, for such a line."""
+"""Errors that the command line prints as one line.
+
+The two exceptions that the command line prints as one line, without a traceback: a mistake of the user, and a run
+that cannot go on; and what any other exception says, for such a line.
+"""
 
 
 class UserError(ValueError):
@@ -9,7 +12,7 @@ class UserError(ValueError):
     """
 
 
-class SaidByFirst(UserError):
+class SilentExit(UserError):
     """The first of several processes has ended with an error that it prints itself: the others end without a word."""
 
 

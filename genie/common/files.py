@@ -1,4 +1,7 @@
-"""Writing a file so that it is there whole or not at all, and where files are kept that can be made again."""
+"""Atomic file writing and the cache folder.
+
+Writing a file so that it is there whole or not at all, and where files are kept that can be made again.
+"""
 
 import json
 import math
@@ -11,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from genie.errors import reason
+from genie.common.errors import reason
 
 TEMPORARY = ".tmp-"
 

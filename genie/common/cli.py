@@ -1,4 +1,6 @@
-"""What every command shares: Hydra's main, and errors of one line instead of tracebacks.
+"""Hydra entry points whose errors are one line.
+
+What every command shares: Hydra's main, and errors of one line instead of tracebacks.
 
     @hydra_main("train")
     def main(config: dict) -> float | None: ...
@@ -33,12 +35,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genie.config_errors import explain, explain_value, group_options, one_line
-from genie.config_types import check_overrides, unusual_overrides
-from genie.config_values import check_values
-from genie.errors import RunError, SaidByFirst, UserError, reason
-from genie.parallel.place import first_here, said_once
-from genie.spelling import spelled
+from genie.common.config_errors import explain, explain_value, group_options, one_line
+from genie.common.config_types import check_overrides, unusual_overrides
+from genie.common.config_values import check_values
+from genie.common.errors import RunError, SilentExit, UserError, reason
+from genie.common.overrides import spelled
+from genie.common.process import first_here, on_first_rank
 
 
 def options(group: str, without: str | None = None) -> str:
@@ -66,14 +68,14 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
     The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.
-    What it returns is what a sweep (`--multirun`) optimises. Values may be as people type them (`genie.spelling`).
+    What it returns is what a sweep (`--multirun`) optimises. Values may be as people type them (`genie.common.overrides`).
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
         @functools.wraps(function)
         def task(cfg: DictConfig) -> Any:
             try:
-                with said_once():
+                with on_first_rank():
                     check_overrides(cfg, HydraConfig.get())
                     check_values(cfg)
                     config = to_plain(cfg) if resolve else cfg
@@ -83,7 +85,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 if wants_trace():
                     raise
                 line, code = explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error), 2
-                if not isinstance(error, SaidByFirst):
+                if not isinstance(error, SilentExit):
                     print(f"error: {line}", file=sys.stderr)
             except RunError as error:
                 if wants_trace():
@@ -192,7 +194,7 @@ def no_memory(error: Exception) -> str | None:
     """What to say of an error that says that there is no memory; without torch where it cannot be one."""
     if not isinstance(error, MemoryError | OSError) and "torch" not in sys.modules:
         return None
-    from genie.out_of_memory import is_out_of_memory
+    from genie.common.device import is_out_of_memory
 
     if not is_out_of_memory(error):
         return None

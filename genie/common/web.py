@@ -1,29 +1,113 @@
-"""A page on this machine: its socket and address, and the server that sends it. For every command that has one.
+"""Local web server: socket, access guard, pages.
+
+Who may speak to the server: the page that it sent itself, and programs that are no browser.
+
+A browser sends any page's requests to a loopback address, with the player's rights. So the WebSocket and everything
+that changes something are refused where `Origin` names another server than `Host` does. A hostile name that resolves to
+127.0.0.1 (DNS rebinding) would make the two agree: a server on the loopback address answers to its own names only.
+
+A page on this machine: its socket and address, and the server that sends it. For every command that has one.
 
 The group of a command's configuration that says where, `section`, has the keys host and port.
+
+What the pages on which clips are shown and rated share: the server around them, and a clip as a moving picture.
 """
 
 import asyncio
 import contextlib
 import html
+import io
+import ipaddress
 import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.staticfiles import StaticFiles
+from PIL import Image
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.responses import FileResponse, HTMLResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from genie.checks import require_whole
-from genie.errors import UserError
-from genie.guard import Guard, is_loopback
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
+
+READS = ("GET", "HEAD")
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob:; connect-src 'self' ws: wss:; "
+    "base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-cache",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an address, can only be this machine itself."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Guard:
+    """ASGI middleware; `loopback`: the server is bound to a loopback address."""
+
+    def __init__(self, app: ASGIApp, loopback: bool) -> None:
+        self.app, self.loopback = app, loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        reason = self.refusal(scope)
+        if reason is None:
+            await self.app(scope, receive, _with_headers(send))
+        elif scope["type"] == "http":
+            await PlainTextResponse(reason, status_code=403)(scope, receive, _with_headers(send))
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})  # before accepting: HTTP 403
+
+    def refusal(self, scope: Scope) -> str | None:
+        """Why a request is refused; None where it is not."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        if self.loopback and not is_loopback(_name(host)):
+            return "this server answers to the loopback address only"
+        if scope["type"] == "http" and scope["method"] in READS:
+            return None
+        origin = headers.get("origin")
+        if origin is not None and origin.lower().partition("://")[2] != host:
+            return "requests from other pages are refused"
+        return None
+
+
+def _name(host: str) -> str:
+    """`host` without its port."""
+    return host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = {name for name, _ in message["headers"]}
+            more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in given]
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    return sending
+
 
 PROGRESS_SECONDS = 1.0  # between two updates of the line that says how long it has been loading
 # files of pages, and the package of which the folder page/ has them
@@ -182,3 +266,41 @@ def serve(app: Any, listener: socket.socket, max_upload: int) -> None:
         server.run(sockets=[listener])
     except KeyboardInterrupt:  # uvicorn hands the signal on once everything is closed
         print("stopped", file=sys.stderr)
+
+
+SHARED = STYLE | {"rating.js": "genie", "rating.css": "genie"}  # beside the files of a page
+
+
+def page_app(loopback: bool) -> FastAPI:
+    """A server without any page yet, that says a UserError as JSON; `loopback`: it is bound to a loopback address."""
+    # no generated documentation: it would load scripts from other hosts
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, loopback=loopback)
+
+    @app.exception_handler(UserError)
+    async def refuse(request: Request, error: UserError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=500)
+
+    return app
+
+
+def add_page(app: FastAPI, package: str) -> None:
+    """Sends the folder page/ of a package, behind all routes that there are already."""
+    for name, home in SHARED.items():
+        app.add_api_route(f"/{name}", _sender(home, name), methods=["GET", "HEAD"])
+    app.mount("/", StaticFiles(directory=str(files(package) / "page"), html=True))
+
+
+def moving_picture(frames: np.ndarray, fps: float) -> Response:
+    """An animated PNG of frames uint8 [T, H, W, 3] that loops: exact, and every browser shows it. It never changes."""
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    file = io.BytesIO()
+    first.save(file, format="png", save_all=True, append_images=others, duration=1000 / fps, loop=0, compress_level=1)
+    return Response(file.getvalue(), media_type="image/png", headers={"cache-control": "max-age=3600"})
+
+
+def _sender(package: str, name: str) -> Callable[[], Awaitable[FileResponse]]:
+    async def send() -> FileResponse:
+        return FileResponse(page_file(package, name))
+
+    return send

@@ -1,4 +1,6 @@
-"""Pictures and videos: frames as bytes, enlarged, framed, set side by side, labelled, and written to files.
+"""Image and video files.
+
+Pictures and videos: frames as bytes, enlarged, framed, set side by side, labelled, and written to files.
 
 A video here is an array uint8 [T, H, W, 3], a picture uint8 [H, W, 3].
 """
@@ -13,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from genie.errors import UserError
-from genie.files import replacing
+from genie.common.errors import UserError
+from genie.common.files import replacing
 
 CONTEXT_COLOR = (70, 130, 230)  # border of frames that were given
 PREDICTED_COLOR = (245, 140, 30)  # border of frames that were generated

@@ -1,4 +1,6 @@
-"""Counter-based random numbers: what is drawn is a function of a seed and of what it is drawn for, never of what was
+"""Counter-based random numbers.
+
+Counter-based random numbers: what is drawn is a function of a seed and of what it is drawn for, never of what was
 drawn before.
 
 A generator remembers, so what it draws for one world depends on which others are drawn with it and before. Here
@@ -52,7 +54,7 @@ class Stream(IntEnum):
     RECORDING_POLICY = 2**32 + 22
 
 
-def mix(*values: int) -> int:
+def fold_in(*values: int) -> int:
     """A seed in [0, 2**63) of whole numbers, among them a `Stream`: close inputs, unrelated seeds.
 
     `mix(seed, number)` is what `derive` gives, without its sign.

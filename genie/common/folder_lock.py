@@ -1,4 +1,6 @@
-"""A folder has one writer: a lock that a second process runs into before it touches anything.
+"""Folder lock: one writer at a time.
+
+A folder has one writer: a lock that a second process runs into before it touches anything.
 
 The lock is `flock` on the file `.lock` in the folder (beside the file, where it is one file that is written), which
 also says who has it. The kernel drops it when the process ends, however it ends, so a killed process leaves a file that
@@ -20,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from genie.errors import UserError
+from genie.common.errors import UserError
 
 LOCK = ".lock"
 GRACE = 0.5  # seconds: a process that was forked and did not yet run holds the lock of a killed parent

@@ -1,11 +1,19 @@
-"""What work costs: seconds, memory, and passes of the dynamics for each generated frame."""
+"""Time, memory and software versions of a measurement.
 
+What work costs: seconds, memory, and passes of the dynamics for each generated frame.
+
+When a result was made, and with which versions.
+"""
+
+import platform
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,3 +106,25 @@ class GenerationCost:
     def seconds_per_frame(self) -> float:
         """Mean; NaN without frames. Of a batch, its seconds over its frames."""
         return self.seconds / self.frames if self.frames else float("nan")
+
+
+PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "h5py", "av")
+
+
+def software_versions() -> dict[str, str]:
+    """Version of Python and of the packages that make the figures, by name; those that are not installed are not there.
+
+    From a checkout that was never installed, `genie-world` is not there.
+    """
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def now() -> str:
+    """The time in UTC to the second, as in 2025-01-31T12:00:00+00:00."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

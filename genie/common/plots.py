@@ -1,4 +1,7 @@
-"""The plots of an evaluation."""
+"""Matplotlib plots.
+
+The plots of an evaluation.
+"""
 
 import itertools
 from pathlib import Path
@@ -10,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from genie.files import replacing
+from genie.common.files import replacing
 
 # what a curve's name ends with -> its style; the baselines are grey, so that the eye goes to what is measured
 STYLES = {

@@ -1,4 +1,6 @@
-"""What the processes of a training tell each other about a batch. With one process all of it is the identity.
+"""Collective operations over the processes of a training.
+
+What the processes of a training tell each other about a batch. With one process all of it is the identity.
 
 A rank is one of the `W` processes. Rank r holds every W-th sample of the global batch, from the r-th on
 (`StepBatchSampler`), and as many as any other.
