@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from gymnasium import spaces
 
-from genie.models.reward import Judged
+from genie.models.heads import Judged
 from genie.world.protocol import Step
 
 

@@ -16,7 +16,7 @@ from genie.evaluation.clips import Clips
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.rollout import clip_seeds
 from genie.evaluation.subject import Subject
-from genie.models.reward import Judged
+from genie.models.heads import Judged
 from genie.world.protocol import World
 
 

@@ -15,7 +15,7 @@ from genie.evaluation.imagined import Foresight, stack_judged
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.subject import LeftOut
 from genie.metrics.rewards import RewardMetrics
-from genie.models.reward import Judged
+from genie.models.heads import Judged
 from genie.world.protocol import World
 
 # how many cases there are -> what the figures of them have in their names

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from genie.common.random import FrameNoise, Stream, derive
-from genie.models.policy import Actor
+from genie.models.actor_critic import Actor
 from genie.world.protocol import State, World
 
 

@@ -16,7 +16,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from genie.models.reward import Judged, segment_return
+from genie.models.heads import Judged, segment_return
 
 SIGNS = ("negative", "zero", "positive")  # of a reward
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.common.device import full_precision
-from genie.models.cache import CleanContext, Layer, Span
+from genie.models.kv_cache import CleanContext, Layer, Span
 
 Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles by which queries and keys are turned
 

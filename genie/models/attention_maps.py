@@ -15,9 +15,8 @@ from torch import Tensor
 
 from genie.common.device import full_precision
 from genie.models.attention import SelfAttention, Turn
-from genie.models.backbone import Backbone
-from genie.models.backbones import SpatialBlock
-from genie.models.st_transformer import STBlock, STTransformer
+from genie.models.baselines import SpatialBlock
+from genie.models.st_transformer import Backbone, STBlock, STTransformer
 
 
 @dataclass

@@ -11,14 +11,13 @@ import torch
 from torch import nn
 
 from genie.common.errors import UserError
+from genie.models.actor_critic import Actor, Critic
 from genie.models.delta import DeltaModel
 from genie.models.dynamics import DynamicsModel
-from genie.models.latent_action import LatentActionModel
+from genie.models.heads import RewardModel
+from genie.models.latent_action import LatentActionModel, TokenActionModel
 from genie.models.patches import Patches
-from genie.models.policy import Actor, Critic
-from genie.models.reward import RewardModel
 from genie.models.rssm import Rssm
-from genie.models.token_actions import TokenActionModel
 from genie.models.tokenizer import VideoTokenizer
 
 STATES, FRAMES = "states", "frames"  # what clips are made of

@@ -1,7 +1,13 @@
-"""Dynamics of states by their differences: an ensemble predicts Δs from s and a, and the next state is s + Δs.
+"""Delta dynamics: an ensemble that predicts changes of a state.
+
+Several networks at once: the layers of an ensemble, its members one product.
+
+Dynamics of states by their differences: an ensemble predicts Δs from s and a, and the next state is s + Δs.
 
 Sources: PETS (Chua et al. 2018, arXiv 1805.12114: probabilistic ensembles, a trajectory follows one member), MOPO (Yu
 et al. 2020, arXiv 2005.13239: what the members disagree about is not to be trusted).
+
+Dimension letters: `M` members, `N` rows.
 
 Dimension letters: `M` members, `N` rows, `n` numbers of a state, `A` action vector.
 """
@@ -12,9 +18,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.models.action_vectors import ActionVectors
-from genie.models.ensemble import Ensemble
-from genie.models.outcomes import OutcomeHeads
+from genie.models.heads import ActionVectors, OutcomeHeads
+
+
+class EnsembleLinear(nn.Linear):
+    """A linear layer for each member: [M, N, inputs] → [M, N, outputs].
+
+    The weights are those of one layer with M times the outputs, of which each member owns a stretch.
+    """
+
+    def __init__(self, num_members: int, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, num_members * outputs)
+        self.num_members = num_members
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.unflatten(0, (self.num_members, -1))  # [M, outputs, inputs]
+        return torch.baddbmm(self.bias.view(self.num_members, 1, -1), x, weight.mT)
+
+
+class EnsembleNorm(nn.Module):
+    """RMS-norm over the last axis of [M, N, D], with a scale for each member."""
+
+    def __init__(self, num_members: int, width: int) -> None:
+        super().__init__()
+        self.num_members, self.width = num_members, width
+        self.scale = nn.Parameter(torch.ones(num_members * width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.rms_norm(x, (self.width,)) * self.scale.view(self.num_members, 1, -1)
+
+
+class Ensemble(nn.Sequential):
+    """Perceptrons [M, N, inputs] → [M, N, outputs], one for each member, that differ in their weights alone."""
+
+    def __init__(self, num_members: int, inputs: int, outputs: int, width: int, num_layers: int) -> None:
+        if min(num_members, num_layers, width) < 1:
+            raise ValueError(f"num_members={num_members}, num_layers={num_layers}, width={width} must be 1 or more")
+        layers: list[nn.Module] = []
+        for size in (inputs, *[width] * (num_layers - 1)):
+            layers += [EnsembleLinear(num_members, size, width), EnsembleNorm(num_members, width), nn.SiLU()]
+        super().__init__(*layers, EnsembleLinear(num_members, width, outputs))
+
 
 HEADS = ("gaussian", "deterministic")
 LEAST, MOST = -10.0, 1.0  # between which log-variances stay, in units of the usual change

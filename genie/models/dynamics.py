@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.models.cache import CleanContext, Span
+from genie.models.kv_cache import CleanContext, Span
 from genie.models.st_transformer import STTransformer, Thin
 from genie.models.vocabulary import Digits, build_embedding, build_head, expected_distance, score
 

@@ -10,7 +10,7 @@ Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patch
 from einops import rearrange
 from torch import Tensor, nn
 
-from genie.models.backbones import build_backbone
+from genie.models.baselines import build_backbone
 from genie.models.patches import Patches, PixelEmbedding, PixelHead
 
 SMALLEST = 4  # rows and columns down to which a grid is halved: what is left is read as a whole

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from genie.models.backbone import Backbone
 from genie.models.patches import Patches, PixelEmbedding
-from genie.models.st_transformer import STTransformer
+from genie.models.st_transformer import Backbone, STTransformer
 
 POSITION_STD = 0.5
 # layers that write to a residual stream

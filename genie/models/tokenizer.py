@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genie.models.backbones import build_backbone
-from genie.models.cache import Span
+from genie.models.baselines import build_backbone
+from genie.models.kv_cache import Span
 from genie.models.patches import Patches, PixelEmbedding, PixelHead
 from genie.models.quantizers import LatentHead, build_quantizer
 

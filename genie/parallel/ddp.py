@@ -12,7 +12,7 @@ SEND_BUFFERS = ("forward_sync_buffers", "broadcast_buffers")
 def ddp_strategy(leaves_out: bool) -> DDPStrategy:
     """`leaves_out`: whether there are steps in which parameters get no gradient. Looking for them takes time.
 
-    Buffers are not sent around: each rank computes the same ones (`genie/models/batch_norm.py`, `quantizers.py`).
+    Buffers are not sent around: each rank computes the same ones (`genie/models/quantizers.py`, `quantizers.py`).
     """
     known = inspect.signature(DistributedDataParallel).parameters
     switch = next(name for name in SEND_BUFFERS if name in known)

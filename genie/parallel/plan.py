@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from genie.models.backbone import Backbone
 from genie.models.quantizers import LatentHead, VectorQuantizer
+from genie.models.st_transformer import Backbone
 
 # In fp32 and whole on every rank, whatever precision and strategy: near ties decide which code learns, and a codebook
 # is written to while a forward pass runs. Their parameters are few.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from genie.models import LatentActionModel
+from genie.models.latent_action import TokenActionModel, TokenActionOutput
 from genie.models.quantizers import VectorQuantizer
-from genie.models.token_actions import TokenActionModel, TokenActionOutput
 from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
 from genie.stages.dynamics import DynamicsStage, context_of

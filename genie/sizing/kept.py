@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from genie.models.backbone import Backbone
-from genie.models.token_actions import TokenActionModel
+from genie.models.latent_action import TokenActionModel
+from genie.models.st_transformer import Backbone
 from genie.parallel.plan import exact_parameters
 from genie.sizing.example_step import example_loss, example_tokens
 from genie.sizing.kernels import AsOnGPU

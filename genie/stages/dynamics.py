@@ -9,7 +9,7 @@ from torch import Tensor
 from genie.common.errors import UserError
 from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
-from genie.models.categorical import sample
+from genie.models.rssm import sample
 from genie.models.st_transformer import Thin
 from genie.stages.encoded import Encoded, encode, know_unseen, pays
 from genie.stages.frozen import DependentStage

@@ -18,7 +18,7 @@ from torch import Tensor
 from data_modules.clips import ClipDataset
 from data_modules.damage import DamagedData
 from genie.models import LatentActionModel, VideoTokenizer
-from genie.models.backbones import FrameNetwork, SpatialTransformer
+from genie.models.baselines import FrameNetwork, SpatialTransformer
 from genie.stages.unseen_actions import nearest_seen, unseen_actions, with_unseen
 
 AT_ONCE = 64  # frames through the encoders

@@ -8,7 +8,7 @@ from torch import nn
 from genie.checkpoints import fingerprint, load_model
 from genie.common.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
-from genie.models.token_actions import TokenActionModel
+from genie.models.latent_action import TokenActionModel
 from genie.parallel.sharded_files import is_checkpoint
 from genie.stages.base import Stage
 

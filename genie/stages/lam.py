@@ -8,7 +8,7 @@ from genie.metrics.action_alignment import ActionAlignment
 from genie.metrics.code_usage import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
-from genie.models.token_actions import TokenActionOutput
+from genie.models.latent_action import TokenActionOutput
 from genie.stages.base import Stage
 from genie.stages.frozen import DependentStage
 from genie.stages.losses import check_pixel_options, pixel_loss

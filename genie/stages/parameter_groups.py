@@ -9,8 +9,7 @@ from torch import nn
 
 from genie.common.errors import UserError
 from genie.models.attention import SelfAttention
-from genie.models.backbone import Backbone
-from genie.models.st_transformer import FeatureModulation
+from genie.models.st_transformer import Backbone, FeatureModulation
 from genie.parallel.checks import chosen_precision
 
 OPTIMIZERS = ("adamw", "muon")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.metrics.rewards import RewardMetrics
-from genie.models.reward import Judged, segment_return
+from genie.models.heads import Judged, segment_return
 from genie.rating.rated import RatedPairs
 from genie.stages.on_world import WorldStage
 from genie.stages.reward_losses import (

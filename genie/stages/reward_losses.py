@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genie.common.random import Stream, fold_in
-from genie.models.reward import Judged, RewardModel, segment_return
+from genie.models.heads import Judged, RewardModel, segment_return
 
 
 def state_loss(model: RewardModel, judged: Judged, rewards: Tensor, weights: Tensor) -> Tensor:

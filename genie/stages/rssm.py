@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from genie.metrics.horizon import HorizonPSNR
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
-from genie.models.categorical import entropy, kl
-from genie.models.rssm import Beliefs
+from genie.models.rssm import Beliefs, entropy, kl
 from genie.stages.losses import check_pixel_options, pixel_loss
 from genie.stages.simulator import SimulatorStage
 

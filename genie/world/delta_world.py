@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genie.checkpoints import TrainedModel
 from genie.common.random import FrameNoise, Stream, derive
-from genie.models.reward import Judged
+from genie.models.heads import Judged
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genie.common.random import FrameNoise
 from genie.models import DynamicsModel, VideoTokenizer
-from genie.models.cache import Past, Span
+from genie.models.kv_cache import Past, Span
 from genie.world.sampler import Predict, Sampler
 from genie.world.state import WorldState
 

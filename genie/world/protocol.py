@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.models.reward import Judged
+from genie.models.heads import Judged
 
 
 class State(Protocol):

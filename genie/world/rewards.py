@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genie.checkpoints import load_model, stage_file
 from genie.common.errors import UserError
-from genie.models.reward import RewardModel
+from genie.models.heads import RewardModel
 from genie.parallel.sharded_files import is_checkpoint
 
 STAGE = "reward"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genie.common.random import FrameNoise
-from genie.models.categorical import sample
+from genie.models.rssm import sample
 
 ORDERS = ("confidence", "random")
 SURE = 1e6  # added to the score of what stays in any case

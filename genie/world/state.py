@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genie.common.random import row_seeds
-from genie.models.cache import Past
+from genie.models.kv_cache import Past
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from genie.evaluation.clips import Clips
 from genie.evaluation.imagined import Foresight
 from genie.evaluation.rewards import RewardSettings, evaluate_reward, judge_reached, require_rewards
 from genie.evaluation.subject import LeftOut
+from genie.models.heads import RewardModel
 from genie.models.initialization import initialize
-from genie.models.reward import RewardModel
 
 SETTINGS = RewardSettings(clips=256, discount=1.0)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from genie.imagination.rollout import action_noise, imagine
-from genie.models.policy import Actor
+from genie.models.actor_critic import Actor
 
 
 @pytest.fixture(params=[False, True], ids=["discrete", "continuous"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genie.metrics.rewards import PreferenceAccuracy, RewardMetrics
-from genie.models.reward import Judged, RewardModel
+from genie.models.heads import Judged, RewardModel
 
 pytestmark = pytest.mark.filterwarnings("error:Metric `Spearman.*", "error:The variance of predictions.*")
 REWARDS = torch.tensor([[0, 1, 0, 0], [0, 0, -1, 0], [0, 0, 0, 0], [1, 1, 0, 0]], dtype=torch.float32)

@@ -5,9 +5,9 @@ import torch
 
 from genie.models import DynamicsModel
 from genie.models.attention_maps import has_attention_maps, recorded_attention
-from genie.models.backbones import ARCHITECTURES, build_backbone
-from genie.models.cache import Past
+from genie.models.baselines import ARCHITECTURES, build_backbone
 from genie.models.initialization import initialize
+from genie.models.kv_cache import Past
 from genie.models.st_transformer import STTransformer
 
 PLACE, FRAME, CLIP = 4, 2, 1

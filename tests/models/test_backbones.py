@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from genie.models import VideoTokenizer
-from genie.models.backbones import ARCHITECTURES, build_backbone
-from genie.models.cache import Past
+from genie.models.baselines import ARCHITECTURES, build_backbone
 from genie.models.initialization import initialize
+from genie.models.kv_cache import Past
 
 GRID, SIZE, FRAMES, WIDTH = (2, 3), 6, 5, 16
 # of four steps of the tiny tokenizer, before there was a choice of architectures

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from genie.models import DynamicsModel, VideoTokenizer
-from genie.models.cache import Past
 from genie.models.dynamics import CONDITIONINGS
 from genie.models.initialization import initialize
+from genie.models.kv_cache import Past
 
 CODES, GRID, WINDOW = 11, (2, 3), 6
 POSITIONS = ("rotary", "learned", "rotary places")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from genie.models.categorical import draw, entropy, kl, log_probabilities
+from genie.models.rssm import draw, entropy, kl, log_probabilities
 
 LOGITS = torch.tensor([[[2.0, 0.0, -3.0], [-50.0, 50.0, 0.0]]])  # one row, two groups of three classes
 

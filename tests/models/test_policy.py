@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from genie.models.policy import LARGEST_ACTION, Actor, Categorical, TanhNormal
+from genie.models.actor_critic import LARGEST_ACTION, Actor, CategoricalActions, TanhNormal
 
 
 def grid(count):
@@ -13,16 +13,16 @@ def grid(count):
 
 def test_a_categorical_draws_its_probabilities_and_rules_nothing_out():
     logits = torch.tensor([0.0, 1.0, -30.0])
-    distribution = Categorical(logits)
+    distribution = CategoricalActions(logits)
     assert distribution.probabilities[2] == pytest.approx(0.01 / 3)
-    drawn = Categorical(logits.expand(30000, 3)).sample(grid(30000))
+    drawn = CategoricalActions(logits.expand(30000, 3)).sample(grid(30000))
     shares = drawn.bincount(minlength=3) / 30000
     torch.testing.assert_close(shares, distribution.probabilities, atol=1e-4, rtol=0)
     assert drawn.dtype == torch.int64 and distribution.mode() == 1
 
 
 def test_the_logarithms_and_entropy_of_a_categorical():
-    distribution = Categorical(torch.randn(4, 5))
+    distribution = CategoricalActions(torch.randn(4, 5))
     logs = torch.stack([distribution.log_prob(torch.full((4,), action)) for action in range(5)], dim=1)
     torch.testing.assert_close(logs.exp().sum(1), torch.ones(4))
     torch.testing.assert_close(distribution.entropy(), -(logs.exp() * logs).sum(1))

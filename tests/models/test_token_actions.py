@@ -5,7 +5,7 @@ import torch
 
 from genie.models import VideoTokenizer
 from genie.models.initialization import initialize
-from genie.models.token_actions import TokenActionModel
+from genie.models.latent_action import TokenActionModel
 
 CODES, FRAMES = 16, 5
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from genie.models.heads import TwoHotHead, symexp, symlog
 from genie.models.initialization import initialize
-from genie.models.two_hot import TwoHotHead, symexp, symlog
 
 
 def test_symlog_and_its_inverse():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from genie.models.reward import Judged
+from genie.models.heads import Judged
 from genie.playing.engine import ServerFullError
 from genie.playing.prompting import decode_png
 from genie.world.sampler import Sampler

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from genie.models import attention, backbones
-from genie.models.backbone import Backbone
+from genie.models import attention
+from genie.models.st_transformer import Backbone
 from genie.sizing.example_step import example_loss
 from genie.sizing.kept import encoding_flops, kept_by
 from genie.sizing.layout import Layout

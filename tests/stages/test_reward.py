@@ -8,7 +8,7 @@ import torch
 
 from data_modules.data_info import DataInfo
 from genie.common.errors import UserError
-from genie.models.reward import segment_return
+from genie.models.heads import segment_return
 from genie.stages import build_stage, complete
 from genie.stages.reward_losses import labels_of
 

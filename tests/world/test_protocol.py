@@ -7,8 +7,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from genie.models.heads import RewardModel
 from genie.models.initialization import initialize
-from genie.models.reward import RewardModel
 from genie.world.protocol import World
 
 BATCH, LENGTH = 2, 7

@@ -6,7 +6,7 @@ import torch
 from genie.checkpoints import fingerprint
 from genie.common.errors import UserError
 from genie.evaluation.subject import LeftOut, Subject
-from genie.models.backbones import ARCHITECTURES
+from genie.models.baselines import ARCHITECTURES
 from genie.stages import build_stage
 from genie.world.world_model import WorldModel
 

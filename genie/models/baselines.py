@@ -1,4 +1,6 @@
-"""The networks that the tokenizer's encoder and decoder can be beside the ST-Transformer, behind the same protocol.
+"""Tokenizer networks beside the ST-Transformer: ViT, C-ViViT, convolutions, patch MLP.
+
+The networks that the tokenizer's encoder and decoder can be beside the ST-Transformer, behind the same protocol.
 
 Sources: Genie (arXiv 2402.15391) §3.4, table 3: a ViT that sees single frames, and C-ViViT (Phenaki, arXiv 2210.02399)
 with full attention in space and time; the convolutional VQ-VAE (arXiv 1711.00937 §4.1), one frame at a time. Beside
@@ -17,9 +19,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from genie.models.attention import SelfAttention, Turn, attend
-from genie.models.backbone import Backbone
-from genie.models.cache import Layer, Span
-from genie.models.st_transformer import FeedForward, STTransformer
+from genie.models.kv_cache import Layer, Span
+from genie.models.st_transformer import Backbone, FeedForward, STTransformer
 
 WIDE = 6.0  # mlp_ratio at which one attention and a feed-forward have as many weights as an ST block: 4 + 2·6 = 8 + 2·4
 ALONE = 8.0  # mlp_ratio at which a feed-forward without attention has: 2·8 = 8 + 2·4

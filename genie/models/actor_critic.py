@@ -1,4 +1,6 @@
-"""Actor and critic on the features of a world: what to do, and what is still to come (DreamerV3, arXiv 2301.04104).
+"""Actor and critic on features of a world.
+
+Actor and critic on the features of a world: what to do, and what is still to come (DreamerV3, arXiv 2301.04104).
 
 Dimension letters: `F` the shape of features, (n,) or (C, h, w), `A` actions, or the numbers of one, `D` width.
 """
@@ -10,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.models.feature_encoder import FeatureEncoder
-from genie.models.two_hot import TwoHotHead
+from genie.models.heads import FeatureEncoder, TwoHotHead
 
 UNIFORM_SHARE = 0.01  # of the probability is spread over all actions: none is ever ruled out (DreamerV3)
 SPREAD = (0.1, 1.0)  # bounds of the standard deviation, before tanh (DreamerV3)
@@ -20,7 +21,7 @@ LARGEST_ACTION = 0.999  # the logarithm of the probability of ±1 has no end
 NODES = 16  # of the quadrature that gives the entropy behind tanh
 
 
-class Categorical:
+class CategoricalActions:
     """One of A actions: from float `logits` [..., A]."""
 
     noise_size = 1
@@ -112,12 +113,12 @@ class Actor(nn.Module):
         if (num_actions is None) == (action_size is None):
             raise ValueError(f"num_actions={num_actions} and action_size={action_size}: give one of them")
         self.is_discrete = num_actions is not None
-        self.distribution = Categorical if self.is_discrete else TanhNormal
+        self.distribution = CategoricalActions if self.is_discrete else TanhNormal
         self.encoder = FeatureEncoder(feature_shape, width, num_layers)
         self.head = nn.Linear(width, num_actions or 2 * action_size)
         self.head.starts_at_zero = True
 
-    def forward(self, features: Tensor) -> Categorical | TanhNormal:
+    def forward(self, features: Tensor) -> CategoricalActions | TanhNormal:
         return self.distribution(self.head(self.encoder(features)))
 
 

@@ -1,4 +1,6 @@
-"""Keys and values of the frames that a causal model has run, so that a new frame costs one frame and not the window.
+"""Key-value cache of causal attention in time.
+
+Keys and values of the frames that a causal model has run, so that a new frame costs one frame and not the window.
 
 Causal attention in time gives every frame keys and values that later frames do not change: they are computed once and
 kept. `TemporalCache` is the memory, allocated once; a `Past` is a value that says which of it belongs to one state
