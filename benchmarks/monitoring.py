@@ -18,11 +18,11 @@ from hydra import compose, initialize_config_module
 
 from callbacks.rollout_parts import PARTS, Look
 from data_modules.clip_data_module import ClipDataModule
-from genie.checkpoints import load_model
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
 from genie.evaluation.clips import read_clips
 from genie.evaluation.subject import InTraining
+from genie.runs.loading import load_model
 
 
 def seconds(function: Callable[[], object], count: int = 1) -> float:

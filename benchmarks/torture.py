@@ -138,7 +138,7 @@ class Processes:
 
 def differences(ours: Path, theirs: Path) -> list[str]:
     """In what the folders of two finished runs differ: figures, weights, states of the optimiser."""
-    from genie.checkpoints import read_checkpoint
+    from genie.runs.loading import read_checkpoint
 
     found = []
     if (ours / "metrics.csv").read_text() != (theirs / "metrics.csv").read_text():
@@ -201,8 +201,8 @@ def cost(folder: Path, mebibytes: int) -> None:
     import torch
 
     from callbacks.checkpoints import AtomicCheckpointIO
-    from genie.checkpoint_store import keep_as_last, step_path, verify
     from genie.common.device import keep_freed_memory
+    from genie.runs.checkpoint_store import keep_as_last, step_path, verify
 
     keep_freed_memory()
     tensors = {str(index): torch.rand(mebibytes * 2**20 // 4 // 300) for index in range(300)}

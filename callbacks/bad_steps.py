@@ -22,11 +22,11 @@ from torch import Tensor
 
 from callbacks.checkpoints import LastCheckpoint
 from callbacks.metrics_csv import MetricsCSV
-from genie.checkpoints import read_checkpoint
 from genie.common.config_types import require_number, require_whole
 from genie.common.errors import RunError, UserError
 from genie.models.quantizers import VectorQuantizer
 from genie.parallel.gradients import gradient_norm
+from genie.runs.loading import read_checkpoint
 from genie.stages.base import accumulating
 
 POLICIES = ("stop", "skip", "rollback")

@@ -11,9 +11,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.checkpoints import failed_here
-from genie.checkpoint_store import BEST
-from genie.checkpoints import read_checkpoint
 from genie.common.errors import UserError
+from genie.runs.checkpoint_store import BEST
+from genie.runs.loading import read_checkpoint
 
 
 class BestCheckpoint(Checkpoint):

@@ -2,7 +2,7 @@
 
 `last.ckpt` holds a finished step: where a validation follows the step, it is written after it, and the step's row of
 metrics.csv is written before it, so that a resumed run neither repeats nor loses a row. How files are named, kept and
-checked is in `genie/checkpoint_store.py`. `best.ckpt` is in `best_checkpoint.py`.
+checked is in `genie/runs/checkpoint_store.py`. `best.ckpt` is in `best_checkpoint.py`.
 
 A save that fails for the disk (full, a quota, no permission) leaves everything that was there, and training goes on:
 the next one may succeed. Only where the last one of a run fails, the run ends with an error.
@@ -19,11 +19,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.metrics_csv import log_step
-from genie.checkpoint_store import LAST, keep_as_last, publish, step_path
 from genie.common.config_types import require_whole
 from genie.common.errors import RunError, reason
 from genie.common.files import TEMPORARY
-from genie.parallel.sharded_files import read_sharded
+from genie.runs.checkpoint_store import LAST, keep_as_last, publish, step_path
+from genie.runs.sharded_checkpoint import read_sharded
 from genie.stages.base import accumulating
 
 

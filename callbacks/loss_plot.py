@@ -7,9 +7,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from callbacks.metrics_file import read_metrics
 from genie.common.files import not_vital, replacing
 from genie.common.plots import whole_ticks
+from genie.runs.metrics_file import read_metrics
 
 NUM_COLUMNS = 3
 MANY_ROWS = 1000  # from here on, a search for the best place of a legend takes long

@@ -19,9 +19,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.metrics_file import read_metrics
 from genie.common.errors import reason
 from genie.common.files import replacing, sync
+from genie.runs.metrics_file import read_metrics
 
 
 class MetricsCSV(Logger):

@@ -19,7 +19,6 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from rich.table import Table
 
-from callbacks.metrics_file import last_values
 from genie.common.cli import hydra_main, to_plain
 from genie.common.config_types import check_step
 from genie.common.errors import UserError
@@ -28,6 +27,7 @@ from genie.common.overrides import override
 from genie.common.tables import print_table
 from genie.evaluation.provenance import evaluated, newer_than_checkpoints
 from genie.recording import missing_splits, record_missing
+from genie.runs.metrics_file import last_values
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain", "reward")
 STEPS = ("record", *STAGES, "evaluate")
@@ -83,7 +83,7 @@ class Pipeline:
         return (lambda: record_missing(data)) if missing_splits(data) else None, lambda: data["root"]
 
     def _plan_stage(self, stage: str) -> tuple[Callable[[], None] | None, Callable[[], str]]:
-        from genie.run_folder import RunFolder
+        from genie.runs.folder import RunFolder
 
         overrides = [*self.overrides, f"stage={stage}"]
         folder = RunFolder(to_plain(compose("train", overrides)))

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from genie.checkpoints import differing
 from genie.common.errors import UserError
-from genie.run_folder import RunFolder
+from genie.runs.folder import RunFolder
+from genie.runs.loading import differing
 from genie.stages import Stage
 from genie.stages.losses import FORMER_WEIGHTING
 

@@ -21,7 +21,6 @@ from callbacks.data_position import DataPosition
 from callbacks.graceful_stop import GracefulStop
 from callbacks.loggers import build_loggers, logger_callbacks
 from callbacks.loss_plot import LossPlot
-from callbacks.metrics_file import last_values
 from callbacks.progress import StepProgress
 from callbacks.rollouts import Rollouts
 from callbacks.run_record import RunRecord
@@ -48,7 +47,8 @@ from genie.resuming import (
     take_over_names,
     take_over_weighting,
 )
-from genie.run_folder import RunFolder
+from genie.runs.folder import RunFolder
+from genie.runs.metrics_file import last_values
 from genie.stages import Stage, build_stage, complete
 
 # Lightning's hints that do not hold here, each by its own words.

@@ -124,7 +124,7 @@ def test_a_tokenizer_shows_the_part_that_has_attention(build, make_clips, tmp_pa
 
 @pytest.mark.parametrize("heads", ["mean", "separate"])
 def test_the_picture_has_a_place_for_every_head(world_run, tmp_path, heads):
-    from genie.checkpoints import load_model
+    from genie.runs.loading import load_model
 
     model = load_model(world_run / "tokenizer" / "checkpoints" / "last.ckpt").model
     info = DataInfo(3, None, [], 10.0, (64, 64), torch.zeros(3, 64, 64, dtype=torch.uint8).numpy())

@@ -8,8 +8,8 @@ import zipfile
 import pytest
 import torch
 
-from genie import checkpoint_store as store
 from genie.common.errors import UserError
+from genie.runs import checkpoint_store as store
 
 
 def write(folder, step, shards=0):

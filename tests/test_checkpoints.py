@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from genie.checkpoint_store import keep_as_last, step_path
-from genie.checkpoints import fingerprint, load_model, read_checkpoint
 from genie.common.errors import UserError
+from genie.runs.checkpoint_store import keep_as_last, step_path
+from genie.runs.loading import fingerprint, load_model, read_checkpoint
 from genie.stages import Stage
 
 NAMES = ["tokenizer", "lam", "dynamics", "cotrain"]

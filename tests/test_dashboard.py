@@ -11,13 +11,13 @@ import yaml
 from hydra import compose, initialize_config_module
 
 import conf
-from callbacks.metrics_file import read_metrics
 from callbacks.throughput import NAME as SPEED
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.dashboard import main
 from genie.metrics.directions import direction
-from genie.run_folder import flatten
+from genie.runs.folder import flatten
+from genie.runs.metrics_file import read_metrics
 from genie.workspace import panels_of
 
 pytest.importorskip("wandb_workspaces")

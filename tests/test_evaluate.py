@@ -14,7 +14,6 @@ from rich.console import Console
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from data_modules.data_info import DataInfo
-from genie.checkpoints import load_model, read_checkpoint
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluate import main
@@ -30,6 +29,7 @@ from genie.evaluation.subject import LeftOut, Trained
 from genie.metrics.feature_cache import cached_features
 from genie.metrics.psnr import psnr
 from genie.metrics.video_features import VideoFeatures
+from genie.runs.loading import load_model, read_checkpoint
 from genie.world.sampler import Sampler
 
 FILES = [

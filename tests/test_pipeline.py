@@ -31,7 +31,7 @@ def pipeline(tmp_path, monkeypatch):
     monkeypatch.setattr("genie.pipeline.evaluated", lambda report: {"lam.action_nmi": 0.456})
 
     def run(*overrides, complete=()):
-        monkeypatch.setattr("genie.run_folder.RunFolder.is_complete", lambda self: self.path.name in complete)
+        monkeypatch.setattr("genie.runs.folder.RunFolder.is_complete", lambda self: self.path.name in complete)
         commands.clear()
         with initialize_config_module("conf", version_base="1.3"):
             config = to_plain(compose("pipeline", list(overrides)))

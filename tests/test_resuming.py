@@ -7,12 +7,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from callbacks.metrics_file import read_metrics, read_record
-from genie.checkpoint_store import kept
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
 from genie.resuming import take_over_weighting
-from genie.run_folder import RunFolder
+from genie.runs.checkpoint_store import kept
+from genie.runs.folder import RunFolder
+from genie.runs.metrics_file import read_metrics, read_record
 from genie.stages import build_stage
 from genie.stages.tokenizer import TokenizerStage
 from genie.training import train

@@ -7,10 +7,10 @@ import torch
 import yaml
 
 from callbacks.checkpoints import AtomicCheckpointIO
-from genie.checkpoint_store import keep_as_last, step_path
-from genie.checkpoints import read_checkpoint
 from genie.common.errors import UserError
-from genie.run_folder import MODEL_KEYS, RESUMED, RunFolder, flatten
+from genie.runs.checkpoint_store import keep_as_last, step_path
+from genie.runs.folder import MODEL_KEYS, RESUMED, RunFolder, flatten
+from genie.runs.loading import read_checkpoint
 from genie.stages import STAGES
 
 

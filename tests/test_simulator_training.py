@@ -9,13 +9,13 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from callbacks.metrics_file import read_metrics
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.run import evaluate
 from genie.exporting.command import export
 from genie.resuming import take_over_names
+from genie.runs.metrics_file import read_metrics
 from genie.training import train
 from genie.world.simulator_world import SimulatorWorld
 
@@ -53,7 +53,7 @@ def run(configure, no_plots):
 
 
 def folder(config):
-    from genie.run_folder import RunFolder
+    from genie.runs.folder import RunFolder
 
     return RunFolder(config)
 

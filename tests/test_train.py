@@ -7,10 +7,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from callbacks.metrics_file import last_values, read_metrics
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
 from genie.parallel.meeting import Ranks
+from genie.runs.metrics_file import last_values, read_metrics
 from genie.stages import build_stage
 from genie.training import build_trainer, resume_command, train
 
@@ -29,7 +29,7 @@ def configure(tmp_path, pong_root):
 
 
 def folder_of(config):
-    from genie.run_folder import RunFolder
+    from genie.runs.folder import RunFolder
 
     return RunFolder(config)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from genie.common.cli import to_plain
 from genie.common.overrides import composed, override
-from genie.run_folder import MODEL_KEYS, RunFolder
+from genie.runs.folder import MODEL_KEYS, RunFolder
 from genie.stages import stage_type
 
 WORLD = "dynamics"  # the stage that a variant ends with

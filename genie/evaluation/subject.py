@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from genie.checkpoints import TrainedModel, fingerprint, load_model, read_checkpoint, stage_file
 from genie.common.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.building import GENIE_STAGES, STAGES
-from genie.parallel.sharded_files import is_checkpoint
+from genie.runs.loading import TrainedModel, fingerprint, load_model, read_checkpoint, stage_file
+from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.sampling import with_overrides
 from genie.world.loading import parts_of
 from genie.world.opening import KINDS, kinds_of, open_world

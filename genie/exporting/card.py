@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from genie.checkpoints import TrainedModel
 from genie.common.tables import short, size
 from genie.evaluation.provenance import evaluated
 from genie.exporting.writing import WORLDS
 from genie.models.building import ON_WORLD, observed_by
+from genie.runs.loading import TrainedModel
 
 GENIE = "[Genie](https://arxiv.org/abs/2402.15391) world model (preset `{model[name]}`)"
 KINDS = {  # of a stage's configuration: what it is

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genie.checkpoints import WORLD, TrainedModel, build_from, read_checkpoint, stage_file
 from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
 from genie.exporting.card import card
-from genie.exporting.files import SUFFIX
 from genie.exporting.writing import DTYPES, Writer
 from genie.models.building import ON_WORLD, STAGES
-from genie.parallel.sharded_files import is_checkpoint
+from genie.runs.loading import WORLD, TrainedModel, build_from, read_checkpoint, stage_file
+from genie.runs.safetensors_file import SUFFIX
+from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.loading import dynamics_file, trained_with
 from genie.world.opening import kinds_of
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genie.checkpoints import TrainedModel, fingerprint, world_fingerprint
-from genie.exporting.files import SUFFIX, write_exported
+from genie.runs.loading import TrainedModel, fingerprint, world_fingerprint
+from genie.runs.safetensors_file import SUFFIX, write_exported
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WORLDS = ("dynamics", "cotrain")  # stages that make a world of a tokenizer

@@ -23,7 +23,7 @@ from genie.common.folder_lock import empty, one_writer
 from genie.common.overrides import composed, override
 from genie.looping.collecting import collect, episode_returns, is_collected, recording
 from genie.pipeline import run_module
-from genie.run_folder import RunFolder
+from genie.runs.folder import RunFolder
 from genie.stages import STAGES
 
 POLICY = "policy"

@@ -11,12 +11,11 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 
-from genie.checkpoint_store import publish, write_manifest
 from genie.common.files import TEMPORARY
 from genie.parallel.materialize import materialize
 from genie.parallel.plan import average_exact_gradients, shard
-from genie.parallel.restoring import restore_optimizer, restore_weights
-from genie.parallel.sharded_files import gather_shards, open_stored, write_shard
+from genie.runs.checkpoint_store import publish, write_manifest
+from genie.runs.sharded_checkpoint import gather_shards, open_stored, restore_optimizer, restore_weights, write_shard
 
 
 class ShardedStrategy(ModelParallelStrategy):

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genie.checkpoints import WORLD, TrainedModel, load_model, stage_file
 from genie.common.errors import UserError
 from genie.common.random import row_seeds
 from genie.imagination.rollout import action_noise
+from genie.runs.loading import WORLD, TrainedModel, load_model, stage_file
 from genie.world.protocol import State, World
 
 DECISION = 0  # of a state: the seed tells one decision from another

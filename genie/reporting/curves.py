@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callbacks.loss_plot import families, wants_log_scale
-from callbacks.metrics_file import read_metrics
 from genie.reporting.charts import Chart, Series, chart
 from genie.reporting.figures import INTERVAL, curves
 from genie.reporting.glossary import REFERENCES, Meaning, meaning
+from genie.runs.metrics_file import read_metrics
 
 Points = list[tuple[float, float | None]]
 NOT_METRICS = ("step", "epoch")

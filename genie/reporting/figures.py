@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genie.reporting.glossary import GROUPS, REFERENCES, Meaning, meaning
-from genie.run_folder import flatten
+from genie.runs.folder import flatten
 
 CONFUSION = "lam.confusion"  # a table of its own
 INTERVAL = ("_low", "_high")  # ends of the names of an interval's ends

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 import yaml
 
-from callbacks.metrics_file import read_record
 from genie.common.errors import UserError
 from genie.evaluation.runs import Evaluated
-from genie.run_folder import flatten
+from genie.runs.folder import flatten
+from genie.runs.metrics_file import read_record
 from genie.stages import STAGES, new_stage
 
 # keys that differ because the runs are two, those that say how a command was given, and the recipes of all stages: what

@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import nn
 
-from genie.checkpoints import fingerprint, load_model
 from genie.common.errors import UserError
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.latent_action import TokenActionModel
-from genie.parallel.sharded_files import is_checkpoint
+from genie.runs.loading import fingerprint, load_model
+from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.stages.base import Stage
 
 

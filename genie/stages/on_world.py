@@ -8,9 +8,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.checkpoints import WORLD
 from genie.common.errors import UserError
 from genie.parallel.checks import SHARDED
+from genie.runs.loading import WORLD
 from genie.stages.frozen import DependentStage
 from genie.world.protocol import World
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from callbacks.metrics_file import last_values
 from genie.common.cli import one_line
 from genie.common.errors import UserError
 from genie.common.files import read_json, replacing
 from genie.common.overrides import unquoted
 from genie.common.process import rank
+from genie.runs.metrics_file import last_values
 from genie.sweeps.table import RECORD, varied, write_table
 
 HOW_TO_START = (

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from genie.checkpoints import TrainedModel, fingerprint, load_model, stage_file
 from genie.common.errors import UserError
-from genie.parallel.sharded_files import is_checkpoint
+from genie.runs.loading import TrainedModel, fingerprint, load_model, stage_file
+from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.sampler import Sampler
 
 

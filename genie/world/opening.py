@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from genie.checkpoints import stage_file
 from genie.common.errors import UserError
-from genie.parallel.sharded_files import is_checkpoint
+from genie.runs.loading import stage_file
+from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.protocol import World
 from genie.world.world_model import WorldModel
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genie.checkpoints import load_model, stage_file
 from genie.common.errors import UserError
 from genie.models.heads import RewardModel
-from genie.parallel.sharded_files import is_checkpoint
+from genie.runs.loading import load_model, stage_file
+from genie.runs.sharded_checkpoint import is_checkpoint
 
 STAGE = "reward"
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from genie.checkpoints import TrainedModel
 from genie.common.random import FrameNoise
 from genie.models.heads import Judged
+from genie.runs.loading import TrainedModel
 from genie.world.simulator_world import SimulatorState, SimulatorStep, SimulatorWorld
 
 

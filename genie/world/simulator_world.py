@@ -12,11 +12,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.checkpoints import TrainedModel, fingerprint, load_model, stage_file
 from genie.common.errors import UserError
 from genie.common.random import row_seeds
 from genie.models.building import simulator_kind
-from genie.parallel.sharded_files import is_checkpoint
+from genie.runs.loading import TrainedModel, fingerprint, load_model, stage_file
+from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.protocol import Step
 
 

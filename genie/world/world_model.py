@@ -11,13 +11,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.checkpoints import fingerprint, world_fingerprint
 from genie.common.errors import UserError
 from genie.common.random import row_seeds
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
 from genie.models.heads import Judged, RewardModel
 from genie.models.kv_cache import Past, Span
 from genie.models.st_transformer import Backbone
+from genie.runs.loading import fingerprint, world_fingerprint
 from genie.world import protocol
 from genie.world.loading import load_parts
 from genie.world.next_frame import newest_frame, newest_frame_uncached, next_tokens, next_tokens_uncached, past_before

@@ -154,7 +154,7 @@ def test_training_anew_trains_what_is_shared_once(ablate, monkeypatch):
     monkeypatch.setattr(Ablation, "command", staticmethod(lambda step, cost, command: ran.append((step, command[-1]))))
     monkeypatch.setattr(Ablation, "evaluate", lambda self, world: None)
     monkeypatch.setattr("genie.ablation.run.figures_of", lambda *given: {"PSNR": 1.0})
-    monkeypatch.setattr("genie.run_folder.RunFolder.is_complete", lambda folder: True)
+    monkeypatch.setattr("genie.runs.folder.RunFolder.is_complete", lambda folder: True)
     ablate("experiment=ablation_lam_input", "overwrite=true")
     assert [step for step, _ in ran] == ["tokenizer", "lam", "dynamics", "lam", "dynamics"]
     assert {last for _, last in ran} == {"overwrite=true"}

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from callbacks.bad_steps import BadSteps
-from callbacks.metrics_file import read_metrics
 from genie.common.errors import RunError, UserError
+from genie.runs.metrics_file import read_metrics
 
 NAN, INF = float("nan"), float("inf")
 

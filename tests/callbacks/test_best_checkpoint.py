@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from callbacks.best_checkpoint import BestCheckpoint
-from callbacks.metrics_file import read_metrics
 from genie.common.errors import UserError
+from genie.runs.metrics_file import read_metrics
 
 
 def worse_from(step):

@@ -9,8 +9,8 @@ import torch
 from callbacks import checkpoints
 from callbacks.checkpoints import AtomicCheckpointIO
 from callbacks.metrics_csv import MetricsCSV
-from callbacks.metrics_file import read_metrics
 from genie.common.errors import RunError
+from genie.runs.metrics_file import read_metrics
 
 
 class FullDisk:

@@ -29,7 +29,7 @@ def test_draws_differ_by_seed_step_and_rank_in_every_generator():
 
 
 def test_each_validation_draws_the_same_and_training_does_not_see_it(tmp_path, training):
-    from callbacks.metrics_file import read_metrics
+    from genie.runs.metrics_file import read_metrics
 
     fit, model = training
     fit(tmp_path / "often", model(), val_check_interval=2)

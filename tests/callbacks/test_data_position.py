@@ -3,8 +3,8 @@
 import pytest
 from hydra import compose, initialize_config_module
 
-from callbacks.metrics_file import read_metrics
 from genie.common.cli import to_plain
+from genie.runs.metrics_file import read_metrics
 from genie.stages import TokenizerStage
 from genie.training import train
 

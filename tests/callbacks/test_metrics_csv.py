@@ -1,7 +1,7 @@
 """metrics.csv keeps every row and every bit, and a resumed run neither repeats nor loses one."""
 
 from callbacks.metrics_csv import MetricsCSV
-from callbacks.metrics_file import last_values, read_metrics
+from genie.runs.metrics_file import last_values, read_metrics
 
 
 def test_values_come_back_bit_for_bit_also_when_columns_are_added(tmp_path):

@@ -10,7 +10,6 @@ import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
-from callbacks.metrics_file import read_metrics
 from callbacks.rollout_parts import rollout_figures
 from callbacks.rollouts import Rollouts, check
 from genie.common.cli import to_plain
@@ -20,6 +19,7 @@ from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.subject import Subject
 from genie.metrics.feature_distances import frechet_distance
 from genie.metrics.video_features import VideoFeatures
+from genie.runs.metrics_file import read_metrics
 from genie.training import train
 
 PROMPT, HORIZON, CLIPS = 2, 4, 2  # of debug=fast

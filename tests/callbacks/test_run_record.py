@@ -8,8 +8,8 @@ import torch
 
 from callbacks import run_record
 from callbacks.graceful_stop import Stopped
-from callbacks.metrics_file import read_record
 from callbacks.run_record import RunRecord
+from genie.runs.metrics_file import read_record
 
 
 class Clock:

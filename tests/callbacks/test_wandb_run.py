@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from callbacks.metrics_file import read_metrics
 from callbacks.wandb_run import WandbRunLogger
 from genie.metrics.directions import direction
+from genie.runs.metrics_file import read_metrics
 from genie.train import main
 
 BLOCK, HEADER = 32768, 7  # of the log: blocks of fixed size, records in one or more parts

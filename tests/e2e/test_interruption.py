@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.torture import TIMEOUT, Processes, configure, differences
-from callbacks.metrics_file import read_metrics
+from genie.runs.metrics_file import read_metrics
 from genie.train import main
 
 SETTINGS = [

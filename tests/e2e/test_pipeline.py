@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks.metrics_file import read_metrics
+from genie.runs.metrics_file import read_metrics
 
 STAGES = ("tokenizer", "lam", "dynamics")
 

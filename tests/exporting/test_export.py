@@ -10,14 +10,14 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file, save_file
 
-from genie.checkpoints import fingerprint, load_model, read_checkpoint
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.subject import Subject
 from genie.export import main
 from genie.exporting.command import export
-from genie.exporting.files import write_exported
 from genie.generation import generate
+from genie.runs.loading import fingerprint, load_model, read_checkpoint
+from genie.runs.safetensors_file import write_exported
 from genie.world.world_model import WorldModel
 
 STAGES = ("tokenizer", "lam", "dynamics")

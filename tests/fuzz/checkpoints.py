@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from genie.checkpoint_store import keep_as_last, newest_whole, step_path, write_manifest
-from genie.checkpoints import load_model, read_checkpoint
-from genie.exporting.files import read_exported, write_exported
-from genie.run_folder import RunFolder
+from genie.runs.checkpoint_store import keep_as_last, newest_whole, step_path, write_manifest
+from genie.runs.folder import RunFolder
+from genie.runs.loading import load_model, read_checkpoint
+from genie.runs.safetensors_file import read_exported, write_exported
 from tests.fuzz import goods
 from tests.fuzz.harness import SilentChange, damaged, mutated, odd_value
 
@@ -182,7 +182,7 @@ def saved(contents: Any, path: Path) -> bool:
 
 def write_shards(path: Path, contents: dict[str, Any]) -> None:
     """What two processes write of a checkpoint: the rows of its largest tensor, one half each."""
-    from genie.parallel.sharded_files import META, shard_name
+    from genie.runs.sharded_checkpoint import META, shard_name
 
     name = max(contents["state_dict"], key=lambda name: contents["state_dict"][name].numel())
     rows = contents["state_dict"][name]

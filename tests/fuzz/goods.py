@@ -97,8 +97,8 @@ def write_data(folder: Path) -> Path:
 def write_run(folder: Path, data: Path, stages: tuple[str, ...] = ("tokenizer", "lam", "dynamics")) -> Path:
     """A run folder with the checkpoints of stages that were initialised and not trained."""
     from data_modules.clip_data_module import ClipDataModule
-    from genie.checkpoint_store import keep_as_last, step_path
-    from genie.checkpoints import fingerprint
+    from genie.runs.checkpoint_store import keep_as_last, step_path
+    from genie.runs.loading import fingerprint
     from genie.stages import build_stage
 
     known: dict[str, str] = {}

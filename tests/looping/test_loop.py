@@ -48,7 +48,7 @@ def loop(tmp_path, monkeypatch):
     monkeypatch.setattr("genie.looping.loop.collect", record)
     monkeypatch.setattr(Loop, "agent", lambda self: f"policy of {trained['policy']}")
     monkeypatch.setattr(
-        "genie.run_folder.RunFolder.is_complete", lambda self: trained.get(self.path.name, 0) >= self.max_steps
+        "genie.runs.folder.RunFolder.is_complete", lambda self: trained.get(self.path.name, 0) >= self.max_steps
     )
 
     def build(*overrides):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.metrics_file import read_metrics
+from genie.runs.metrics_file import read_metrics
 
 TWO = ["trainer=ddp_cpu", "data.batch_size=2"]  # of 2
 ONE = ["trainer=cpu", "data.batch_size=4"]

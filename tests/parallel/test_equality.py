@@ -10,7 +10,7 @@ tight and holds on all of them. float64 rounds by 1e-16. Were that to grow ten m
 import pytest
 import torch
 
-from callbacks.metrics_file import read_metrics
+from genie.runs.metrics_file import read_metrics
 
 TOLERANCE = 1e-9
 GLOBAL_BATCH = 4

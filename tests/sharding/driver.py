@@ -19,11 +19,11 @@ from torch.distributed.tensor import DTensor
 from callbacks import loss_plot
 from callbacks.startup_report import StartupReport
 from data_modules.data_info import DataInfo
-from genie.checkpoints import read_checkpoint
 from genie.common.cli import to_plain
 from genie.parallel.gradients import gradient_norm
 from genie.parallel.materialize import materialize
 from genie.parallel.plan import average_exact_gradients, exact_parameters, prepare, shard
+from genie.runs.loading import read_checkpoint
 from genie.stages import build_stage
 from genie.training import train
 

@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from genie.checkpoint_store import write_manifest
-from genie.checkpoints import read_checkpoint
 from genie.common.errors import UserError
-from genie.parallel.restoring import rows
-from genie.parallel.sharded_files import META, open_stored, shard_name
+from genie.runs.checkpoint_store import write_manifest
+from genie.runs.loading import read_checkpoint
+from genie.runs.sharded_checkpoint import META, open_stored, rows, shard_name
 
 WEIGHT = torch.arange(15.0).view(5, 3)
 

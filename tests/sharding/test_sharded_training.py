@@ -4,9 +4,9 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from callbacks.metrics_file import read_metrics
-from genie.checkpoints import load_model, read_checkpoint
-from genie.parallel.sharded_files import META
+from genie.runs.loading import load_model, read_checkpoint
+from genie.runs.metrics_file import read_metrics
+from genie.runs.sharded_checkpoint import META
 from genie.training import train
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain")

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from genie.checkpoints import fingerprint
 from genie.common.errors import UserError
 from genie.models import DynamicsModel
 from genie.models.vocabulary import CodeHead
+from genie.runs.loading import fingerprint
 from genie.stages import build_stage
 from genie.stages.dynamics import draw_frames, dynamics_loss, teacher_forced
 from genie.stages.masking import expected_masked

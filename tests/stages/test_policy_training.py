@@ -7,12 +7,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from callbacks.metrics_file import read_metrics
-from genie.checkpoints import read_checkpoint
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.policies.loading import load_policy
-from genie.run_folder import RunFolder
+from genie.runs.folder import RunFolder
+from genie.runs.loading import read_checkpoint
+from genie.runs.metrics_file import read_metrics
 from genie.training import train
 
 

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from callbacks.metrics_csv import MetricsCSV
-from callbacks.metrics_file import last_values
 from genie import training
 from genie.common.errors import UserError
 from genie.metrics.directions import direction
+from genie.runs.metrics_file import last_values
 from genie.sweeps.jobs import recorded_job
 from genie.train import main
 

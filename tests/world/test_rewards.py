@@ -8,11 +8,11 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from callbacks.metrics_file import read_metrics
-from genie.checkpoints import load_model
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.exporting.command import export
+from genie.runs.loading import load_model
+from genie.runs.metrics_file import read_metrics
 from genie.training import train
 from genie.world.environment import GenieEnv
 from genie.world.world_model import WorldModel

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from genie.checkpoints import fingerprint
 from genie.common.errors import UserError
 from genie.evaluation.subject import LeftOut, Subject
 from genie.models.baselines import ARCHITECTURES
+from genie.runs.loading import fingerprint
 from genie.stages import build_stage
 from genie.world.world_model import WorldModel
 

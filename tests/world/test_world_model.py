@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from genie.checkpoints import fingerprint
 from genie.common.errors import UserError
 from genie.models import DynamicsModel
 from genie.models.dynamics import CONDITIONINGS
 from genie.models.initialization import initialize
+from genie.runs.loading import fingerprint
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel

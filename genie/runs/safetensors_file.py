@@ -1,4 +1,6 @@
-"""One trained stage as one safetensors file: its weights, and beside them all that is needed to build it again.
+"""One trained model as one safetensors file.
+
+One trained stage as one safetensors file: its weights, and beside them all that is needed to build it again.
 
 The header's metadata, texts by name: `format`, `config` (JSON, the resolved configuration), `global_step` (steps
 trained), `fingerprints` (JSON, of the earlier stages that it was trained on), `digest` (of names and weights).

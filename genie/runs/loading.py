@@ -1,4 +1,7 @@
-"""Trained models from their checkpoints, with no configuration but their own, without unpickling code or Lightning."""
+"""Trained models from their checkpoints.
+
+Trained models from their checkpoints, with no configuration but their own, without unpickling code or Lightning.
+"""
 
 import hashlib
 from pathlib import Path
@@ -7,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from genie.checkpoint_store import newest_whole, verify
 from genie.common.errors import UserError
-from genie.exporting.files import SUFFIX, digest, read_exported
 from genie.models.building import build_models, register_data_facts
-from genie.parallel.sharded_files import is_checkpoint, read_sharded
+from genie.runs.checkpoint_store import newest_whole, verify
+from genie.runs.safetensors_file import SUFFIX, digest, read_exported
+from genie.runs.sharded_checkpoint import is_checkpoint, read_sharded
 
 WORLD = "world"  # the part in the fingerprints of what is trained on a finished world
 OF_TRAINING = "objective."  # what only further training needs: the slow critic of a policy, say

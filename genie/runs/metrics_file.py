@@ -1,4 +1,7 @@
-"""Reading metrics.csv and run.json; apart from what writes them, because reading needs no Lightning."""
+"""metrics.csv and run.json, read.
+
+Reading metrics.csv and run.json; apart from what writes them, because reading needs no Lightning.
+"""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The folder of a run, outputs/<name>/<stage>/: what may start in it, and what a resumed run goes on from.
+"""Run folder outputs/<name>/<stage>/.
+
+The folder of a run, outputs/<name>/<stage>/: what may start in it, and what a resumed run goes on from.
 
 config.yaml  run.json  checkpoints/{last,best,step-<n>}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
 """
@@ -11,19 +13,10 @@ from typing import Any
 
 import yaml
 
-from genie.checkpoint_store import (
-    LAST,
-    kept,
-    name_also,
-    newest_whole,
-    remove,
-    remove_orphans,
-    step_of,
-    step_path,
-)
-from genie.checkpoints import read_checkpoint
 from genie.common.errors import UserError
 from genie.common.files import TEMPORARY, remove_leftovers, replacing
+from genie.runs.checkpoint_store import LAST, kept, name_also, newest_whole, remove, remove_orphans, step_of, step_path
+from genie.runs.loading import read_checkpoint
 
 CONTENTS = ("checkpoints", "config.yaml", "run.json", "metrics.csv", "plots", "media", "wandb", "tensorboard")
 # the model of each stage: the keys and groups of the configuration that its weights belong to

@@ -1,4 +1,6 @@
-"""Checkpoints on disk: there whole or not at all, proved whole before they are used, the newest few of them kept.
+"""Checkpoint files: whole or not at all, verified, pruned.
+
+Checkpoints on disk: there whole or not at all, proved whole before they are used, the newest few of them kept.
 
     checkpoints/
       step-000001500.ckpt    the newest states, by optimizer steps done
