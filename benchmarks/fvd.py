@@ -21,8 +21,7 @@ from torch.nn import functional as F
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.device import keep_freed_memory
-from genie.metrics.feature_distances import frechet_distance, kernel_distance
-from genie.metrics.fvd import FrechetVideoDistance
+from genie.metrics.fvd import FrechetVideoDistance, frechet_distance, kernel_distance
 from genie.metrics.video_features import VideoFeatures
 
 # By the TensorFlow code of the original, for the videos that `golden` makes (universome/fvd-comparison).

@@ -23,7 +23,7 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
-from genie.metrics.action_alignment import ActionAlignment
+from genie.metrics.actions import ActionAlignment
 from genie.models import LatentActionModel
 from genie.models.initialization import initialize
 from genie.stages.lam import build_lam

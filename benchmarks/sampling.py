@@ -28,9 +28,8 @@ from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.long_videos import held_actions, imagined_stretches, watch
 from genie.evaluation.rollout import clip_seeds, true_actions
 from genie.evaluation.subject import Subject
-from genie.metrics.delta_psnr import DeltaPSNR
-from genie.metrics.psnr import psnr
-from genie.metrics.tracks import shares, shares_by_quarter
+from genie.metrics.long_videos import shares, shares_by_quarter
+from genie.metrics.psnr import DeltaPSNR, psnr
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
 

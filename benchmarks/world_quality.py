@@ -55,9 +55,9 @@ from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate
 from genie.evaluation.subject import Trained
 from genie.evaluation.tokens import after_true_past
-from genie.metrics.action_alignment import ActionAlignment
+from genie.metrics.actions import ActionAlignment
 from genie.metrics.object_detector import ObjectDetector
-from genie.metrics.object_presence import ObjectPresence, Reference, reference
+from genie.metrics.objects import ObjectPresence, Reference, reference
 from genie.metrics.psnr import frame_psnr, psnr, update_frame_psnr
 from genie.metrics.token_accuracy import SHOWS, TokenAccuracy, showing
 from genie.parallel.checks import chosen_precision

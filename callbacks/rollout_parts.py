@@ -16,7 +16,7 @@ from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_na
 from genie.evaluation.reconstruction import evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout, true_actions
 from genie.evaluation.subject import InTraining, LeftOut
-from genie.metrics.action_alignment import ActionAlignment
+from genie.metrics.actions import ActionAlignment
 
 # files of the evaluation that loggers show under another name
 SHOWN_AS = {

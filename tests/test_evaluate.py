@@ -26,9 +26,8 @@ from genie.evaluation.report import report_table
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.run import evaluate
 from genie.evaluation.subject import LeftOut, Trained
-from genie.metrics.feature_cache import cached_features
 from genie.metrics.psnr import psnr
-from genie.metrics.video_features import VideoFeatures
+from genie.metrics.video_features import VideoFeatures, cached_features
 from genie.runs.loading import load_model, read_checkpoint
 from genie.world.sampler import Sampler
 

@@ -13,7 +13,7 @@ from benchmarks import inverse_dynamics, sampling, world_quality
 from benchmarks.world_quality import Judge, main
 from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
-from genie.metrics.object_presence import Reference
+from genie.metrics.objects import Reference
 
 TINY = ["model=debug", "data.batch_size=2", "clips=4"]
 

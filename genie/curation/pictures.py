@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genie.common.device import choose_device
 from genie.common.errors import UserError
 from genie.metrics.efficientnet_lite import SHRINKS, pretrained_efficientnet_lite0
-from genie.metrics.frozen import Frozen
+from genie.metrics.video_features import Frozen
 
 NETWORKS = ("lite0", "resnet18", "none")
 # of the photographs that ResNets are trained on

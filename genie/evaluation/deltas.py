@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from genie.common.random import Stream, fold_in
-from genie.metrics.delta_psnr import AVERAGES, DeltaPSNR
+from genie.metrics.psnr import AVERAGES, DeltaPSNR
 
 
 def random_actions(num_actions: int, count: int, seeds: Tensor) -> Tensor:

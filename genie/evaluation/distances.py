@@ -17,10 +17,8 @@ from genie.evaluation.deltas import random_actions
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate, true_actions
 from genie.evaluation.subject import InTraining, LeftOut, Subject
-from genie.metrics.feature_cache import cached_features
-from genie.metrics.feature_distances import frechet_distance, kernel_distance
-from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance
-from genie.metrics.video_features import VideoFeatures
+from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance, frechet_distance, kernel_distance
+from genie.metrics.video_features import VideoFeatures, cached_features
 
 # predictions that a score stands beside, on the same clips, by the end of their name
 BASELINES = ("copy_last", "background", "random_actions", "reconstruction")

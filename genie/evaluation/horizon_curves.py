@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from genie.common.plots import plot_horizon
-from genie.metrics.horizon import HorizonPSNR, HorizonSSIM
+from genie.metrics.psnr import HorizonPSNR, HorizonSSIM
 
 # the generated video, then what it is compared with, as their figures' names end
 VIDEOS = ("", "_copy_last", "_background", "_random_actions", "_reconstruction")

@@ -13,9 +13,7 @@ from genie.common.plots import plot_confusion
 from genie.evaluation.action_effects import draw_effects
 from genie.evaluation.clips import Clips, in_windows
 from genie.evaluation.subject import LeftOut, Trained
-from genie.metrics.action_alignment import ActionAlignment
-from genie.metrics.action_effects import ActionEffects
-from genie.metrics.code_usage import CodeUsage
+from genie.metrics.actions import ActionAlignment, ActionEffects, CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.world.protocol import World
 

@@ -25,10 +25,20 @@ from genie.evaluation.real_videos import object_field, played_videos, recorded_v
 from genie.evaluation.rollout import clip_seeds
 from genie.evaluation.simulator import recorded_environment
 from genie.evaluation.subject import LeftOut
-from genie.metrics.feature_distances import frechet_distance, kernel_distance
-from genie.metrics.flicker import PERIODS, change_spectrum, flicker, least_changes
+from genie.metrics.fvd import frechet_distance, kernel_distance
+from genie.metrics.long_videos import (
+    PERIODS,
+    agreement,
+    change_spectrum,
+    flicker,
+    ks_distance,
+    least_changes,
+    points,
+    shares,
+    shares_by_quarter,
+    speeds,
+)
 from genie.metrics.object_detector import ObjectDetector
-from genie.metrics.tracks import agreement, ks_distance, points, shares, shares_by_quarter, speeds
 from genie.planning.pictures import shows_frames
 
 BALL = "ball"  # the object that makes points where it leaves the field
@@ -179,7 +189,7 @@ def window_period(world: Any) -> int:
 
 
 def flicker_figures(videos: dict[str, LongVideos], period: int, folder: Path) -> dict[str, Any]:
-    """`period` in frames, and by whose videos the `ratio` (`genie.metrics.flicker`); draws
+    """`period` in frames, and by whose videos the `ratio` (`genie.metrics.long_videos`); draws
     long_rollout_spectrum.png."""
     if all(len(one) < least_changes(period) for one in videos["generated"].changes):
         raise LeftOut(

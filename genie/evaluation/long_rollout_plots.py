@@ -16,8 +16,7 @@ from torch import Tensor
 from genie.common.media import PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.common.plots import OBJECT_COLORS, save_figure, whole_ticks
 from genie.evaluation.long_videos import LongVideos, Window
-from genie.metrics.flicker import PERIODS
-from genie.metrics.tracks import shares, speeds
+from genie.metrics.long_videos import PERIODS, shares, speeds
 
 REAL_COLOR = (200, 200, 200)  # border of real frames
 MEAN_OF = 50  # frames that each point of a curve over time is the mean of

@@ -18,8 +18,8 @@ from torch import Tensor
 from data_modules.policies import HeldRandom, HeldUniform
 from genie.common.random import Stream, fold_in
 from genie.evaluation.clips import Clips
+from genie.metrics.long_videos import Track, locate
 from genie.metrics.object_detector import ObjectDetector
-from genie.metrics.tracks import Track, locate
 from genie.world.protocol import World
 
 STRETCH = 512  # frames that are held, of all videos together

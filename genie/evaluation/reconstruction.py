@@ -10,7 +10,7 @@ from genie.common.media import enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.common.plots import plot_codebook
 from genie.evaluation.clips import Clips, in_segments
 from genie.evaluation.subject import LeftOut, Trained
-from genie.metrics.code_usage import CodeUsage
+from genie.metrics.actions import CodeUsage
 from genie.metrics.objects import ObjectSurvival
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import VideoTokenizer
@@ -49,7 +49,7 @@ def evaluate_tokenizer(tokenizer: Trained, clips: Clips, folder: Path, fps: floa
         update_frame_psnr(psnr, rebuilt[:, 1:], frames, background)
         target = frames[:, 1:].flatten(0, 1)
         pictures = rebuilt[:, 1:], frames[:, :-1], background.expand_as(frames[:, 1:])
-        with full_precision(frames):  # as in `genie.metrics.horizon`
+        with full_precision(frames):  # as in `genie.metrics.psnr`
             for metric, picture in zip(ssim.values(), pictures, strict=True):
                 metric.update(picture.flatten(0, 1).float(), target)
         usage.update(tokens)

@@ -7,10 +7,9 @@ from torch import Tensor
 from genie.common.plots import plot_objects
 from genie.evaluation.clips import Clips
 from genie.evaluation.latent_actions import true_names
-from genie.metrics.constant_velocity import ConstantVelocity
-from genie.metrics.obedience import Obedience
+from genie.metrics.actions import Obedience
 from genie.metrics.object_detector import ObjectDetector
-from genie.metrics.object_presence import ObjectPresence, blobs_at, places, reference
+from genie.metrics.objects import ConstantVelocity, ObjectPresence, blobs_at, places, reference
 
 # name of a video in the figures -> how it is called among those of the rollout
 VIDEOS = {"generated": "", "copy_last": "_copy_last", "reconstruction": "_reconstruction"}

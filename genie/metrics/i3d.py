@@ -1,4 +1,8 @@
-"""I3D: the network whose view of a video FVD compares. Inflated 3D Inception, trained on Kinetics-400.
+"""I3D.
+
+What networks that were trained in TensorFlow need in PyTorch: its padding, and batch norms that are folded away.
+
+I3D: the network whose view of a video FVD compares. Inflated 3D Inception, trained on Kinetics-400.
 
 Architecture: Carreira & Zisserman 2017, arXiv 1705.07750. Weights: DeepMind's kinetics-i3d ("rgb_scratch", Apache-2.0),
 the very numbers that the original FVD (Unterthiner et al. 2018, arXiv 1812.01717) takes from TensorFlow Hub, as they
@@ -14,9 +18,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genie.metrics.array_pickle import read_arrays
-from genie.metrics.pretrained import Weights, load
-from genie.metrics.tensorflow_layers import fold_batch_norm, pad_like_tensorflow
+from genie.metrics.pretrained import Weights, load, read_arrays
+
+
+def pad_like_tensorflow(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """Zeros around x [B, C, *places] so that ⌈n / stride⌉ places come out of a layer without padding: "SAME".
+
+    The odd one goes behind, where PyTorch's own padding has as much on both sides.
+    """
+    pads = []
+    for length, size, step in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):
+        total = max((-(-length // step) - 1) * step + size - length, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads)
+
+
+def fold_batch_norm(
+    weight: Tensor, mean: Tensor, variance: Tensor, bias: Tensor, scale: Tensor | float, epsilon: float
+) -> dict[str, Tensor]:
+    """`weight` and `bias` of the one convolution that is a convolution without bias and the batch norm after it.
+
+    weight [out, …], all others [out]. Computed in float64 and rounded once.
+    """
+    scale = scale / (variance.double() + epsilon).sqrt()
+    folded = weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))
+    return {"weight": folded.float(), "bias": (bias.double() - mean.double() * scale).float()}
+
 
 SIZE = 224  # pixels of a frame, height and width
 MIN_FRAMES = 9  # T is halved three times, rounded up, and the last pool looks at two steps
@@ -24,7 +51,7 @@ NUM_LOGITS = 400
 EPSILON = 1e-3  # of the batch norms, which have no scale
 
 
-class Unit(nn.Module):
+class InceptionUnit(nn.Module):
     """Convolution, folded batch norm, ReLU."""
 
     def __init__(self, channels: int, out_channels: int, size: int = 1, stride: int = 1):
@@ -61,10 +88,10 @@ class Mixed(nn.Module):
         super().__init__()
         point, narrow_1, wide_1, narrow_2, wide_2, pooled = widths
         branches = [
-            {"Conv3d_0a_1x1": Unit(channels, point)},
-            {"Conv3d_0a_1x1": Unit(channels, narrow_1), "Conv3d_0b_3x3": Unit(narrow_1, wide_1, 3)},
-            {"Conv3d_0a_1x1": Unit(channels, narrow_2), "Conv3d_0b_3x3": Unit(narrow_2, wide_2, 3)},
-            {"pool": MaxPool((3, 3, 3), (1, 1, 1)), "Conv3d_0b_1x1": Unit(channels, pooled)},
+            {"Conv3d_0a_1x1": InceptionUnit(channels, point)},
+            {"Conv3d_0a_1x1": InceptionUnit(channels, narrow_1), "Conv3d_0b_3x3": InceptionUnit(narrow_1, wide_1, 3)},
+            {"Conv3d_0a_1x1": InceptionUnit(channels, narrow_2), "Conv3d_0b_3x3": InceptionUnit(narrow_2, wide_2, 3)},
+            {"pool": MaxPool((3, 3, 3), (1, 1, 1)), "Conv3d_0b_1x1": InceptionUnit(channels, pooled)},
         ]
         for number, branch in enumerate(branches):
             self.add_module(f"Branch_{number}", nn.Sequential(OrderedDict(branch)))
@@ -75,10 +102,10 @@ class Mixed(nn.Module):
 
 # The names are the checkpoint's; between them, where the picture (and time) is halved.
 LAYERS = {
-    "Conv3d_1a_7x7": lambda: Unit(3, 64, 7, 2),
+    "Conv3d_1a_7x7": lambda: InceptionUnit(3, 64, 7, 2),
     "pool_2a": lambda: MaxPool((1, 3, 3), (1, 2, 2)),
-    "Conv3d_2b_1x1": lambda: Unit(64, 64),
-    "Conv3d_2c_3x3": lambda: Unit(64, 192, 3),
+    "Conv3d_2b_1x1": lambda: InceptionUnit(64, 64),
+    "Conv3d_2c_3x3": lambda: InceptionUnit(64, 192, 3),
     "pool_3a": lambda: MaxPool((1, 3, 3), (1, 2, 2)),
     "Mixed_3b": lambda: Mixed(192, (64, 96, 128, 16, 32, 32)),
     "Mixed_3c": lambda: Mixed(256, (128, 128, 192, 32, 96, 64)),

@@ -1,4 +1,6 @@
-"""95% confidence intervals of shares and means over clips, from sums that can be streamed and added.
+"""Confidence intervals.
+
+95% confidence intervals of shares and means over clips, from sums that can be streamed and added.
 
 Frames of one clip are alike: what is counted are clips. A share over a single frame of each clip has Wilson's interval
 (1927), which is right for few values and near 0 and 1, too. For a share over several frames of each clip, Wilson's

@@ -1,4 +1,6 @@
-"""Where is an object in a picture that nobody drew by rule? Found by its colour, its size and the region it keeps to.
+"""Object detector.
+
+Where is an object in a picture that nobody drew by rule? Found by its colour, its size and the region it keeps to.
 
 What an object looks like is learned from true frames x with background b and recorded positions:
 

@@ -1,4 +1,6 @@
-"""Do small things survive? A Pong ball is a few pixels of thousands: a picture without it still has a high PSNR.
+"""Objects in reconstructions and rollouts.
+
+Do small things survive? A Pong ball is a few pixels of thousands: a picture without it still has a high PSNR.
 
 The data says where each object is (`objects` [B, T, O, 2]: x, y in pixels, NaN when absent). In the original frame x
 with background b, the object's mark is the largest colour difference d = x − b (a vector over the channels) within
@@ -13,12 +15,50 @@ and survival means something only while that is small. Positions at which the or
 (another object, the object itself near the middle) are left out of this control, and objects that the original
 hardly shows (behind another, between two pixels) are left out of both.
 
+Constant velocity with reflection: the tracker that any world that follows an object has to beat.
+
+An object goes on by its last displacement, and is reflected at the limits of its way. It draws nothing: it gives
+positions. It knows nothing of actions, and of other objects only where they turn this one round: on each side, along x
+and y, the limit is
+
+- where it turns round, where recorded positions show one such place: the median of the turning points, if half of them
+  lie within 2 pixels of it (a wall does this, and a paddle in its column; an object that turns anywhere has none) and
+  if it turned there at least as often as it went past (a paddle that misses more than it hits reflects nothing);
+- else the end of the region in which it was ever recorded.
+
+An object that is beyond such a place already is reflected at the end of its region.
+
+Is each object still there in a generated frame, once, and how far from where it should be?
+
+In a rollout an object may be at another place than in the truth, so it is searched for (`ObjectDetector`) and not
+tested at its true position as in reconstructions (`ObjectSurvival`).
+
+What comes back after it was gone (a ball that is served at random) nobody can foresee. An object is in a *rally* while
+it was found in the last two given frames, which say where it goes, and in every true frame since:
+
+    truth = reference(detector, frames, objects)                  # of whole clips, P given frames and n after them
+    metric = ObjectPresence(detector, horizon=n)
+    metric.update(generated, truth.after(P))                      # over all frames, or
+    metric.update(generated, truth.rally(P))                      # over the frames of rallies
+    metric.compute()["in_place_by_horizon"]                       # [O, n], of so many clips: ["seen_by_horizon"]
+
 Dimension letters: `B` batch, `T` frames, `O` objects, `C H W` channels and pixels, `M` objects seen.
+
+Dimension letters: `B` batch, `N` clips, `P` given frames, `n` horizon, `T` frames, `O` objects.
+
+Dimension letters: `B` batch, `P` given frames, `n` horizon, `N` = B·n pictures, `O` objects, `C H W` channels and
+pixels, `M` blobs, `Q` bins.
 """
+
+import math
+from dataclasses import astuple, dataclass, fields, replace
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from genie.metrics.intervals import ClipSums, wilson
+from genie.metrics.object_detector import Blobs, ObjectDetector
 
 
 class ObjectSurvival(Metric):
@@ -90,3 +130,252 @@ def neighbourhood(pictures: Tensor, index: Tensor, place: Tensor, radius: int) -
     rows = (place[:, 1, None, None] + steps[:, None]).clamp(0, height - 1)  # [M, P', 1]
     columns = (place[:, 0, None, None] + steps).clamp(0, width - 1)  # [M, 1, P']
     return pictures[index[:, None, None], :, rows, columns].flatten(1, 2)
+
+
+SAME_PLACE = 2.0  # pixels between a turning point and the place where an object turns
+MOVES = 0.1  # pixels a frame: less is no motion
+
+
+class ConstantVelocity:
+    """Knows the limits of the ways of objects, by their recorded positions [N, T, O, 2] = (x, y) in pixels, NaN where
+    absent."""
+
+    def __init__(self, objects: Tensor) -> None:
+        known, inf = objects.isfinite(), float("inf")
+        self.low = objects.masked_fill(~known, inf).amin((0, 1))  # [O, 2] each
+        self.high = objects.masked_fill(~known, -inf).amax((0, 1))
+        self.turns_low, self.turns_high = -_turning_places(-objects, -self.low), _turning_places(objects, self.high)
+
+    def __call__(self, given: Tensor, horizon: int) -> Tensor:
+        """Positions [B, n, O, 2] after the given ones [B, P, O, 2]; NaN where the last two do not both know it. After a
+        single given frame objects stay where they are."""
+        last, before = given[:, -1], given[:, max(given.shape[1] - 2, 0)]
+        low = torch.where(last < self.turns_low, self.low, self.turns_low)[:, None]
+        high = torch.where(last > self.turns_high, self.high, self.turns_high)[:, None]
+        steps = torch.arange(1, horizon + 1)[:, None, None]
+        ahead = last[:, None] + steps * (last - before)[:, None] - low
+        way = (high - low).clamp_min(1e-6)
+        back_and_forth = ahead.remainder(2 * way)
+        return low + torch.minimum(back_and_forth, 2 * way - back_and_forth)
+
+
+def _turning_places(objects: Tensor, end: Tensor) -> Tensor:
+    """[O, 2], on the side of large coordinates: where objects turn round, else `end`.
+
+    Between two frames an object goes on to the turning point and comes back: it is as far beyond both as makes the way
+    that it goes in the frame after or before, whichever was the longer one.
+    """
+    a, b, c = objects[:, :-2], objects[:, 1:-1], objects[:, 2:]
+    there, back = b - a, b - c
+    turned = (there > MOVES) & (back > MOVES)
+    point = torch.where(there < back, a + b + back, b + c + there) / 2
+    points = point.masked_fill(~turned, float("nan")).flatten(0, 1)  # [N · (T-2), O, 2]
+    place = points.nanmedian(0).values
+    near = ((points - place).abs() <= SAME_PLACE).sum(0)
+    passed = ((objects[:, :-1] <= place) & (objects[:, 1:] > place)).flatten(0, 1).sum(0)
+    one_place = (2 * near >= turned.flatten(0, 1).sum(0)) & (near >= passed) & (near > 0)
+    return torch.where(one_place, place, end)
+
+
+BIN = 0.25  # pixels: the distances are counted in bins of it, so that their median can be streamed
+SHOWS_MOTION = 2  # given frames in which an object has to be found for a rally
+# figure -> what it is a share (the distance: a mean) of; these have intervals over clips
+PARTS = {
+    "present": "seen", "in_place": "seen", "doubled": "seen", "invented": "absent", "distance": "present",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reference:
+    """True frames as the detector sees them: recorded positions `objects` [B, T, O, 2]; bool [B, T, O] each:
+    `seen`, whether the object is found there, and `alarm`, whether something is found where none is."""
+
+    objects: Tensor
+    seen: Tensor
+    alarm: Tensor
+
+    def after(self, given: int) -> "Reference":
+        """The frames after the first `given` ones."""
+        return Reference(self.objects[:, given:], self.seen[:, given:], self.alarm[:, given:])
+
+    def rally(self, given: int) -> "Reference":
+        """The same frames; what is not in a rally counts as not seen (`in_rally`)."""
+        return replace(self.after(given), seen=in_rally(self.seen, given))
+
+
+def in_rally(seen: Tensor, given: int) -> Tensor:
+    """bool [B, n, O] of the frames after the first `given` ones of `seen` bool [B, given + n, O]: whether the object is
+    seen in the last two given frames and in every frame since, up to and including this one.
+
+    Of a single given frame, that one has to show it.
+    """
+    start = max(given - SHOWS_MOTION, 0)
+    return seen[:, start:].long().cumprod(1)[:, given - start :].bool()
+
+
+def reference(detector: ObjectDetector, frames: Tensor, objects: Tensor) -> Reference:
+    """Of true frames [B, T, C, H, W] in [0, 1] and recorded positions [B, T, O, 2]."""
+    found = detector.blobs(frames.flatten(0, 1))
+    found = found.where(detector.are_objects(found))
+    own = detector.distance(found, objects.flatten(0, 1)) <= detector.tolerance
+    seen, alarm = (_totals(found.where(chosen), objects.shape[:3]) > 0 for chosen in (own, ~own))
+    return Reference(objects, seen, alarm)
+
+
+def places(detector: ObjectDetector, blobs: Blobs, shape: tuple[int, int, int]) -> Tensor:
+    """Where each object is, [B, n, O, 2] = (x, y) in pixels, by the blobs of B·n pictures, `shape` B, n, O; NaN where
+    it is not found, or more than once."""
+    found = blobs.where(detector.are_objects(blobs))
+    once = _totals(found, shape) == 1
+    where = torch.stack([_totals(found, shape, found.place[:, axis]) for axis in range(2)], dim=-1)
+    return where.float().masked_fill(~once[..., None], float("nan"))
+
+
+def blobs_at(where: Tensor) -> Blobs:
+    """One blob, of the object's own mass, at each position of `where` [B, n, O, 2] that is not NaN: what is known to be
+    somewhere without a picture."""
+    there = where.flatten(0, 1).isfinite().all(-1)  # [N, O]
+    picture, index = torch.nonzero(there, as_tuple=True)
+    return Blobs(picture, index, where.flatten(0, 1)[there], torch.ones(len(picture)))
+
+
+def _totals(blobs: Blobs, shape: tuple[int, int, int], values: Tensor | None = None) -> Tensor:
+    """Sums of `values` [M] (of ones) over the blobs of each object in each picture, float64 of `shape` B, n, O."""
+    values = torch.ones(len(blobs.mass)) if values is None else values
+    totals = torch.zeros(math.prod(shape), dtype=torch.float64)
+    return totals.index_add_(0, blobs.picture * shape[2] + blobs.object, values.double()).view(shape)
+
+
+class ObjectPresence(Metric):
+    """Shares of frames in which each object is found, found twice, and found where there is none; distances.
+
+    Args:
+        detector: knows what the objects look like.
+        horizon: n.
+    """
+
+    full_state_update = False
+
+    def __init__(self, detector: ObjectDetector, horizon: int) -> None:
+        super().__init__()
+        self.detector = detector
+        shape = detector.num_objects, horizon
+        for name in (
+            "seen",
+            "present",
+            "in_place",
+            "doubled",
+            "mass",
+            "distance",
+            "distance_squared",
+            "absent",
+            "invented",
+            "frames",
+            "alarms",
+        ):
+            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        bins = math.ceil(math.hypot(*detector.background.shape[-2:]) / BIN)
+        self.add_state("distances", torch.zeros(*shape, bins, dtype=torch.float64), dist_reduce_fx="sum")
+        sums = torch.zeros(len(PARTS), len(fields(ClipSums)), detector.num_objects, dtype=torch.float64)
+        self.add_state("clip_sums", sums, dist_reduce_fx="sum")
+
+    def update(self, frames: Tensor | Blobs, truth: Reference) -> None:
+        """Frames [B, n, C, H, W] in [0, 1], or what can be broadcast to that, or the blobs of B·n pictures; and the
+        true ones."""
+        shape = truth.seen.shape
+        if isinstance(frames, Tensor):
+            frames = self.detector.blobs(frames.expand(*shape[:2], *frames.shape[2:]).flatten(0, 1))
+        found = frames.where(self.detector.are_objects(frames))
+        count = _totals(found, shape)
+        away = torch.full((math.prod(shape),), float("inf")).scatter_reduce(
+            0, found.picture * shape[2] + found.object,
+            self.detector.distance(found, truth.objects.flatten(0, 1)), "amin",
+        ).view(shape)  # fmt: skip
+        present, absent = truth.seen & (count > 0), truth.objects.isnan().any(-1)
+        distance = away.where(present, 0).double()
+        counted = {
+            "seen": truth.seen,
+            "present": present,
+            "in_place": present & (away <= self.detector.tolerance),
+            "doubled": truth.seen & (count > 1),
+            "mass": _totals(frames, shape, frames.mass) * truth.seen,
+            "distance": distance,
+            "distance_squared": distance**2,
+            "absent": absent,
+            "invented": absent & (count > 0),
+            "frames": torch.ones(truth.seen.shape),
+            "alarms": truth.alarm,
+        }
+        for name, values in counted.items():
+            state = getattr(self, name)
+            state += values.sum(0).T.to(state.dtype)
+        for number, (part, whole) in enumerate(PARTS.items()):
+            sums = ClipSums.of(*(counted[name].double().sum(1) for name in (part, whole)))
+            self.clip_sums[number] += torch.stack(astuple(sums))
+        row, step, index = torch.nonzero(present, as_tuple=True)
+        bins = (away[row, step, index] / BIN).long().clamp_max(self.distances.shape[-1] - 1)
+        self.distances.index_put_((index, step, bins), torch.ones(len(bins), dtype=torch.float64), accumulate=True)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Of each object [O], and under `<name>_by_horizon` [O, n]; NaN where nothing was counted:
+
+        `present`: share of the `seen` frames (the true one shows the object) in which it is found; `in_place`: within
+        the detector's tolerance of its true position; `doubled`: more than once. `mass`: what is left of it, in pieces
+        of any size; 1 for all. `distance_mean`, `distance_median`: pixels from its true position, where it is found (of
+        several the nearest). `invented`: share of the `absent` frames (no position recorded) in which it is found.
+        `false_alarms`: share of all true frames in which something is found that is not the object, which is what the
+        detector itself gets wrong. `<name>_low` and `<name>_high` of present, in_place, doubled, invented and
+        distance_mean: the ends of the 95% interval over clips (`genie.metrics.intervals`).
+        """
+        states = {name: state for name, state in self.metric_state.items() if name != "clip_sums"}
+        by_horizon = _shares(states) | self._intervals_by_horizon()
+        overall = _shares({name: state.sum(1) for name, state in states.items()}) | self._intervals()
+        return overall | {f"{name}_by_horizon": value for name, value in by_horizon.items()}
+
+    def _intervals(self) -> dict[str, Tensor]:
+        found = {}
+        for part, sums in zip(PARTS, self.clip_sums, strict=True):
+            sums = ClipSums(*sums)
+            found |= _ends(part, *(sums.mean_interval() if part == "distance" else sums.share_interval()))
+        return found
+
+    def _intervals_by_horizon(self) -> dict[str, Tensor]:
+        """Of each clip a single frame is counted."""
+        found = {}
+        for part, whole in PARTS.items():
+            total, count = getattr(self, part), getattr(self, whole)
+            if part == "distance":
+                sums = ClipSums(total, count, self.distance_squared, total, count, count)
+                found |= _ends(part, *sums.mean_interval())
+            else:
+                found |= _ends(part, *wilson(total / count, count))
+        return found
+
+
+def _ends(part: str, low: Tensor, high: Tensor) -> dict[str, Tensor]:
+    name = "distance_mean" if part == "distance" else part
+    return {f"{name}_low": low.float(), f"{name}_high": high.float()}
+
+
+def _shares(counts: dict[str, Tensor]) -> dict[str, Tensor]:
+    shares = {
+        "present": counts["present"] / counts["seen"],
+        "in_place": counts["in_place"] / counts["seen"],
+        "doubled": counts["doubled"] / counts["seen"],
+        "mass": counts["mass"] / counts["seen"],
+        "distance_mean": counts["distance"] / counts["present"],
+        "distance_median": _median(counts["distances"]),
+        "invented": counts["invented"] / counts["absent"],
+        "false_alarms": counts["alarms"] / counts["frames"],
+    }
+    return {name: value.float() for name, value in shares.items()} | {name: counts[name] for name in ("seen", "absent")}
+
+
+def _median(histogram: Tensor) -> Tensor:
+    """Pixels [...] from counts [..., Q] in bins of `BIN`, exact to one of them; NaN without counts."""
+    below = histogram.cumsum(-1)
+    half = below[..., -1:] / 2
+    middle = (below < half).sum(-1, keepdim=True).clamp_max(histogram.shape[-1] - 1)  # the bin that half lies in
+    inside = histogram.gather(-1, middle)
+    share = (half - (below.gather(-1, middle) - inside)) / inside
+    return ((middle + share) * BIN)[..., 0]

@@ -1,20 +1,59 @@
-"""Features of videos as FVD compares them: clips of one length, squeezed to 224x224, through a fixed network.
+"""Features of videos for FVD.
+
+A network that only looks: in full precision whatever happens around it, and owned by nobody's checkpoint.
+
+Features of videos as FVD compares them: clips of one length, squeezed to 224x224, through a fixed network.
+
+Features of videos that come again: those of a data set are computed once, and found in the cache ever after.
+
+Dimension letters: `B` videos, `T` frames, `C H W` channels and pixels, `D` features.
 
 Dimension letters: `B` videos, `T` frames, `C H W` channels and pixels, `D` features.
 """
 
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genie.common.errors import UserError
+from genie.common.files import cache_folder, replacing
 from genie.metrics import i3d
-from genie.metrics.frozen import Frozen, in_batches
 from genie.metrics.pretrained import digest
+
+
+class Frozen:
+    """Calls `network` in float32, on the device of what it is given, without dropout; it is trained no further.
+
+    This is no nn.Module, so a metric or a LightningModule that holds one does not see its parameters: they are neither
+    saved in checkpoints nor cast by `.half()`. Autocast and TF32 are off inside. Gradients reach the input unless they
+    are turned off outside.
+    """
+
+    def __init__(self, network: nn.Module | torch.jit.ScriptModule):
+        self.network = network.eval()
+        for parameter in network.parameters():
+            parameter.requires_grad_(False)
+
+    def __call__(self, x: Tensor, **options: bool) -> Tensor:
+        """float [B, …] → what the network makes of it."""
+        cudnn = torch.backends.cudnn
+        now = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
+        with torch.autocast(x.device.type, enabled=False), cudnn.flags(**now, allow_tf32=False):
+            return self.network.to(x.device, torch.float32)(x.float(), **options)
+
+
+def in_batches(function: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tensor:
+    """`function` over tensors [N, …], `size` at a time: memory is bounded however many there are."""
+    return torch.cat([function(*parts) for parts in zip(*(x.split(size) for x in inputs), strict=True)])
+
 
 RESIZES = ("bilinear", "legacy")
 
@@ -123,3 +162,28 @@ def resize_legacy(frames: Tensor) -> Tensor:
         near, far = (frames.index_select(axis, index) for index in (low, (low + 1).clamp_max(length - 1)))
         frames = near + (far - near) * share
     return frames
+
+
+def cached_features(features: VideoFeatures, videos: Tensor) -> Tensor:
+    """`features(videos)` [B, D] of uint8 videos [B, T, C, H, W].
+
+    Kept under a hash of the pixels and the protocol, so that neither can change unseen. A cache that is damaged or
+    cannot be written costs time, nothing else.
+    """
+    pixels = digest({"videos": videos})
+    key = hashlib.sha256(json.dumps([pixels, features.protocol], sort_keys=True).encode()).hexdigest()
+    path = cache_folder() / "features" / f"{features.name}_{len(videos)}v_{key[:16]}.safetensors"
+    try:
+        found = safetensors.torch.load_file(path)["features"]
+        if found.shape == (len(videos), features.dim):
+            return found.to(videos.device)
+    except (OSError, SafetensorError, KeyError):
+        pass
+    made = features(videos)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(safetensors.torch.save({"features": made.cpu().contiguous()}))
+    except (OSError, UserError) as error:
+        print(f"features are not kept: {error}", flush=True)
+    return made

@@ -13,7 +13,7 @@ from torch import Tensor
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.device import full_precision
 from genie.common.errors import UserError
-from genie.metrics.state_errors import StateErrors
+from genie.metrics.rewards import StateErrors
 from genie.models.delta import Prediction
 from genie.stages.simulator import SimulatorStage
 

@@ -4,8 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.common.errors import UserError
-from genie.metrics.action_alignment import ActionAlignment
-from genie.metrics.code_usage import CodeUsage
+from genie.metrics.actions import ActionAlignment, CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
 from genie.models.latent_action import TokenActionOutput

@@ -11,8 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from genie.metrics.horizon import HorizonPSNR
-from genie.metrics.psnr import frame_psnr, update_frame_psnr
+from genie.metrics.psnr import HorizonPSNR, frame_psnr, update_frame_psnr
 from genie.models.rssm import Beliefs, entropy, kl
 from genie.stages.losses import check_pixel_options, pixel_loss
 from genie.stages.simulator import SimulatorStage

@@ -4,7 +4,7 @@ from torch import Tensor
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
 from genie.common.device import full_precision
-from genie.metrics.code_usage import CodeUsage
+from genie.metrics.actions import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.metrics.token_accuracy import TokenJitter
 from genie.stages.base import Stage

@@ -17,7 +17,7 @@ from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.subject import Subject
-from genie.metrics.feature_distances import frechet_distance
+from genie.metrics.fvd import frechet_distance
 from genie.metrics.video_features import VideoFeatures
 from genie.runs.metrics_file import read_metrics
 from genie.training import train

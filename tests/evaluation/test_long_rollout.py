@@ -32,8 +32,8 @@ from genie.evaluation.run import evaluate
 from genie.evaluation.runs import Evaluated
 from genie.evaluation.simulator import recorded_environment
 from genie.evaluation.subject import LeftOut
+from genie.metrics.long_videos import agreement, points
 from genie.metrics.object_detector import ObjectDetector
-from genie.metrics.tracks import agreement, points
 from genie.metrics.video_features import VideoFeatures
 from genie.reporting.page import render
 

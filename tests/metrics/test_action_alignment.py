@@ -3,12 +3,7 @@
 import pytest
 import torch
 
-from genie.metrics.action_alignment import (
-    ActionAlignment,
-    best_matching,
-    matched_accuracy,
-    normalized_mutual_information,
-)
+from genie.metrics.actions import ActionAlignment, best_matching, matched_accuracy, normalized_mutual_information
 
 
 def test_mutual_information_over_the_mean_entropy():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genie.metrics.action_effects import ActionEffects
+from genie.metrics.actions import ActionEffects
 
 
 def test_changes_are_counted_for_the_action_that_led_to_them(make_clips):

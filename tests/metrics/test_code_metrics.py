@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from genie.metrics.action_alignment import ActionAlignment
-from genie.metrics.code_usage import CodeUsage
+from genie.metrics.actions import ActionAlignment, CodeUsage
 
 
 def test_usage_counts_codes_over_everything_seen():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from genie.metrics.constant_velocity import ConstantVelocity
+from genie.metrics.objects import ConstantVelocity
 
 NOWHERE = (math.nan, math.nan)
 

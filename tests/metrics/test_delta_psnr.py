@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from genie.metrics.delta_psnr import DeltaPSNR
-from genie.metrics.psnr import ROUNDING_ERROR, psnr
+from genie.metrics.psnr import ROUNDING_ERROR, DeltaPSNR, psnr
 
 
 def videos(errors, frames=4):

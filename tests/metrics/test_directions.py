@@ -51,7 +51,7 @@ def test_more_or_less_is_better(name, best):
 
 
 def test_torchmetrics_that_say_so_agree():
-    from genie.metrics.delta_psnr import DeltaPSNR
+    from genie.metrics.psnr import DeltaPSNR
 
     assert DeltaPSNR.higher_is_better and direction("delta_psnr") == "max"
 

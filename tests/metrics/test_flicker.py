@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from genie.metrics.flicker import PERIODS, change_spectrum, flicker, least_changes
+from genie.metrics.long_videos import PERIODS, change_spectrum, flicker, least_changes
 
 
 def changes(count=1000, every=None, size=5.0):

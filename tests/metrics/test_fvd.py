@@ -10,8 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from genie.common.errors import UserError
-from genie.metrics.feature_distances import Statistics, frechet_distance, kernel_distance, real_floor
-from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance
+from genie.metrics.fvd import (
+    FrechetVideoDistance,
+    KernelVideoDistance,
+    Statistics,
+    frechet_distance,
+    kernel_distance,
+    real_floor,
+)
 from genie.metrics.i3d import pretrained_i3d
 from genie.metrics.video_features import VideoFeatures, resize_legacy
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
-from genie.metrics.horizon import HorizonPSNR, HorizonSSIM
+from genie.metrics.psnr import HorizonPSNR, HorizonSSIM
 
 
 def test_every_horizon_has_the_psnr_of_its_own_frames():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from genie.metrics.obedience import Obedience
+from genie.metrics.actions import Obedience
 
 MOVES = torch.tensor([0.0, -3.0, 3.0])  # of the paddle, by action
 NUM_CLIPS, LENGTH, GIVEN = 12, 20, 4

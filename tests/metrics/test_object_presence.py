@@ -8,7 +8,7 @@ import torch
 from data_modules.resize import AreaResize
 from genie.acting.statistics import share_of
 from genie.metrics.object_detector import ObjectDetector
-from genie.metrics.object_presence import ObjectPresence, blobs_at, in_rally, places, reference
+from genie.metrics.objects import ObjectPresence, blobs_at, in_rally, places, reference
 
 # Pong's colours: ball and enemy lie in nearly the same direction from the background
 BACKGROUND, BALL, PLAYER, ENEMY = (144, 72, 17), (236, 236, 236), (92, 186, 92), (213, 130, 74)

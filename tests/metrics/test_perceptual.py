@@ -10,8 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
-from genie.metrics.perceptual import PerceptualDistance
+from genie.metrics.efficientnet_lite import PerceptualDistance, pretrained_efficientnet_lite0
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ import torch
 
 from genie.common.errors import UserError
 from genie.metrics import pretrained
-from genie.metrics.array_pickle import read_arrays
-from genie.metrics.pretrained import Weights, digest, load
+from genie.metrics.pretrained import Weights, digest, load, read_arrays
 
 ARRAY = np.arange(6, dtype="<f4").reshape(2, 3)
 

@@ -5,15 +5,7 @@ import math
 import pytest
 import torch
 
-from genie.metrics.tracks import (
-    Track,
-    agreement,
-    ks_distance,
-    points,
-    shares,
-    shares_by_quarter,
-    speeds,
-)
+from genie.metrics.long_videos import Track, agreement, ks_distance, points, shares, shares_by_quarter, speeds
 
 FIELD = 2.0, 62.0
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from genie.metrics.action_alignment import ActionAlignment
+from genie.metrics.actions import ActionAlignment
 from genie.stages.dynamics import teacher_forced
 
 
