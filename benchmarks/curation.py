@@ -18,7 +18,7 @@ import numpy as np
 from hydra import compose, initialize_config_module
 from PIL import Image, ImageDraw
 
-from data_modules.window_table import Window
+from data_modules.annotations import Window
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
 from genie.curation.command import rating_queue

@@ -67,7 +67,7 @@ def peak_mb(who: int) -> float:
 
 def write_videos(root: str, folder: Path, size: int) -> None:
     """The first frames of the training split as videos."""
-    from data_modules.fit import Fit
+    from data_modules.image_resize import Fit
     from data_modules.sources import EpisodeFiles, open_splits
     from genie.common.media import write_mp4
 

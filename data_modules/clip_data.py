@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.action_ids import ActionOptions
+from data_modules.annotations import GoodWindows
 from data_modules.augmentation import Augmentation
 from data_modules.clips import ClipDataset
-from data_modules.damage import ON_ERROR
 from data_modules.data_info import DataInfo, describe
-from data_modules.fit import check_fit
 from data_modules.frame_reader import Reading
-from data_modules.quality import GoodWindows
+from data_modules.image_resize import check_fit
 from data_modules.rare_clips import RareClips
 from data_modules.seeding import check_step
-from data_modules.sources import Split, build_source, open_splits, was_split
-from data_modules.splits import Wanted, check_holdout, why_no_clip
+from data_modules.sources import Split, Wanted, build_source, check_holdout, open_splits, was_split, why_no_clip
+from data_modules.worker_loader import ON_ERROR
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
 from data_modules.seeding import START, StepBatchSampler
-from data_modules.workers import SteadyDataLoader
+from data_modules.worker_loader import SteadyDataLoader
 
 
 class ClipDataModule(ClipData, L.LightningDataModule):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_modules.clips import ClipDataset
-from data_modules.damage import DamagedData
 from data_modules.frame_reader import FrameReader
+from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 
 BACKGROUND_FRAMES = 256  # a median over these is as good as over all, and takes less than a second

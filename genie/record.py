@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from data_modules.episode_file import SPLITS
+from data_modules.formats.episodes import SPLITS
 from genie.common.cli import hydra_main
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
@@ -26,7 +26,7 @@ def replace_environment(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     env_id, settings = cfg.env.id, cfg.data.recorder
     if env_id is None or settings is None or env_id == settings.env.id:
         return
-    from data_modules.environments.settings import settings_for
+    from data_modules.environments.gymnasium_environment import settings_for
 
     with open_dict(cfg):
         cfg.data.name = env_id.split("/")[-1].rsplit("-v", 1)[0].lower()
@@ -84,7 +84,7 @@ def record_into(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     # A second to import: --help and a misspelt key need not wait for it.
-    from data_modules.recorder import build_recorder
+    from data_modules.environments.recorder import build_recorder
 
     existing = [str(root / f"{split}.h5") for split in splits if (root / f"{split}.h5").exists()]
     if existing and not overwrite:

@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 from omegaconf import OmegaConf
 
-from data_modules.episode_file import SPLITS
+from data_modules.formats.episodes import SPLITS
 from genie.common.folder_lock import one_writer
 
 

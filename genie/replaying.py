@@ -10,12 +10,11 @@ import numpy as np
 from rich.progress import track
 
 from data_modules.environments import in_episode, open_environment
-from data_modules.episode_file import SPLITS
-from data_modules.episode_header import read_header
-from data_modules.episode_reader import EpisodeReader
-from data_modules.origin import Fingerprint, read_origin
-from data_modules.recorder import episode_seed
-from data_modules.replay import EpisodeReplay
+from data_modules.environments.episode_replay import EpisodeReplay
+from data_modules.environments.recorder import episode_seed
+from data_modules.formats.episode_header import read_header
+from data_modules.formats.episode_reader import EpisodeReader
+from data_modules.formats.episodes import SPLITS, Fingerprint, read_origin
 from genie.common.config_types import require_whole
 from genie.common.errors import RunError, UserError
 from genie.common.folder_lock import one_writer

@@ -26,7 +26,7 @@ from callbacks.rollouts import Rollouts
 from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.workers import lost_worker
+from data_modules.worker_loader import lost_worker
 from genie.common.cli import in_sweep
 from genie.common.device import advice, is_out_of_memory, keep_freed_memory
 from genie.common.errors import RunError, UserError, reason

@@ -11,8 +11,8 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.damage import DamagedData
 from data_modules.frame_reader import JoinedReaders
+from data_modules.worker_loader import DamagedData
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.common.media import write_mp4

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.episode_file import COLUMNS
-from data_modules.episode_header import COLUMNS_READ
+from data_modules.formats.episode_header import COLUMNS_READ
+from data_modules.formats.episodes import COLUMNS
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
 SCRIPT = re.search(r"```python\n(.*?)```", DOCUMENT, re.DOTALL).group(1)

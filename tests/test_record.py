@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from data_modules.origin import Fingerprint
+from data_modules.formats.episodes import Fingerprint
 from genie.common.errors import UserError
 
 SMALL = [f"data.recorder.num_frames.{split}=120" for split in ("train", "val", "test")]

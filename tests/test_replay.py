@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from data_modules.environments import open_environment
-from data_modules.origin import Fingerprint, read_origin
+from data_modules.formats.episodes import Fingerprint, read_origin
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
 from genie.replay import main

@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from data_modules.environments import GymnasiumEnvironment
-from data_modules.recorder import build_recorder, episode_seed
-from data_modules.replay import EpisodeReplay
+from data_modules.environments.episode_replay import EpisodeReplay
+from data_modules.environments.recorder import build_recorder, episode_seed
 from genie.common.cli import to_plain
 from genie.evaluation.clips import load_clips
 from genie.evaluation.rollout import RolloutSettings

@@ -221,8 +221,8 @@ def test_what_lightning_refuses_is_the_users_error_and_leaves_no_run(configure, 
 
 
 def test_a_training_whose_reader_is_killed_ends_with_one_line_and_can_go_on(configure, monkeypatch):
-    from data_modules.episode_reader import EpisodeReader
-    from data_modules.workers import now_reading
+    from data_modules.formats.episode_reader import EpisodeReader
+    from data_modules.worker_loader import now_reading
 
     rows, parent = EpisodeReader._rows, os.getpid()
 

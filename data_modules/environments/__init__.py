@@ -1,8 +1,7 @@
 """Whatever Gymnasium knows, behind one interface for pixels and states, discrete and continuous actions."""
 
-from data_modules.environments.gymnasium_environment import GymnasiumEnvironment
+from data_modules.environments.gymnasium_environment import GymnasiumEnvironment, settings_for
 from data_modules.environments.opening import open_environment
 from data_modules.environments.protocol import Environment, in_episode
-from data_modules.environments.settings import settings_for
 
 __all__ = ["Environment", "GymnasiumEnvironment", "in_episode", "open_environment", "settings_for"]

@@ -1,4 +1,7 @@
-"""From an id to a Gymnasium environment: which package has it, and one line where it does not start."""
+"""Gymnasium environments from ids.
+
+From an id to a Gymnasium environment: which package has it, and one line where it does not start.
+"""
 
 import difflib
 import importlib
@@ -10,8 +13,7 @@ from importlib.metadata import entry_points
 import ale_py
 import gymnasium as gym
 
-from data_modules.environments.headless import ADVICE, find_opengl, is_headless
-from data_modules.environments.pictures import is_picture
+from data_modules.environments.observations import ADVICE, find_opengl, is_headless, is_picture
 from genie.common.errors import UserError, reason
 
 EXTRAS = {"MinAtar": "minatar", "dm_control": "dm_control"}  # families of environments -> this project's extra for them

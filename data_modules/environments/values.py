@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from data_modules.column_values import FASTEST, LARGEST_REWARD, LARGEST_STATE
+from data_modules.formats.episode_header import FASTEST, LARGEST_REWARD, LARGEST_STATE
 from genie.common.errors import UserError
 
 CONSOLE_RATE = 60.0  # frames a second that the Atari draws

@@ -57,7 +57,7 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stag
 def environment_of(world: World, root: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The group `data` that a world was trained with, whose folder may have moved to `root`, and what the environment
     of these data is opened with. Raises UserError where nothing names one."""
-    from data_modules.known_environment import environment_settings
+    from data_modules.environments.opening import environment_settings
 
     data = world.config["data"] | ({"root": root} if root else {})
     settings = environment_settings(data)

@@ -205,7 +205,7 @@ def lost_reader(error: Exception) -> str | None:
     """`lost_worker` of an error; without torch where it cannot be one."""
     if "DataLoader worker" not in str(error):
         return None
-    from data_modules.workers import lost_worker
+    from data_modules.worker_loader import lost_worker
 
     return lost_worker(error)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import h5py
 
-from data_modules.episode_file import SPLITS, EpisodeWriter
+from data_modules.formats.episodes import SPLITS, EpisodeWriter
+from data_modules.formats.stream import INDEX
+from data_modules.formats.stream_writer import StreamWriter
 from data_modules.frame_reader import FrameReader
-from data_modules.stream import INDEX
-from data_modules.stream_writer import StreamWriter
 from genie.common.errors import UserError
 from genie.converting.parts import Parts
 from genie.converting.plan import ALL, Plan, Recording

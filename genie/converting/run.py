@@ -5,9 +5,9 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_modules.episode_file import SPLITS
+from data_modules.formats.episodes import SPLITS
 from data_modules.sources import EpisodeFiles
-from data_modules.workers import num_cpus
+from data_modules.worker_loader import num_cpus
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from data_modules.damage import DamagedData
-from data_modules.episode_file import COLUMNS, EpisodeWriter
+from data_modules.formats.episodes import COLUMNS, EpisodeWriter
 from data_modules.frame_reader import FrameReader
-from data_modules.workers import SteadyDataLoader
+from data_modules.worker_loader import DamagedData, SteadyDataLoader
 from genie.common.errors import UserError
 from genie.converting.plan import Recording
 

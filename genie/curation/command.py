@@ -8,8 +8,7 @@ import numpy as np
 from fastapi import FastAPI
 from rich.table import Table as Printed
 
-from data_modules.quality import QUALITY_FILE
-from data_modules.window_table import Window
+from data_modules.annotations import QUALITY_FILE, Window
 from genie.common.config_types import require_number, require_whole
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from data_modules.annotations import Window, curation_folder, identity, parts
 from data_modules.clip_data import ClipData
-from data_modules.window_table import Window, curation_folder, identity, parts
 
 
 class Footage:

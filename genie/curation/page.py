@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI, HTTPException, Response
 
-from data_modules.window_table import Window
+from data_modules.annotations import Window
 from genie.common.web import add_page, moving_picture, page_app
 from genie.curation.footage import Footage
 from genie.curation.ratings import BEST, Ratings

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_modules.window_table import Table, Window, read_table, require_same_data, write_table
+from data_modules.annotations import Table, Window, read_table, require_same_data, write_table
 from genie.common.errors import UserError
 from genie.curation.footage import Footage
 

@@ -9,8 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from data_modules.damage import DamagedData
-from data_modules.window_table import Table, Window, write_table
+from data_modules.annotations import Table, Window, write_table
+from data_modules.worker_loader import DamagedData
 from genie.curation.footage import Footage
 from genie.curation.pictures import PooledFeatures
 from genie.curation.signals import MEASURED, SIGNALS, as_features, count_duplicates, glance, measure

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_modules.resize import AreaResize
+from data_modules.image_resize import AreaResize
 
 MEASURED = ("motion", "still", "darkness", "sharpness", "overlay")  # of a window alone
 SIGNALS = (*MEASURED, "duplicates")

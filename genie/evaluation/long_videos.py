@@ -15,7 +15,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from data_modules.policies import HeldRandom, HeldUniform
+from data_modules.environments.recording_policies import HeldRandom, HeldUniform
 from genie.common.random import Stream, fold_in
 from genie.evaluation.clips import Clips
 from genie.metrics.long_videos import Track, locate

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from data_modules.clips import ClipDataset
-from data_modules.damage import DamagedData
+from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.frame_reader import episodes_at
-from data_modules.replay import EpisodeReplay
+from data_modules.worker_loader import DamagedData
 from genie.common.random import Stream, fold_in
 from genie.evaluation.clips import Clips
 from genie.evaluation.long_videos import STRETCH, LongVideos, Window, held_actions, watch

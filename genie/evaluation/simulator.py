@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from data_modules.clips import ClipDataset
-from data_modules.episode_reader import EpisodeReader
+from data_modules.environments.episode_replay import EpisodeReplay
+from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.frame_reader import episodes_at
-from data_modules.replay import EpisodeReplay
 from genie.common.errors import UserError
 from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import Deltas, random_actions

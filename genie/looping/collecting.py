@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from data_modules.episode_file import SPLITS
-from data_modules.policies import Agent
-from data_modules.recorder import build_recorder
+from data_modules.environments.recorder import build_recorder
+from data_modules.environments.recording_policies import RecordingAgent
+from data_modules.formats.episodes import SPLITS
 
 
 def recording(folder: Path, split: str, number: int) -> Path:
@@ -27,7 +27,7 @@ def is_collected(folder: Path, number: int) -> bool:
 
 
 def collect(
-    data: dict[str, Any], folder: Path, number: int, num_frames: dict[str, int], agent: Agent | None = None
+    data: dict[str, Any], folder: Path, number: int, num_frames: dict[str, int], agent: RecordingAgent | None = None
 ) -> None:
     """Records what is missing of round `number`; every round has seeds of its own.
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from data_modules.episode_file import SPLITS
-from data_modules.policies import Agent
+from data_modules.environments.recording_policies import RecordingAgent
+from data_modules.formats.episodes import SPLITS
 from genie.common.cli import to_plain
 from genie.common.config_types import check_step, require_number, require_whole
 from genie.common.errors import UserError
@@ -91,7 +91,7 @@ class Loop:
         print(f"round {number}: collecting {settings['frames']['train']} frames for training", flush=True)
         collect(self.config["data"], self.data, number, settings["frames"], agent)
 
-    def agent(self) -> Agent:
+    def agent(self) -> RecordingAgent:
         """The policy as it is trained by now, at play."""
         from genie.acting.agents import WorldAgent  # it loads worlds of all kinds
         from genie.policies.exploring import exploring

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from data_modules.workers import num_cpus
+from data_modules.worker_loader import num_cpus
 from genie.common.errors import UserError
 from genie.common.process import PARENT, TRAINING
 

@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from data_modules.clip_data import ClipData
-from data_modules.episode_file import SPLITS
+from data_modules.formats.episodes import SPLITS
 from genie.acting.agents import Agent, RandomAgent, WorldAgent
 from genie.acting.episodes import play_episodes
 from genie.acting.opening import environment_of, open_environments

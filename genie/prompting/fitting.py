@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from data_modules.fit import Fit
+from data_modules.image_resize import Fit
 
 
 def usual_fit(config: dict[str, Any]) -> str:

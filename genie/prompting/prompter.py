@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from data_modules.fit import FITS
+from data_modules.image_resize import FITS
 from genie.common.errors import UserError
 from genie.prompting.fitting import fit_picture, usual_fit
 from genie.prompting.pictures import read_pictures

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_modules.video_file import find_film, open_stream, picture
+from data_modules.formats.video_file import find_film, open_stream, picture
 from genie.common.errors import UserError, reason
 from genie.prompting.pictures import MOST_PIXELS
 from genie.prompting.rates import at_rate

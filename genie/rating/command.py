@@ -5,8 +5,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from data_modules.annotations import identity, parts
 from data_modules.clip_data import ClipData
-from data_modules.window_table import identity, parts
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer

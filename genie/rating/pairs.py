@@ -1,6 +1,6 @@
 """Pairs of segments of a data set, and what was said of them: preferences.csv, whole after each verdict.
 
-A file of windows (`data_modules/window_table.py`), a line for each pair:
+A file of windows (`data_modules/annotations.py`), a line for each pair:
 
     part,first,stop,other_part,other_first,other_stop,better
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from data_modules.annotations import Table, Window, read_table, require_same_data, write_table
 from data_modules.frame_reader import FrameReader
-from data_modules.window_table import Table, Window, read_table, require_same_data, write_table
 from genie.common.errors import UserError
 
 COMMAND = "genie.rate"

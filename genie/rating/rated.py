@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data_modules.annotations import Window, parts
 from data_modules.clip_data import ClipData
-from data_modules.window_table import Window, parts
 from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
 from genie.rating.pairs import BETTER, Pair, Preferences

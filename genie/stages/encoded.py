@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from data_modules.clips import ClipDataset
-from data_modules.damage import DamagedData
+from data_modules.worker_loader import DamagedData
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.baselines import FrameNetwork, SpatialTransformer
 from genie.stages.unseen_actions import nearest_seen, unseen_actions, with_unseen

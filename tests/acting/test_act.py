@@ -12,7 +12,7 @@ import torch
 import yaml
 from hydra import compose, initialize_config_module
 
-from data_modules.episode_file import EpisodeWriter
+from data_modules.formats.episodes import EpisodeWriter
 from genie.act import main
 from genie.acting import Episode, RandomAgent, WorldAgent, play_episodes
 from genie.acting.budget import act_for_budgets

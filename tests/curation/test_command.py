@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.curation import true_rating
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.damage import DamagedData
-from data_modules.episode_reader import EpisodeReader
+from data_modules.formats.episode_reader import EpisodeReader
+from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 from genie.curate import main
 from genie.curation.command import curate, rating_queue

@@ -182,7 +182,7 @@ def test_a_signal_to_the_workers_does_not_stop_the_reading(pong_root):
 
 def test_leaving_with_open_workers_does_not_hang():
     code = (
-        "from data_modules.workers import SteadyDataLoader\n"
+        "from data_modules.worker_loader import SteadyDataLoader\n"
         "batches = iter(SteadyDataLoader(range(1000), 2, num_workers=2, persistent_workers=True))\n"
         "print(next(batches))"
     )

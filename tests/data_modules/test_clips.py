@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_modules.clips import ClipDataset
-from data_modules.episode_reader import EpisodeReader
+from data_modules.formats.episode_reader import EpisodeReader
 from genie.common.errors import UserError
 
 LENGTHS = [20, 5, 9, 33, 2]

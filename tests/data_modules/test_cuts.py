@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data_modules.cuts import SIZE, changes, find_cuts, scenes
-from data_modules.resize import AreaResize
+from data_modules.formats.video_index import SIZE, changes, find_cuts, scenes
+from data_modules.image_resize import AreaResize
 
 THRESHOLD = 0.15
 

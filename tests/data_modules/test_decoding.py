@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from data_modules.damage import DamagedData
-from data_modules.decoding import DECODERS, read_frames
-from data_modules.probing import probe
+from data_modules.formats.decoding import DECODERS, probe, read_frames
+from data_modules.worker_loader import DamagedData
 
 COUNT = 60
 SOME = ([0], [5, 6, 7], [59], [22], [12, 30, 31], [45, 59], [11, 12, 13], [1])  # forwards and back

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from data_modules.environments import headless, open_environment
-from data_modules.policies import HeldUniform, SmoothNoise
+from data_modules.environments import observations, open_environment
+from data_modules.environments.recording_policies import HeldUniform, SmoothNoise
 from genie.common.errors import UserError
 
 
@@ -120,17 +120,17 @@ def test_without_a_display_the_first_that_draws_is_taken(monkeypatch):
         return SimpleNamespace(returncode=0 if env["MUJOCO_GL"] == works else 1)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(headless, "is_headless", lambda: True)
+    monkeypatch.setattr(observations, "is_headless", lambda: True)
     monkeypatch.setenv("MUJOCO_GL", "")  # so that it is put back in the end
     monkeypatch.delenv("MUJOCO_GL")
-    assert headless.find_opengl.__wrapped__() == os.environ["MUJOCO_GL"] == "osmesa" and tried == ["egl", "osmesa"]
+    assert observations.find_opengl.__wrapped__() == os.environ["MUJOCO_GL"] == "osmesa" and tried == ["egl", "osmesa"]
     monkeypatch.setenv("MUJOCO_GL", "egl")  # the user's choice alone is tried
-    assert headless.find_opengl.__wrapped__() is None and tried[2:] == ["egl"]
+    assert observations.find_opengl.__wrapped__() is None and tried[2:] == ["egl"]
 
 
 def test_a_screen_that_nothing_draws_is_one_line(monkeypatch):
     monkeypatch.setattr(Told, "mujoco_renderer", None, raising=False)
-    monkeypatch.setattr("data_modules.environments.screen.find_opengl", lambda: None)
+    monkeypatch.setattr("data_modules.environments.observations.find_opengl", lambda: None)
     environment = open_environment(settings("Told-v0"), None)
     with pytest.raises(UserError, match="libosmesa6"):
         environment.screen()

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data_modules.episode_file import EpisodeWriter
-from data_modules.episode_reader import EpisodeReader
+from data_modules.formats.episode_reader import EpisodeReader
+from data_modules.formats.episodes import EpisodeWriter
 from data_modules.frame_reader import Reading
 from data_modules.sources import EpisodeFiles, open_splits
 from genie.common.errors import UserError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.episode_header import read_header
-from data_modules.episode_reader import EpisodeReader
+from data_modules.formats.episode_header import read_header
+from data_modules.formats.episode_reader import EpisodeReader
 from genie.common.errors import UserError
 
 COUNT = 24

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from data_modules.episode_reader import EpisodeReader
-from data_modules.fit import FITS, Fit
-from data_modules.resize import AreaResize
+from data_modules.formats.episode_reader import EpisodeReader
+from data_modules.image_resize import FITS, AreaResize, Fit
 from genie.common.errors import UserError
 
 

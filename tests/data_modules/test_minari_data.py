@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.formats.minari import MinariData
 from data_modules.frame_reader import Reading
-from data_modules.minari_data import MinariData
 from genie.common.errors import UserError
 
 minari = pytest.importorskip("minari")

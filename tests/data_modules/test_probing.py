@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_modules.damage import DamagedData
-from data_modules.probing import probe
+from data_modules.formats.decoding import probe
+from data_modules.worker_loader import DamagedData
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+from data_modules.annotations import Table, Window, covered, identity, read_table, write_table
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.episode_reader import EpisodeReader
-from data_modules.quality import covered
-from data_modules.window_table import Table, Window, identity, read_table, write_table
+from data_modules.formats.episode_reader import EpisodeReader
 from genie.common.errors import UserError
 
 LENGTHS = [20, 10, 30, 12]  # 72 rows

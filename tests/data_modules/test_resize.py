@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from data_modules.resize import AreaResize
+from data_modules.image_resize import AreaResize
 
 
 def by_definition(frame, target):

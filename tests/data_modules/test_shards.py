@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules import shard_index, shards
 from data_modules.action_ids import ActionOptions
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.formats import shards
+from data_modules.formats.shards import open_shards
 from data_modules.frame_reader import Reading
-from data_modules.shards import open_shards
 from genie.common.errors import UserError
 
-INDEX = f".{shard_index.NAME}.json"
+INDEX = f".{shards.NAME}.json"
 
 
 def opened(folder, on_error="skip"):
@@ -38,8 +38,8 @@ def examined(monkeypatch):
         names.append(path.name)
         return header(path)
 
-    header = shard_index.read_header
-    monkeypatch.setattr(shard_index, "read_header", read)
+    header = shards.read_header
+    monkeypatch.setattr(shards, "read_header", read)
     return names
 
 

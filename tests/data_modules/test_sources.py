@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from data_modules.episode_reader import EpisodeReader
+from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.frame_reader import JoinedReaders, Reading
-from data_modules.sources import EpisodeFiles, open_splits
-from data_modules.splits import split_episodes
+from data_modules.sources import EpisodeFiles, open_splits, split_episodes
 from genie.common.errors import UserError
 
 

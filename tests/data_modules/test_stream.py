@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules import stream_writer
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.episode_reader import EpisodeReader
-from data_modules.stream_writer import StreamWriter
+from data_modules.formats import stream_writer
+from data_modules.formats.episode_reader import EpisodeReader
+from data_modules.formats.stream_writer import StreamWriter
 from genie.common.errors import UserError
 
 pytest.importorskip("litdata")

@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from data_modules import video_index
-from data_modules.index_file import locked
-from data_modules.video_index import index_videos
+from data_modules.formats import video_index
+from data_modules.formats.index_file import locked
+from data_modules.formats.video_index import index_videos
 
 
 @pytest.fixture

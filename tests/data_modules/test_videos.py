@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.damage import DamagedData
-from data_modules.videos import Videos
+from data_modules.formats.videos import Videos
+from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 
 OPTIONS = {"decoder": "auto", "cuts": "none", "cut_threshold": 0.15}

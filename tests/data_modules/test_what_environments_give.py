@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_modules.environments import open_environment
 from data_modules.environments.actions import _note_once
-from data_modules.environments.pictures import PictureReader
+from data_modules.environments.observations import PictureReader
 from genie.common.errors import RunError, UserError
 from genie.common.overrides import spelled
 from genie.replay import main as replay_main

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from data_modules.workers import SteadyDataLoader, lost_worker, now_reading
+from data_modules.worker_loader import SteadyDataLoader, lost_worker, now_reading
 
 
 class Killed:

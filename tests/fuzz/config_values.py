@@ -34,7 +34,7 @@ from tests.fuzz.harness import NUMBERS, SilentChange, odd_value
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "train": ("genie.train", "genie.training.fit",
               (*goods.TINY, "data.root=data", "trainer=cpu", "output_dir=out", "overwrite=true")),
-    "record": ("genie.record", "data_modules.recorder.EpisodeRecorder.record",
+    "record": ("genie.record", "data_modules.environments.recorder.EpisodeRecorder.record",
                (f"env.id={goods.ENVIRONMENT}", "data.root=new", "data.image_size=[8,8]")),
     "generate": ("genie.generate", "genie.generation.write_mp4", ("run=outputs/world", "num_frames=4")),
     "evaluate": ("genie.evaluate", "genie.evaluation.run.measure",

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from data_modules.episode_file import EpisodeWriter
+from data_modules.formats.episodes import EpisodeWriter
 from genie.common.cli import to_plain
 
 SIZE = (8, 8)

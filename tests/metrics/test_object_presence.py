@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from data_modules.resize import AreaResize
+from data_modules.image_resize import AreaResize
 from genie.acting.statistics import share_of
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.objects import ObjectPresence, blobs_at, in_rally, places, reference

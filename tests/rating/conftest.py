@@ -2,8 +2,8 @@
 
 import pytest
 
+from data_modules.annotations import identity, parts
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.window_table import identity, parts
 from genie.rating.pairs import Preferences, choose_pairs
 
 

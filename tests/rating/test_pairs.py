@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_modules.window_table import origin_of
+from data_modules.annotations import origin_of
 from genie.common.errors import UserError
 from genie.rating.pairs import Pair, choose_pairs
 from genie.rating.rated import RatedPairs

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data_modules.clip_data_module import ClipDataModule
-from data_modules.damage import DamagedData
+from data_modules.worker_loader import DamagedData
 from genie.stages import encoded, unseen_actions
 
 ALONE = ["++model.tokenizer.encoder=patch_mlp", "++model.tokenizer.decoder=vit", "++model.tokenizer.quantizer=fsq",

@@ -1,4 +1,6 @@
-"""Who plays while recording: random held actions, smooth noise, a ball follower, and mixtures by segments.
+"""Policies that play while recording.
+
+Who plays while recording: random held actions, smooth noise, a ball follower, and mixtures by segments.
 
 A world model learns from what it sees: random play shows every action in every situation, following the ball
 shows rallies. Neither alone does both.
@@ -18,12 +20,12 @@ from typing import Any, Protocol
 import numpy as np
 
 
-class Policy(Protocol):
+class RecordingPolicy(Protocol):
     def act(self, boxes: np.ndarray | None) -> int | np.ndarray:
         """The action, an id or numbers in [-1, 1], where the objects' boxes [O, 4] are these (None: unknown)."""
 
 
-class Agent(Protocol):
+class RecordingAgent(Protocol):
     """Who sees the frames that are recorded and decides by them; plays instead of a `Policy`."""
 
     def reset(self, observation: np.ndarray, seed: int) -> None:
@@ -96,7 +98,7 @@ class SmoothNoise:
 
 
 # data.recorder.policy.continuous -> who plays where actions are `size` numbers
-CONTINUOUS: dict[str, Callable[[int, dict[str, Any], np.random.Generator], Policy]] = {
+CONTINUOUS: dict[str, Callable[[int, dict[str, Any], np.random.Generator], RecordingPolicy]] = {
     "held": lambda size, settings, rng: HeldUniform(size, settings["hold"], rng),
     "smooth": lambda size, settings, rng: SmoothNoise(size, settings["hold"], settings["spread"], rng),
 }
@@ -145,7 +147,9 @@ class FollowBall:
 class Mixture:
     """Draws one of two policies every `segment` decisions: `first` with probability `share`."""
 
-    def __init__(self, first: Policy, second: Policy, share: float, segment: int, rng: np.random.Generator):
+    def __init__(
+        self, first: RecordingPolicy, second: RecordingPolicy, share: float, segment: int, rng: np.random.Generator
+    ):
         self.first, self.second, self.share, self.segment, self.rng = first, second, share, segment, rng
         self.decisions = 0
 

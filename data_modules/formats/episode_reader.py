@@ -1,4 +1,7 @@
-"""Reads stretches of an episode file (see `episode_file.py`); also a file that holds `frames` or `states` alone."""
+"""Reader of an episode file.
+
+Reads stretches of an episode file (see `episode_file.py`); also a file that holds `frames` or `states` alone.
+"""
 
 import os
 from pathlib import Path
@@ -7,11 +10,9 @@ import h5py
 import numpy as np
 
 from data_modules.action_ids import ActionIds, ActionOptions, StoredNames, names_of_numbers
-from data_modules.column_values import blanked
-from data_modules.damage import DamagedData
-from data_modules.episode_header import EpisodeHeader, dtype_of, open_file, read_header, read_rows
-from data_modules.fit import fit_for
-from data_modules.workers import now_reading
+from data_modules.formats.episode_header import EpisodeHeader, blanked, dtype_of, open_file, read_header, read_rows
+from data_modules.image_resize import fit_for
+from data_modules.worker_loader import DamagedData, now_reading
 from genie.common.errors import UserError, reason
 
 

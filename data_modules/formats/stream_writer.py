@@ -1,4 +1,7 @@
-"""Writes a stream (see `stream.py`): LitData's chunks and index, with what the rows are beside them."""
+"""Writer of LitData streams.
+
+Writes a stream (see `stream.py`): LitData's chunks and index, with what the rows are beside them.
+"""
 
 import json
 import os
@@ -9,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.episode_header import COLUMNS_READ
-from data_modules.stream import FORMAT_VERSION, INDEX, quiet_litdata
+from data_modules.formats.episode_header import COLUMNS_READ
+from data_modules.formats.stream import FORMAT_VERSION, INDEX, quiet_litdata
 from genie.common.errors import UserError
 from genie.common.files import sync
 

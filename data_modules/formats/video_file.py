@@ -1,4 +1,6 @@
-"""A video file as PyAV shows it: which of its streams is the film, and its frames with their numbers.
+"""Video file: streams and numbered frames.
+
+A video file as PyAV shows it: which of its streams is the film, and its frames with their numbers.
 
 The number of a frame is its place in the order in which frames are shown.
 """

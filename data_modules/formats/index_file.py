@@ -1,4 +1,6 @@
-"""The file in which is kept what was found out about the videos of a folder.
+"""Index of a folder of videos.
+
+The file in which is kept what was found out about the videos of a folder.
 
 It lies beside the videos, hidden, or in the cache folder where nothing can be written there; it holds nothing but
 arrays, and is there whole or not at all.
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.video_file import Video
+from data_modules.formats.video_file import Video
 from genie.common.files import cache_folder, replacing
 
 

@@ -1,4 +1,6 @@
-"""Records episodes of an environment into the train, validation and test files.
+"""Recorder of episodes.
+
+Records episodes of an environment into the train, validation and test files.
 
 Each episode draws its randomness from (seed, split, number of the episode): a recording is the same frame
 by frame for the same settings, and the splits share no episode.
@@ -13,9 +15,17 @@ import numpy as np
 from gymnasium import spaces
 
 from data_modules.environments import Environment, in_episode, open_environment
-from data_modules.environments.settings import REPLAYED
-from data_modules.episode_file import SPLITS, EpisodeWriter
-from data_modules.policies import CONTINUOUS, Agent, FollowBall, HeldRandom, Mixture, Policy, moving_on_to_a_wall
+from data_modules.environments.gymnasium_environment import REPLAYED
+from data_modules.environments.recording_policies import (
+    CONTINUOUS,
+    FollowBall,
+    HeldRandom,
+    Mixture,
+    RecordingAgent,
+    RecordingPolicy,
+    moving_on_to_a_wall,
+)
+from data_modules.formats.episodes import SPLITS, EpisodeWriter
 from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
 
@@ -30,7 +40,7 @@ class EpisodeRecorder:
     policy where it is set. `origin`: the settings that the environment was opened with, which the files keep.
     """
 
-    agent: Agent | None = None
+    agent: RecordingAgent | None = None
 
     def __init__(
         self, environment: Environment, max_episode_steps: int, policy: dict, seed: int, origin: dict[str, Any]
@@ -40,7 +50,7 @@ class EpisodeRecorder:
         self.continuous = isinstance(environment.action_space, spaces.Box)
         self.no_action = np.zeros(environment.action_space.shape, environment.action_space.dtype)  # of last rows
 
-    def _policy(self, rng: np.random.Generator) -> Policy:
+    def _policy(self, rng: np.random.Generator) -> RecordingPolicy:
         settings, environment = self.policy_settings, self.environment
         if self.continuous:
             return CONTINUOUS[settings["continuous"]](len(self.no_action), settings, rng)

@@ -1,4 +1,6 @@
-"""A Minari data set (Farama Foundation) with pictures as observations and discrete actions, read where it lies.
+"""Minari data sets.
+
+A Minari data set (Farama Foundation) with pictures as observations and discrete actions, read where it lies.
 
 Its alignment is ours: an episode of n steps has n + 1 observations, and action t is taken on seeing observation t.
 Minari keeps large pictures as JPEG; each one that a clip needs is then decoded, so converting is worth it for training.
@@ -14,12 +16,10 @@ import numpy as np
 from PIL import Image
 
 from data_modules.action_ids import ActionIds, StoredNames
-from data_modules.column_values import check_values
-from data_modules.damage import DamagedData
-from data_modules.episode_header import COLUMNS_READ, open_file
-from data_modules.fit import Fit
+from data_modules.formats.episode_header import COLUMNS_READ, check_values, open_file
 from data_modules.frame_reader import FrameReader, Reading, pieces_of
-from data_modules.workers import now_reading
+from data_modules.image_resize import Fit
+from data_modules.worker_loader import DamagedData, now_reading
 from genie.common.errors import UserError, reason
 
 # our columns -> theirs: a value for each step, one fewer than frames

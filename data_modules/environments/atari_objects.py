@@ -1,4 +1,6 @@
-"""Where things are on an Atari screen, read from the console's RAM: the reference for "did the ball survive".
+"""Object positions from Atari's RAM.
+
+Where things are on an Atari screen, read from the console's RAM: the reference for "did the ball survive".
 
 Pong (ALE/Pong-v5, 210x160 screen): the offsets were measured on rendered frames. The ball is 2 x 4 screen
 pixels, the paddles 4 x 16; the screen shows only what lies in the field, rows 34 to 193, so a parked object

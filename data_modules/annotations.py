@@ -1,10 +1,17 @@
-"""Tables of windows: one line for each stretch of frames, and a file beside them that says of which data they are.
+"""Window tables and quality scores.
+
+Tables of windows: one line for each stretch of frames, and a file beside them that says of which data they are.
 
     quality.csv          part,first,stop,…       rows first … stop - 1 of the part's reader, and what is known of them
     quality.data.json    {"train": {"rows": 24000, "look": …}}   of each part, so that a table of other data is refused
 
 A part is a split; data that are cut into splits on reading have one part, "all", however they are cut. Tables of
 earlier versions have what is in the second file as a first line, after a "#".
+
+Only what is good enough: the scores that `python -m genie.curate` wrote, applied to the splits of a data set.
+
+quality.csv is a file of windows (`window_table.py`). Its column `quality` is about 1 (worst) to 5 (best), and empty
+where nothing was rated; the others are measured without ratings (`genie/curation/signals.py`).
 """
 
 import base64
@@ -16,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.damage import DamagedData
+from data_modules.formats.episodes import SPLITS
 from data_modules.frame_reader import FrameReader
-from data_modules.resize import AreaResize
+from data_modules.image_resize import AreaResize
 from data_modules.sources import Split
+from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 from genie.common.files import replacing
 
@@ -170,3 +178,77 @@ def _data(what: str, text: str) -> dict[str, dict]:
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{what} does not say of which data the table is: make it anew") from None
     return data
+
+
+QUALITY_FILE = "quality.csv"
+
+
+class GoodWindows:
+    """Reduces splits to what is good enough: `data.quality`, `data.min_quality` and `data.quality_splits`.
+
+    Without a `min_quality` nothing is read or left out. Raises UserError for values that cannot be.
+    """
+
+    def __init__(self, path: str | None, min_quality: float | None, chosen: Sequence[str]):
+        if min_quality is not None and (isinstance(min_quality, bool) or not isinstance(min_quality, int | float)):
+            raise UserError(f"data.min_quality={min_quality} must be a number, of about 1 to 5")
+        if isinstance(chosen, str) or not isinstance(chosen, Sequence):
+            raise UserError(f"data.quality_splits={chosen} must be a list of {', '.join(SPLITS)}")
+        for split in chosen:
+            if split not in SPLITS:
+                raise UserError(f"data.quality_splits: there is no split {split!r}, only {', '.join(SPLITS)}")
+        self.path, self.min_quality, self.chosen = path, min_quality, chosen
+
+    def of(self, splits: dict[str, Split], root: Path) -> tuple[dict[str, Split], dict[str, tuple[int, int]]]:
+        """The splits with the good stretches of their episodes; and how many frames these are, of how many, by split.
+
+        Raises UserError where the scores are missing, of other data, without qualities, or leave nothing.
+        """
+        if self.min_quality is None:
+            return splits, {}
+        path = Path(self.path) if self.path else curation_folder(root) / QUALITY_FILE
+        table, readers = read_table(path, ["quality"]), parts(splits)
+        part_of = {split: "all" if "all" in readers else split for split in self.chosen if split in splits}
+        require_same_data(path, table.data, {part: readers[part] for part in part_of.values()})
+        quality = {window: _number(path, row["quality"]) for window, row in table.rows.items()}
+        reduced, kept = dict(splits), {}
+        for split, part in part_of.items():
+            reader, episodes = splits[split]
+            scored = {(window.first, window.stop): value for window, value in quality.items() if window.part == part}
+            good = sorted(rows for rows, value in scored.items() if value >= self.min_quality)
+            stretches = covered(episodes, np.array(good, dtype=np.int64).reshape(-1, 2))
+            if not len(stretches):
+                best = max(scored.values(), default=float("nan"))
+                raise UserError(
+                    f"data.min_quality={self.min_quality} leaves nothing of {split}: the best of {path} is {best:.2f}"
+                )
+            reduced[split] = reader, stretches
+            kept[split] = _count(stretches), _count(episodes)
+        return reduced, kept
+
+
+def covered(episodes: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """int64 [K, 2]: the stretches of episodes [E, 2] that windows [W, 2] cover; both are in order, none overlap."""
+    stretches: list[list[int]] = []
+    for first, end in episodes.tolist():
+        low = np.searchsorted(windows[:, 1], first, side="right")
+        high = np.searchsorted(windows[:, 0], end, side="left")
+        for start, stop in windows[low:high].clip(first, end).tolist():
+            if start > first and stretches and stretches[-1][1] == start:
+                stretches[-1][1] = stop
+            else:
+                stretches.append([start, stop])
+    return np.array(stretches, dtype=np.int64).reshape(-1, 2)
+
+
+def _count(stretches: np.ndarray) -> int:
+    """Of frames in stretches [K, 2]."""
+    return int((stretches[:, 1] - stretches[:, 0]).sum())
+
+
+def _number(path: Path, quality: str) -> float:
+    try:
+        return float(quality)
+    except ValueError:
+        way = "rate clips with `python -m genie.curate step=label`, then train and score"
+        raise UserError(f"{path} has windows without a quality: {way}") from None

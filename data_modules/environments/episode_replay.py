@@ -1,4 +1,6 @@
-"""A recorded episode played once more by its environment, and what would have come had other actions been taken.
+"""Replay of a recorded episode.
+
+A recorded episode played once more by its environment, and what would have come had other actions been taken.
 
 An episode follows from its seed and the recorded actions alone, so the environment can be brought to any of its frames
 and be asked there: a perfect world model of this data.

@@ -1,4 +1,6 @@
-"""Clips straight from object storage, or from a folder, that `python -m genie.convert format=stream` wrote.
+"""LitData streams.
+
+Clips straight from object storage, or from a folder, that `python -m genie.convert format=stream` wrote.
 
 The chunks and their index are LitData's. A record is a stretch of rows of the data set; of a record that is far away
 only the bytes of a clip's frames are fetched, so any order of clips is as cheap as any other and is that of all data
@@ -14,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from data_modules.action_ids import ActionIds, ActionOptions, StoredNames
-from data_modules.episode_header import COLUMNS_READ
-from data_modules.fit import Fit
+from data_modules.formats.episode_header import COLUMNS_READ
 from data_modules.frame_reader import FrameReader, Reading, pieces_of
-from data_modules.workers import now_reading
+from data_modules.image_resize import Fit
+from data_modules.worker_loader import now_reading
 from genie.common.errors import UserError, reason
 from genie.common.files import cache_folder
 
@@ -26,7 +28,7 @@ MOST_KEPT = 4096  # rows of columns
 FORMAT_VERSION = 1  # of what is under "genie" in the index
 
 
-class Stream:
+class ClipStream:
     """Folders and addresses of streams, as a `NamedSource`.
 
     storage_options: for LitData's client of the storage, such as {endpoint_url: https://…}. cache: the folder in which

@@ -1,4 +1,6 @@
-"""Folders of videos as data: each resampled to `data.fps` and brought to `data.image_size` while it is read.
+"""Folders of videos.
+
+Folders of videos as data: each resampled to `data.fps` and brought to `data.image_size` while it is read.
 
 Row k of a video is what is seen k / fps seconds after its first frame: the last frame shown by then, whatever the
 video's own rate is and however it changes. Scenes are the episodes, where cuts are looked for, files the recordings.
@@ -10,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.cuts import scenes
-from data_modules.decoding import DECODERS, read_frames
-from data_modules.fit import fit_for
+from data_modules.formats.decoding import DECODERS, read_frames
+from data_modules.formats.index_file import Entry
+from data_modules.formats.video_file import Video
+from data_modules.formats.video_index import index_videos, scenes
 from data_modules.frame_reader import Reading
-from data_modules.index_file import Entry
-from data_modules.video_file import Video
-from data_modules.video_index import index_videos
+from data_modules.image_resize import fit_for
 from genie.common.errors import UserError
 
 # webm rounds the times of its frames to thousandths of a second, GIF to hundredths. Rows are therefore taken so many

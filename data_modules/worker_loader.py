@@ -1,16 +1,60 @@
-"""Processes that read: how many there may be, that a signal to a whole group does not kill those still needed, and what
-one of them was reading that was killed."""
+"""Loader whose workers end with their parent, and data that cannot be read.
+
+Data that are there and cannot be read: one line, and what happens to the clips that they would have been in.
+
+Processes that read: how many there may be, that a signal to a whole group does not kill those still needed, and what
+one of them was reading that was killed.
+"""
 
 import functools
 import os
 import re
 import signal
+import sys
 import threading
 import weakref
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+from genie.common.errors import UserError
+
+ON_ERROR = ("skip", "raise")
+
+
+class DamagedData(UserError):
+    """Frames cannot be read: `message` says of which file and why.
+
+    torch hands an exception of a worker on as text, the traceback first: what is kept is its last line, the message.
+    """
+
+    def __init__(self, message: str):
+        lines = message.strip().splitlines() or [""]
+        super().__init__(lines[-1].removeprefix(f"{__name__}.{type(self).__name__}: "))
+
+
+class DamageLog:
+    """Counts the clips that could not be read, for all worker processes together, and says each file once.
+
+    recordings: int64 [E], as a `FrameReader` has them.
+    """
+
+    def __init__(self, recordings: np.ndarray):
+        self.clips = torch.zeros(int(recordings.max(initial=0)) + 1, dtype=torch.int64).share_memory_()
+
+    def add(self, recording: int, error: DamagedData) -> None:
+        """A clip of a recording could not be read."""
+        self.clips[recording] += 1
+        if self.clips[recording] == 1:
+            print(f"{error}: other clips take the place of its own", file=sys.stderr, flush=True)
+
+    def __str__(self) -> str:
+        """What was counted, in words; nothing where nothing was."""
+        files = int((self.clips > 0).sum())
+        return f"{int(self.clips.sum())} clips of {files} files could not be read and were replaced" if files else ""
+
 
 LONGEST_PATH = 1000  # bytes that are kept of what a process reads
 LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+).*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
