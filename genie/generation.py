@@ -31,8 +31,8 @@ from genie.common.media import (
 from genie.common.profiling import GenerationCost, measured
 from genie.playing.prompting import prompt_from
 from genie.playing.recording import Recording, read_session
-from genie.prompting.clips import data_prompt
-from genie.prompting.prompter import Prompter, prompt_kind
+from genie.prompts.data_clips import data_prompt
+from genie.prompts.prompt import Prompter, prompt_kind
 from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel

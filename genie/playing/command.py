@@ -14,14 +14,14 @@ from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.web import check_address, serve_page
 from genie.playing.protocol import FPS
-from genie.prompting.prompter import Prompter, prompt_kind
+from genie.prompts.prompt import Prompter, prompt_kind
 from genie.sampling import Samplers, with_overrides
 from genie.world.sampler import Sampler
 
 if TYPE_CHECKING:
     from genie.playing.prompting import Prompt
     from genie.playing.server import Game
-    from genie.prompting.clips import PromptClips
+    from genie.prompts.data_clips import PromptClips
     from genie.world.world_model import WorldModel
 
 MEGABYTE = 2**20
@@ -111,7 +111,7 @@ def load_game(config: dict[str, Any]) -> "Game":
 def _prompt(config: dict[str, Any], world: "WorldModel", prompter: Prompter) -> "tuple[PromptClips | None, Prompt]":
     """The validation clips (None: not there, but there is a prompt), and where a session begins."""
     from genie.playing.prompting import clip_prompt, picture_prompt
-    from genie.prompting.clips import PromptClips
+    from genie.prompts.data_clips import PromptClips
 
     given = prompter.given()
     try:

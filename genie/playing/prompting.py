@@ -18,8 +18,8 @@ from torch import Tensor, cat
 
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
-from genie.prompting.clips import PromptClips
-from genie.prompting.prompts import read_prompt
+from genie.prompts.data_clips import PromptClips
+from genie.prompts.prompt import read_prompt
 from genie.world.world_model import WorldModel
 
 MOST_IMAGES = 64  # in a session file: more than a window is of no use

@@ -24,9 +24,9 @@ from genie.playing.prompting import Prompt, clip_prompt, encode_png, picture_pro
 from genie.playing.protocol import LARGEST_SEED, hold, parse, settle, state_message, whole
 from genie.playing.recording import session_json, session_mp4
 from genie.playing.session import Session
-from genie.prompting.clips import PromptClips
-from genie.prompting.prompter import Prompter
-from genie.prompting.text import require_text
+from genie.prompts.data_clips import PromptClips
+from genie.prompts.prompt import Prompter
+from genie.prompts.text_to_image import require_text
 from genie.sampling import Samplers
 from genie.world.world_model import WorldModel
 

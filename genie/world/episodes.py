@@ -18,9 +18,9 @@ from genie.common.config_types import require_whole
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
-from genie.prompting.clips import PromptClips
-from genie.prompting.fitting import usual_fit
-from genie.prompting.prompts import array_prompt, read_prompt
+from genie.prompts.data_clips import PromptClips
+from genie.prompts.images import usual_fit
+from genie.prompts.prompt import array_prompt, read_prompt
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from genie.prompting.palette import palette_of_names
-from genie.prompting.prompter import KINDS, Prompter, prompt_kind
+from genie.prompts.prompt import KINDS, Prompter, prompt_kind
+from genie.prompts.sketch import palette_of_names
 from tests.fuzz import goods
 from tests.fuzz.harness import SilentChange, damaged, odd_value
 

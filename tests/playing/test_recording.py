@@ -13,7 +13,7 @@ from genie.common.errors import UserError
 from genie.generation import generate
 from genie.playing.prompting import decode_png, picture_prompt
 from genie.playing.recording import read_session, session_json, session_mp4
-from genie.prompting.prompts import read_prompt
+from genie.prompts.prompt import read_prompt
 from genie.world.sampler import Sampler
 
 MOVES = [0, 1, 2, 2, 1, 0, 1, 2, 0, 2]  # longer than the window

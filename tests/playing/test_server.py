@@ -274,7 +274,7 @@ class Painter:
 
 def test_a_text_is_drawn_while_the_world_goes_on(serve, monkeypatch):
     painter = Painter()
-    monkeypatch.setattr("genie.prompting.prompter.load_text_to_image", lambda *arguments: painter)
+    monkeypatch.setattr("genie.prompts.prompt.load_text_to_image", lambda *arguments: painter)
     with page(serve("text_model=any")) as mine:
         assert mine.world["takes_text"]
         mine.send(type="reset", text=" a red platform ", seed=9)
@@ -300,7 +300,7 @@ def test_a_text_is_drawn_while_the_world_goes_on(serve, monkeypatch):
 
 def test_leaving_while_a_text_is_drawn(serve, monkeypatch):
     painter = Painter()
-    monkeypatch.setattr("genie.prompting.prompter.load_text_to_image", lambda *arguments: painter)
+    monkeypatch.setattr("genie.prompts.prompt.load_text_to_image", lambda *arguments: painter)
     client = serve("text_model=any")
     with page(client) as leaves:
         leaves.send(type="reset", text="lava")

@@ -13,9 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.prompting.diffusion import Diffusers
-from genie.prompting.prompter import Prompter
-from genie.prompting.text import load_text_to_image
+from genie.prompts.prompt import Prompter
+from genie.prompts.text_to_image import Diffusers, load_text_to_image
 
 
 def model(folder, **changes):
@@ -56,7 +55,7 @@ def test_the_settings_count(text_model, draws):
 
 def test_the_group_says_which_class_draws(text_model):
     settings = {
-        "_target_": "genie.prompting.diffusion.Diffusers",
+        "_target_": "genie.prompts.text_to_image.Diffusers",
         "model": str(text_model),
         "steps": 1,
         "guidance": 1.0,
@@ -67,7 +66,7 @@ def test_the_group_says_which_class_draws(text_model):
         ({"dtype": "float8"}, "text_to_image.dtype=float8: there is float32"),
         ({"dtype": "float32", "steps": 0}, "text_to_image.steps=0"),
         ({"_target_": "no_such_package.Model"}, "text_to_image cannot be had: .*no_such_package"),
-        ({"_target_": "genie.prompting.diffusion.Diffuser"}, "text_to_image cannot be had: "),
+        ({"_target_": "genie.prompts.text_to_image.Diffuser"}, "text_to_image cannot be had: "),
     ):
         with pytest.raises(UserError, match=message) as error:
             load_text_to_image({**settings, **changes}, torch.device("cpu"))
@@ -151,7 +150,7 @@ def test_without_the_extra_the_command_for_it_is_named(monkeypatch):
 
 def test_the_extra_is_not_loaded_before_it_is_needed():
     code = (
-        "import sys, genie.prompting.text, genie.prompting.diffusion; sys.exit('diffusers' in sys.modules or "
+        "import sys, genie.prompts.text_to_image, genie.prompts.text_to_image; sys.exit('diffusers' in sys.modules or "
         "'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.generate import main
-from genie.prompting.prompter import Prompter, prompt_kind
+from genie.prompts.prompt import Prompter, prompt_kind
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from PIL import Image
 
 from genie.common.errors import UserError
 from genie.common.media import write_mp4
-from genie.prompting import pictures
-from genie.prompting.clips import data_prompt
-from genie.prompting.prompts import read_prompt
+from genie.prompts import images
+from genie.prompts.data_clips import data_prompt
+from genie.prompts.prompt import read_prompt
 
 
 def read(source, size=(16, 16), num_frames=1, fps=10.0, fit="squeeze"):
@@ -79,7 +79,7 @@ def test_numbers_are_scaled_by_what_they_are(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "I;16"])
 def test_a_very_large_one_is_reduced_whatever_its_mode(tmp_path, monkeypatch, mode):
-    monkeypatch.setattr(pictures, "LARGE", 8)
+    monkeypatch.setattr(images, "LARGE", 8)
     image = Image.new("RGB", (60, 60), "white").convert("L" if mode == "I;16" else mode)
     (Image.fromarray(np.full((60, 60), 65535, np.uint16)) if mode == "I;16" else image).save(tmp_path / "a.png")
     assert as_bytes(read(tmp_path / "a.png")).min() == 255

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from genie.common.errors import UserError
-from genie.prompting.palette import palette_of_data, palette_of_names
-from genie.prompting.sketches import draw_sketch
+from genie.prompts.sketch import draw_sketch, palette_of_data, palette_of_names
 
 GROUND, RED, GREEN, BLUE = (40, 30, 20), (200, 30, 30), (20, 180, 60), (30, 40, 220)
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from genie.common.errors import UserError
 from genie.common.media import to_bytes, write_mp4
-from genie.prompting.clips import PromptClips
+from genie.prompts.data_clips import PromptClips
 from genie.world.environment import GenieEnv
 from genie.world.sampler import Sampler
 from genie.world.vector_environment import GenieVectorEnv

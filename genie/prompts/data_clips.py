@@ -1,4 +1,7 @@
-"""Prompts out of the data that a run was trained on: clips of its validation split."""
+"""Clips of the data that a run was trained on.
+
+Prompts out of the data that a run was trained on: clips of its validation split.
+"""
 
 from torch import Tensor
 

@@ -1,6 +1,14 @@
-"""Pictures of any size and format as RGB, upright, without more being decoded than memory holds.
+"""Prompt images and videos, read and fitted.
+
+What moves, at another rate.
+
+A picture of any shape becomes one of the model's size.
+
+Pictures of any size and format as RGB, upright, without more being decoded than memory holds.
 
 Moving pictures (GIF, WebP, APNG) are read here too. `None` stands for what is no picture: perhaps a video.
+
+The first frames of a video file.
 
 Dimension letters: `H W` pixels.
 """
@@ -11,16 +19,55 @@ import itertools
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import av
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
+from data_modules.formats.video_file import find_film, open_stream, picture
+from data_modules.image_resize import Fit
 from genie.common.config_errors import one_line
-from genie.common.errors import UserError
-from genie.prompting.rates import at_rate
+from genie.common.errors import UserError, reason
+
+Picture = TypeVar("Picture")
+ROUNDING = 1e-6  # seconds: times in files are multiples of some fraction
+
+
+def at_rate(shown: Iterable[tuple[float, Picture | None]], fps: float) -> Iterator[Picture]:
+    """What is seen 0, 1/`fps`, 2/`fps`, ... seconds after the beginning.
+
+    `shown`: when each picture appears, in seconds, rising; the last is None: from then on nothing is seen.
+    """
+    count, first, seen = 0, None, None
+    for second, picture in shown:
+        first = second if first is None else first
+        while seen is not None and count / fps < second - first - ROUNDING:
+            yield seen
+            count += 1
+        seen = picture
+
+
+def usual_fit(config: dict[str, Any]) -> str:
+    """How the frames were fitted that a run was trained on, by its configuration."""
+    return config.get("data", {}).get("fit", "squeeze")
+
+
+def fit_picture(
+    picture: np.ndarray, size: tuple[int, int], how: str, around: np.ndarray | tuple[int, int, int] = (0, 0, 0)
+) -> np.ndarray:
+    """uint8 [H, W, 3] → [*size, 3], `how` as in `Fit`; "pad" shows the colour `around` the picture."""
+    fit = Fit(picture.shape[:2], size, how)
+    fitted = fit(picture[None])[0]
+    if how == "pad":
+        (top, left), (height, width) = fit.place, fit.filled
+        inside = fitted[top : top + height, left : left + width].copy()
+        fitted[:] = around
+        fitted[top : top + height, left : left + width] = inside
+    return fitted
+
 
 # What people have. The others that Pillow knows are rare, and some of them start other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF")
@@ -136,3 +183,47 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     scaled.info = image.info
     scaled.getexif().update(image.getexif())
     return scaled
+
+
+# Files that hold a video themselves. Others, playlists above all, would have FFmpeg open what they name.
+CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,m4v"
+MOST_DECODED = 1000  # frames for each one that is taken, so that a file cannot keep the decoder busy for ever
+
+
+def read_video(
+    source: Path | bytes, name: str, num_frames: int, fps: float, keep: Callable[[np.ndarray], np.ndarray]
+) -> list[np.ndarray]:
+    """What `keep` makes of at most `num_frames` frames uint8 [H, W, 3] at `fps`, from the start of a video file or of
+    its content.
+
+    They are turned as the camera says; of several videos in the file it is the one that training reads (`find_film`).
+    A video that is damaged later on counts up to there. Raises UserError for what is no video that can be read, or one
+    of more than `MOST_PIXELS` a frame.
+    """
+    frames: list[np.ndarray] = []
+    try:
+        number, _ = find_film(source, CONTAINERS)
+        with open_stream(source, number, CONTAINERS) as (container, stream):
+            if math.prod((stream.codec_context.width, stream.codec_context.height)) > MOST_PIXELS:
+                raise UserError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: make it smaller")
+            decoded = itertools.islice(container.decode(stream), MOST_DECODED * num_frames)
+            for frame in itertools.islice(at_rate(_shown_frames(decoded), fps), num_frames):
+                frames.append(keep(picture(frame)))
+    except UserError:
+        raise
+    except (av.error.FFmpegError, IndexError, ValueError, OSError) as error:
+        if not frames:
+            raise UserError(f"{name} is neither a picture nor a video that can be read ({reason(error)})") from error
+    if not frames:
+        raise UserError(f"{name} is a video without frames")
+    return frames
+
+
+def _shown_frames(decoded: Iterator[av.VideoFrame]) -> Iterator[tuple[float, av.VideoFrame | None]]:
+    """Frames with the second at which each appears; the last one is seen for as long as the one before."""
+    second, length = 0.0, 0.0
+    for frame in decoded:
+        appears = frame.time or 0.0
+        second, length = appears, appears - second
+        yield appears, frame
+    yield second + (length or 1e-3), None
