@@ -49,6 +49,7 @@ from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
 from genie.common.overrides import composed
+from genie.distributed.strategy import chosen_precision
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.latent_actions import actions_between, predict
 from genie.evaluation.reconstruction import reconstruct
@@ -60,7 +61,6 @@ from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.objects import ObjectPresence, Reference, reference
 from genie.metrics.psnr import frame_psnr, psnr, update_frame_psnr
 from genie.metrics.token_accuracy import SHOWS, TokenAccuracy, showing
-from genie.parallel.checks import chosen_precision
 from genie.stages import Stage, build_stage, complete
 from genie.training import quiet_lightning
 from genie.world.loading import parts_of

@@ -24,8 +24,8 @@ from callbacks.checkpoints import LastCheckpoint
 from callbacks.metrics_csv import MetricsCSV
 from genie.common.config_types import require_number, require_whole
 from genie.common.errors import RunError, UserError
+from genie.distributed.optim import gradient_norm
 from genie.models.quantizers import VectorQuantizer
-from genie.parallel.gradients import gradient_norm
 from genie.runs.loading import read_checkpoint
 from genie.stages.base import accumulating
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from genie.common.device import has_bf16
-from genie.parallel.materialize import own_rows
+from genie.distributed.sharding import own_rows
 
 # The quintic of Jordan et al.: singular values of at most 1 come to 0.7 … 1.2 in five steps. It does not converge, and
 # need not.

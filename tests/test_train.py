@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
-from genie.parallel.meeting import Ranks
+from genie.distributed.rendezvous import Ranks
 from genie.runs.metrics_file import last_values, read_metrics
 from genie.stages import build_stage
 from genie.training import build_trainer, resume_command, train

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from genie.common.errors import UserError
 from genie.common.files import sync
-from genie.parallel.materialize import own_rows
+from genie.distributed.sharding import own_rows
 
 META = "meta.pt"
 Place = tuple[str | int, ...]  # keys and indices that lead to a tensor in a checkpoint

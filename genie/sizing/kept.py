@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from genie.distributed.sharding import exact_parameters
 from genie.models.latent_action import TokenActionModel
 from genie.models.st_transformer import Backbone
-from genie.parallel.plan import exact_parameters
 from genie.sizing.example_step import example_loss, example_tokens
 from genie.sizing.kernels import AsOnGPU
 from genie.sizing.layout import Layout

@@ -6,9 +6,9 @@ from typing import Any
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
+from genie.distributed.sharding import parameters_on_meta
+from genie.distributed.strategy import SHARDED
 from genie.models.building import GENIE_STAGES, simulator_kind
-from genie.parallel.checks import SHARDED
-from genie.parallel.materialize import parameters_on_meta
 from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
 from genie.stages.delta import DeltaStage

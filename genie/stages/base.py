@@ -12,10 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
+from genie.distributed.optim import build_optimizer, clip_by_norm
 from genie.models.building import build_models, observed_by, register_data_facts
 from genie.models.initialization import initialize
-from genie.parallel.gradients import clip_by_norm
-from genie.parallel.offload import build_optimizer
 from genie.stages.parameter_groups import parameter_groups
 from genie.stages.schedules import schedule_factor
 from genie.stages.step_figures import StepFigures

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
-from genie.parallel.checks import SHARDED
+from genie.distributed.strategy import SHARDED
 from genie.runs.loading import WORLD
 from genie.stages.frozen import DependentStage
 from genie.world.protocol import World

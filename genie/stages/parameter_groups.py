@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from genie.common.errors import UserError
+from genie.distributed.strategy import chosen_precision
 from genie.models.attention import SelfAttention
 from genie.models.st_transformer import Backbone, FeatureModulation
-from genie.parallel.checks import chosen_precision
 
 OPTIMIZERS = ("adamw", "muon")
 

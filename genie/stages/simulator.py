@@ -15,9 +15,9 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise
+from genie.distributed.strategy import SHARDED
 from genie.metrics.rewards import OutcomeMetrics
 from genie.models.building import observed_by
-from genie.parallel.checks import SHARDED
 from genie.stages.base import Stage
 from genie.stages.objective import GROUP, Objective
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genie.common.errors import UserError
-from genie.parallel.devices import layout
+from genie.distributed.launch import layout
 
 
 @pytest.fixture

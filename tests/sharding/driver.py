@@ -20,9 +20,8 @@ from callbacks import loss_plot
 from callbacks.startup_report import StartupReport
 from data_modules.data_info import DataInfo
 from genie.common.cli import to_plain
-from genie.parallel.gradients import gradient_norm
-from genie.parallel.materialize import materialize
-from genie.parallel.plan import average_exact_gradients, exact_parameters, prepare, shard
+from genie.distributed.optim import gradient_norm
+from genie.distributed.sharding import average_exact_gradients, exact_parameters, materialize, prepare, shard
 from genie.runs.loading import read_checkpoint
 from genie.stages import build_stage
 from genie.training import train

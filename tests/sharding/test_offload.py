@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from genie.parallel.offload import Offloaded, build_optimizer
+from genie.distributed.optim import Offloaded, build_optimizer
 
 MUON = {"momentum": 0.9, "steps": 5, "matrices": 1, "bf16": False}
 

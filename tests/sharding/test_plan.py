@@ -5,8 +5,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from genie.parallel.checks import check_parallel
-from genie.parallel.plan import prepare, shard
+from genie.distributed.sharding import prepare, shard
+from genie.distributed.strategy import check_parallel
 from genie.stages import build_stage
 
 

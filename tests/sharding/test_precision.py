@@ -3,8 +3,8 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from genie.parallel.plan import exact_parameters
-from genie.parallel.precision import TrueBFloat16
+from genie.distributed.sharding import exact_parameters
+from genie.distributed.strategy import TrueBFloat16
 
 VARIANTS = [
     ("tokenizer", []),

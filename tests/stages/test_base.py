@@ -6,9 +6,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from genie.common.errors import UserError
+from genie.distributed.sharding import prepare
 from genie.models.quantizers import VectorQuantizer
 from genie.models.st_transformer import STBlock
-from genie.parallel.plan import prepare
 from genie.stages import build_stage
 from genie.stages.parameter_groups import decay_groups
 

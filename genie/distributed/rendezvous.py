@@ -1,4 +1,6 @@
-"""The processes of one training, seen from one of them: one configuration, one preparation, one that prints.
+"""Rendezvous of the processes of a training.
+
+The processes of one training, seen from one of them: one configuration, one preparation, one that prints.
 
 The first process checks everything, records, opens the run folder. The others begin when it is through, with its
 configuration and into the folder as it left it; where it fails, they end without a word.
@@ -17,8 +19,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, LightningE
 
 from genie.common.errors import SilentExit
 from genie.common.process import TRAINING, end_with_parent, on_first_rank
-from genie.parallel.devices import layout
-from genie.parallel.launching import RankLauncher
+from genie.distributed.launch import RankLauncher, layout
 
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")  # where the processes meet
 WAIT_SECONDS = 0.2  # between two questions whether the first process is through
