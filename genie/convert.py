@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> None:
             raise UserError(f"videos={cfg.videos} is for videos alone: with data={cfg.data.name} give data.root=")
         cfg.data.root = cfg.videos
     config = to_plain(cfg)
-    from genie.converting.run import convert  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.datasets.convert import convert  # seconds to import: --help and a misspelt key need not wait for it
 
     print(convert(config))
 

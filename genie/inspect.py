@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("inspect")
 def main(config: dict[str, Any]) -> None:
-    from genie.inspection.run import inspect  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.datasets.inspect import inspect  # seconds to import: --help and a misspelt key need not wait for it
 
     inspect(config)
 

@@ -25,8 +25,8 @@ from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.overrides import override
 from genie.common.tables import print_table
+from genie.datasets.record import missing_splits, record_missing
 from genie.evaluation.provenance import evaluated, newer_than_checkpoints
-from genie.recording import missing_splits, record_missing
 from genie.runs.metrics_file import last_values
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain", "reward")

@@ -1,105 +1,16 @@
 """Records an environment into episode files: `python -m genie.record data=pong`."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
-from data_modules.formats.episodes import SPLITS
 from genie.common.cli import hydra_main
-from genie.common.errors import UserError
-from genie.common.folder_lock import one_writer
+from genie.datasets.record import record, replace_environment
 
 
 @hydra_main("record", resolve=False)  # the group `data` also has keys that only training can resolve
 def main(cfg: DictConfig) -> None:
     replace_environment(cfg, HydraConfig.get().overrides.task)
     record(cfg.data, overwrite=cfg.overwrite)
-
-
-def replace_environment(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """`env.id=X`: record X, without the settings that were made for the environment of the data group; those of the
-    user's own `overrides` stay."""
-    env_id, settings = cfg.env.id, cfg.data.recorder
-    if env_id is None or settings is None or env_id == settings.env.id:
-        return
-    from data_modules.environments.gymnasium_environment import settings_for
-
-    with open_dict(cfg):
-        cfg.data.name = env_id.split("/")[-1].rsplit("-v", 1)[0].lower()
-        if settings.observe == "states":  # there are no pictures whose size could be in the name of the folder
-            root = OmegaConf.to_container(cfg.data, resolve=False)["root"]
-            cfg.data.root = root.replace("${data.image_size[0]}x${data.image_size[1]}", "states")
-        plain = OmegaConf.to_container(settings, resolve=True)
-        cfg.data.recorder = settings_for(plain, env_id, _given(plain, overrides))
-
-
-def _given(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Those of the settings `data.recorder` that overrides name."""
-    given = OmegaConf.create({})
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.key_or_group
-        if not key.startswith("data.recorder.") or override.is_delete():
-            continue
-        named = override.value()
-        for part in reversed(key.split(".")[2:]):
-            named = {part: named}
-        given = OmegaConf.merge(given, _of(settings, named))
-    return OmegaConf.to_container(given)
-
-
-def _of(settings: Any, named: Any) -> Any:
-    """The part of the settings that has these names: a dictionary leaves the others of its group alone."""
-    if not isinstance(named, dict) or not named or not isinstance(settings, dict):
-        return settings
-    return {name: _of(settings.get(name), inner) for name, inner in named.items()}
-
-
-def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SPLITS) -> Path:
-    """Writes train.h5, val.h5 and test.h5 (or some of `splits`) as a group `data` says, and returns the folder.
-
-    Raises UserError for files that are there already (unless `overwrite`), and for an unknown environment
-    or action or an impossible size, before any file is written.
-    """
-    if data.recorder is None:
-        raise UserError(f"data={data.name} has no recorder settings: choose another data=, for example data=pong")
-    settings = OmegaConf.to_container(data.recorder, resolve=True)
-    root, image_size, frames = Path(data.root), list(data.image_size), settings["num_frames"]
-    with one_writer(root, "data.root="):
-        return record_into(root, settings, image_size, frames, overwrite, splits)
-
-
-def record_into(
-    root: Path,
-    settings: dict[str, Any],
-    image_size: list[int],
-    frames: dict[str, int],
-    overwrite: bool,
-    splits: Sequence[str],
-) -> Path:
-    """`record` into a folder that nobody else writes into."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    # A second to import: --help and a misspelt key need not wait for it.
-    from data_modules.environments.recorder import build_recorder
-
-    existing = [str(root / f"{split}.h5") for split in splits if (root / f"{split}.h5").exists()]
-    if existing and not overwrite:
-        raise UserError(f"{', '.join(existing)} exist already: give overwrite=true or another data.root=")
-    recorder = build_recorder(settings, image_size)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        for split in splits:
-            task = progress.add_task(f"{recorder.environment.id} {split}", total=frames[split])
-            recorder.record(root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n))
-    count, environment = sum(frames[split] for split in splits), recorder.environment
-    sizes = "x".join(map(str, environment.observation_shape[:2]))
-    what = f"frames, {sizes}" if environment.observes == "frames" else f"states of {sizes} numbers"
-    print(f"recorded {count} {what} at {environment.fps:g} fps, in {root}")
-    return root
 
 
 if __name__ == "__main__":

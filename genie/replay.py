@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("replay")
 def main(config: dict[str, Any]) -> None:
-    from genie.replaying import replay  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.datasets.replay import replay  # seconds to import: --help and a misspelt key need not wait for it
 
     print(replay(config))
 

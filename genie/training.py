@@ -33,11 +33,11 @@ from genie.common.errors import RunError, UserError, reason
 from genie.common.folder_lock import one_writer
 from genie.common.process import on_first_rank
 from genie.common.profiling import software_versions
+from genie.datasets.record import record_missing
 from genie.distributed.rendezvous import Ranks
 from genie.distributed.sharding import prepare
 from genie.distributed.strategy import check_parallel, trainer_arguments
 from genie.metrics.directions import chosen_direction
-from genie.recording import record_missing
 from genie.resuming import (
     announce,
     check_same_dependencies,

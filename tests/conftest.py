@@ -61,7 +61,7 @@ def without_curves():
 
 
 def _record(root, *overrides):
-    from genie.record import record, replace_environment
+    from genie.datasets.record import record, replace_environment
 
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):

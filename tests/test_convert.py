@@ -17,7 +17,7 @@ from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.common.media import write_mp4
 from genie.convert import main
-from genie.converting import run
+from genie.datasets import convert
 
 LENGTHS = [9, 14, 11, 8, 17]
 
@@ -52,7 +52,7 @@ def convert(capsys, settings):
     def start(output, *overrides):
         with initialize_config_module("conf", version_base="1.3"):
             config = to_plain(compose("convert", [*settings(output), *overrides]))
-        print(run.convert(config))
+        print(convert.convert(config))
         return capsys.readouterr().out
 
     return start
@@ -123,7 +123,7 @@ def test_what_was_done_is_not_done_again(convert, tmp_path, load, monkeypatch):
 
 
 def test_other_settings_or_files_start_anew(convert, folder, monkeypatch, capsys):
-    monkeypatch.setattr("genie.converting.outputs._copy", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("genie.datasets.convert._copy", lambda *arguments: 1 / 0)
 
     def stopped(*overrides):
         with pytest.raises(ZeroDivisionError):

@@ -96,7 +96,7 @@ def test_an_interrupted_recording_is_completed(pipeline, tmp_path):
 
 
 def test_only_missing_splits_are_recorded(tmp_path):
-    from genie.recording import missing_splits, record_missing
+    from genie.datasets.record import missing_splits, record_missing
 
     options = ["data=pong", f"data.root={tmp_path}", "data.recorder.num_frames={train: 30, val: 20, test: 20}"]
     with initialize_config_module("conf", version_base="1.3"):
@@ -114,7 +114,7 @@ def test_only_missing_splits_are_recorded(tmp_path):
 
 
 def test_a_recording_that_is_shorter_than_asked_for_is_named(tmp_path, capsys):
-    from genie.recording import record_missing
+    from genie.datasets.record import record_missing
 
     options = ["data=pong", f"data.root={tmp_path}", "data.recorder.num_frames={train: 30, val: 20, test: 20}"]
     with initialize_config_module("conf", version_base="1.3"):
@@ -131,7 +131,7 @@ def test_a_recording_that_is_shorter_than_asked_for_is_named(tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", ["episodes", "videos", "minari", "stream"])
 def test_data_that_are_not_recorded_lack_nothing(tmp_path, kind):
-    from genie.recording import missing_splits
+    from genie.datasets.record import missing_splits
 
     with initialize_config_module("conf", version_base="1.3"):
         config = compose("train", [f"data={kind}", f"data.root={tmp_path}", "debug=fast"])

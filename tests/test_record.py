@@ -240,7 +240,7 @@ def test_notes_setting_shows_the_score(tmp_path, record_with, load):
 
 def test_another_environment_keeps_nothing_of_pong(tmp_path, monkeypatch, record_with):
     monkeypatch.chdir(tmp_path)
-    from genie.record import record, replace_environment
+    from genie.datasets.record import record, replace_environment
 
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("record", ["env.id=ALE/Breakout-v5", *SMALL])
@@ -256,7 +256,7 @@ def test_another_environment_keeps_nothing_of_pong(tmp_path, monkeypatch, record
     ("given", "root"), [([], "data/acrobot_states"), (["debug=fast"], "data/debug_acrobot_states")]
 )
 def test_states_are_not_in_a_folder_named_by_the_size_of_pictures(given, root):
-    from genie.record import replace_environment
+    from genie.datasets.record import replace_environment
 
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("record", ["env.id=Acrobot-v1", "data.recorder.observe=states", *given])
@@ -266,7 +266,7 @@ def test_states_are_not_in_a_folder_named_by_the_size_of_pictures(given, root):
 
 @pytest.mark.parametrize("options", ["{level:3}", "{a.b:{c:1}}", "{level:[1,2]}"])
 def test_options_given_for_another_environment_keep_their_names(options):
-    from genie.record import replace_environment
+    from genie.datasets.record import replace_environment
 
     given = ["++data.recorder.env.kwargs.mode=1", f"data.recorder.env.options={options}"]
     with initialize_config_module("conf", version_base="1.3"):
@@ -277,7 +277,7 @@ def test_options_given_for_another_environment_keep_their_names(options):
 
 
 def test_options_that_are_no_keys_are_one_line():
-    from genie.record import replace_environment
+    from genie.datasets.record import replace_environment
 
     given = ["data.recorder.env.options=abc"]
     with initialize_config_module("conf", version_base="1.3"):

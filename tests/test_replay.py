@@ -13,8 +13,8 @@ from data_modules.environments import open_environment
 from data_modules.formats.episodes import Fingerprint, read_origin
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
+from genie.datasets.replay import replay as run
 from genie.replay import main
-from genie.replaying import replay as run
 
 SMALL = [f"data.recorder.num_frames.{split}={count}" for split, count in (("train", 2), ("val", 60), ("test", 2))]
 WORLDS = {

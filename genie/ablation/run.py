@@ -14,9 +14,9 @@ from genie.common.config_types import check_step
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.overrides import override
+from genie.datasets.record import record_missing
 from genie.evaluation.provenance import newer_than_checkpoints
 from genie.pipeline import run_module
-from genie.recording import record_missing
 
 # exit codes of a command that was asked to stop
 STOPPED = [128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]

@@ -15,12 +15,12 @@ from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.frame_reader import episodes_at
 from data_modules.worker_loader import DamagedData
 from genie.common.random import Stream, fold_in
+from genie.datasets.replay import Recorded
 from genie.evaluation.clips import Clips
 from genie.evaluation.long_videos import STRETCH, LongVideos, Window, held_actions, watch
 from genie.evaluation.simulator import OTHER_FRAMES
 from genie.evaluation.subject import LeftOut
 from genie.metrics.object_detector import ObjectDetector
-from genie.replaying import Recorded
 
 
 def played_videos(

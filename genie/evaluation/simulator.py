@@ -17,12 +17,12 @@ from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.frame_reader import episodes_at
 from genie.common.errors import UserError
+from genie.datasets.replay import Recorded
 from genie.evaluation.clips import Clips
 from genie.evaluation.deltas import Deltas, random_actions
 from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import RolloutSettings, clip_seeds
 from genie.evaluation.subject import LeftOut, Subject
-from genie.replaying import Recorded
 
 OTHER_FRAMES = (
     "the environment, replayed with the recorded actions, shows other frames than the data hold: they were recorded "

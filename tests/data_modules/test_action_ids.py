@@ -6,7 +6,7 @@ import pytest
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
-from genie.inspection.run import data_facts
+from genie.datasets.inspect import data_facts
 
 LENGTH = 12
 
@@ -158,8 +158,7 @@ def test_ids_that_may_count_from_1_are_said(write, capsys):
 
 
 def test_ids_are_converted_as_they_are_read(write, tmp_path):
-    from genie.converting.plan import make_plan
-    from genie.converting.work import write_part
+    from genie.datasets.convert import make_plan, write_part
 
     ids = IDS + 1
     ids[5] = 0

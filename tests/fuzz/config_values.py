@@ -42,9 +42,9 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "act": ("genie.act", "genie.acting.run.play",
             ("run=outputs/world", "act.labels=12", "overwrite=true", "output=out/acting", "agent=random")),
     "play": ("genie.play", "genie.common.web.serve", ("run=outputs/world", "play.port=0", "play.threads=1")),
-    "convert": ("genie.convert", "genie.converting.run.write_parts",
+    "convert": ("genie.convert", "genie.datasets.convert.write_parts",
                 ("data=episodes", "data.root=data", "data.image_size=[8,8]", "output=out/converted.h5")),
-    "inspect": ("genie.inspect", "genie.inspection.run.data_facts",
+    "inspect": ("genie.inspect", "genie.datasets.inspect.data_facts",
                 ("data=episodes", "data.root=data", "data.image_size=[8,8]", "data.num_frames=4")),
 }  # fmt: skip
 # keys whose number may be a fraction, though their default is whole

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.inspection.run import data_facts, table_of
+from genie.datasets.inspect import data_facts, table_of
 from tests.fuzz import goods
 from tests.fuzz.harness import SilentChange, damaged
 

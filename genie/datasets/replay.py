@@ -1,4 +1,7 @@
-"""The command `genie.replay`: recorded episodes are played again from their seeds and actions, and compared."""
+"""Replay of recorded episodes.
+
+The command `genie.replay`: recorded episodes are played again from their seeds and actions, and compared.
+"""
 
 from collections import deque
 from collections.abc import Iterator
