@@ -14,8 +14,8 @@ from torch import Tensor
 from genie.evaluation.clips import load_clips
 from genie.evaluation.imagination_cost import ImaginationSettings, imagination_costs
 from genie.planning.pictures import shows_frames
-from genie.sampling import Samplers
 from genie.world.protocol import World
+from genie.world.sampler_choice import Samplers
 
 PROMPT = 4  # frames of the state that branches begin from
 

@@ -23,8 +23,8 @@ from genie.common.errors import UserError
 from genie.evaluation.attention import AttentionSettings
 from genie.evaluation.clips import Clips, read_clips
 from genie.evaluation.subject import InTraining, LeftOut
-from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
+from genie.world.sampler_choice import with_overrides
 
 GROUP = "callbacks.rollouts."
 

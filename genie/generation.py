@@ -33,8 +33,8 @@ from genie.playing.prompting import prompt_from
 from genie.playing.recording import Recording, read_session
 from genie.prompts.data_clips import data_prompt
 from genie.prompts.prompt import Prompter, prompt_kind
-from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
+from genie.world.sampler_choice import with_overrides
 from genie.world.world_model import WorldModel
 
 MOST_FRAMES = 1_000_000  # to generate: more would take days on any machine

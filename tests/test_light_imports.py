@@ -3,7 +3,7 @@
 import pytest
 
 LIGHT = (
-    "genie.world.opening", "genie.world.environment", "genie.world.vector_environment", "genie.generation",
+    "genie.world.opening", "genie.world.gym_env", "genie.world.gym_vector_env", "genie.generation",
     "genie.playing.command", "genie.exporting.command", "genie.policies.loading",
 )  # fmt: skip
 

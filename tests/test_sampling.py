@@ -6,8 +6,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
+from genie.world.sampler_choice import with_overrides
 
 OWN = Sampler(steps=7, temperature=0.3, order="random", entropy_bound=0.2)
 

@@ -12,8 +12,8 @@ from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.planning.building import build_planner
 from genie.planning.pictures import shows_frames
-from genie.sampling import with_overrides
 from genie.world.protocol import World
+from genie.world.sampler_choice import with_overrides
 
 if TYPE_CHECKING:
     from data_modules.environments import Environment

@@ -14,7 +14,7 @@ from genie.common.errors import UserError
 from genie.common.overrides import composed, override
 from genie.evaluation.rewards import require_rewards
 from genie.evaluation.subject import LeftOut, Subject
-from genie.sampling import KEYS
+from genie.world.sampler_choice import KEYS
 
 # of this command's configuration: those of genie.act mean the same
 SHARED = ("run", "seed", "device", "data_root", "new_sampler", *KEYS)

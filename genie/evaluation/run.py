@@ -25,8 +25,8 @@ from genie.evaluation.tokens import evaluate_tokens
 from genie.evaluation.world_parts import WORLD_PARTS, check_world_parts, world_parts
 from genie.metrics.i3d import MIN_FRAMES
 from genie.metrics.video_features import RESIZES
-from genie.sampling import with_overrides
 from genie.world.sampler import Sampler
+from genie.world.sampler_choice import with_overrides
 
 GENIE_PARTS = ("tokenizer", "objects", "lam", "tokens", "rollout", "simulator", "fvd", "action_grid", "attention")
 PARTS = (*GENIE_PARTS, *WORLD_PARTS)

@@ -12,10 +12,10 @@ from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.building import GENIE_STAGES, STAGES
 from genie.runs.loading import TrainedModel, fingerprint, load_model, read_checkpoint, stage_file
 from genie.runs.sharded_checkpoint import is_checkpoint
-from genie.sampling import with_overrides
 from genie.world.loading import parts_of
 from genie.world.opening import KINDS, kinds_of, open_world
 from genie.world.protocol import World
+from genie.world.sampler_choice import with_overrides
 from genie.world.world_model import WorldModel
 
 SIMULATOR = "simulator"  # the stage that is a world by itself

@@ -19,7 +19,7 @@ from genie.common.media import to_bytes
 from genie.playing.prompting import Prompt, encode_png
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
-from genie.world.world_model import Step, WorldModel
+from genie.world.world_model import GenieStep, WorldModel
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Worlds:
         return chosen[0] if len(chosen) == 1 else WorldState.joined(chosen)
 
 
-def _on_host(step: Step) -> tuple[np.ndarray, list[int], list[tuple[float, bool]]]:
+def _on_host(step: GenieStep) -> tuple[np.ndarray, list[int], list[tuple[float, bool]]]:
     """Pictures uint8 [B, H, W, 3], passes, and rewards with ends of a step."""
     rewards = list(zip(step.reward.tolist(), step.terminal.tolist(), strict=True))
     return to_bytes(step.observation), step.passes.tolist(), rewards

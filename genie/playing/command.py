@@ -15,8 +15,8 @@ from genie.common.errors import UserError
 from genie.common.web import check_address, serve_page
 from genie.playing.protocol import FPS
 from genie.prompts.prompt import Prompter, prompt_kind
-from genie.sampling import Samplers, with_overrides
 from genie.world.sampler import Sampler
+from genie.world.sampler_choice import Samplers, with_overrides
 
 if TYPE_CHECKING:
     from genie.playing.prompting import Prompt

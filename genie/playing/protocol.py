@@ -37,7 +37,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from genie.common.errors import UserError
-from genie.sampling import Samplers
+from genie.world.sampler_choice import Samplers
 
 if TYPE_CHECKING:
     from genie.playing.session import Frame, Session

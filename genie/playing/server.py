@@ -27,7 +27,7 @@ from genie.playing.session import Session
 from genie.prompts.data_clips import PromptClips
 from genie.prompts.prompt import Prompter
 from genie.prompts.text_to_image import require_text
-from genie.sampling import Samplers
+from genie.world.sampler_choice import Samplers
 from genie.world.world_model import WorldModel
 
 SEND_SECONDS = 20  # a connection that takes nothing for so long is dead

@@ -1,4 +1,7 @@
-"""The parts of a trained world, from the checkpoints of a run folder alone."""
+"""Parts of a trained world, from a run folder.
+
+The parts of a trained world, from the checkpoints of a run folder alone.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,6 @@
-"""Sampling one frame's tokens: all are guessed at once, the surest kept, the rest asked again.
+"""MaskGIT sampler of one frame's tokens.
+
+Sampling one frame's tokens: all are guessed at once, the surest kept, the rest asked again.
 
 Sources: MaskGIT (arXiv 2202.04200) §3.2; Genie (arXiv 2402.15391) §2.1: 25 steps, temperature 2. Keeping all tokens
 below a bound of entropy: EB-Sampler (arXiv 2505.24857), here with the bound on each token instead of on their sum.

@@ -1,13 +1,26 @@
-"""A trained world, ready to be stepped: prompt frames in, one frame out for each action.
+"""Genie world model: prompt frames in, one frame out for each action.
+
+What rewards and policies read of a Genie world: the quantised latents of its newest frames, as a map.
+
+The rewards of a Genie world: the model of a run folder, where it has one that belongs to its world, and what it
+says.
+
+A trained world, ready to be stepped: prompt frames in, one frame out for each action.
+
+Dimension letters: `B` worlds, `T` frames, `S` tokens of one frame, `L` latent width, `h w` the grid of the tokens.
+
+Dimension letters: `B` worlds, `F` the shape of features.
 
 Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `A` actions.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from gymnasium import spaces
 from torch import Tensor
 
@@ -17,18 +30,85 @@ from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
 from genie.models.heads import Judged, RewardModel
 from genie.models.kv_cache import Past, Span
 from genie.models.st_transformer import Backbone
-from genie.runs.loading import fingerprint, world_fingerprint
+from genie.runs.loading import fingerprint, load_model, stage_file, world_fingerprint
+from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world import protocol
 from genie.world.loading import load_parts
 from genie.world.next_frame import newest_frame, newest_frame_uncached, next_tokens, next_tokens_uncached, past_before
-from genie.world.rewards import load_reward, outcome_of
 from genie.world.sampler import Sampler
 from genie.world.state import Observed, WorldState
-from genie.world.token_features import feature_shape, state_features, traced_features
+
+FEATURE_FRAMES = 4  # a frame does not tell where things are going, and two of them not whether they turn
+
+
+def feature_shape(tokenizer: VideoTokenizer) -> tuple[int, ...]:
+    """(4 · L, h, w)."""
+    return FEATURE_FRAMES * tokenizer.quantizer.width, *tokenizer.patches.grid
+
+
+def state_features(tokenizer: VideoTokenizer, state: WorldState) -> Tensor:
+    """[B, 4 · L, h, w] of the newest 4 frames of a state, the oldest first; where fewer are in sight, the oldest of
+    them stands for those before it."""
+    ends = torch.tensor(state.lengths, device=state.tokens.device)
+    return latent_maps(tokenizer, state.tokens, ends[:, None] - 1)[:, 0]
+
+
+def traced_features(tokenizer: VideoTokenizer, frames: Tensor, window: int) -> Tensor:
+    """[B, T, 4 · L, h, w] after each of frames [B, T, C, H, W], of any number; `window`: how many of them are encoded
+    together at most. What is beyond it is encoded once for each frame that follows."""
+    tokens = tokenizer.encode(frames[:, :window])
+    times = torch.arange(tokens.shape[1], device=tokens.device)
+    maps = [latent_maps(tokenizer, tokens, times.expand(len(tokens), -1))]
+    for end in range(window + 1, frames.shape[1] + 1):
+        tokens = tokenizer.encode(frames[:, end - window : end])
+        maps.append(latent_maps(tokenizer, tokens, times[-1:].expand(len(tokens), -1)))
+    return torch.cat(maps, dim=1)
+
+
+def latent_maps(tokenizer: VideoTokenizer, tokens: Tensor, times: Tensor) -> Tensor:
+    """[B, n, 4 · L, h, w] of the frames `times` int64 [B, n] of tokens [B, T, S], and of those before them."""
+    back = torch.arange(FEATURE_FRAMES - 1, -1, -1, device=tokens.device)
+    recent = (times[..., None] - back).clamp_min(0)  # [B, n, 4]
+    rows = torch.arange(len(tokens), device=tokens.device)[:, None, None]
+    latents = tokenizer.quantizer.lookup(tokens[rows, recent]).float()
+    height, width = tokenizer.patches.grid
+    return rearrange(latents, "b n f (h w) l -> b n (f l) h w", h=height, w=width)
+
+
+STAGE = "reward"
+
+
+def load_reward(run: Path, world: str) -> RewardModel | None:
+    """The reward model that was trained on the world of the fingerprint `world`; None where `run` has none.
+
+    One that cannot be used does not keep a world from being played: a line on stderr says why it is left out.
+    """
+    path = stage_file(run, STAGE)
+    if not is_checkpoint(path):
+        return None
+    try:
+        trained = load_model(path)
+    except UserError as error:
+        print(f"{run}: without rewards ({error})", file=sys.stderr, flush=True)
+        return None
+    if trained.fingerprints.get("world") != world:
+        way = "train it again with `python -m genie.train stage=reward`"
+        print(f"{run}: without rewards: {path} was trained on another world than this one; {way}", file=sys.stderr)
+        return None
+    return trained.model
+
+
+def outcome_of(model: RewardModel | None, features: Callable[[], Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Reward and continuation float [B] of the step to the state of which `features` gives [B, *F]; without a model 0
+    and 1. `actions` [B] led there: their number and their device count alone."""
+    if model is None:
+        return torch.zeros(len(actions), device=actions.device), torch.ones(len(actions), device=actions.device)
+    judged = model(features())
+    return judged.reward, judged.continues
 
 
 @dataclass(frozen=True)
-class Step(protocol.Step):
+class GenieStep(protocol.Step):
     """One step's result: `observation` is the frame [B, C, H, W] in [0, 1]; its `tokens` int64 [B, S], and the `passes`
     int64 [B] of the dynamics that they took. Without a reward model `reward` is 0 and `continues` 1."""
 
@@ -218,7 +298,7 @@ class WorldModel:
         return replace(state.appended(tokens, actions), observed=Observed(more, past.appended(1)))
 
     @torch.no_grad()
-    def step(self, state: WorldState, actions: Tensor, decode: bool = True) -> tuple[WorldState, Step]:
+    def step(self, state: WorldState, actions: Tensor, decode: bool = True) -> tuple[WorldState, GenieStep]:
         """The next frame under `actions` int64 [B] in [0, A): a function of the state and the actions alone.
 
         `decode=False`: its tokens alone; the tokenizer's decoder is not run.
@@ -236,7 +316,7 @@ class WorldModel:
             frame, decoder = self._decode(state)
             state = replace(state, decoder=decoder)
         reward, continues = outcome_of(self.reward_model, lambda: self.features(state), actions)
-        return state, Step(reward, continues, frame, tokens, passes)
+        return state, GenieStep(reward, continues, frame, tokens, passes)
 
     @torch.no_grad()
     def decode(self, state: WorldState) -> Tensor:
@@ -294,7 +374,7 @@ class WorldModel:
 
     def steps(
         self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None
-    ) -> Iterator[Step]:
+    ) -> Iterator[GenieStep]:
         """The steps of a `rollout`, one after the other: frames with their tokens and passes."""
         state = self.reset(frames, prompt_actions, seed)
         for action in actions.unbind(1):

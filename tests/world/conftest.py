@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from genie.world.delta_world import DeltaWorld
-from genie.world.rssm_world import RssmWorld
+from genie.world.simulator_world import DeltaWorld, RssmWorld
 
 
 @pytest.fixture

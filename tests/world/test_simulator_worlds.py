@@ -5,9 +5,7 @@ import torch
 from gymnasium import spaces
 
 from genie.common.errors import UserError
-from genie.world.delta_world import DeltaWorld
-from genie.world.rssm_world import RssmWorld
-from genie.world.simulator_world import SimulatorWorld
+from genie.world.simulator_world import DeltaWorld, RssmWorld, SimulatorWorld
 
 KINDS = {"rssm": RssmWorld, "delta": DeltaWorld}
 

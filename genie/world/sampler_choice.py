@@ -1,4 +1,7 @@
-"""The sampler that a command asks for: the group `sampler` and its keys."""
+"""Sampler of a command: the config group `sampler`.
+
+The sampler that a command asks for: the group `sampler` and its keys.
+"""
 
 from dataclasses import replace
 from importlib.resources import files

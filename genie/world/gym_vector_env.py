@@ -1,6 +1,8 @@
-"""Many episodes in one world, as a Gymnasium vector environment: one batched step of the world for all of them.
+"""Gymnasium vector environment of a trained world.
 
-    envs = gymnasium.make_vec("genie.world.environment:genie/World-v0", num_envs=16, run="outputs/pong")
+Many episodes in one world, as a Gymnasium vector environment: one batched step of the world for all of them.
+
+    envs = gymnasium.make_vec("genie.world.gym_env:genie/World-v0", num_envs=16, run="outputs/pong")
 
 Dimension letters: `B` environments, `T` frames, `H W` pixels.
 """
@@ -17,8 +19,17 @@ from gymnasium.vector.utils import batch_space
 
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
-from genie.world.environment import RENDER_MODES, check_render_mode, renders, require_open
-from genie.world.episodes import OPTIONS, Episodes, Prompt, check_options, woven
+from genie.world.gym_env import (
+    OPTIONS,
+    RENDER_MODES,
+    Episodes,
+    Prompt,
+    check_options,
+    check_render_mode,
+    renders,
+    require_open,
+    woven,
+)
 from genie.world.state import WorldState
 
 
