@@ -22,7 +22,7 @@ from genie.acting.run import episode_seed
 from genie.acting.statistics import Estimate, mean_of
 from genie.common.cli import to_plain
 from genie.common.random import row_seeds
-from genie.planning.building import build_planner
+from genie.planning.optimizers import build_planner
 from genie.world.opening import open_world
 from genie.world.protocol import Step, World
 from genie.world.simulator_world import SimulatorState

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genie.evaluation.clips import load_clips
 from genie.evaluation.imagination_cost import ImaginationSettings, imagination_costs
-from genie.planning.pictures import shows_frames
+from genie.planning.plots import shows_frames
 from genie.world.protocol import World
 from genie.world.sampler_choice import Samplers
 

@@ -12,8 +12,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genie.common.random import Stream, derive, fold_in
-from genie.planning.building import Planner
-from genie.planning.plan import Plan
+from genie.planning.optimizers import Planner
+from genie.planning.search import Plan
 from genie.world.protocol import State, World
 
 Choose = Callable[[State, Tensor], Tensor]  # state of B worlds, seeds int64 [B] → actions [B] or [B, A]

@@ -10,8 +10,8 @@ from torch import Tensor
 from genie.acting.agents import ActionMap, Agent, PlanningAgent, RandomAgent, WorldAgent
 from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
-from genie.planning.building import build_planner
-from genie.planning.pictures import shows_frames
+from genie.planning.optimizers import build_planner
+from genie.planning.plots import shows_frames
 from genie.world.protocol import World
 from genie.world.sampler_choice import with_overrides
 

@@ -11,7 +11,7 @@ import torch
 from genie.acting.agents import ActionMap, PlanningAgent, to_observations
 from genie.acting.episodes import Episode
 from genie.common.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
-from genie.planning.pictures import CELL, draw_candidates, plot_states, shows_frames
+from genie.planning.plots import CELL, draw_candidates, plot_states, shows_frames
 from genie.world.protocol import World
 
 LONGEST = 200  # steps that are imagined again

@@ -22,7 +22,7 @@ from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.random import fold_in
 from genie.common.tables import print_table
-from genie.planning.building import check_planner
+from genie.planning.optimizers import check_planner
 
 SEED_LIMIT = 2**31  # what environments take
 

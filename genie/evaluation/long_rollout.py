@@ -39,7 +39,7 @@ from genie.metrics.long_videos import (
     speeds,
 )
 from genie.metrics.object_detector import ObjectDetector
-from genie.planning.pictures import shows_frames
+from genie.planning.plots import shows_frames
 
 BALL = "ball"  # the object that makes points where it leaves the field
 SHOWN_FRAMES = 48  # of each moment of the video

@@ -13,7 +13,7 @@ from torch import Tensor
 from genie.evaluation.clips import Clips
 from genie.evaluation.imagined import imagine_clips
 from genie.evaluation.rollout_video import draw_videos
-from genie.planning.pictures import plot_states, shows_frames
+from genie.planning.plots import plot_states, shows_frames
 from genie.world.protocol import World
 
 

@@ -1,22 +1,92 @@
-"""The loop of all optimisers: draw candidates, imagine them, move what is drawn from. Alone it is random shooting.
+"""Search: random shooting and refined searches under a deadline.
+
+A time budget: work in pieces goes on while the next piece is likely to fit.
+
+What a planner gives: a plan is a value, from which the next one may begin.
+
+The loop of all optimisers: draw candidates, imagine them, move what is drawn from. Alone it is random shooting.
+
+Dimension letters: `B` states, `H` steps of a plan, `M` candidates that are kept, `A` numbers of an action.
 
 Dimension letters: `B` states, `N` candidates, `H` steps, `A` numbers of an action.
 """
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from genie.common.random import row_seeds
-from genie.planning.budget import Deadline
-from genie.planning.distributions import Distribution, uniform
-from genie.planning.noise import PlanNoise
+from genie.planning.distributions import Distribution, PlanNoise, uniform
 from genie.planning.objective import Objective, Value
-from genie.planning.plan import Plan
 from genie.planning.settings import SearchSettings
 from genie.world.protocol import State, World
+
+
+class Deadline:
+    """`seconds` from now on; None: there is all the time."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds, self.started, self.longest = seconds, time.monotonic(), 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.started
+
+    def fits(self) -> bool:
+        """Whether a piece as long as the longest so far would end in time."""
+        return self.seconds is None or self.elapsed + self.longest <= self.seconds
+
+    @contextmanager
+    def piece(self) -> Iterator[None]:
+        """Around each piece of work."""
+        begun = self.elapsed
+        yield
+        self.longest = max(self.longest, self.elapsed - begun)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Actions for B states.
+
+    Attributes:
+        actions: int64 [B, H], or float [B, H, A] in [-1, 1]; the first ones are to be taken now.
+        value: float [B], what they are worth by the objective, with its penalties and the value of the last state.
+        imagined_return: float [B], the discounted rewards alone.
+        candidates: [B, M, H] or [B, M, H, A], the best ones of the search, best first; the plan is the first.
+        num_candidates: how many were imagined for each state; with a time budget fewer than were asked for.
+        seconds: that the search took.
+        age: how many actions of the plan that the search gave are done already.
+    """
+
+    actions: Tensor
+    value: Tensor
+    imagined_return: Tensor
+    candidates: Tensor
+    num_candidates: int
+    seconds: float
+    age: int = 0
+
+    @property
+    def first(self) -> Tensor:
+        """The actions [B] or [B, A] to take now."""
+        return self.actions[:, 0]
+
+    def later(self) -> "Plan":
+        """The same plan one step on: the last action is repeated at its end."""
+        return replace(self, actions=torch.cat([self.actions[:, 1:], self.actions[:, -1:]], dim=1), age=self.age + 1)
+
+    def select(self, index: Tensor | list[int]) -> "Plan":
+        """The plans of the rows `index`."""
+        at = torch.as_tensor(index, device=self.actions.device)
+        rows = {name: getattr(self, name)[at] for name in ("actions", "value", "imagined_return", "candidates")}
+        return replace(self, **rows)
+
 
 FINALISTS = 4  # candidates that a plan names
 

@@ -9,7 +9,7 @@ from callbacks.loss_plot import plot_metrics
 from genie.common.plots import plot_codebook, plot_horizon
 from genie.evaluation.attention import Row
 from genie.evaluation.attention_plot import plot_attention
-from genie.planning.pictures import plot_states
+from genie.planning.plots import plot_states
 from genie.sweeps.plot import plot_sweep
 
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import to_plain
-from genie.planning.building import build_planner
+from genie.planning.optimizers import build_planner
 
 
 @functools.cache

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from genie.planning.distributions import Categorical, Gaussian
-from genie.planning.noise import PlanNoise
+from genie.planning.distributions import Categorical, Gaussian, PlanNoise
 
 
 @pytest.fixture(scope="module")

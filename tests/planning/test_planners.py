@@ -190,7 +190,7 @@ def test_common_futures_leave_candidates_to_differ_by_their_actions(line_world, 
 
 
 def test_common_noise_is_the_same_for_all_candidates_and_another_in_each_iteration():
-    from genie.planning.noise import PlanNoise
+    from genie.planning.distributions import PlanNoise
 
     noise = PlanNoise(torch.tensor([1, 2]))
     common, own = noise.futures(0, 5, 3, True), noise.futures(0, 5, 3, False)

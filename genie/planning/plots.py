@@ -1,4 +1,6 @@
-"""Imagined rollouts to look at: a plan's candidates side by side, as video, or as lines where a world shows numbers.
+"""Pictures of plans.
+
+Imagined rollouts to look at: a plan's candidates side by side, as video, or as lines where a world shows numbers.
 
 Dimension letters: `M` candidates, `H` steps, `O` the shape of an observation, `n` numbers of a state.
 """
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from genie.common.media import enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.common.plots import save_figure, whole_ticks
-from genie.planning.plan import Plan
+from genie.planning.search import Plan
 from genie.world.protocol import State, World
 
 CELL = 128  # pixels that a frame is high at least
