@@ -21,11 +21,10 @@ from PIL import Image, ImageDraw
 from data_modules.annotations import Window
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
-from genie.curation.command import rating_queue
-from genie.curation.footage import Footage
-from genie.curation.head import agreement, fit_head
-from genie.curation.pictures import pooled_features
-from genie.curation.scoring import look_at, stack
+from genie.labeling.curate import rating_queue
+from genie.labeling.features import look_at, pooled_features, stack
+from genie.labeling.quality_head import agreement, fit_head
+from genie.labeling.windows import WindowedData
 
 ENTRIES = ("NEW GAME", "CONTINUE", "OPTIONS", "SCORES", "CREDITS", "QUIT")
 GOOD = 3
@@ -103,11 +102,11 @@ def main(arguments: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "mix.h5"
             kinds = write_mix(path, source, stretches, frames, seed)
-            footage = Footage(config["data"] | {"root": str(path)})
+            footage = WindowedData(config["data"] | {"root": str(path)})
             measure(footage, kinds, labels, network, config)
 
 
-def measure(footage: Footage, kinds: dict[int, str], labels: int, network: Any, config: dict[str, Any]) -> None:
+def measure(footage: WindowedData, kinds: dict[int, str], labels: int, network: Any, config: dict[str, Any]) -> None:
     """Prints what a head makes of the clips that were not rated, with and without the network."""
     looks = {look.window: look for look in look_at(footage, footage.windows, network)}
     rated = rating_queue(footage, config["label"]["candidates"])[:labels]

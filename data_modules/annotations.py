@@ -11,7 +11,7 @@ earlier versions have what is in the second file as a first line, after a "#".
 Only what is good enough: the scores that `python -m genie.curate` wrote, applied to the splits of a data set.
 
 quality.csv is a file of windows (`window_table.py`). Its column `quality` is about 1 (worst) to 5 (best), and empty
-where nothing was rated; the others are measured without ratings (`genie/curation/signals.py`).
+where nothing was rated; the others are measured without ratings (`genie/labeling/features.py`).
 """
 
 import base64

@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("curate")
 def main(config: dict[str, Any]) -> None:
-    from genie.curation.command import curate  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.labeling.curate import curate  # seconds to import: --help and a misspelt key need not wait for it
 
     curate(config)
 

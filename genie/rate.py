@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("rate")
 def main(config: dict[str, Any]) -> None:
-    from genie.rating.command import rate  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.labeling.rate import rate  # seconds to import: --help and a misspelt key need not wait for it
 
     rate(config)
 

@@ -1,4 +1,4 @@
-// What the pages on which something is rated share. What the server answers is described in genie/rating_app.py.
+// What the pages on which something is rated share. What the server answers is described in genie/labeling/page_server.py.
 
 const $ = (id) => document.getElementById(id);
 

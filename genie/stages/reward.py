@@ -9,9 +9,9 @@ Dimension letters: `B` clips, `T` observations, `n` = T-1 steps, `F` the shape o
 from torch import Tensor
 
 from genie.common.errors import UserError
+from genie.labeling.preference_pairs import RatedPairs
 from genie.metrics.rewards import RewardMetrics
 from genie.models.heads import Judged, segment_return
-from genie.rating.rated import RatedPairs
 from genie.stages.on_world import WorldStage
 from genie.stages.reward_losses import (
     continue_loss,

@@ -6,7 +6,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.curation import write_mix
 from genie.common.cli import to_plain
-from genie.curation.footage import Footage
+from genie.labeling.windows import WindowedData
 
 
 @pytest.fixture(scope="session")
@@ -32,4 +32,4 @@ def mix(tmp_path_factory, pong_root):
 @pytest.fixture(scope="session")
 def footage(mix, curate_config):
     """The mix in 96 windows of 16 frames."""
-    return Footage(curate_config(mix[0])["data"])
+    return WindowedData(curate_config(mix[0])["data"])

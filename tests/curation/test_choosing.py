@@ -1,6 +1,6 @@
 import numpy as np
 
-from genie.curation.choosing import candidates, even_spread, rating_order
+from genie.labeling.curate import candidates, even_spread, rating_order
 
 
 def test_every_window_comes_once():

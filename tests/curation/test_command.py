@@ -11,9 +11,8 @@ from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 from genie.curate import main
-from genie.curation.command import curate, rating_queue
-from genie.curation.ratings import Ratings
 from genie.evaluation.clips import load_clips
+from genie.labeling.curate import Ratings, curate, rating_queue
 from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genie.common.errors import UserError
-from genie.curation.head import Head, agreement, fit_head
+from genie.labeling.quality_head import Head, agreement, fit_head
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from starlette.testclient import TestClient
 
 from benchmarks.curation import true_rating
 from genie.common.web import address, bind, web_server
-from genie.curation.page import Session, create_app
-from genie.curation.ratings import Ratings
+from genie.labeling.curate import CurationSession, Ratings, create_app
 
 HOST = "127.0.0.1:8001"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -22,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.fixture
 def session(footage, tmp_path):
     order = [footage.windows[number] for number in (40, 3, 77, 12)]
-    return Session(footage, Ratings(tmp_path / "labels.csv", footage), order, enough=3)
+    return CurationSession(footage, Ratings(tmp_path / "labels.csv", footage), order, enough=3)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_clips_come_one_after_the_other(client, session):
 
 def test_the_same_command_goes_on_where_it_was(client, session):
     client.post("/rate", json={"number": 0, "value": 5})
-    again = Session(session.footage, Ratings(session.answers.path, session.footage), session.order, 3)
+    again = CurationSession(session.footage, Ratings(session.answers.path, session.footage), session.order, 3)
     assert again.state()["number"] == 1 and again.state()["rated"] == 1
 
 

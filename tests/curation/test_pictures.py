@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from genie.common.errors import UserError
-from genie.curation.pictures import MEAN, PooledFeatures, pooled_features
+from genie.labeling.features import MEAN, PooledFeatures, pooled_features
 from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from genie.common.errors import UserError
-from genie.curation.ratings import Ratings
+from genie.labeling.curate import Ratings
 
 
 def test_ratings_are_on_disk_at_once_and_gone_on_with(footage, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from genie.curation.signals import GLANCE, as_features, count_duplicates, glance, measure
+from genie.labeling.features import GLANCE, as_features, count_duplicates, measure, perceptual_hash
 
 RANDOM = np.random.default_rng(0)
 
@@ -62,7 +62,7 @@ def test_overlays_rest_while_all_else_moves():
 def test_duplicates_are_counted_and_small_differences_are_none():
     one, other = noise(size=GLANCE), noise(size=GLANCE)
     flicker = one // 16 * 16 + RANDOM.integers(0, 16, one.shape, dtype=np.uint8)
-    assert count_duplicates([glance(frames) for frames in (one, other, flicker, one)]) == [2, 0, 2, 2]
+    assert count_duplicates([perceptual_hash(frames) for frames in (one, other, flicker, one)]) == [2, 0, 2, 2]
 
 
 def test_signals_that_span_decades_are_compared_by_ratio():

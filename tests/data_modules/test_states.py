@@ -10,8 +10,8 @@ import torch
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
 from genie.convert import main as convert
-from genie.curation.footage import Footage
 from genie.inspect import main as inspect
+from genie.labeling.windows import WindowedData
 
 LENGTHS = [9, 7, 12, 8, 10]
 
@@ -122,7 +122,7 @@ def test_a_file_of_a_newer_format_is_refused(write_states):
 def test_rating_is_for_pictures(write_states):
     data = {"root": str(write_states()), "image_size": [64, 64], "num_frames": 4, "batch_size": 1}
     with pytest.raises(UserError, match="only pictures can be rated"):
-        Footage(data)
+        WindowedData(data)
 
 
 def test_inspection_summarises_the_numbers(write_states, run_main, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from data_modules.annotations import identity, parts
 from data_modules.clip_data_module import ClipDataModule
-from genie.rating.pairs import Preferences, choose_pairs
+from genie.labeling.rate import Preferences, choose_pairs
 
 
 @pytest.fixture(scope="module")

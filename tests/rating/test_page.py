@@ -15,8 +15,7 @@ from starlette.testclient import TestClient
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.common.web import address, bind, web_server
-from genie.rating.command import open_session, rate
-from genie.rating.page import Session, create_app
+from genie.labeling.rate import PreferenceSession, create_app, open_session, rate
 
 HOST = "127.0.0.1:8002"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.fixture
 def session(readers, preferences, pairs):
-    return Session(readers, preferences(), pairs[:3], enough=2, fps=10.0)
+    return PreferenceSession(readers, preferences(), pairs[:3], enough=2, fps=10.0)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 
 from data_modules.annotations import origin_of
 from genie.common.errors import UserError
-from genie.rating.pairs import Pair, choose_pairs
-from genie.rating.rated import RatedPairs
+from genie.labeling.preference_pairs import RatedPairs
+from genie.labeling.rate import SegmentPair, choose_pairs
 
 WORLD = SimpleNamespace(
     takes_environment_actions=False,
@@ -116,6 +116,6 @@ def test_too_few_or_none_is_one_line(preferences, pairs, data, tmp_path):
         for pair in pairs[10:11]
         for side in ("this", "other")
     ]
-    one.give(Pair(*longer), "this")
+    one.give(SegmentPair(*longer), "this")
     with pytest.raises(UserError, match="segments of 8 and 9 frames"):
         RatedPairs(str(one.path), data, 0)

@@ -1,4 +1,6 @@
-"""From features to a quality: ridge regression on the ratings, and what it makes of ratings that it was not shown.
+"""Ridge regression from features to quality.
+
+From features to a quality: ridge regression on the ratings, and what it makes of ratings that it was not shown.
 
 The fit, and every fit with some ratings held out, comes from one singular value decomposition: without the ratings of
 a group G, its predictions are off by (1 - H_GG)⁻¹ r_G, with r the residuals of the whole fit and H its hat matrix. This
@@ -68,7 +70,7 @@ class Head:
 
 
 @dataclass
-class Fit:
+class RidgeFit:
     """`held_out` [N]: the quality of each window by a head that saw neither it nor others of its group."""
 
     head: Head
@@ -76,7 +78,7 @@ class Fit:
     penalty: float
 
 
-def fit_head(blocks: list[np.ndarray], ratings: np.ndarray, groups: list, settings: dict[str, Any]) -> Fit:
+def fit_head(blocks: list[np.ndarray], ratings: np.ndarray, groups: list, settings: dict[str, Any]) -> RidgeFit:
     """Fits the ratings [N] with the penalty whose held-out predictions are nearest to them.
 
     blocks: features [N, D_i] of several kinds, which count the same together, however many each has.
@@ -91,7 +93,7 @@ def fit_head(blocks: list[np.ndarray], ratings: np.ndarray, groups: list, settin
     centre = inputs.mean(axis=0)
     left, sizes, right = np.linalg.svd(inputs - centre, full_matrices=False)
     members = [np.flatnonzero([group == one for group in groups]) for one in dict.fromkeys(groups)]
-    best: Fit | None = None
+    best: RidgeFit | None = None
     smallest_error = np.inf
     for penalty in PENALTIES * max(sizes[0] ** 2, SMALLEST):
         shrink = sizes**2 / (sizes**2 + penalty)
@@ -101,7 +103,7 @@ def fit_head(blocks: list[np.ndarray], ratings: np.ndarray, groups: list, settin
             weights = right.T @ (sizes / (sizes**2 + penalty) * (left.T @ (ratings - ratings.mean())))
             intercept = float(ratings.mean() - centre @ weights)
             fitted = Head(head.mean, deviation, share, weights, intercept, settings)
-            best, smallest_error = Fit(fitted, held_out, float(penalty)), error
+            best, smallest_error = RidgeFit(fitted, held_out, float(penalty)), error
     return best
 
 

@@ -1,4 +1,7 @@
-"""A data set cut into windows: what is rated, scored and kept as a whole."""
+"""Windows of a data set.
+
+A data set cut into windows: what is rated, scored and kept as a whole.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from data_modules.annotations import Window, curation_folder, identity, parts
 from data_modules.clip_data import ClipData
 
 
-class Footage:
+class WindowedData:
     """All frames of the resolved group `data`, each in one window of about `data.num_frames` rows.
 
     `data`: what tells these data from others; `recordings`: of each window the recording, a number in its part.

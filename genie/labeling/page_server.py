@@ -1,4 +1,6 @@
-"""What the pages on which something is rated have in common: what waits, what is known of it, what the page says.
+"""Rating pages and their server.
+
+What the pages on which something is rated have in common: what waits, what is known of it, what the page says.
 
 The other end of these requests is `genie/page/rating.js`.
 """

@@ -1,4 +1,6 @@
-"""Rated pairs as a reward model is trained on them: their features, computed once, and what was said.
+"""Rated pairs as training data of a reward model.
+
+Rated pairs as a reward model is trained on them: their features, computed once, and what was said.
 
 Dimension letters: `P` pairs, `T` observations of a segment, `n` = T-1 steps, `F` the shape of features.
 """
@@ -14,7 +16,7 @@ from data_modules.annotations import Window, parts
 from data_modules.clip_data import ClipData
 from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
-from genie.rating.pairs import BETTER, Pair, Preferences
+from genie.labeling.rate import BETTER, Preferences, SegmentPair
 from genie.world.protocol import World
 
 FEWEST = 10  # pairs that a model is trained on
@@ -67,7 +69,7 @@ class RatedPairs:
     def all(self, world: World, which: str) -> tuple[Tensor, Tensor, Tensor]:
         """As `draw`: all pairs that are held out, or all others."""
         if which not in self.features:
-            pairs: list[tuple[Pair, str]] = self.pairs[which]
+            pairs: list[tuple[SegmentPair, str]] = self.pairs[which]
             first, second = (
                 torch.stack([self._features(world, getattr(pair, side)) for pair, _ in pairs])
                 for side in ("this", "other")

@@ -1,0 +1,288 @@
+"""Curation of clips by a learned quality.
+
+The ratings of windows, in a file that is whole after each of them.
+
+Which windows to rate, so that few ratings tell much: some from everywhere, some unlike all that were taken before.
+
+The page on which clips are rated, and its server: one clip after the other, until enough or until Ctrl-C.
+
+`python -m genie.curate`: rate, train, score.
+
+Dimension letters: `N` windows, `F` signals.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Response
+from rich.table import Table as Printed
+
+from data_modules.annotations import QUALITY_FILE, Table, Window, read_table, require_same_data, write_table
+from genie.common.config_types import require_number, require_whole
+from genie.common.device import keep_freed_memory
+from genie.common.errors import UserError
+from genie.common.folder_lock import one_writer
+from genie.common.tables import print_table
+from genie.common.web import add_page, check_address, moving_picture, page_app, serve_page
+from genie.labeling.features import SIGNALS, all_signals, as_features, look_at, pooled_features, stack, write_scores
+from genie.labeling.page_server import RatingSession, add_rating
+from genie.labeling.quality_head import Head, RidgeFit, agreement, fit_head
+from genie.labeling.windows import WindowedData
+
+BEST = 5  # the ratings are 1 (worst) … 5
+SKIPPED = ""
+
+
+class Ratings:
+    """labels.csv: `values` of windows in the order in which they were rated, None where one was skipped.
+
+    A file that is there is gone on with; one that was written by hand needs nothing beside it. Raises UserError where
+    it is of other data, has other windows, or something that is no rating.
+    """
+
+    def __init__(self, path: Path, footage: WindowedData):
+        self.path, self.data = path, footage.data
+        self.values: dict[Window, int | None] = {}
+        if not path.exists():
+            return
+        table, windows = read_table(path, ["rating"]), set(footage.windows)
+        if table.data:
+            require_same_data(path, table.data, footage.readers)
+        for window, row in table.rows.items():
+            where = f"{window.part} {window.first}-{window.stop}"
+            if window not in windows:
+                raise UserError(f"{path} rates {where}, which is no window: were others rated, data.num_frames=…?")
+            if row["rating"] not in (SKIPPED, *map(str, range(1, BEST + 1))):
+                raise UserError(f"{path} rates {where} as {row['rating']!r}: give 1 … {BEST}, or nothing to skip it")
+            self.values[window] = int(row["rating"]) if row["rating"] else None
+
+    @property
+    def given(self) -> dict[Window, int]:
+        """Without those that were skipped."""
+        return {window: rating for window, rating in self.values.items() if rating is not None}
+
+    def give(self, window: Window, rating: int | None) -> None:
+        """Keeps a rating, 1 … 5, or None to skip the window. Raises UserError where it cannot be written."""
+        others = {other: value for other, value in self.values.items() if other != window}
+        self.write(others | {window: rating})
+
+    def undo(self) -> Window | None:
+        """Forgets the newest rating, and gives its window; None where there is none."""
+        if not self.values:
+            return None
+        *older, newest = self.values
+        self.write({window: self.values[window] for window in older})
+        return newest
+
+    def write(self, values: dict[Window, int | None] | None = None) -> None:
+        """Writes the file, with other values where they are given. Raises UserError where that cannot be."""
+        values = self.values if values is None else values
+        rows = {window: {"rating": SKIPPED if rating is None else str(rating)} for window, rating in values.items()}
+        write_table(self.path, Table(self.data, rows), ["rating"])
+        self.values = values
+
+
+FAR = 4.0
+
+
+def rating_order(signals: np.ndarray) -> list[int]:
+    """All of N windows in the order in which to rate them; `signals` float [N, F] in the order of the data.
+
+    Turn by turn the next one of an even spread over the data, in which what is common is common, and the one that
+    differs most from those before, so that what is rare is seen early. The unit of a signal is its spread in the data.
+    """
+    count = len(signals)
+    places = standardise(signals)
+    nearest = np.full(count, np.inf)  # distance to those that were taken
+    taken: list[int] = []
+    even = iter(even_spread(count))
+    free = np.ones(count, dtype=bool)
+    while len(taken) < count:
+        if len(taken) % 2 == 0:
+            index = next(number for number in even if free[number])
+        else:
+            index = int(np.where(free, nearest, -1).argmax())
+        taken.append(index)
+        free[index] = False
+        nearest = np.minimum(nearest, np.square(places - places[index]).sum(axis=1))
+    return taken
+
+
+def standardise(signals: np.ndarray) -> np.ndarray:
+    """[N, F] about their medians, in units of the range of the middle half; what is far out counts as `FAR`."""
+    low, middle, high = np.percentile(signals, [25, 50, 75], axis=0)
+    spread = np.where(high > low, high - low, signals.std(axis=0))
+    return ((signals - middle) / np.where(spread > 0, spread, 1)).clip(-FAR, FAR)
+
+
+def even_spread(count: int) -> list[int]:
+    """0 … count - 1 in an order whose every beginning is spread evenly: van der Corput's, of base 2."""
+    bits = max(1, (count - 1).bit_length())
+    turned = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits))
+    return [number for number in turned if number < count]
+
+
+def candidates(count: int, most: int) -> list[int]:
+    """At most `most` of `count` windows, evenly spaced."""
+    few = min(count, most)
+    return [number * count // few for number in range(few)]
+
+
+@dataclass
+class CurationSession(RatingSession):
+    """Windows of `footage`, as they are to be rated."""
+
+    footage: WindowedData
+    answers: Ratings
+    order: list[Window]
+    enough: int
+    choices = tuple(range(1, BEST + 1))
+
+    def where(self, thing: Window) -> str:
+        path = self.footage.readers[thing.part].path
+        return f"{path.name}, frames {thing.first:,} to {thing.stop - 1:,}"
+
+
+def create_app(session: CurationSession, loopback: bool = True) -> FastAPI:
+    """The server; `loopback`: it is bound to a loopback address."""
+    app = page_app(loopback)
+    add_rating(app, session)
+
+    @app.get("/clips/{number}.png")
+    async def clip(number: int) -> Response:
+        if not 0 <= number < len(session.order):
+            raise HTTPException(404, "there is no such clip")
+        return moving_picture(session.footage.frames(session.order[number]), session.footage.fps)
+
+    add_page(app, "genie.curation")
+    return app
+
+
+STEPS = ("label", "train", "score")
+FEWEST = 10  # ratings that a head is trained on
+THRESHOLDS = (2.0, 2.5, 3.0, 3.5, 4.0)  # shown beside the one that was asked for
+
+
+@dataclass
+class Files:
+    """Where everything is."""
+
+    labels: Path
+    head: Path
+    quality: Path
+
+
+def curate(config: dict[str, Any]) -> None:
+    """Does the step of the configuration `curate`, or what comes next. Raises UserError for a value that cannot be."""
+    check(config)
+    keep_freed_memory()
+    footage = WindowedData(config["data"])
+    with one_writer(config["output"] or footage.folder, "output=") as folder:
+        curate_into(folder, footage, config)
+
+
+def curate_into(folder: Path, footage: WindowedData, config: dict[str, Any]) -> None:
+    """`curate` in a folder that nobody else writes into."""
+    files = Files(
+        labels=Path(config["labels"] or folder / "labels.csv"),
+        head=Path(config["head"] or folder / "head.safetensors"),
+        quality=folder / QUALITY_FILE,
+    )
+    ratings = Ratings(files.labels, footage)
+    step = config["step"]
+    if step == "label" or step is None and not ratings.given:
+        label(config, footage, ratings)
+    elif step == "train":
+        train(config, footage, ratings, files)
+    elif step == "score":
+        score(config, footage, Head.load(files.head) if config["head"] or files.head.exists() else None, files)
+    else:
+        score(config, footage, train(config, footage, ratings, files), files)
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raises UserError for values that no data could make right."""
+    if config["step"] not in (None, *STEPS):
+        raise UserError(f"there is no step={config['step']}, only {', '.join(STEPS)}, or null for what comes next")
+    require_whole(config, "num_pictures", "picture_size")
+    require_number(config, "min_quality", above=1, most=BEST)
+    require_whole(config["label"], "candidates", "enough", prefix="label.")
+    check_address(config["label"], "label")
+
+
+def label(config: dict[str, Any], footage: WindowedData, ratings: Ratings) -> None:
+    """Serves the page until Ctrl-C."""
+    settings = config["label"]
+
+    def app(loopback: bool) -> FastAPI:
+        session = CurationSession(footage, ratings, rating_queue(footage, settings["candidates"]), settings["enough"])
+        print(f"{len(ratings.given)} clips are rated in {ratings.path}; Ctrl-C ends, the same command goes on")
+        return create_app(session, loopback)
+
+    ratings.write()  # whether it can be: before the first rating
+    serve_page(app, settings, "label")
+
+
+def rating_queue(footage: WindowedData, most: int) -> list[Window]:
+    """At most `most` windows from all of the data, in the order in which to rate them."""
+    some = [footage.windows[index] for index in candidates(len(footage.windows), most)]
+    looks = list(look_at(footage, some, None))
+    return [looks[index].window for index in rating_order(as_features(all_signals(looks), SIGNALS))]
+
+
+def train(config: dict[str, Any], footage: WindowedData, ratings: Ratings, files: Files) -> Head:
+    """Fits the head, says how well it knows what it was not shown, and keeps it."""
+    given = ratings.given
+    if len(given) < FEWEST or len(set(given.values())) < 2:
+        way = f"give {FEWEST} at least, not all the same, with `python -m genie.curate step=label`"
+        there = ratings.path.exists()
+        count = f"has {len(given)} ratings, of {len(set(given.values()))} kinds" if there else "is not there"
+        raise UserError(f"{ratings.path} {count}: {way}")
+    settings = {name: config[name] for name in ("features", "resnet", "num_pictures", "picture_size")}
+    looks = list(look_at(footage, list(given), pooled_features(settings, config["device"])))
+    windows = [look.window for look in looks]
+    values = np.array([given[window] for window in windows], dtype=np.float64)
+    recordings = [footage.recordings[window] for window in windows]
+    by_recording = len(set(recordings)) >= FEWEST
+    fit = fit_head(stack(looks), values, recordings if by_recording else windows, settings)
+    held_out = "all clips of its recording" if by_recording else "it"
+    print(f"{len(windows)} rated clips, the quality of each by a head that was trained without {held_out}:")
+    print_agreement(fit, values, config["min_quality"])
+    fit.head.save(files.head)
+    print(f"head: {files.head}")
+    return fit.head
+
+
+def print_agreement(fit: RidgeFit, ratings: np.ndarray, threshold: float) -> None:
+    """Precision, recall and the kept share of the rated clips, at several thresholds; "none" where there is no clip
+    of which a share could be taken."""
+    table = Printed("min_quality", "precision", "recall", "kept", box=None)
+    for one in sorted({*THRESHOLDS, float(threshold)}):
+        found = agreement(fit.held_out, ratings, one)
+        shares = (f"{share:.3f}" if share == share else "none" for share in (found.precision, found.recall))
+        cells = (f"{one:g}", *shares, f"{found.kept:.1%}")
+        table.add_row(*cells, style="bold" if one == threshold else None)
+    print_table(table)
+
+
+def score(config: dict[str, Any], footage: WindowedData, head: Head | None, files: Files) -> None:
+    """Writes the quality of every window, and what is measured; says how much is good enough."""
+    network = pooled_features(head.settings, config["device"]) if head else None
+    looks, quality = [], []
+    for look in look_at(footage, footage.windows, network):
+        if head:
+            quality.append(float(head(np.concatenate(look.blocks))))
+        looks.append(replace(look, blocks=[]))  # of much data they would fill the memory
+    write_scores(files.quality, footage.data, looks, quality if head else None)
+    print(f"scores of {len(looks):,} windows: {files.quality}")
+    if head is None:
+        print("nothing was rated: they are what can be measured, and data.min_quality cannot use them")
+        return
+    lengths = np.array([look.window.stop - look.window.first for look in looks])
+    threshold = config["min_quality"]
+    total = sum(window.stop - window.first for window in footage.windows)
+    kept = lengths[np.array(quality) >= threshold].sum() / total
+    where = "" if files.quality == footage.folder / QUALITY_FILE else f"data.quality={files.quality} "
+    print(f"{kept:.1%} of all frames have {threshold:g} or more: train with {where}data.min_quality={threshold:g}")
