@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("generate")
 def main(config: dict[str, Any]) -> None:
-    from genie.generation import generate  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.play_server.generate import generate  # seconds to import: --help and a misspelt key need not wait for it
 
     print(generate(config))
 

@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("play")
 def main(config: dict[str, Any]) -> None:
-    from genie.playing.command import play  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.play_server.play import play  # seconds to import: --help and a misspelt key need not wait for it
 
     play(config)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.generate import main
-from genie.generation import action_sequence, generate
+from genie.play_server.generate import action_sequence, generate
 from genie.world.world_model import WorldModel
 
 

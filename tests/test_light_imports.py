@@ -3,8 +3,8 @@
 import pytest
 
 LIGHT = (
-    "genie.world.opening", "genie.world.gym_env", "genie.world.gym_vector_env", "genie.generation",
-    "genie.playing.command", "genie.exporting.command", "genie.policies.loading",
+    "genie.world.opening", "genie.world.gym_env", "genie.world.gym_vector_env", "genie.play_server.generate",
+    "genie.play_server.play", "genie.exporting.command", "genie.policies.loading",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from genie.common.errors import UserError
 from genie.evaluation.subject import Subject
 from genie.export import main
 from genie.exporting.command import export
-from genie.generation import generate
+from genie.play_server.generate import generate
 from genie.runs.loading import fingerprint, load_model, read_checkpoint
 from genie.runs.safetensors_file import write_exported
 from genie.world.world_model import WorldModel

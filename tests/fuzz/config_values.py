@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
               (*goods.TINY, "data.root=data", "trainer=cpu", "output_dir=out", "overwrite=true")),
     "record": ("genie.record", "data_modules.environments.recorder.EpisodeRecorder.record",
                (f"env.id={goods.ENVIRONMENT}", "data.root=new", "data.image_size=[8,8]")),
-    "generate": ("genie.generate", "genie.generation.write_mp4", ("run=outputs/world", "num_frames=4")),
+    "generate": ("genie.generate", "genie.play_server.generate.write_mp4", ("run=outputs/world", "num_frames=4")),
     "evaluate": ("genie.evaluate", "genie.evaluation.run.measure",
                  ("run=outputs/world", "num_clips=4", "horizon=2", "prompt_frames=2", "output=out/evaluation")),
     "act": ("genie.act", "genie.acting.run.play",

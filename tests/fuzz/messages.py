@@ -13,10 +13,9 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from genie.playing.command import load_game
-from genie.playing.prompting import decode_png
-from genie.playing.recording import read_session
-from genie.playing.server import create_app
+from genie.play_server.play import load_game
+from genie.play_server.server import create_app
+from genie.play_server.session import decode_png, read_session
 from tests.fuzz import goods
 from tests.fuzz.harness import SilentChange, damaged, mutated, odd_value
 from tests.fuzz.prompts import picture_file
@@ -100,7 +99,7 @@ class Messages:
 
     def _session_file(self, chance: random.Random, note: Callable[[str], None]) -> None:
         """A session that was saved, changed, and read as `genie.generate replay=` does."""
-        from genie.generation import _replayed
+        from genie.play_server.generate import _replayed
 
         text = json.dumps(mutated(chance, self.session, note)).encode()
         self.file.write_bytes(damaged(chance, text, note) if chance.random() < 0.3 else text)

@@ -7,10 +7,9 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import to_plain
-from genie.playing.batching import Worlds
-from genie.playing.command import load_game
-from genie.playing.engine import Engine
-from genie.playing.session import Session
+from genie.play_server.engine import Engine, Worlds
+from genie.play_server.play import load_game
+from genie.play_server.session import Session
 from genie.world.sampler import Sampler
 
 
@@ -61,7 +60,7 @@ class Table:
         return session
 
     def prompt(self, clip):
-        from genie.playing.prompting import clip_prompt
+        from genie.play_server.session import clip_prompt
 
         return clip_prompt(self.game.clips, clip, self.game.world)
 

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from genie.common.errors import UserError
 from genie.common.web import Loading, address, bind, is_loopback
-from genie.playing.command import load_game, play
+from genie.play_server.play import load_game, play
 from genie.world.sampler import Sampler
 
 

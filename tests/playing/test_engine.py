@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from genie.models.heads import Judged
-from genie.playing.engine import ServerFullError
-from genie.playing.prompting import decode_png
+from genie.play_server.engine import ServerFullError
+from genie.play_server.session import decode_png
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from genie.common.errors import UserError
-from genie.playing.labels import action_labels, idle_action, make_actions, suggest
+from genie.play_server.labels import action_labels, idle_action, make_actions, suggest
 
 NAMES = ["noop", "up", "down"]
 

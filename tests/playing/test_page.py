@@ -14,8 +14,8 @@ from starlette.routing import Route
 from genie.common.errors import UserError
 from genie.common.web import Loading, bind, web_server
 from genie.common.web import address as url
-from genie.playing.command import load_game
-from genie.playing.server import create_app
+from genie.play_server.play import load_game
+from genie.play_server.server import create_app
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

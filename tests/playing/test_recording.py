@@ -10,9 +10,8 @@ from PIL import Image
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.generation import generate
-from genie.playing.prompting import decode_png, picture_prompt
-from genie.playing.recording import read_session, session_json, session_mp4
+from genie.play_server.generate import generate
+from genie.play_server.session import decode_png, picture_prompt, read_session, session_json, session_mp4
 from genie.prompts.prompt import read_prompt
 from genie.world.sampler import Sampler
 

@@ -15,13 +15,11 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from genie.common.errors import UserError
-from genie.playing import server
-from genie.playing.command import load_game
-from genie.playing.labels import Action
-from genie.playing.outbox import Outbox
-from genie.playing.prompting import decode_png
-from genie.playing.server import create_app
-from genie.playing.session import Frame
+from genie.play_server import server
+from genie.play_server.labels import Action
+from genie.play_server.play import load_game
+from genie.play_server.server import Outbox, create_app
+from genie.play_server.session import Frame, decode_png
 from genie.world.world_model import WorldModel
 
 HOST = "127.0.0.1:8000"

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from genie.playing.terminal import LEAVE, TerminalPlayer, half_blocks, play_in_terminal, read_keys
+from genie.play_server.terminal import LEAVE, TerminalPlayer, half_blocks, play_in_terminal, read_keys
 from genie.world.world_model import WorldModel
 
 pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")

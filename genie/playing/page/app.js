@@ -1,4 +1,4 @@
-// The page of genie.play. What is said over the WebSocket is described in genie/playing/protocol.py.
+// The page of genie.play. What is said over the WebSocket is described in genie/play_server/messages.py.
 
 const MOST_THUMBNAILS = 300; // older ones leave the filmstrip; the download has them all
 const SHOWN_CLIPS = 12;

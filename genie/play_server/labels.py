@@ -1,4 +1,6 @@
-"""What a world's actions are called, and which key does which.
+"""Action names and keys.
+
+What a world's actions are called, and which key does which.
 
 Latent actions have no names. Where the evaluation has counted which true action each of them stands for, they get
 that one's; the user's own names come before.

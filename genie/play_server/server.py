@@ -1,10 +1,19 @@
-"""The web server: the page, pictures of prompts, downloads of a session, and a WebSocket for each player."""
+"""Play server: pages, messages, downloads.
+
+What waits to be sent to one browser. However slowly it reads, little waits: of each kind the newest.
+
+Texts that players want to see: a model draws them, one after the other, while everybody plays on.
+
+The web server: the page, pictures of prompts, downloads of a session, and a WebSocket for each player.
+"""
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
@@ -16,19 +25,103 @@ from torch import Tensor
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
 from genie.common.web import Guard
-from genie.playing.drawing import Drawings
-from genie.playing.engine import Engine, ServerFullError
-from genie.playing.labels import Action
-from genie.playing.outbox import Outbox
-from genie.playing.prompting import Prompt, clip_prompt, encode_png, picture_prompt
-from genie.playing.protocol import LARGEST_SEED, hold, parse, settle, state_message, whole
-from genie.playing.recording import session_json, session_mp4
-from genie.playing.session import Session
+from genie.play_server.engine import Engine, ServerFullError
+from genie.play_server.labels import Action
+from genie.play_server.messages import LARGEST_SEED, frame_message, hold, parse, settle, state_message, whole
+from genie.play_server.session import (
+    Frame,
+    Prompt,
+    Session,
+    clip_prompt,
+    encode_png,
+    picture_prompt,
+    session_json,
+    session_mp4,
+)
 from genie.prompts.data_clips import PromptClips
 from genie.prompts.prompt import Prompter
 from genie.prompts.text_to_image import require_text
 from genie.world.sampler_choice import Samplers
 from genie.world.world_model import WorldModel
+
+
+class Outbox:
+    """Texts by type, and the frames of the newest rollout: all of its prompt, the last of those that were made."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, dict[str, Any]] = {}
+        self.frames: list[Frame] = []
+        self.filled = asyncio.Event()
+
+    def put(self, message: dict[str, Any]) -> None:
+        """A message; it takes the place of an earlier one of its type."""
+        self.texts[message["type"]] = message
+        self.filled.set()
+
+    def put_frame(self, frame: Frame) -> None:
+        """A frame; earlier ones that were not sent yet are left out, but for the prompt's."""
+        self.frames = [old for old in self.frames if old.rollout == frame.rollout and old.action is None] + [frame]
+        self.filled.set()
+
+    def end(self, message: str) -> None:
+        """The last message."""
+        self.put({"type": "end", "message": message})
+
+    async def take(self) -> tuple[list[str | bytes], bool]:
+        """Waits for something to send, as text or binary, and whether it is the last."""
+        await self.filled.wait()
+        self.filled.clear()
+        texts, frames, self.texts, self.frames = self.texts, self.frames, {}, []
+        last = texts.pop("end", None)
+        messages: list[str | bytes] = [json.dumps(message) for message in texts.values()]
+        messages += [frame_message(frame) for frame in frames]
+        return messages + ([json.dumps(last)] if last else []), last is not None
+
+
+class Drawings:
+    """At most one for each session.
+
+    `draw(text, seed)` gives the frames of a prompt; it runs in a thread of its own and may raise UserError.
+    """
+
+    def __init__(self, draw: Callable[[str, int], Tensor]) -> None:
+        self.draw = draw
+        self.tasks: dict[str, asyncio.Task] = {}
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="drawing")
+
+    def begin(
+        self, id: str, text: str, seed: int, use: Callable[[Tensor], Awaitable[None]], tell: Callable[[str], None]
+    ) -> None:
+        """Draws a text for the session `id`: its frames go to `use`, what went wrong, in one line, to `tell`.
+
+        Raises UserError while the session's last one is not done.
+        """
+        if id in self.tasks:
+            raise UserError("your last text is still being drawn: wait for it")
+        task = asyncio.create_task(self._draw(text, seed, use, tell))
+        self.tasks[id] = task
+        task.add_done_callback(lambda _: self.tasks.pop(id, None))
+
+    async def _draw(self, text: str, seed: int, use: Callable[[Tensor], Awaitable[None]], tell: Callable[[str], None]):
+        try:
+            await use(await asyncio.get_running_loop().run_in_executor(self.worker, self.draw, text, seed))
+        except UserError as error:
+            tell(str(error))
+        except Exception:
+            logging.getLogger(__name__).exception("a text could not be drawn")
+            tell("something went wrong in the server, and the text was not drawn")
+
+    async def cancel(self, id: str) -> None:
+        """The session has ended: nothing of it is used any more. What is being drawn is drawn to its end."""
+        if (task := self.tasks.get(id)) is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def close(self) -> None:
+        """No more are drawn."""
+        self.worker.shutdown(wait=False, cancel_futures=True)
+
 
 SEND_SECONDS = 20  # a connection that takes nothing for so long is dead
 

@@ -1,4 +1,6 @@
-"""What the page and the server say to each other, over one WebSocket: /ws.
+"""Messages between page and server.
+
+What the page and the server say to each other, over one WebSocket: /ws.
 
 From the page, as JSON text:
 
@@ -40,7 +42,7 @@ from genie.common.errors import UserError
 from genie.world.sampler_choice import Samplers
 
 if TYPE_CHECKING:
-    from genie.playing.session import Frame, Session
+    from genie.play_server.session import Frame, Session
 
 MOST_TEXT = 4096  # characters of a message: the largest that the page sends has some 100
 FPS = (0.2, 120.0)

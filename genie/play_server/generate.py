@@ -1,4 +1,7 @@
-"""A video from a prompt and actions, or of a session that was played. The command is `genie/generate.py`."""
+"""Generation of a video from a prompt and actions.
+
+A video from a prompt and actions, or of a session that was played. The command is `genie/generate.py`.
+"""
 
 import itertools
 import sys
@@ -29,8 +32,7 @@ from genie.common.media import (
     write_png,
 )
 from genie.common.profiling import GenerationCost, measured
-from genie.playing.prompting import prompt_from
-from genie.playing.recording import Recording, read_session
+from genie.play_server.session import SessionRecording, prompt_from, read_session
 from genie.prompts.data_clips import data_prompt
 from genie.prompts.prompt import Prompter, prompt_kind
 from genie.world.sampler import Sampler
@@ -57,7 +59,7 @@ def generate(config: dict[str, Any]) -> Path:
         return _generate_into(output, recording, config)
 
 
-def _generate_into(output: Path, recording: Recording | None, config: dict[str, Any]) -> Path:
+def _generate_into(output: Path, recording: SessionRecording | None, config: dict[str, Any]) -> Path:
     device = choose_device(config["device"])
     world = WorldModel.load(config["run"]).to(device)
     if recording is None:
@@ -160,7 +162,7 @@ def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor |
     return frames, world.prompt_actions(actions)
 
 
-def _replayed(recording: Recording, world: WorldModel, path: str) -> tuple[Tensor, Tensor | None]:
+def _replayed(recording: SessionRecording, world: WorldModel, path: str) -> tuple[Tensor, Tensor | None]:
     """The prompt of a played session, as `_prompt` gives one; its actions are checked too."""
     unknown = [action for action in recording.actions if not 0 <= action < world.num_actions]
     if unknown:

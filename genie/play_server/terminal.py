@@ -1,4 +1,6 @@
-"""The world in a terminal: two pixels to a character, the upper in the colour of the letter ▀, the lower behind it.
+"""Play in a terminal.
+
+The world in a terminal: two pixels to a character, the upper in the colour of the letter ▀, the lower behind it.
 
 A terminal tells when a key goes down and repeats it, but not when it is let go: a key counts as held for a moment
 after each time it was seen.
@@ -18,11 +20,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from genie.common.errors import UserError
-from genie.playing.batching import Job, Worlds
-from genie.playing.labels import Action
-from genie.playing.prompting import decode_png
-from genie.playing.server import Game
-from genie.playing.session import Session
+from genie.play_server.engine import Job, Worlds
+from genie.play_server.labels import Action
+from genie.play_server.server import Game
+from genie.play_server.session import Session, decode_png
 
 try:
     import termios

@@ -1,4 +1,6 @@
-"""`python -m genie.play`: the configuration, checked, and everything put together.
+"""The command genie.play.
+
+`python -m genie.play`: the configuration, checked, and everything put together.
 
 What is checked first needs few libraries: the address is printed before the rest is imported and the world loaded.
 """
@@ -13,14 +15,14 @@ from genie.common.config_types import require_number, require_whole
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.web import check_address, serve_page
-from genie.playing.protocol import FPS
+from genie.play_server.messages import FPS
 from genie.prompts.prompt import Prompter, prompt_kind
 from genie.world.sampler import Sampler
 from genie.world.sampler_choice import Samplers, with_overrides
 
 if TYPE_CHECKING:
-    from genie.playing.prompting import Prompt
-    from genie.playing.server import Game
+    from genie.play_server.server import Game
+    from genie.play_server.session import Prompt
     from genie.prompts.data_clips import PromptClips
     from genie.world.world_model import WorldModel
 
@@ -36,7 +38,7 @@ def play(config: dict[str, Any]) -> None:
     """
     check(config)
     if config["terminal"]:
-        from genie.playing.terminal import play_in_terminal, require_terminal
+        from genie.play_server.terminal import play_in_terminal, require_terminal
 
         require_terminal()
         play_in_terminal(load_game(config))
@@ -45,7 +47,7 @@ def play(config: dict[str, Any]) -> None:
     max_upload = settings["max_upload"] * MEGABYTE
 
     def build(loopback: bool) -> Any:
-        from genie.playing.server import create_app
+        from genie.play_server.server import create_app
 
         return create_app(load_game(config), loopback)
 
@@ -75,10 +77,9 @@ def check(config: dict[str, Any]) -> None:
 
 def load_game(config: dict[str, Any]) -> "Game":
     """The world of a run and everything that its players share. Raises UserError."""
-    from genie.playing.batching import Worlds
-    from genie.playing.engine import Engine
-    from genie.playing.labels import action_labels, idle_action, make_actions, suggest
-    from genie.playing.server import Game
+    from genie.play_server.engine import Engine, Worlds
+    from genie.play_server.labels import action_labels, idle_action, make_actions, suggest
+    from genie.play_server.server import Game
     from genie.world.world_model import WorldModel
 
     settings, run = config["play"], Path(config["run"])
@@ -110,7 +111,7 @@ def load_game(config: dict[str, Any]) -> "Game":
 
 def _prompt(config: dict[str, Any], world: "WorldModel", prompter: Prompter) -> "tuple[PromptClips | None, Prompt]":
     """The validation clips (None: not there, but there is a prompt), and where a session begins."""
-    from genie.playing.prompting import clip_prompt, picture_prompt
+    from genie.play_server.session import clip_prompt, picture_prompt
     from genie.prompts.data_clips import PromptClips
 
     given = prompter.given()

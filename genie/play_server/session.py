@@ -1,0 +1,317 @@
+"""One player's session.
+
+Where a rollout begins: a clip of the validation data, or pictures that somebody gave.
+
+A prompt knows its `source`, which is what a session file keeps of it: {"clip": index, "frames": T}, or the pictures
+themselves, {"images": [PNG in base64, …]}, at the model's size and therefore without loss.
+
+One player's session: what is held, how it runs, and all that happened since the last reset.
+
+Nothing here knows of models, threads or the web.
+
+A session as a video, and as a JSON file that `python -m genie.generate replay=session.json` plays again.
+
+The file:
+
+    {"format": "genie session", "version": 1,
+     "run": "outputs/pong", "seed": 0, "fps": 10.0, "threads": 2,
+     "prompt": {"clip": 3, "frames": 4} | {"images": [PNG in base64, …]},
+     "samplers": [{"from": 0, "steps": 8, "temperature": 1.0, "order": "confidence", "entropy_bound": null}, …],
+     "labels": ["down", "stay", "up"], "actions": [1, 1, 2, …]}
+
+A sampler holds from the action of that index on. The last bits of a sum depend on the number of `threads` that share
+it, and they may decide a token, so a replay on the CPU takes as many.
+
+Dimension letters: `T` frames, `H W` pixels.
+"""
+
+import base64
+import binascii
+import io
+import itertools
+import json
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, cat
+
+from genie.common.errors import UserError
+from genie.common.media import VIDEO_HEIGHT, enlarge, scale_to, to_bytes, write_mp4
+from genie.prompts.data_clips import PromptClips
+from genie.prompts.prompt import read_prompt
+from genie.world.sampler import Sampler
+from genie.world.world_model import WorldModel
+
+MOST_IMAGES = 64  # in a session file: more than a window is of no use
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """`frames` float [T, 3, H, W] in [0, 1]; `actions` int64 [T-1] between them, None where the model infers them."""
+
+    frames: Tensor
+    actions: Tensor | None
+    source: dict[str, Any]
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """uint8 [H, W, 3] as PNG; quickly rather than small."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="png", compress_level=1)
+    return file.getvalue()
+
+
+def decode_png(content: bytes) -> np.ndarray:
+    """The picture uint8 [H, W, 3] of `encode_png`."""
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def clip_prompt(clips: PromptClips, index: int, world: WorldModel) -> Prompt:
+    """A clip of the validation data. Raises UserError where there is none of this number."""
+    frames, actions = clips[index]
+    return Prompt(frames, world.prompt_actions(actions), {"clip": index, "frames": len(frames)})
+
+
+def picture_prompt(frames: Tensor) -> Prompt:
+    """Frames [T, 3, H, W] in [0, 1] that are multiples of 1/255, at the model's size."""
+    pictures = [base64.b64encode(encode_png(picture)).decode() for picture in to_bytes(frames)]
+    return Prompt(frames, None, {"images": pictures})
+
+
+def prompt_from(source: Any, world: WorldModel) -> Prompt:
+    """The prompt that a session file describes. Raises UserError for anything else."""
+    match source:
+        case {"clip": index, "frames": count} if type(index) is type(count) is int and 0 < count <= MOST_IMAGES:
+            return clip_prompt(PromptClips(world.config["data"], world.image_size, count), index, world)
+        case {"images": [*pictures]} if 0 < len(pictures) <= MOST_IMAGES:
+            try:
+                contents = [base64.b64decode(picture, validate=True) for picture in pictures]
+            except (TypeError, ValueError, binascii.Error) as error:
+                raise UserError("its prompt has a picture that is not in base64") from error
+            size, name = world.image_size, "a picture of its prompt"
+            frames = [read_prompt(content, name, size, 1, world.fps, "squeeze") for content in contents]
+            return picture_prompt(cat(frames))
+    raise UserError("its prompt is neither a clip of the data nor pictures")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a rollout as PNG, with what is said of it: `number` counts from the prompt's first frame.
+
+    `action` led to it, in `passes` of the dynamics; a step that made `together` sessions' frames took `seconds`. None
+    for a frame of the prompt. `press` is the number of the last key press it can know of. `reward` of the step, the
+    rewards since the reset together, `terminal`: whether it is an end; None in a world that knows no rewards.
+    """
+
+    rollout: int
+    number: int
+    png: bytes
+    action: int | None = None
+    passes: int | None = None
+    seconds: float | None = None
+    together: int | None = None
+    press: int = 0
+    reward: float | None = None
+    score: float | None = None
+    terminal: bool | None = None
+
+
+def _ignore(_: Frame) -> None:
+    pass
+
+
+@dataclass(eq=False)
+class Session:
+    """`rollout` counts resets, so that what was begun before one is recognised after it.
+
+    `on_frame(frame)` and `on_end(message)` are called from the engine's event loop.
+    """
+
+    prompt: Prompt
+    sampler: Sampler
+    idle: int
+    fps: float
+    seed: int = 0
+    sampler_name: str = "run"
+    sketch: bool = False  # pictures that the player sends are drawings
+    max_frames: int = 10_000
+    on_frame: Callable[[Frame], None] = _ignore
+    on_end: Callable[[str], None] = field(default=lambda message: None)
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    held: int | None = None
+    tapped: int | None = None  # pressed since the last frame, perhaps released again: it acts for one frame
+    press: int = 0
+    paused: bool = False
+    singles: int = 0  # frames asked for while paused
+    ready: bool = False  # the world has begun from the prompt
+    due: float = 0.0  # the engine's clock
+    used: float = 0.0
+    rollout: int = 0
+    given: list[bytes] = field(default_factory=list)  # PNG, the prompt
+    made: list[bytes] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list)
+    samplers: list[tuple[int, Sampler]] = field(default_factory=list)  # (index of the first action, sampler)
+    score: float | None = None  # of the rollout, where the world knows rewards
+
+    @property
+    def period(self) -> float:
+        """Seconds from frame to frame."""
+        return 1 / self.fps
+
+    @property
+    def full(self) -> bool:
+        """Whether the rollout is as long as it may be."""
+        return len(self.made) >= self.max_frames
+
+    @property
+    def wants_frame(self) -> bool:
+        """Whether a frame is to be made at `due`."""
+        return self.ready and not self.full and (not self.paused or self.singles > 0)
+
+    def hold(self, action: int | None, press: int = 0) -> None:
+        """Hold an action from now on; None lets go."""
+        self.held, self.press = action, press
+        if action is not None:
+            self.tapped = action
+
+    def next_action(self) -> int:
+        """The action of the frame that is made now."""
+        action = next((action for action in (self.held, self.tapped) if action is not None), self.idle)
+        self.tapped = None
+        self.singles = max(0, self.singles - 1)
+        return action
+
+    def begin(self, prompt: Prompt, seed: int) -> int:
+        """Forget the rollout; the world has to be reset. Returns the number of the new rollout."""
+        self.prompt, self.seed = prompt, seed
+        self.ready, self.tapped, self.singles, self.score = False, None, 0, None
+        self.rollout += 1
+        self.given, self.made, self.actions, self.samplers = [], [], [], []
+        return self.rollout
+
+    def add_prompt(self, pictures: list[bytes]) -> None:
+        """The world has begun: these are the frames it saw."""
+        self.given, self.ready = pictures, True
+        for number, png in enumerate(pictures):
+            self.on_frame(Frame(self.rollout, number, png, press=self.press))
+
+    def add(
+        self, png: bytes, action: int, sampler: Sampler, passes: int, seconds: float, together: int, press: int,
+        reward: float | None = None, terminal: bool | None = None,
+    ) -> None:  # fmt: skip
+        """One generated frame."""
+        if reward is not None:
+            self.score = (self.score or 0.0) + reward
+        if not self.samplers or self.samplers[-1][1] != sampler:
+            self.samplers.append((len(self.actions), sampler))
+        number = len(self.given) + len(self.made)
+        self.made.append(png)
+        self.actions.append(action)
+        said = reward, self.score, terminal
+        self.on_frame(Frame(self.rollout, number, png, action, passes, seconds, together, press, *said))
+
+
+FORMAT, VERSION = "genie session", 1
+LARGEST_FILE = 64 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class SessionRecording:
+    """What a session file says. `samplers`: one for each of `actions`; `threads`: None where it does not say."""
+
+    run: str
+    seed: int
+    fps: float
+    prompt: dict[str, Any]
+    samplers: list[Sampler]
+    actions: list[int]
+    threads: int | None
+
+
+def session_json(session: Session, run: str, labels: list[str], threads: int) -> dict[str, Any]:
+    """The file of a session, as plain values."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "run": run,
+        "seed": session.seed,
+        "fps": session.fps,
+        "threads": threads,
+        "prompt": session.prompt.source,
+        "samplers": [{"from": first, **asdict(sampler)} for first, sampler in session.samplers],
+        "labels": labels,
+        "actions": list(session.actions),
+    }
+
+
+def session_mp4(pictures: list[bytes], fps: float) -> bytes:
+    """The video of PNG pictures, enlarged as `genie.generate` does it."""
+
+    def frames() -> Iterator[np.ndarray]:
+        for png in pictures:
+            picture = decode_png(png)
+            yield enlarge(picture, scale_to(len(picture), VIDEO_HEIGHT))
+
+    with tempfile.TemporaryDirectory() as folder:
+        return write_mp4(Path(folder) / "session.mp4", frames(), fps).read_bytes()
+
+
+def read_session(path: str | Path) -> SessionRecording:
+    """Reads a session file. Raises UserError, in one line, for anything that is not one."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"replay={path} is too large for a session file")
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"replay={path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"replay={path} is not JSON: give a session that the page of genie.play saved") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"replay={path} is not a session that the page of genie.play saved")
+    if content.get("version") != VERSION:
+        raise UserError(f"replay={path} is of version {content.get('version')}, this program knows {VERSION}")
+    try:
+        return _recording(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"replay={path} is damaged ({type(error).__name__}: {error})") from error
+
+
+def _recording(content: dict[str, Any]) -> SessionRecording:
+    actions, threads = content["actions"], content.get("threads")
+    if not all(type(action) is int for action in actions):
+        raise TypeError("actions must be whole numbers")
+    for name, types, value in (
+        ("run", str, content["run"]), ("seed", int, content["seed"]), ("fps", int | float, content["fps"]),
+        ("threads", int | None, threads), ("prompt", dict, content["prompt"]),
+    ):  # fmt: skip
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise TypeError(f"{name}={value!r}")
+    if not 0 < content["fps"] <= 1000 or threads is not None and not 1 <= threads <= 1024 or content["seed"] < 0:
+        raise ValueError("seed, fps or threads is out of range")
+    samplers = _samplers(content["samplers"], len(actions))
+    return SessionRecording(
+        content["run"], content["seed"], float(content["fps"]), content["prompt"], samplers, actions, threads
+    )
+
+
+def _samplers(changes: list[dict[str, Any]], count: int) -> list[Sampler]:
+    """One for each of `count` actions."""
+    starts = [change["from"] for change in changes]
+    if count and (not starts or starts[0] != 0) or starts != sorted(set(starts)):
+        raise ValueError("samplers must begin with the first action")
+    samplers = []
+    for change, (start, end) in zip(changes, itertools.pairwise([*starts, count]), strict=True):
+        settings = {name: value for name, value in change.items() if name != "from"}
+        samplers += [Sampler(**settings)] * (end - start)
+    return samplers[:count]
