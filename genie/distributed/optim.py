@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from genie.muon import MuonWithAdamW
+from genie.stages.optimization import MuonWithAdamW
 
 
 @torch.no_grad()

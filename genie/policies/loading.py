@@ -10,8 +10,8 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.common.random import row_seeds
-from genie.imagination.rollout import action_noise
 from genie.runs.loading import WORLD, TrainedModel, load_model, stage_file
+from genie.stages.actor_critic import action_noise
 from genie.world.protocol import State, World
 
 DECISION = 0  # of a state: the seed tells one decision from another

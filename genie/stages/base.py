@@ -1,4 +1,9 @@
-"""What all stages share: configuration kept in the checkpoint, the optimiser, the schedule, logging, the report."""
+"""Base class of the stages.
+
+The figures of an optimizer step: means over its batches and over the ranks.
+
+What all stages share: configuration kept in the checkpoint, the optimiser, the schedule, logging, the report.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +17,30 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
+from genie.common.ranks import mean_over_ranks
 from genie.distributed.optim import build_optimizer, clip_by_norm
 from genie.models.building import build_models, observed_by, register_data_facts
 from genie.models.initialization import initialize
-from genie.stages.parameter_groups import parameter_groups
-from genie.stages.schedules import schedule_factor
-from genie.stages.step_figures import StepFigures
+from genie.stages.optimization import parameter_groups, schedule_factor
+
+
+class StepFigures:
+    """Collects the figures of the batches that make up a step; with one batch and one process they stay as they are."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict[str, Tensor]] = []
+
+    def add(self, figures: dict[str, Tensor]) -> None:
+        """The figures of one more batch, scalars by name."""
+        self.batches.append({name: value.detach() for name, value in figures.items()})
+
+    def take(self) -> dict[str, Tensor]:
+        """The figures of the step; the next one begins. All ranks have to call it."""
+        batches, self.batches = self.batches, []
+        figures = batches[0]
+        if len(batches) > 1:
+            figures = {name: torch.stack([batch[name] for batch in batches]).mean() for name in figures}
+        return mean_over_ranks(figures)
 
 
 class Stage(L.LightningModule):

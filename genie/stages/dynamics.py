@@ -11,8 +11,8 @@ from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
 from genie.models.rssm import sample
 from genie.models.st_transformer import Thin
+from genie.stages.dependent_stage import DependentStage
 from genie.stages.encoded import Encoded, encode, know_unseen, pays
-from genie.stages.frozen import DependentStage
 from genie.stages.masking import (
     Masked,
     choose_places,

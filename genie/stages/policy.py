@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from genie.common.errors import UserError
-from genie.stages.on_world import WorldStage
-from genie.stages.policy_actor_critic import ActorCritic
-from genie.stages.policy_cloning import Cloning
+from genie.stages.actor_critic import ActorCritic
+from genie.stages.behavior_cloning import Cloning
+from genie.stages.world_stage import WorldStage
 from genie.world.protocol import World
 
 # policy.name -> how it learns: a module for what it remembers, whose `compute` is that of the stage

@@ -19,7 +19,7 @@ from genie.distributed.strategy import SHARDED
 from genie.metrics.rewards import OutcomeMetrics
 from genie.models.building import observed_by
 from genie.stages.base import Stage
-from genie.stages.objective import GROUP, Objective
+from genie.stages.losses import GROUP, JointObjective
 
 NEEDED = {"reward": "rewards", "continues": "terminals"}  # terms, and the columns of the data that they take
 IMAGINE = ("sample", "mode")  # whether what is imagined is drawn
@@ -38,7 +38,7 @@ class SimulatorStage(Stage):
         require_whole(self.simulator, "imagination_horizon", prefix="simulator.")
         if self.simulator["imagine"] not in IMAGINE:
             raise UserError(f"simulator.imagine={self.simulator['imagine']!r}: choose one of {', '.join(IMAGINE)}")
-        self.objective = Objective(self.simulator["objective"])
+        self.objective = JointObjective(self.simulator["objective"])
         self.outcome_metrics = OutcomeMetrics()
 
     # -- sizes ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from genie.imagination.returns import ReturnRange, lambda_returns, still_running
+from genie.stages.actor_critic import ReturnRange, lambda_returns, still_running
 
 
 def test_returns_are_those_of_a_calculation_by_hand():

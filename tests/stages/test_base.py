@@ -10,7 +10,7 @@ from genie.distributed.sharding import prepare
 from genie.models.quantizers import VectorQuantizer
 from genie.models.st_transformer import STBlock
 from genie.stages import build_stage
-from genie.stages.parameter_groups import decay_groups
+from genie.stages.optimization import decay_groups
 
 NAMES = ["tokenizer", "lam", "dynamics", "cotrain"]
 

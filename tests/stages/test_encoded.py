@@ -9,7 +9,7 @@ import torch
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.worker_loader import DamagedData
-from genie.stages import encoded, unseen_actions
+from genie.stages import encoded
 
 ALONE = ["++model.tokenizer.encoder=patch_mlp", "++model.tokenizer.decoder=vit", "++model.tokenizer.quantizer=fsq",
          "++model.tokenizer.levels=[4,4,4]", "++model.tokenizer.standardize=true"]  # fmt: skip
@@ -128,7 +128,7 @@ def test_losses_are_those_of_encoding_each_time(build, clips, capsys, overrides)
 def test_unseen_actions_are_trained_as_the_nearest_that_were_taken(build, clips, monkeypatch, overrides):
     """A recording in which action 2 is never taken: clips have it, where actions 0 or 1 were, and not where they are
     validated."""
-    monkeypatch.setattr(unseen_actions, "VISITS", 1)
+    monkeypatch.setattr(encoded, "VISITS", 1)
     stage, dataset = build("dynamics", *ALONE, *overrides), clips().train_dataset
     column = dataset.reader.column
     monkeypatch.setattr(dataset.reader, "column", lambda name, *rows: np.minimum(column(name, *rows), 1))

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from genie.common.errors import UserError
+from genie.stages.lam import move_scene
 from genie.stages.losses import reconstruction_loss
-from genie.stages.moving import move_scene
 
 
 def scenes(count):

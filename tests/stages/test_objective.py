@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from genie.common.errors import UserError
-from genie.stages.objective import Objective
+from genie.stages.losses import JointObjective
 
 
 def never():
@@ -11,7 +11,7 @@ def never():
 
 def test_terms_are_weighed_logged_and_left_out():
     value = torch.tensor(3.0, requires_grad=True)
-    objective = Objective({"dynamics": 1, "kl": 0.5, "smoothness": 0})
+    objective = JointObjective({"dynamics": 1, "kl": 0.5, "smoothness": 0})
     loss, figures = objective({"dynamics": lambda: torch.tensor(1.0), "kl": lambda: value, "smoothness": never})
     assert loss.item() == 2.5 and objective.uses("kl") and not objective.uses("smoothness")
     named = {"dynamics_loss": 1, "dynamics_loss_weighted": 1, "kl_loss": 3, "kl_loss_weighted": 1.5}
@@ -31,4 +31,4 @@ def test_terms_are_weighed_logged_and_left_out():
 )
 def test_weights_that_are_none(weights, words):
     with pytest.raises(UserError, match=words):
-        Objective(weights)
+        JointObjective(weights)

@@ -8,8 +8,8 @@ import torch
 from genie.common.errors import UserError
 from genie.policies.loading import Policy, load_policy
 from genie.stages import build_stage
+from genie.stages.actor_critic import start
 from genie.stages.policy import PolicyStage
-from genie.stages.policy_actor_critic import start
 
 HORIZON = 8
 
@@ -234,7 +234,7 @@ def test_choices_are_a_function_of_the_seed(make, line_world):
 def test_data_are_read_by_the_names_that_the_worlds_actions_have(configure, line_world, monkeypatch):
     world, names = line_world(), ["left", "stay", "right"]
     world.config = {"data": {"actions": {"names": names}}}
-    monkeypatch.setattr("genie.stages.on_world.open_named", lambda options: world)
+    monkeypatch.setattr("genie.stages.world_stage.open_named", lambda options: world)
 
     def completed(*overrides):
         config = configure("policy", "policy=behaviour_cloning", *overrides)

@@ -10,7 +10,7 @@ from data_modules.data_info import DataInfo
 from genie.common.errors import UserError
 from genie.models.heads import segment_return
 from genie.stages import build_stage, complete
-from genie.stages.reward_losses import labels_of
+from genie.stages.reward import labels_of
 
 pytestmark = pytest.mark.filterwarnings("error:Metric `Spearman.*", "error:The variance of predictions.*")
 STEPS = 7

@@ -1,7 +1,7 @@
 import pytest
 
 from genie.common.errors import UserError
-from genie.stages.schedules import schedule_factor
+from genie.stages.optimization import schedule_factor
 
 
 def test_warm_up_is_linear_and_reaches_the_rate():

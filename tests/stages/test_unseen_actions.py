@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from genie.common.errors import UserError
-from genie.stages.unseen_actions import VISITS, nearest_seen, unseen_actions, with_unseen
+from genie.stages.encoded import VISITS, nearest_seen, unseen_actions, with_unseen
 
 
 def corridor(steps=6000, length=5):

@@ -1,4 +1,7 @@
-"""Stages that are trained on what a finished world makes of its observations."""
+"""Stages on the features of a trained world.
+
+Stages that are trained on what a finished world makes of its observations.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +14,7 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
 from genie.distributed.strategy import SHARDED
 from genie.runs.loading import WORLD
-from genie.stages.frozen import DependentStage
+from genie.stages.dependent_stage import DependentStage
 from genie.world.protocol import World
 
 DESCRIBED = ("observation_shape", "feature_shape")  # of a world, in the configuration

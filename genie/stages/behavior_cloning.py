@@ -1,4 +1,6 @@
-"""Behaviour cloning: do what was done in recordings, in the environment's actions or in latent ones (Genie §3.3).
+"""Behaviour cloning.
+
+Behaviour cloning: do what was done in recordings, in the environment's actions or in latent ones (Genie §3.3).
 
 Latent actions need no recorded ones: the world's latent action model names what a video shows. What they are called in
 an environment is learned from a few labelled transitions afterwards (`genie/policies/label_curve.py`).
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from genie.common.errors import UserError
 from genie.common.ranks import gather_samples
-from genie.stages.on_world import recorded_between, space_of
+from genie.stages.world_stage import recorded_between, space_of
 from genie.world.protocol import World
 
 SOURCES = ("environment", "latent")

@@ -1,4 +1,7 @@
-"""Stages that build on what earlier ones trained."""
+"""Stages that build on trained models.
+
+Stages that build on what earlier ones trained.
+"""
 
 from pathlib import Path
 from typing import Any
