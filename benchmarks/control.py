@@ -16,10 +16,10 @@ from hydra import compose, initialize_config_module
 from torch import Tensor
 
 from data_modules.environments import open_environment
-from genie.acting.agents import PlanningAgent, RandomAgent
-from genie.acting.episodes import play_episodes
-from genie.acting.run import episode_seed
-from genie.acting.statistics import Estimate, mean_of
+from genie.agents.act import episode_seed
+from genie.agents.agents import PlanningAgent, RandomAgent
+from genie.agents.episodes import play_episodes
+from genie.agents.statistics import Estimate, mean_of
 from genie.common.cli import to_plain
 from genie.common.random import row_seeds
 from genie.planning.optimizers import build_planner

@@ -7,8 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("act")
 def main(config: dict[str, Any]) -> float | None:
-    from genie.acting.budget import act_for_budgets, has_budgets  # seconds to import: --help need not wait for it
-    from genie.acting.run import act
+    from genie.agents.act import act, act_for_budgets, has_budgets  # seconds to import: --help need not wait for it
 
     return act_for_budgets(config) if has_budgets(config) else act(config)
 

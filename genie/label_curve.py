@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("label_curve")
 def main(config: dict[str, Any]) -> None:
-    from genie.policies.label_command import label_curve  # seconds to import: --help need not wait for it
+    from genie.agents.label_curve import label_curve  # seconds to import: --help need not wait for it
 
     label_curve(config)
 

@@ -13,7 +13,7 @@ run.py          the command `python -m genie.act`
 budget.py       the same for several budgets of a planner
 """
 
-from genie.acting.agents import Agent, PlanningAgent, RandomAgent, WorldAgent
-from genie.acting.episodes import Episode, play_episodes
+from genie.agents.agents import Agent, PlanningAgent, RandomAgent, WorldAgent
+from genie.agents.episodes import Episode, play_episodes
 
 __all__ = ["Agent", "Episode", "PlanningAgent", "RandomAgent", "WorldAgent", "play_episodes"]

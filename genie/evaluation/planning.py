@@ -1,4 +1,4 @@
-"""How well does planning in the world play the real environment, against its budget: `genie.acting.budget`, measured.
+"""How well does planning in the world play the real environment, against its budget: `genie.agents.act`, measured.
 
 It takes minutes to hours, so the part is measured only where it is asked for.
 """
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from genie.acting.budget import act_for_budgets, plays_of, read_budgets
+from genie.agents.act import act_for_budgets, plays_of, read_budgets
 from genie.common.cli import to_plain
 from genie.common.config_types import check_step
 from genie.common.errors import UserError

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from data_modules.environments.recording_policies import RecordingAgent
 from data_modules.formats.episodes import SPLITS
+from genie.agents.collect import collect, episode_returns, is_collected, recording
 from genie.common.cli import to_plain
 from genie.common.config_types import check_step, require_number, require_whole
 from genie.common.errors import UserError
 from genie.common.files import remove_leftovers
 from genie.common.folder_lock import empty, one_writer
 from genie.common.overrides import composed, override
-from genie.looping.collecting import collect, episode_returns, is_collected, recording
 from genie.pipeline import run_module
 from genie.runs.folder import RunFolder
 from genie.stages import STAGES
@@ -93,9 +93,11 @@ class Loop:
 
     def agent(self) -> RecordingAgent:
         """The policy as it is trained by now, at play."""
-        from genie.acting.agents import WorldAgent  # it loads worlds of all kinds
-        from genie.policies.exploring import exploring
-        from genie.policies.loading import load_policy
+        from genie.agents.agents import (
+            WorldAgent,  # it loads worlds of all kinds
+            exploring,
+            load_policy,
+        )
         from genie.world.opening import open_world
 
         settings, options = self.config["collect"], self.configs[POLICY]["stage"]

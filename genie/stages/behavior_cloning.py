@@ -3,7 +3,7 @@
 Behaviour cloning: do what was done in recordings, in the environment's actions or in latent ones (Genie §3.3).
 
 Latent actions need no recorded ones: the world's latent action model names what a video shows. What they are called in
-an environment is learned from a few labelled transitions afterwards (`genie/policies/label_curve.py`).
+an environment is learned from a few labelled transitions afterwards (`genie/agents/label_curve.py`).
 
 Dimension letters: `B` clips, `T` observations, `O` the shape of one, `A` actions, or numbers of one.
 """

@@ -15,9 +15,8 @@ from hydra import compose, initialize_config_module
 from data_modules.formats.episodes import EpisodeWriter
 from genie.act import main
 from genie.acting import Episode, RandomAgent, WorldAgent, play_episodes
-from genie.acting.budget import act_for_budgets
-from genie.acting.imagined import honesty_of, pairs_of
-from genie.acting.run import act
+from genie.agents.act import act, act_for_budgets
+from genie.agents.statistics import optimism_of, pairs_of
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
 from genie.evaluation.planning import check_planning, evaluate_planning
@@ -203,7 +202,7 @@ def test_a_budget_that_fails_is_said_and_the_others_are_played(stage, configure,
             raise RuntimeError("no more\nmemory")
         return act(config)
 
-    monkeypatch.setattr("genie.acting.budget.act", failing)
+    monkeypatch.setattr("genie.agents.act.act", failing)
     config = configure()
     config["act"]["budget"] = {"candidates": [8, 24], "horizon": [6]}
     with pytest.raises(RunError, match="8 candidates, horizon 6 .RuntimeError: no more memory"):
@@ -290,9 +289,9 @@ def test_a_policy_plays_and_its_critic_helps_a_planner(stage, configure, tmp_pat
         def value(self, state):
             return -100 * state.places[:, 0]
 
-    loading = types.ModuleType("genie.policies.loading")
+    loading = types.ModuleType("genie.agents.agents")
     loading.load_policy = lambda path, world: Policy()
-    monkeypatch.setitem(sys.modules, "genie.policies.loading", loading)
+    monkeypatch.setitem(sys.modules, "genie.agents.agents", loading)
     act(configure("act.policy=somewhere"))
     rows = [row for row in rows_of(tmp_path / "line" / "acting" / "policy") if row["agent"] == "policy"]
     assert all(row["terminal"] == "True" and int(row["length"]) <= 8 for row in rows)
@@ -326,7 +325,7 @@ def test_latent_actions_are_played_through_a_map(stage, configure, line_world, t
     monkeypatch.setitem(sys.modules, "genie.world.action_map", maps)
     read = []
     monkeypatch.setattr(
-        "genie.acting.opening.load_clips", lambda *given: read.append(given) or types.SimpleNamespace(source="clips")
+        "genie.agents.setup.load_clips", lambda *given: read.append(given) or types.SimpleNamespace(source="clips")
     )
     stage.world, config = Latent(), stage.world.config
     stage.world.config = config
@@ -440,7 +439,7 @@ def test_imagined_rewards_stand_beside_those_of_the_same_steps():
     assert [(pair.step, pair.imagined, pair.true) for pair in pairs] == [(0, 9.0, 3.0), (1, 8.0, 6.0)]
     pairs = pairs_of(replace(episode, terminal=True), horizon=3, discount=0.5)  # behind an end nothing comes
     assert [pair.true for pair in pairs] == [3.0, 6.0, 8.0, 8.0]
-    honesty = honesty_of(pairs)
+    honesty = optimism_of(pairs)
     assert honesty.gap.mean == 7.5 - 6.25 and honesty.gap.count == 1 and honesty.correlation < -0.8
 
 

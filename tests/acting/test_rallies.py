@@ -9,11 +9,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from data_modules.environments import open_environment
-from genie.acting.episodes import play_episodes
-from genie.acting.rallies import Rallies, rallies_of
-from genie.acting.report import report_lines, report_table
-from genie.acting.results import ActingFolder
-from genie.acting.summary import summarise
+from genie.agents.episodes import Rallies, play_episodes, rallies_of
+from genie.agents.results import ActingFolder, report_lines, report_table, summarise
 
 DECISIONS = 300
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from genie.acting.statistics import difference_of, mean_of, share_of
+from genie.agents.statistics import difference_of, mean_of, share_of
 
 
 def test_a_mean_by_student():

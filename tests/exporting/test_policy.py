@@ -5,10 +5,10 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
+from genie.agents.agents import load_policy
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.exporting.command import export
-from genie.policies.loading import load_policy
 from genie.stages import build_stage
 from genie.stages.policy import PolicyStage
 from genie.world.opening import open_world

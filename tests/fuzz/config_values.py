@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "generate": ("genie.generate", "genie.play_server.generate.write_mp4", ("run=outputs/world", "num_frames=4")),
     "evaluate": ("genie.evaluate", "genie.evaluation.run.measure",
                  ("run=outputs/world", "num_clips=4", "horizon=2", "prompt_frames=2", "output=out/evaluation")),
-    "act": ("genie.act", "genie.acting.run.play",
+    "act": ("genie.act", "genie.agents.act.play",
             ("run=outputs/world", "act.labels=12", "overwrite=true", "output=out/acting", "agent=random")),
     "play": ("genie.play", "genie.common.web.serve", ("run=outputs/world", "play.port=0", "play.threads=1")),
     "convert": ("genie.convert", "genie.datasets.convert.write_parts",

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
+from genie.agents.collect import collect, episode_returns, is_collected, recording
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.looping.collecting import collect, episode_returns, is_collected, recording
 from genie.looping.loop import Loop
 
 

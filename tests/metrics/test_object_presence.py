@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_modules.image_resize import AreaResize
-from genie.acting.statistics import share_of
+from genie.agents.statistics import share_of
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.objects import ObjectPresence, blobs_at, in_rally, places, reference
 

@@ -8,8 +8,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from genie.acting import play_episodes
+from genie.agents.collect import episode_returns
 from genie.label_curve import main
-from genie.looping.collecting import episode_returns
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def policy(tmp_path_factory, world_run, pong_root):
 def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
     policy, world_run, pong_root, run_main, tmp_path, monkeypatch
 ):
-    from genie.policies import label_command
+    from genie.agents import label_curve
 
     played = []
 
@@ -39,7 +39,7 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
         played.append([episode.return_ for episode in episodes])
         return episodes
 
-    monkeypatch.setattr(label_command, "play_episodes", play)
+    monkeypatch.setattr(label_curve, "play_episodes", play)
     settings = ["labels=[20,5]", "draws=2", "episodes=2", "max_steps=40", "device=cpu", f"output={tmp_path}"]
     code, out, err = run_main(main, f"run={world_run}", f"checkpoint={policy}", *settings)
     assert code == 0, err

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from genie.policies import label_curve
-from genie.policies.exploring import exploring
-from genie.policies.loading import Policy
+from genie.agents import label_curve
+from genie.agents.agents import Policy, exploring
 from genie.stages import build_stage
 from genie.stages.policy import PolicyStage
 

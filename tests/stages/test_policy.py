@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
+from genie.agents.agents import Policy, load_policy
 from genie.common.errors import UserError
-from genie.policies.loading import Policy, load_policy
 from genie.stages import build_stage
 from genie.stages.actor_critic import start
 from genie.stages.policy import PolicyStage

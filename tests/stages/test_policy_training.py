@@ -7,9 +7,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
+from genie.agents.agents import load_policy
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.policies.loading import load_policy
 from genie.runs.folder import RunFolder
 from genie.runs.loading import read_checkpoint
 from genie.runs.metrics_file import read_metrics

@@ -1,9 +1,20 @@
-"""Who plays: one episode, or several at once.
+"""Agents: random, policy, planning.
+
+Now and then another action than the chosen one: a policy that plays to learn must see what it would not do.
+
+A trained policy, ready to choose actions from the states of its world.
+
+Who plays: one episode, or several at once.
 
 For several, observations, actions and seeds have a leading axis B; each episode is played as it would be alone.
+
+Dimension letters: `B` states, `A` actions, or numbers of one.
+
+Dimension letters: `B` states, `A` numbers of an action.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,15 +22,101 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.common.random import Stream, derive, fold_in
+from genie.common.errors import UserError
+from genie.common.random import FrameNoise, Stream, derive, fold_in, row_seeds
 from genie.planning.optimizers import Planner
 from genie.planning.search import Plan
+from genie.runs.loading import WORLD, TrainedModel, load_model, stage_file
+from genie.stages.actor_critic import action_noise
 from genie.world.protocol import State, World
+
+ChooseOne = Callable[[State, int | Tensor], Tensor]
+
+
+def exploring(choose: ChooseOne, space: spaces.Discrete | spaces.Box, share: float) -> ChooseOne:
+    """`choose`, but a uniformly drawn action of `space` in the `share` of decisions: a function of the seed, too."""
+
+    def explore(state: State, seed: int | Tensor = 0) -> Tensor:
+        chosen = choose(state, seed)
+        seeds = derive(row_seeds(seed, len(state), chosen.device), Stream.EXPLORATION)
+        noise = FrameNoise(seeds, torch.zeros_like(seeds))
+        size = 1 if chosen.ndim == 1 else chosen.shape[1]
+        drawn = noise.uniform(0, size)
+        other = (drawn[:, 0] * space.n).long() if isinstance(space, spaces.Discrete) else 2 * drawn - 1
+        away = noise.uniform(1, 1) < share  # [B, 1]
+        return torch.where(away[:, 0] if chosen.ndim == 1 else away, other.to(chosen), chosen)
+
+    return explore
+
+
+DECISION = 0  # of a state: the seed tells one decision from another
+
+
+class Policy:
+    """The networks of a `trained` policy in its world.
+
+    Args:
+        greedy: True: always the likeliest action; False: drawn as in training.
+    """
+
+    def __init__(self, trained: TrainedModel, world: World, greedy: bool = False) -> None:
+        self.trained, self.world, self.greedy = trained, world, greedy
+        trained.model.eval().requires_grad_(False).to(world.device)
+
+    @property
+    def gives_environment_actions(self) -> bool:
+        """Whether the actions are those of the environment; else they are the latent ones of the world."""
+        return self.world.takes_environment_actions or self.trained.config["policy"].get("actions") == "environment"
+
+    @torch.no_grad()
+    def choose(self, state: State, seed: int | Tensor = 0) -> Tensor:
+        """Actions int64 [B] or float [B, A] for a state of B worlds.
+
+        `seed` decides what is drawn: one number, from which each row has its own, or int64 [B].
+        """
+        distribution = self.trained.model["actor"](self.world.features(state))
+        if self.greedy:
+            return distribution.mode()
+        seeds = row_seeds(seed, len(state), self.world.device)
+        return distribution.sample(action_noise(seeds, DECISION, distribution.noise_size))
+
+    @torch.no_grad()
+    def value(self, state: State) -> Tensor | None:
+        """The discounted return [B] that is still to come; None of a policy that learned none (cloning)."""
+        if "critic" not in self.trained.model:
+            return None
+        return self.trained.model["critic"].value(self.world.features(state))
+
+
+def load_policy(path: str | Path, world: World, greedy: bool = False) -> Policy:
+    """The policy of a run folder (`outputs/<name>`), of its own folder, of a checkpoint or an exported file.
+
+    Raises UserError where there is none, and where it was trained in another world than `world`.
+    """
+    file = policy_file(Path(path))
+    trained = load_model(file)
+    if trained.options["name"] != "policy":
+        raise UserError(f"policy={file} is a trained {trained.options['name']}, not a policy")
+    if trained.fingerprints.get(WORLD) != world.fingerprint():
+        raise UserError(
+            f"policy={file} was trained in another world than this one, or this one was trained further since: train "
+            "stage=policy on it"
+        )
+    return Policy(trained, world, greedy)
+
+
+def policy_file(path: Path) -> Path:
+    """The file that `path` means (`load_policy`)."""
+    if not path.is_dir():
+        return path
+    last = path / "checkpoints" / "last.ckpt"
+    return last if last.exists() else stage_file(path, "policy")
+
 
 Choose = Callable[[State, Tensor], Tensor]  # state of B worlds, seeds int64 [B] → actions [B] or [B, A]
 
 
-class ActionMap(Protocol):
+class ActionTranslation(Protocol):
     """Latent actions to those of the environment, and back: int64 [B] each."""
 
     def to_true(self, latent: Tensor) -> Tensor: ...
@@ -53,7 +150,7 @@ class Agent(Protocol):
         ...
 
 
-class Rows:
+class RowSelectable:
     """What agents share: whether one episode is played, or several."""
 
     plan: Plan | None = None
@@ -74,7 +171,7 @@ class Rows:
         return np.asarray(values)[None] if self.alone else np.asarray(values)
 
 
-class RandomAgent(Rows):
+class RandomAgent(RowSelectable):
     """Any action alike, in every step: what each other agent is compared with."""
 
     def __init__(self, action_space: spaces.Discrete | spaces.Box) -> None:
@@ -99,7 +196,7 @@ class RandomAgent(Rows):
         return draw.uniform(-1, 1, self.action_space.shape).astype(np.float32)
 
 
-class WorldAgent(Rows):
+class WorldAgent(RowSelectable):
     """Keeps what a world makes of the episodes so far, and lets `choose` decide from that.
 
     Args:
@@ -107,7 +204,7 @@ class WorldAgent(Rows):
         action_map: for a world of latent actions; None: its actions are those of the environment.
     """
 
-    def __init__(self, world: World, choose: Choose, action_map: ActionMap | None = None) -> None:
+    def __init__(self, world: World, choose: Choose, action_map: ActionTranslation | None = None) -> None:
         self.world, self.choose, self.action_map = world, choose, action_map
         self.state: State | None = None
         self.seeds, self.decisions = torch.zeros(0, dtype=torch.int64), 0
@@ -142,7 +239,7 @@ class WorldAgent(Rows):
 class PlanningAgent(WorldAgent):
     """Plans anew in each step, or as often as the planner does, from the plan before."""
 
-    def __init__(self, world: World, planner: Planner, action_map: ActionMap | None = None) -> None:
+    def __init__(self, world: World, planner: Planner, action_map: ActionTranslation | None = None) -> None:
         super().__init__(world, self._choose, action_map)
         self.planner = planner
 

@@ -1,4 +1,7 @@
-"""What `python -m genie.act` plays: the environment, the world and the agent that a configuration names."""
+"""Environment, world and agent of a configuration.
+
+What `python -m genie.act` plays: the environment, the world and the agent that a configuration names.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.acting.agents import ActionMap, Agent, PlanningAgent, RandomAgent, WorldAgent
+from genie.agents.agents import ActionTranslation, Agent, PlanningAgent, RandomAgent, WorldAgent
 from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.planning.optimizers import build_planner
@@ -20,13 +23,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Setup:
     """All that a play needs; `environments`: as many as are played at once."""
 
     world: World
     agent: Agent
     environments: "list[Environment]"
-    action_map: ActionMap | None
+    action_map: ActionTranslation | None
 
     @property
     def repeat(self) -> int:
@@ -38,7 +41,7 @@ class Stage:
             environment.close()
 
 
-def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stage:
+def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Setup:
     """Opens all, with `count` environments. Raises UserError for parts that do not fit each other."""
     from genie.world.opening import open_world
 
@@ -51,7 +54,7 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Stag
     check_actions(world, space)
     latent = not world.takes_environment_actions and config["agent"] != "random"
     action_map = learn_map(world, config) if latent else None
-    return Stage(world, _agent(config, world, space, action_map), environments, action_map)
+    return Setup(world, _agent(config, world, space, action_map), environments, action_map)
 
 
 def environment_of(world: World, root: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -103,7 +106,7 @@ def describe(space: spaces.Space) -> str:
     return f"{space.n} actions" if isinstance(space, spaces.Discrete) else f"{space.shape[0]} numbers"
 
 
-def learn_map(world: World, config: dict[str, Any]) -> ActionMap:
+def learn_map(world: World, config: dict[str, Any]) -> ActionTranslation:
     """Which true action each latent one stands for, from `act.labels` labelled transitions of the recorded data."""
     from genie.world.action_map import fit_action_map
 
@@ -113,26 +116,26 @@ def learn_map(world: World, config: dict[str, Any]) -> ActionMap:
     return fit_action_map(world, clips.source, labels, config["seed"], "act.labels")
 
 
-def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map: ActionMap | None) -> Agent:
+def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map: ActionTranslation | None) -> Agent:
     if config["agent"] == "random":
         return RandomAgent(space)
     policy = None
     if config["act"]["policy"] is not None:
-        from genie.policies.loading import load_policy
+        from genie.agents.agents import load_policy
 
         policy = load_policy(config["act"]["policy"], world)
     if config.get("planner") is None:
         direct = action_map is not None and policy.gives_environment_actions
-        return WorldAgent(world, policy.choose, Inward(action_map) if direct else action_map)
+        return WorldAgent(world, policy.choose, ActionAdapter(action_map) if direct else action_map)
     value = None if policy is None else policy.value
     return PlanningAgent(world, build_planner(config["planner"], world, value), action_map)
 
 
 @dataclass(frozen=True)
-class Inward:
+class ActionAdapter:
     """For a policy of true actions in a world of latent ones: only what was done is translated."""
 
-    action_map: ActionMap
+    action_map: ActionTranslation
 
     def to_true(self, actions: Tensor) -> Tensor:
         return actions

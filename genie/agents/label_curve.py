@@ -1,31 +1,100 @@
-"""`python -m genie.label_curve`: a policy in latent actions, played in the environment with more and more labels."""
+"""Return against the number of action labels.
+
+What few labels are worth: the return of a policy in latent actions against the number of labelled transitions that
+told it what they are called (Genie §3.3, figure 15).
+
+`python -m genie.label_curve`: a policy in latent actions, played in the environment with more and more labels.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from rich.table import Table
 
 from data_modules.clip_data import ClipData
+from data_modules.clips import ClipDataset
 from data_modules.formats.episodes import SPLITS
-from genie.acting.agents import Agent, RandomAgent, WorldAgent
-from genie.acting.episodes import play_episodes
-from genie.acting.opening import environment_of, open_environments
-from genie.acting.run import SEED_LIMIT
+from genie.agents.act import SEED_LIMIT
+from genie.agents.agents import Agent, ChooseOne, Policy, RandomAgent, WorldAgent, load_policy
+from genie.agents.collect import episode_returns
+from genie.agents.episodes import play_episodes
+from genie.agents.setup import environment_of, open_environments
 from genie.common.config_types import require_whole
 from genie.common.device import choose_device
 from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
+from genie.common.random import fold_in
 from genie.common.tables import print_table
-from genie.looping.collecting import episode_returns
-from genie.policies.exploring import Choose
-from genie.policies.label_curve import Earned, draw, return_against_labels
-from genie.policies.loading import load_policy
-from genie.world.action_map import ActionMap
+from genie.world.action_map import ActionMap, fit_action_map
 from genie.world.opening import open_world
+from genie.world.protocol import World
+
+# what a player that chooses the world's actions earns in the environment, by episode: other ones for each draw
+Play = Callable[[ChooseOne, ActionMap, int], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Earned:
+    """Returns of episodes, float [E], or [D, E] of several draws of labels with episodes of their own."""
+
+    returns: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return float(self.returns.mean())
+
+    @property
+    def error(self) -> float:
+        """Its standard error: between draws, where there are several, else between episodes; 0 for a single one."""
+        values = self.returns.mean(-1) if self.returns.ndim == 2 and len(self.returns) > 1 else self.returns.ravel()
+        return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+
+def return_against_labels(
+    policy: Policy, world: World, clips: ClipDataset, labels: Sequence[int], play: Play, draws: int = 1, seed: int = 0
+) -> dict[int, Earned]:
+    """What `policy` earns, by number of labels.
+
+    Args:
+        clips: a recording with actions, from which the labelled transitions are drawn.
+        labels: how many of them, in any order.
+        play: plays the real environment.
+        draws: of labels, for each number: which ones they are decides while they are few.
+        seed: of the draws.
+    """
+
+    def earned(count: int, draw: int) -> Sequence[float]:
+        return play(policy.choose, fit_action_map(world, clips, count, fold_in(seed, draw)), draw)
+
+    return {
+        count: Earned(np.array([earned(count, draw) for draw in range(draws)], dtype=np.float64)) for count in labels
+    }
+
+
+def draw(curve: dict[int, Earned], references: dict[str, Earned], picture: Path) -> None:
+    """The curve as a PNG, with a line for each of the `references`, as in {"random": …, "expert": …}."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    counts = sorted(curve)
+    axes.errorbar(counts, [curve[n].mean for n in counts], [curve[n].error for n in counts], marker="o", capsize=3)
+    for colour, (name, earned) in enumerate(references.items(), 1):
+        axes.axhline(earned.mean, color=f"C{colour}", linestyle="--", label=name)
+        axes.axhspan(earned.mean - earned.error, earned.mean + earned.error, color=f"C{colour}", alpha=0.15)
+    axes.set(xscale="log", xlabel="labelled transitions", ylabel="return of an episode")
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+    axes.legend()
+    with replacing(picture) as file:
+        figure.savefig(file, format="png", dpi=120)
 
 
 def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
@@ -56,7 +125,7 @@ def _curve_into(output: Path, config: dict[str, Any]) -> dict[int, Earned]:
         seeds = [(config["seed"] + draw * episodes + number) % SEED_LIMIT for number in range(episodes)]
         return np.array([episode.return_ for episode in play_episodes(environments, agent, seeds, longest, stride)])
 
-    def play(choose: Choose, action_map: ActionMap, draw: int) -> Sequence[float]:
+    def play(choose: ChooseOne, action_map: ActionMap, draw: int) -> Sequence[float]:
         return earned(WorldAgent(world, choose, action_map), draw)
 
     chance = RandomAgent(environments[0].action_space)

@@ -1,4 +1,6 @@
-"""Videos of a play: the environment's screen, a plan's candidates, and what the world imagines beside what came.
+"""Videos of a play.
+
+Videos of a play: the environment's screen, a plan's candidates, and what the world imagines beside what came.
 
 Dimension letters: `T` observations, `h` steps imagined at a time.
 """
@@ -8,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genie.acting.agents import ActionMap, PlanningAgent, to_observations
-from genie.acting.episodes import Episode
+from genie.agents.agents import ActionTranslation, PlanningAgent, to_observations
+from genie.agents.episodes import Episode
 from genie.common.media import CONTEXT_COLOR, PREDICTED_COLOR, border, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.planning.plots import CELL, draw_candidates, plot_states, shows_frames
 from genie.world.protocol import World
@@ -27,7 +29,7 @@ def write_episode(folder: Path, name: str, episode: Episode, fps: float) -> Path
 
 @torch.no_grad()
 def draw_imagined(
-    folder: Path, world: World, episode: Episode, action_map: ActionMap | None, horizon: int
+    folder: Path, world: World, episode: Episode, action_map: ActionTranslation | None, horizon: int
 ) -> Path | None:
     """imagined_against_real.mp4 (or .png for numbers): from the truth at every `horizon`-th step the world imagines the
     actions that were truly played, until it is told the truth again. Blue: given; orange: imagined."""

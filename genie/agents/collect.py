@@ -1,4 +1,6 @@
-"""Recordings of an agent, and what it earned in them.
+"""Recordings of an agent.
+
+Recordings of an agent, and what it earned in them.
 
     <folder>/train/round_000.h5  val/round_000.h5  test/round_000.h5    round 0: the recorder's own policy, at random
 

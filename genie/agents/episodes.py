@@ -1,4 +1,9 @@
-"""Episodes of a real environment, played by an agent: one at a time, or several as one batch of world states."""
+"""Episodes of an environment, several at once.
+
+Episodes of a real environment, played by an agent: one at a time, or several as one batch of world states.
+
+Does the player of Pong meet the ball? What the score hardly says: a game is lost 21 to 0 by many kinds of play.
+"""
 
 import itertools
 import time
@@ -10,8 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from data_modules.environments.protocol import in_episode
-from genie.acting.agents import Agent
-from genie.acting.rallies import rallies_of
+from genie.agents.agents import Agent
 
 if TYPE_CHECKING:
     from data_modules.environments import Environment
@@ -82,7 +86,7 @@ def play_episodes(
     episodes = []
     for start in range(0, len(jobs), len(environments)):
         tables = [
-            _Table(playing, Episode(*job), repeat, filmed(job[0]))
+            _EpisodeSlots(playing, Episode(*job), repeat, filmed(job[0]))
             for playing, job in zip(environments, jobs[start : start + len(environments)], strict=False)
         ]
         for episode in _play_together(tables, agent, max_steps):
@@ -91,7 +95,7 @@ def play_episodes(
     return sorted(episodes, key=lambda episode: episode.number)
 
 
-class _Table:
+class _EpisodeSlots:
     """One environment and the episode that is played in it."""
 
     def __init__(self, environment: "Environment", episode: Episode, repeat: int, filmed: bool) -> None:
@@ -130,7 +134,7 @@ class _Table:
             self.episode.observations.append(self.observation)
 
 
-def _play_together(tables: list[_Table], agent: Agent, max_steps: int | None) -> Iterator[Episode]:
+def _play_together(tables: list[_EpisodeSlots], agent: Agent, max_steps: int | None) -> Iterator[Episode]:
     """The episodes of all tables, in the order in which they end."""
     agent.reset(np.stack([table.observation for table in tables]), [table.episode.seed for table in tables])
     for number in itertools.count():
@@ -158,6 +162,44 @@ def _play_together(tables: list[_Table], agent: Agent, max_steps: int | None) ->
         _share(tables, started)
 
 
-def _share(tables: list[_Table], started: float) -> None:
+def _share(tables: list[_EpisodeSlots], started: float) -> None:
     for table in tables:
         table.episode.seconds += (time.monotonic() - started) / len(tables)
+
+
+if TYPE_CHECKING:
+    from data_modules.environments import Environment
+
+PONG = "ALE/Pong-v5"
+PLAYER_SIDE = 80  # screen pixels: the ball turns left to the right of it only where the player's paddle met it
+
+
+class Rallies:
+    """Counts the balls that came to the player of an environment, step by step, from where they are on the screen.
+
+    Attributes:
+        balls: that were returned or missed.
+        returned: that the player's paddle sent back.
+    """
+
+    def __init__(self, environment: "Environment") -> None:
+        self.environment, self.balls, self.returned = environment, 0, 0
+        self._place, self._comes = float("nan"), False
+
+    def step(self, reward: float) -> None:
+        """After each step of the environment; `reward` is -1 where the player lost the point."""
+        left, right = self.environment.boxes()[0, 2:]
+        place = (left + right) / 2 if 0 < left < 160 else float("nan")  # a ball that is not in play lies outside
+        move = place - self._place
+        if reward < 0:
+            self.balls += 1
+        elif self._comes and move < 0 and self._place > PLAYER_SIDE:
+            self.balls, self.returned = self.balls + 1, self.returned + 1
+        # there and back between two looks is no move; what is lost rests at the edge until the next ball is thrown in
+        self._comes = not reward and (move > 0 or (self._comes and move == 0))
+        self._place = place
+
+
+def rallies_of(environment: "Environment") -> Rallies | None:
+    """A counter for an environment that begins an episode now; None where no rallies are known."""
+    return Rallies(environment) if environment.id == PONG and environment.observes == "frames" else None

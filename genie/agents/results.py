@@ -1,0 +1,379 @@
+"""Files, summary and table of a play.
+
+The folder of a play: episodes.csv, plans.csv, summary.json, config.yaml and pictures.
+
+A folder of an earlier version, which knew fewer columns and settings, is gone on with; one whose files were damaged or
+edited into something else is a `UserError`.
+
+Files are written whole after each episode: what was played is there after any stop, and can be gone on with.
+
+What a play comes to: summary.json.
+
+What `python -m genie.act` prints at the end.
+"""
+
+import csv
+import json
+import math
+from collections import Counter
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import yaml
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from genie.agents.episodes import Episode
+from genie.agents.statistics import Estimate, PromisedAndTrue, difference_of, mean_of, optimism_of, share_of
+from genie.common.errors import UserError, reason
+from genie.common.files import plain, replacing, to_json
+from genie.common.folder_lock import empty
+from genie.common.profiling import now, software_versions
+
+FREE = ("resume", "overwrite", "device", "output")  # keys that a play which goes on may change
+FREE_ACT = ("episodes", "parallel")
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """An episode in episodes.csv; `agent`: the one that acts, or "random". The others are those of `Episode`; its
+    return is the column "return"."""
+
+    agent: str
+    episode: int
+    seed: int
+    return_: float
+    length: int
+    terminal: bool
+    balls: int = 0
+    returned: int = 0
+    seconds: float = 0.0
+    cut: bool = False
+
+    @classmethod
+    def of(cls, agent: str, episode: Episode) -> "Row":
+        return cls(agent, episode.number, **{field.name: getattr(episode, field.name) for field in fields(cls)[2:]})
+
+
+class ActingFolder:
+    """`rows` and `pairs` of all episodes that are over. Raises UserError for a folder that holds some, unless
+    config["resume"] or config["overwrite"] says what to do with them."""
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path, self.rows, self.pairs = path, [], []
+        settings = _settings(config)
+        if config["resume"] and config["overwrite"]:
+            raise UserError("resume=true and overwrite=true exclude each other: give one of them")
+        if self._episodes.exists():
+            if config["overwrite"]:
+                empty(path)
+            elif not config["resume"]:
+                raise UserError(
+                    f"{path} holds episodes already: resume=true goes on, act.name=... takes another folder, "
+                    "overwrite=true deletes it"
+                )
+            else:
+                self._read(settings)
+        try:
+            with replacing(path / "config.yaml", "w") as file:
+                yaml.safe_dump(settings, file, sort_keys=False)
+        except OSError as error:
+            raise UserError(f"cannot write into {path} ({error.strerror or error})") from error
+
+    @property
+    def _episodes(self) -> Path:
+        return self.path / "episodes.csv"
+
+    @property
+    def _plans(self) -> Path:
+        return self.path / "plans.csv"
+
+    def played(self, agent: str) -> set[int]:
+        """The numbers of its episodes that are there."""
+        return {row.episode for row in self.rows if row.agent == agent}
+
+    def of(self, agent: str, count: int) -> list[EpisodeRow]:
+        """Its first `count` episodes, as far as they are there."""
+        return sorted((row for row in self.rows if row.agent == agent and row.episode < count), key=lambda r: r.episode)
+
+    def add(self, agent: str, episode: Episode, pairs: list[PromisedAndTrue]) -> None:
+        """An episode that is over. Its plans are written first: a row of it says that all is there."""
+        self.pairs += pairs
+        self.rows.append(EpisodeRow.of(agent, episode))
+        _write(self._plans, PromisedAndTrue, self.pairs)
+        _write(self._episodes, EpisodeRow, self.rows)
+
+    def write_summary(self, summary: dict[str, Any]) -> Path:
+        """summary.json."""
+        path = self.path / "summary.json"
+        with replacing(path, "w") as file:
+            file.write(to_json(plain(summary)))
+        return path
+
+    def _read(self, settings: dict[str, Any]) -> None:
+        changed = changes(_read_settings(self.path / "config.yaml", self._way_out), settings)
+        if changed:
+            raise UserError(
+                f"cannot resume {self.path} with other settings ({', '.join(changed)}): give those of its config.yaml, "
+                "or another act.name="
+            )
+        self.rows = _read(self._episodes, EpisodeRow, self._way_out)
+        if "cut" not in _header(self._episodes):  # of an earlier version: the environment's own end is not told apart
+            longest = settings["act"]["max_steps"]
+            self.rows = [replace(row, cut=not row.terminal and row.length == longest) for row in self.rows]
+        twice = [key for key, count in Counter((row.agent, row.episode) for row in self.rows).items() if count > 1]
+        if twice:
+            raise UserError(f"{self._episodes} has episode {twice[0][1]} of {twice[0][0]} twice: {self._way_out}")
+        known = self.played(settings["act"]["name"])
+        self.pairs = [pair for pair in _read(self._plans, PromisedAndTrue, self._way_out) if pair.episode in known]
+
+    @property
+    def _way_out(self) -> str:
+        return "mend it, take another folder with act.name=..., or delete this one with overwrite=true"
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What `write_summary` wrote; None stands for a figure that is not finite."""
+    return json.loads((folder / "summary.json").read_text())
+
+
+def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """The keys that both have and that differ, as in `act.labels`. A key that one version alone knows is no change."""
+    found = []
+    for key in before.keys() & now.keys():
+        if isinstance(before[key], dict) and isinstance(now[key], dict):
+            found += changes(before[key], now[key], f"{prefix}{key}.")
+        elif before[key] != now[key]:
+            found.append(f"{prefix}{key}")
+    return sorted(found)
+
+
+def _read_settings(path: Path, way_out: str) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}): {way_out}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} holds no settings: {way_out}")
+    return settings
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in config.items() if name not in FREE}
+    kept["act"] = {name: value for name, value in config["act"].items() if name not in FREE_ACT}
+    return json.loads(json.dumps(kept))  # as it is read again
+
+
+def _write(path: Path, kind: type, rows: list) -> None:
+    with replacing(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_columns(kind))
+        writer.writerows(asdict(row).values() for row in rows)
+
+
+def _read(path: Path, kind: type, way_out: str) -> list:
+    """The rows of a file, [] where there is none; columns that it lacks have the default of the field. Raises UserError
+    for a row that cannot be one."""
+    if not path.exists():
+        return []
+    names = dict(zip(_columns(kind), fields(kind), strict=True))
+    known = _header(path)
+    if lacking := [name for name, field in names.items() if name not in known and field.default is MISSING]:
+        raise UserError(f"{path} has no column {', '.join(lacking)}: {way_out}")
+    rows: list = []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                casts = {field.name: _truth if field.type is bool else field.type for field in names.values()}
+                given = {field.name: row[name] for name, field in names.items() if name in known}
+                rows.append(kind(**{name: casts[name](text) for name, text in given.items()}))
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{path}, row {len(rows) + 1}, cannot be read ({reason(error)}): {way_out}") from error
+    return rows
+
+
+def _header(path: Path) -> list[str]:
+    """The names of the columns."""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        return next(csv.reader(file), [])
+
+
+def _columns(kind: type) -> list[str]:
+    """The names of the fields; `return_` is no word of Python's here."""
+    return [field.name.rstrip("_") for field in fields(kind)]
+
+
+def _truth(text: str) -> bool:
+    if text not in (truths := {"True": True, "False": False, "TRUE": True, "FALSE": False}):  # as spreadsheets write it
+        raise ValueError(f"{text!r} is neither True nor False")
+    return truths[text]
+
+
+def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict[str, Any]:
+    """The figures of all episodes that are over.
+
+    `return`, `length`, `success` (the share of episodes above `success_above`; None where no threshold is known, and
+    where one that is not `act.success` is of whole episodes and some were cut: `success_not_measured` says so) and
+    `balls_returned` (of Pong: the share of an episode's balls, else None) of the agent and, under `random`, of the
+    random policy; `difference` of the returns by Welch, with its standard error, and how many of these it is, and
+    `difference_balls_returned` likewise; `decisions_per_second`; `imagined`: see `Honesty`, with the `horizon` of the
+    plans.
+    """
+    settings, name = config["act"], config["act"]["name"]
+    rows, others = folder.of(name, settings["episodes"]), folder.of(RANDOM, settings["episodes"])
+    above = threshold(settings, env_id)
+    cut = cut_short(rows if name == RANDOM else rows + others, settings) if above is not None else None
+    judged = above if cut is None else None
+    summary = {
+        "run": str(config["run"]),
+        "environment": env_id,
+        "agent": name,
+        "seed": config["seed"],
+        "success_above": above,
+        "success_not_measured": cut,
+        **_figures(rows, judged),
+        "decisions_per_second": _rate(rows),
+        "random": _figures(others, judged),
+        "difference": None,
+        "difference_balls_returned": None,
+        "imagined": None,
+    }
+    if name != RANDOM:
+        summary["difference"] = _difference([row.return_ for row in rows], [row.return_ for row in others])
+        if summary["balls_returned"] and summary["random"]["balls_returned"]:
+            summary["difference_balls_returned"] = _difference(_shares(rows), _shares(others))
+    honesty = optimism_of(folder.pairs)
+    if honesty is not None:
+        summary["imagined"] = {**asdict(honesty), "gap": _estimate(honesty.gap)}
+    return {**summary, "date": now(), "versions": software_versions()}
+
+
+def threshold(settings: dict[str, Any], env_id: str) -> float | None:
+    """The return above which an episode is a success: `act.success`, else that of `act.thresholds` for this
+    environment, else what Gymnasium's registry says; None where nobody knows."""
+    if settings["success"] is not None:
+        return float(settings["success"])
+    if env_id in settings["thresholds"]:
+        return float(settings["thresholds"][env_id])
+    spec = gym.registry.get(env_id)
+    return None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
+
+
+def cut_short(rows: list[EpisodeRow], settings: dict[str, Any]) -> str | None:
+    """Why success is not known: episodes that `act.max_steps` has cut, whose returns a threshold of whole ones says
+    nothing about. None where all are whole, and where `act.success` says what counts in episodes of that length."""
+    count = sum(row.cut for row in rows)
+    if settings["success"] is not None or not count:
+        return None
+    return (
+        f"{count} of {len(rows)} episodes were cut by act.max_steps={settings['max_steps']}, and the threshold is of "
+        "whole ones: give a larger act.max_steps=, or with act.success= a threshold of such episodes"
+    )
+
+
+def _figures(rows: list[EpisodeRow], above: float | None) -> dict[str, Any]:
+    totals, shares = [row.return_ for row in rows], _shares(rows)
+    success = None if above is None else _estimate(share_of([total > above for total in totals]))
+    return {
+        "episodes": len(rows),
+        "return": _estimate(mean_of(totals)),
+        "length": _estimate(mean_of([float(row.length) for row in rows])),
+        "success": success,
+        "balls_returned": _estimate(mean_of(shares)) if shares else None,
+    }
+
+
+def _shares(rows: list[EpisodeRow]) -> list[float]:
+    """Which share of its balls was returned, by episode that had some."""
+    return [row.returned / row.balls for row in rows if row.balls]
+
+
+def _difference(values: list[float], others: list[float]) -> dict[str, float]:
+    difference = difference_of(values, others)
+    errors = difference.mean / difference.std_error if difference.std_error else float("nan")
+    return {**_estimate(difference), "standard_errors": errors}
+
+
+def _estimate(estimate: Estimate) -> dict[str, float]:
+    return {name: value for name, value in asdict(estimate).items() if name != "count"}
+
+
+def _rate(rows: list[EpisodeRow]) -> float:
+    seconds = sum(row.seconds for row in rows)
+    return sum(row.length for row in rows) / seconds if seconds else float("nan")
+
+
+def report_table(summary: dict[str, Any]) -> Table:
+    """The agent beside the random policy, with 95% confidence intervals."""
+    title = f"{summary['run']}, {summary['environment']}: {summary['episodes']} episodes, 95% confidence intervals"
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("figure")
+    for name in dict.fromkeys((summary["agent"], "random")):
+        table.add_column(name, justify="right")
+    sides = [summary] if summary["agent"] == "random" else [summary, summary["random"]]
+    rows = [_row(label, sides, name) for name, label in (("return", "return"), ("length", "decisions"))]
+    if summary["success"] is not None:
+        rows.append(_row(f"success: above {summary['success_above']:g}", sides, "success", 100, "%"))
+    elif summary["success_not_measured"]:
+        rows.append((f"success: above {summary['success_above']:g}", *("not measured" for _ in sides)))
+    if all(side["balls_returned"] for side in sides):
+        rows.append(_row("balls returned", sides, "balls_returned", 100, "%"))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def report_lines(summary: dict[str, Any]) -> list[str]:
+    """What the agent is better by, how fast it is, and how honest its imagination was."""
+    lines = []
+    if difference := summary["difference"]:
+        lines.append(f"better than random by {interval(difference)}: {_errors(difference)} (Welch)")
+    if difference := summary["difference_balls_returned"]:
+        lines.append(
+            f"balls returned more than at random: {interval(difference, 100, '%')}: {_errors(difference, 100, '%')}"
+        )
+    if summary["success_not_measured"]:
+        lines.append(f"success is not measured: {summary['success_not_measured']}")
+    if known(summary["decisions_per_second"]):
+        lines.append(f"{summary['decisions_per_second']:.2f} decisions a second")
+    if imagined := summary["imagined"]:
+        correlation = imagined["correlation"]
+        told = f"correlation {correlation:.2f} over" if known(correlation) else "no correlation:"
+        why = "" if known(correlation) else ", too few, or all alike"
+        lines.append(
+            f"returns imagined for the plans {imagined['imagined']:.3g}, true ones in the same steps "
+            f"{imagined['true']:.3g}: too much by {interval(imagined['gap'])}, {told} {imagined['pairs']} plans{why}"
+        )
+    return lines
+
+
+def known(value: float | None) -> bool:
+    """Whether a figure is a number: NaN, and None of a file, stand for what could not be measured."""
+    return value is not None and math.isfinite(value)
+
+
+def interval(estimate: dict[str, float | None], scale: float = 1, unit: str = "") -> str:
+    """A mean, and in brackets its interval, which one episode does not have."""
+    if not known(estimate["mean"]):
+        return "not measured"
+    mean = f"{scale * estimate['mean']:.4g}{unit}"
+    if not (known(estimate["low"]) and known(estimate["high"])):
+        return f"{mean} (no interval: one episode)"
+    return f"{mean} ({scale * estimate['low']:.4g} … {scale * estimate['high']:.4g})"
+
+
+def _errors(difference: dict[str, float | None], scale: float = 1, unit: str = "") -> str:
+    if not known(difference["std_error"]):
+        return "no standard error: one episode"
+    error = scale * difference["std_error"]
+    if not known(difference["standard_errors"]):
+        return "no standard error: all episodes of each are alike"
+    return f"{error:.3g}{unit} standard error, {difference['standard_errors']:.1f} of them"
+
+
+def _row(label: str, sides: list[dict], name: str, scale: float = 1, unit: str = "") -> tuple[str, ...]:
+    return label, *(interval(side[name], scale, unit) for side in sides)
