@@ -21,7 +21,7 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
 from genie.evaluation.clips import read_clips
-from genie.evaluation.subject import InTraining
+from genie.evaluation.trained_run import LiveRun
 from genie.runs.loading import load_model
 
 
@@ -47,7 +47,7 @@ def measure(run: Path, name: str, settings: dict, turns: int, steps: int) -> tup
     batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
     looks, trained = 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        look = Look(InTraining(stage, run, settings["sampler"]), clips, settings, 0, Path(folder))
+        look = Look(LiveRun(stage, run, settings["sampler"]), clips, settings, 0, Path(folder))
         for turn in range(turns + 1):  # the first one is not counted
             stage.eval()
             with torch.inference_mode():

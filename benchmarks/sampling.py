@@ -27,7 +27,7 @@ from genie.common.device import keep_freed_memory
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.long_videos import held_actions, imagined_stretches, watch
 from genie.evaluation.rollout import clip_seeds, true_actions
-from genie.evaluation.subject import Subject
+from genie.evaluation.trained_run import TrainedRun
 from genie.metrics.long_videos import shares, shares_by_quarter
 from genie.metrics.psnr import DeltaPSNR, psnr
 from genie.world.sampler import Sampler
@@ -122,7 +122,7 @@ def main() -> None:
         for name, default in [("clips", 32), ("seeds", 3), ("horizon", 10), ("prompt_frames", 4), ("long", 0),
                               ("worlds", 8)]
     )  # fmt: skip
-    subject = Subject(run, torch.device("cpu"), {**dict.fromkeys(("steps", "temperature", "order", "entropy_bound")),
+    subject = TrainedRun(run, torch.device("cpu"), {**dict.fromkeys(("steps", "temperature", "order", "entropy_bound")),
                                                  "new_sampler": False})  # fmt: skip
     world = subject.world
     clips = load_clips(subject.data_config, None, "test", count, prompt + horizon, count)

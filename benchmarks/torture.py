@@ -117,7 +117,7 @@ class Processes:
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["genie.training", "genie.evaluation.subject"])
+        self.context.set_forkserver_preload(["genie.training", "genie.evaluation.trained_run"])
 
     def start(self, config: dict[str, Any], log: Path, kill_before: int | None = None) -> multiprocessing.Process:
         process = self.context.Process(target=trained, args=(config, log, kill_before))

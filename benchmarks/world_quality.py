@@ -52,10 +52,10 @@ from genie.common.overrides import composed
 from genie.distributed.strategy import chosen_precision
 from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.latent_actions import actions_between, predict
-from genie.evaluation.reconstruction import reconstruct
 from genie.evaluation.rollout import clip_seeds, generate
-from genie.evaluation.subject import Trained
+from genie.evaluation.tokenizer import reconstruct
 from genie.evaluation.tokens import after_true_past
+from genie.evaluation.trained_run import Trained
 from genie.metrics.actions import ActionAlignment
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.objects import ObjectPresence, Reference, reference

@@ -13,9 +13,9 @@ from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import AttentionSettings, draw_attention
 from genie.evaluation.clips import Clips
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
-from genie.evaluation.reconstruction import evaluate_tokenizer
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout, true_actions
-from genie.evaluation.subject import InTraining, LeftOut
+from genie.evaluation.tokenizer import evaluate_tokenizer
+from genie.evaluation.trained_run import LeftOut, LiveRun
 from genie.metrics.actions import ActionAlignment
 
 # files of the evaluation that loggers show under another name
@@ -34,7 +34,7 @@ class Look:
     """One look at a stage: its modules, the clips, the group `callbacks.rollouts`, the seed, where to draw; for FVD its
     clips `videos` and its network `features`, None without."""
 
-    subject: InTraining
+    subject: LiveRun
     clips: Clips
     settings: dict[str, Any]
     seed: int
@@ -68,7 +68,7 @@ def dynamics(look: Look) -> dict[str, float]:
     _attention(look, "dynamics")
     figures = rollout_figures(measured)
     if look.videos is not None:
-        from genie.evaluation.distances import video_distances  # loads the network of FVD
+        from genie.evaluation.fvd import video_distances  # loads the network of FVD
 
         figures |= video_distances(look.subject, look.videos, look.features, prompt, look.seed)
     return figures

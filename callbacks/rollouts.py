@@ -22,7 +22,7 @@ from genie.common.config_types import require_number, require_whole
 from genie.common.errors import UserError
 from genie.evaluation.attention import AttentionSettings
 from genie.evaluation.clips import Clips, read_clips
-from genie.evaluation.subject import InTraining, LeftOut
+from genie.evaluation.trained_run import LeftOut, LiveRun
 from genie.world.sampler import Sampler
 from genie.world.sampler_choice import with_overrides
 
@@ -109,7 +109,7 @@ class Rollouts(Callback):
     def _look(self, trainer: Trainer, module: LightningModule, step: int) -> dict[str, float]:
         """The figures of one look; draws and shows the pictures."""
         folder = self.media.begin(step)
-        subject = InTraining(module, folder, self.settings["sampler"])
+        subject = LiveRun(module, folder, self.settings["sampler"])
         with undisturbed(trainer, module):
             look = Look(subject, self.clips, self.settings, self.seed, folder, self.videos, self.features)
             figures = PARTS[module.options["name"]](look)

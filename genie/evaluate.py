@@ -10,8 +10,8 @@ from genie.common.errors import RunError
 def main(config: dict[str, Any]) -> None:
     # seconds to import: --help and a misspelt key need not wait for it
     from genie.common.tables import print_table
-    from genie.evaluation.report import report_table
-    from genie.evaluation.runs import evaluate_runs, report_folder
+    from genie.evaluation.evaluate import evaluate_runs, report_folder
+    from genie.evaluation.table import report_table
     from genie.reporting import draw_report
 
     evaluated = evaluate_runs(config)

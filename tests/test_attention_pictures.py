@@ -12,7 +12,7 @@ from data_modules.data_info import DataInfo
 from genie.common.errors import UserError
 from genie.evaluation.attention import AttentionSettings, choose_token, draw_attention, dynamics_rows, tokenizer_rows
 from genie.evaluation.clips import Clips
-from genie.evaluation.subject import LeftOut, Trained
+from genie.evaluation.trained_run import LeftOut, Trained
 from genie.models.patches import Patches
 
 PATCHES = Patches((16, 24), 4)  # a grid of 4 rows and 6 columns

@@ -13,9 +13,9 @@ from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recorder import build_recorder, episode_seed
 from genie.common.cli import to_plain
 from genie.evaluation.clips import load_clips
+from genie.evaluation.environment_replay import evaluate_simulator
 from genie.evaluation.rollout import RolloutSettings
-from genie.evaluation.simulator import evaluate_simulator
-from genie.evaluation.subject import LeftOut
+from genie.evaluation.trained_run import LeftOut
 
 STICKY = "data.recorder.env.kwargs.repeat_action_probability=0.25"
 SETTINGS = RolloutSettings(prompt_frames=3, horizon=4, times=(1, 4), num_seeds=2, seed=0, fps=5)
@@ -68,7 +68,7 @@ def test_random_actions_change_what_the_simulator_shows(pong_root):
 def test_random_actions_that_are_the_recorded_ones_change_nothing(pong_root, monkeypatch):
     config = data_config(pong_root)
     recorded = load_clips(config, None, "test", 2, 7, 4).actions[:, 2:6]
-    monkeypatch.setattr("genie.evaluation.simulator.random_actions", lambda *_: recorded)
+    monkeypatch.setattr("genie.evaluation.environment_replay.random_actions", lambda *_: recorded)
     figures = measure(config, num_clips=2)
     assert {value for name, value in figures.items() if name != "simulator_clips"} == {0}
 

@@ -1,4 +1,7 @@
-"""What does each action do? The same prompt, continued once with every action held."""
+"""One prompt continued under every action.
+
+What does each action do? The same prompt, continued once with every action held.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +12,7 @@ import torch
 from genie.common.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
 from genie.evaluation.clips import Clips
 from genie.evaluation.rollout import generate, known_actions
-from genie.evaluation.subject import Subject
+from genie.evaluation.trained_run import TrainedRun
 
 STRIP_COLUMNS = 8  # moments in the film strip
 
@@ -24,7 +27,9 @@ class GridSettings:
     fps: float
 
 
-def draw_action_grid(subject: Subject, clips: Clips, labels: list[str], settings: GridSettings, folder: Path) -> None:
+def draw_action_grid(
+    subject: TrainedRun, clips: Clips, labels: list[str], settings: GridSettings, folder: Path
+) -> None:
     """Writes action_grid.mp4 (a row for each action, a column for each of the prompts in `clips`) and the film strip
     action_grid.png (the first prompt, a column for each of some moments).
 

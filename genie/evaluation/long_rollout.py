@@ -17,14 +17,22 @@ from torch import Tensor
 from genie.common.errors import UserError
 from genie.common.random import Stream
 from genie.evaluation.clips import Clips, held_out
-from genie.evaluation.distances import features_of, load_features
-from genie.evaluation.imagined import Foresight
+from genie.evaluation.environment_replay import recorded_environment
+from genie.evaluation.fvd import features_of, load_features
+from genie.evaluation.imagination import ImaginedClips
 from genie.evaluation.long_rollout_plots import draw_moments, plot_presence, plot_spectrum, plot_speeds
-from genie.evaluation.long_videos import LongVideos, Window, held_actions, imagined_stretches, watch
-from genie.evaluation.real_videos import object_field, played_videos, recorded_videos
+from genie.evaluation.long_videos import (
+    LongVideos,
+    Window,
+    held_actions,
+    imagined_stretches,
+    object_field,
+    played_videos,
+    recorded_videos,
+    watch,
+)
 from genie.evaluation.rollout import clip_seeds
-from genie.evaluation.simulator import recorded_environment
-from genie.evaluation.subject import LeftOut
+from genie.evaluation.trained_run import LeftOut
 from genie.metrics.fvd import frechet_distance, kernel_distance
 from genie.metrics.long_videos import (
     PERIODS,
@@ -59,7 +67,7 @@ class LongSettings:
 
 
 def evaluate_long_rollout(
-    config: dict[str, Any], settings: LongSettings, foresight: Foresight, folder: Path
+    config: dict[str, Any], settings: LongSettings, foresight: ImaginedClips, folder: Path
 ) -> dict[str, Any]:
     """{"long_rollout": …, "cost": …, "left_out": …}; writes long_rollout.mp4 and a plot for each kind of figure.
 

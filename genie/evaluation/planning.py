@@ -12,8 +12,8 @@ from genie.common.cli import to_plain
 from genie.common.config_types import check_step
 from genie.common.errors import UserError
 from genie.common.overrides import composed, override
-from genie.evaluation.rewards import require_rewards
-from genie.evaluation.subject import LeftOut, Subject
+from genie.evaluation.imagination import require_rewards
+from genie.evaluation.trained_run import LeftOut, TrainedRun
 from genie.world.sampler_choice import KEYS
 
 # of this command's configuration: those of genie.act mean the same
@@ -47,7 +47,7 @@ def overrides(settings: dict[str, Any]) -> list[str]:
     return [f"planner={settings['planner']}", f"act.episodes={settings['episodes']}", *settings["overrides"]]
 
 
-def evaluate_planning(config: dict[str, Any], subject: Subject, folder: Path) -> dict[str, Any]:
+def evaluate_planning(config: dict[str, Any], subject: TrainedRun, folder: Path) -> dict[str, Any]:
     """By candidates and horizon (`c64_h12`): the `return`, its `return_spread` (half its 95% interval), `success`, the
     share of episodes that are one, and `decisions_per_second`; `return_random`, the return of the random policy on the
     same seeds. Writes planning.png, and what was played into `folder`/planning.

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from genie.evaluation.clips import Clips, in_segments
 from genie.evaluation.rollout import true_actions
-from genie.evaluation.subject import LeftOut, Subject, Trained
+from genie.evaluation.trained_run import LeftOut, Trained, TrainedRun
 from genie.metrics.token_accuracy import TokenAccuracy, TokenJitter, showing
 from genie.models import DynamicsModel
 
 AT_ONCE = 8  # clips: the logits of all their tokens are in memory together
 
 
-def evaluate_tokens(subject: Subject, clips: Clips) -> dict[str, float]:
+def evaluate_tokens(subject: TrainedRun, clips: Clips) -> dict[str, float]:
     """Figures of `TokenJitter`, and of `TokenAccuracy` where there is a world whose actions are known.
 
     Clips are cut into stretches as long as those of the training, as for reconstructions; the first frame of each is

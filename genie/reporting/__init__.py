@@ -19,7 +19,7 @@ from pathlib import Path
 from genie.common.cli import wants_trace
 from genie.common.config_errors import one_line
 from genie.common.files import replacing
-from genie.evaluation.runs import Evaluated
+from genie.evaluation.evaluate import Evaluated
 
 
 def draw_report(runs: list[Evaluated], folder: Path) -> None:

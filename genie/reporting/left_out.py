@@ -1,7 +1,6 @@
 """What a report does not hold, and why: nothing is missing without a word."""
 
-from genie.evaluation.run import PARTS
-from genie.evaluation.runs import Evaluated
+from genie.evaluation.evaluate import PARTS, Evaluated
 from genie.reporting.glossary import GROUPS
 from genie.reporting.media import Medium
 from genie.reporting.results import StageResults

@@ -6,7 +6,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from genie.common.profiling import now
-from genie.evaluation.runs import Evaluated
+from genie.evaluation.evaluate import Evaluated
 from genie.reporting import formats
 from genie.reporting.curves import color, delta_psnr_chart, horizon_charts, training_charts
 from genie.reporting.definitions import DEFINITIONS

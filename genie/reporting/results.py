@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from genie.common.errors import UserError
-from genie.evaluation.runs import Evaluated
+from genie.evaluation.evaluate import Evaluated
 from genie.runs.folder import flatten
 from genie.runs.metrics_file import read_record
 from genie.stages import STAGES, new_stage

@@ -23,7 +23,7 @@ TINY = ["debug=fast", "data.image_size=[16,16]", "model.tokenizer.patch_size=4",
 @pytest.fixture
 def ablate(tmp_path, monkeypatch, pong_root):
     """ablate(*overrides, until=None): the report, and the steps that were run; `until`: the step that is stopped."""
-    from genie.evaluation.run import evaluate
+    from genie.evaluation.evaluate import evaluate
     from genie.training import train
 
     def ablate(*overrides, until=None):

@@ -20,8 +20,8 @@ from genie.agents.statistics import optimism_of, pairs_of
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
 from genie.evaluation.planning import check_planning, evaluate_planning
-from genie.evaluation.report import report_table
-from genie.evaluation.subject import LeftOut
+from genie.evaluation.table import report_table
+from genie.evaluation.trained_run import LeftOut
 
 
 def rows_of(folder):

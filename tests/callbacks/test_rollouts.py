@@ -16,7 +16,7 @@ from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
-from genie.evaluation.subject import Subject
+from genie.evaluation.trained_run import TrainedRun
 from genie.metrics.fvd import frechet_distance
 from genie.metrics.video_features import VideoFeatures
 from genie.runs.metrics_file import read_metrics
@@ -77,7 +77,7 @@ def test_figures_are_those_of_the_evaluation_of_the_checkpoint(looking, world_ru
         shutil.copytree(world_run / part, world / part)
     shutil.copytree(folder, world / "dynamics")  # its state holds the averaged weights
     clips = load_clips(config["data"], None, "val", CLIPS, PROMPT + HORIZON, batch_size=8)
-    subject = Subject(world, torch.device("cpu"), config["callbacks"]["rollouts"]["sampler"])
+    subject = TrainedRun(world, torch.device("cpu"), config["callbacks"]["rollouts"]["sampler"])
     with torch.no_grad():
         measured = evaluate_rollout(subject, clips, RolloutSettings(PROMPT, HORIZON, (4,), 1, 0, 5), tmp_path)
     expected = {f"rollout/{name}": value for name, value in rollout_figures(measured).items()}

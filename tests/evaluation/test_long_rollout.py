@@ -15,6 +15,8 @@ from rich.console import Console
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.clips import Clips, load_clips
+from genie.evaluation.environment_replay import recorded_environment
+from genie.evaluation.evaluate import Evaluated, evaluate
 from genie.evaluation.long_rollout import (
     LongSettings,
     evaluate_long_rollout,
@@ -25,13 +27,17 @@ from genie.evaluation.long_rollout import (
     window_period,
 )
 from genie.evaluation.long_rollout_plots import running_mean
-from genie.evaluation.long_videos import LongVideos, held_actions, imagined_stretches, watch
-from genie.evaluation.real_videos import object_field, played_videos, recorded_videos
-from genie.evaluation.report import report_table
-from genie.evaluation.run import evaluate
-from genie.evaluation.runs import Evaluated
-from genie.evaluation.simulator import recorded_environment
-from genie.evaluation.subject import LeftOut
+from genie.evaluation.long_videos import (
+    LongVideos,
+    held_actions,
+    imagined_stretches,
+    object_field,
+    played_videos,
+    recorded_videos,
+    watch,
+)
+from genie.evaluation.table import report_table
+from genie.evaluation.trained_run import LeftOut
 from genie.metrics.long_videos import agreement, points
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.video_features import VideoFeatures
@@ -131,7 +137,7 @@ def test_the_game_goes_on_from_the_prompt_as_the_actions_have_it(prompts, monkey
     recorded, dataset = recorded_environment(clips, "test", data), clips.source
     starts = [dataset.location(index)[0] + 6 for index in range(4)]
     rows = [dataset.reader.column("actions", start - 1, start + 19) for start in starts]
-    monkeypatch.setattr("genie.evaluation.real_videos.held_actions", lambda *_: torch.from_numpy(np.stack(rows)))
+    monkeypatch.setattr("genie.evaluation.long_videos.held_actions", lambda *_: torch.from_numpy(np.stack(rows)))
     videos = played_videos(recorded, clips, 20, 3, torch.arange(4), None, [(0, 20)])
     for index, start in enumerate(starts):  # under the recorded actions it is the recording, to the end of the episode
         count = min(20, dataset.location(index)[1] - start)

@@ -7,14 +7,13 @@ from matplotlib.figure import Figure
 
 from callbacks.loss_plot import plot_metrics
 from genie.common.plots import plot_codebook, plot_horizon
-from genie.evaluation.attention import Row
-from genie.evaluation.attention_plot import plot_attention
+from genie.evaluation.attention import MapRow, plot_attention
 from genie.planning.plots import plot_states
 from genie.sweeps.plot import plot_sweep
 
 
 def attention(path, count):
-    rows = [Row("block 1", torch.rand(2, 2, 2), torch.rand(2, count))]
+    rows = [MapRow("block 1", torch.rand(2, 2, 2), torch.rand(2, count))]
     plot_attention([(torch.rand(count, 3, 8, 8), [0, 0, 4], rows)], True, path)
 
 

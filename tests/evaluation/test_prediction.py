@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from genie.evaluation.clips import Clips
-from genie.evaluation.imagined import imagine_clips
+from genie.evaluation.imagination import imagine_clips, prediction_errors
 from genie.evaluation.latent_actions import actions_between
-from genie.evaluation.prediction import prediction_errors
 from genie.evaluation.rollout import clip_seeds
 
 

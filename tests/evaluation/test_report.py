@@ -1,6 +1,6 @@
 """The printed table says so where nothing could be counted."""
 
-from genie.evaluation.report import report_table
+from genie.evaluation.table import report_table
 
 
 def test_an_object_that_is_in_no_clip_is_not_measured():

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from genie.evaluation.clips import Clips
-from genie.evaluation.imagined import Foresight
-from genie.evaluation.rewards import RewardSettings, evaluate_reward, judge_reached, require_rewards
-from genie.evaluation.subject import LeftOut
+from genie.evaluation.imagination import ImaginedClips, RewardSettings, evaluate_reward, judge_reached, require_rewards
+from genie.evaluation.trained_run import LeftOut
 from genie.models.heads import RewardModel
 from genie.models.initialization import initialize
 
@@ -17,7 +16,7 @@ SETTINGS = RewardSettings(clips=256, discount=1.0)
 
 
 def rewards_of(world, clips, prompt=2):
-    return evaluate_reward(Foresight(SimpleNamespace(chosen_world=world), clips, prompt, 0), clips, SETTINGS)
+    return evaluate_reward(ImaginedClips(SimpleNamespace(chosen_world=world), clips, prompt, 0), clips, SETTINGS)
 
 
 def test_a_world_that_is_right(line_world, line_clips):

@@ -9,7 +9,7 @@ import torch
 from data_modules.data_info import DataInfo
 from genie.common.files import plain
 from genie.evaluation.clips import Clips
-from genie.evaluation.rollout_objects import RolloutObjects
+from genie.evaluation.rollout import RolloutObjects
 
 SIZE, PROMPT, HORIZON, NUM_CLIPS = 32, 3, 8, 6
 LENGTH = PROMPT + HORIZON

@@ -2,8 +2,7 @@
 
 import torch
 
-from genie.evaluation.imagined import imagine_clips
-from genie.evaluation.side_by_side import SideSettings, draw_side_by_side, state_lines
+from genie.evaluation.imagination import SideSettings, draw_side_by_side, imagine_clips, state_lines
 
 
 def test_imagined_lines_begin_at_the_last_given_state(line_world, line_clips):

@@ -10,8 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.evaluation.run import GENIE_PARTS, WORLD_PARTS, evaluate
-from genie.evaluation.runs import Evaluated
+from genie.evaluation.evaluate import GENIE_PARTS, WORLD_PARTS, Evaluated, evaluate
 from genie.reporting.figures import rows
 from genie.reporting.page import render
 from genie.training import train

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.evaluation.subject import Subject
+from genie.evaluation.trained_run import TrainedRun
 from genie.export import main
 from genie.exporting.command import export
 from genie.play_server.generate import generate
@@ -78,7 +78,7 @@ def test_a_world_plays_the_same_elsewhere(folder, world_run, tmp_path):
 def test_commands_take_the_folder_and_training_the_files(folder, tmp_path, pong_root):
     video = generate(composed("generate", f"run={folder}", f"output={tmp_path / 'video.mp4'}", "num_frames=2"))
     assert video.stat().st_size > 0
-    subject = Subject(folder, torch.device("cpu"), composed("generate", "run=x"))
+    subject = TrainedRun(folder, torch.device("cpu"), composed("generate", "run=x"))
     assert list(subject.checkpoints) == list(STAGES) and subject.contents["dynamics"]["steps"] == 5
     given = [f"{part}_ckpt={folder / part}.safetensors" for part in ("tokenizer", "lam")]
     from genie.stages import build_stage

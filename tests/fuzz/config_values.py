@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "record": ("genie.record", "data_modules.environments.recorder.EpisodeRecorder.record",
                (f"env.id={goods.ENVIRONMENT}", "data.root=new", "data.image_size=[8,8]")),
     "generate": ("genie.generate", "genie.play_server.generate.write_mp4", ("run=outputs/world", "num_frames=4")),
-    "evaluate": ("genie.evaluate", "genie.evaluation.run.measure",
+    "evaluate": ("genie.evaluate", "genie.evaluation.evaluate.measure",
                  ("run=outputs/world", "num_clips=4", "horizon=2", "prompt_frames=2", "output=out/evaluation")),
     "act": ("genie.act", "genie.agents.act.play",
             ("run=outputs/world", "act.labels=12", "overwrite=true", "output=out/acting", "agent=random")),

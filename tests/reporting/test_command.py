@@ -11,9 +11,8 @@ from hydra import compose, initialize_config_module
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.evaluation import runs
+from genie.evaluation.evaluate import evaluate_runs, labels
 from genie.evaluation.provenance import provenance
-from genie.evaluation.runs import evaluate_runs, labels
 
 FEW = ["num_clips=2", "prompt_frames=2", "horizon=2", "delta_psnr.t=[1,2]", "parts=[tokenizer,rollout]", "device=cpu"]
 
@@ -44,7 +43,7 @@ def measured(monkeypatch):
         (folder / "evaluation.json").write_text(json.dumps(values))
         return values, folder
 
-    monkeypatch.setattr(runs, "evaluate", evaluate)
+    monkeypatch.setattr(evaluate, "evaluate", evaluate)
     return names
 
 

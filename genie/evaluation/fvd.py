@@ -1,4 +1,6 @@
-"""FVD and KVD of generated videos, beside those of real ones and of predictions that need no model.
+"""FVD and KVD of rollouts, beside real videos and trivial predictions.
+
+FVD and KVD of generated videos, beside those of real ones and of predictions that need no model.
 
 The real clips of the split are taken in two halves of N, A and B, by turns. Generated videos continue the prompts of A,
 with A's actions. All distances are between the frames after the prompt.
@@ -13,10 +15,9 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.evaluation.clips import Clips
-from genie.evaluation.deltas import random_actions
-from genie.evaluation.reconstruction import reconstruct
-from genie.evaluation.rollout import clip_seeds, generate, true_actions
-from genie.evaluation.subject import InTraining, LeftOut, Subject
+from genie.evaluation.rollout import clip_seeds, generate, random_actions, true_actions
+from genie.evaluation.tokenizer import reconstruct
+from genie.evaluation.trained_run import LeftOut, LiveRun, TrainedRun
 from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance, frechet_distance, kernel_distance
 from genie.metrics.video_features import VideoFeatures, cached_features
 
@@ -33,7 +34,7 @@ def load_features(frames: int, resize: str) -> VideoFeatures:
 
 
 def evaluate_distances(
-    subject: Subject, clips: Clips, features: VideoFeatures, prompt: int, baselines: list[str], seed: int
+    subject: TrainedRun, clips: Clips, features: VideoFeatures, prompt: int, baselines: list[str], seed: int
 ) -> dict[str, Any]:
     """FVD by name, and the same names with `kvd` for KVD:
 
@@ -73,7 +74,7 @@ def evaluate_distances(
 
 
 def video_distances(
-    subject: Subject | InTraining, clips: Clips, features: VideoFeatures, prompt: int, seed: int
+    subject: TrainedRun | LiveRun, clips: Clips, features: VideoFeatures, prompt: int, seed: int
 ) -> dict[str, float]:
     """FVD and KVD of generated videos from the true continuations of the same prompts, by name (`fvd_i3d_16f_64v`)."""
     device = subject.world.device
@@ -96,7 +97,7 @@ def features_of(features: VideoFeatures, videos: Tensor, device: torch.device) -
 
 
 def _videos(
-    subject: Subject | InTraining, clips: Clips, prompt: int, count: int, baselines: list[str], seed: int
+    subject: TrainedRun | LiveRun, clips: Clips, prompt: int, count: int, baselines: list[str], seed: int
 ) -> dict[str, Tensor]:
     """The predictions for `count` frames after the prompt [N, T, C, H, W] by name, "" for the world's own: in [0, 1],
     or uint8 where they are the same for all worlds; N = 1 where all are alike."""

@@ -1,4 +1,6 @@
-"""How large can ΔPSNR be? That of a perfect world: the environment that recorded the data, replayed.
+"""Replay of the recorded environment: the ceiling of ΔPSNR.
+
+How large can ΔPSNR be? That of a perfect world: the environment that recorded the data, replayed.
 
 Each clip's episode is played again from its seed to the last given frame. From there the recorded actions lead to the
 recorded frames, bit for bit (this is checked), and random actions to what would have been seen under those.
@@ -19,10 +21,9 @@ from data_modules.frame_reader import episodes_at
 from genie.common.errors import UserError
 from genie.datasets.replay import Recorded
 from genie.evaluation.clips import Clips
-from genie.evaluation.deltas import Deltas, random_actions
-from genie.evaluation.reconstruction import reconstruct
-from genie.evaluation.rollout import RolloutSettings, clip_seeds
-from genie.evaluation.subject import LeftOut, Subject
+from genie.evaluation.rollout import Deltas, RolloutSettings, clip_seeds, random_actions
+from genie.evaluation.tokenizer import reconstruct
+from genie.evaluation.trained_run import LeftOut, TrainedRun
 
 OTHER_FRAMES = (
     "the environment, replayed with the recorded actions, shows other frames than the data hold: they were recorded "
@@ -30,7 +31,7 @@ OTHER_FRAMES = (
 )
 
 
-def evaluate_simulator(subject: Subject, clips: Clips, split: str, settings: RolloutSettings) -> dict[str, float]:
+def evaluate_simulator(subject: TrainedRun, clips: Clips, split: str, settings: RolloutSettings) -> dict[str, float]:
     """ΔPSNR of the replayed environment, as `Deltas` gives it: `t<t>_simulator…` and, where the run has a tokenizer,
     `t<t>_simulator_tokens…`, with all its frames drawn by the tokenizer: what a perfect dynamics would reach. And
     `simulator_clips`, on how many clips.

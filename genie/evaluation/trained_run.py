@@ -1,4 +1,7 @@
-"""What is evaluated: the trained stages of a run folder, and the world that they make."""
+"""Trained run under evaluation.
+
+What is evaluated: the trained stages of a run folder, and the world that they make.
+"""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -33,7 +36,7 @@ class Trained:
     window: int
 
 
-class Subject:
+class TrainedRun:
     """The stages of `outputs/<name>`, loaded when they are asked for; a missing one raises `LeftOut`.
 
     A tokenizer or latent action model that is not in the folder is the one in another folder that the newest stage here
@@ -161,7 +164,7 @@ class Subject:
         return self.checkpoints[stage]
 
 
-class InTraining:
+class LiveRun:
     """The same of a stage that is being trained: its own modules as they are in memory, and the frozen ones that it
     was given. `run`: the folder that it is trained into."""
 

@@ -1,4 +1,7 @@
-"""The tokenizer: how good are frames that went through tokens, and do the small things in them survive?"""
+"""Tokenizer: reconstructions and their objects.
+
+The tokenizer: how good are frames that went through tokens, and do the small things in them survive?
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from genie.common.device import full_precision
 from genie.common.media import enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.common.plots import plot_codebook
 from genie.evaluation.clips import Clips, in_segments
-from genie.evaluation.subject import LeftOut, Trained
+from genie.evaluation.trained_run import LeftOut, Trained
 from genie.metrics.actions import CodeUsage
 from genie.metrics.objects import ObjectSurvival
 from genie.metrics.psnr import frame_psnr, update_frame_psnr

@@ -1,6 +1,17 @@
-"""One evaluation: from a resolved configuration to outputs/<name>/evaluation/. The command is `genie/evaluate.py`."""
+"""Evaluation of runs.
 
-from dataclasses import asdict
+The parts of an evaluation that are about a world of any kind, as the configuration `evaluate` wants them.
+
+One evaluation: from a resolved configuration to outputs/<name>/evaluation/. The command is `genie/evaluate.py`.
+
+One evaluation, or several that are compared: what `run=` and `reuse=` of the command mean.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +20,116 @@ from genie.common.config_types import require_number, require_whole
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError, failure
 from genie.common.files import plain, replacing, to_json
+from genie.common.folder_lock import one_writer
 from genie.common.profiling import measured
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import MODELS, AttentionSettings, draw_attention
 from genie.evaluation.clips import Clips, held_out
-from genie.evaluation.distances import BASELINES, evaluate_distances, load_features
-from genie.evaluation.imagined import Foresight
+from genie.evaluation.environment_replay import evaluate_simulator
+from genie.evaluation.fvd import BASELINES, evaluate_distances, load_features
+from genie.evaluation.imagination import (
+    ImaginedClips,
+    RewardSettings,
+    SideSettings,
+    draw_side_by_side,
+    evaluate_prediction,
+    evaluate_reward,
+    require_rewards,
+)
+from genie.evaluation.imagination_cost import ImaginationSettings, evaluate_imagination
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
-from genie.evaluation.provenance import provenance
-from genie.evaluation.reconstruction import evaluate_objects, evaluate_tokenizer
+from genie.evaluation.long_rollout import LongSettings, evaluate_long_rollout
+from genie.evaluation.provenance import provenance, still_holds
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
-from genie.evaluation.simulator import evaluate_simulator
-from genie.evaluation.subject import LeftOut, Subject
+from genie.evaluation.tokenizer import evaluate_objects, evaluate_tokenizer
 from genie.evaluation.tokens import evaluate_tokens
-from genie.evaluation.world_parts import WORLD_PARTS, check_world_parts, world_parts
+from genie.evaluation.trained_run import LeftOut, TrainedRun
 from genie.metrics.i3d import MIN_FRAMES
 from genie.metrics.video_features import RESIZES
 from genie.world.sampler import Sampler
 from genie.world.sampler_choice import with_overrides
+
+WORLD_PARTS = ("prediction", "reward", "imagination", "side_by_side", "long_rollout", "planning")
+
+
+def world_parts(
+    config: dict[str, Any], foresight: ImaginedClips, folder: Path
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What measures each of `WORLD_PARTS`: its figures under their name in evaluation.json."""
+
+    def planning() -> dict[str, Any]:
+        from genie.evaluation.planning import evaluate_planning
+
+        return {"planning": evaluate_planning(config, foresight.subject, folder)}
+
+    return {
+        "prediction": lambda: {"prediction": evaluate_prediction(foresight, folder)},
+        "reward": lambda: {"reward": measure_rewards(config, foresight)},
+        "imagination": lambda: {"imagination": measure_imagination(config, foresight, folder)},
+        "side_by_side": lambda: draw_sides(config, foresight, folder),
+        "long_rollout": lambda: evaluate_long_rollout(
+            config, LongSettings(**config["long_rollout"]), foresight, folder
+        ),
+        "planning": planning,
+    }
+
+
+def check_world_parts(config: dict[str, Any]) -> None:
+    """Raises UserError for the first value that cannot be."""
+    require_whole(config["reward"], "clips", prefix="reward.")
+    require_number({"reward.discount": config["reward"]["discount"]}, "reward.discount", above=0, most=1)
+    require_whole(config["side_by_side"], "clips", "horizon", prefix="side_by_side.")
+    group = config["long_rollout"]
+    require_whole(group, "frames", "worlds", prefix="long_rollout.", null=False)
+    if not isinstance(group["hold"], int | float) or isinstance(group["hold"], bool) or not group["hold"] >= 1:
+        raise UserError(
+            f"long_rollout.hold={group['hold']} must be a number of at least 1: frames that an action is held"
+        )
+    for start in group["fvd"]:
+        require_whole({"fvd": start}, "fvd", least=0, prefix="long_rollout.", null=False)
+    group = config["imagination"]
+    require_whole(group, "branches", "horizon", prefix="imagination.")
+    if not group["batches"]:
+        raise UserError("imagination.batches=[]: give the branches at a time, such as [8,32]")
+    for name in ("batches", "horizons"):
+        for value in group[name]:
+            require_whole({name: value}, name, prefix="imagination.")
+    if "planning" in config["parts"]:
+        from genie.evaluation.planning import check_planning  # it plays environments, which takes more to import
+
+        check_planning(config)
+
+
+def measure_rewards(config: dict[str, Any], foresight: ImaginedClips) -> dict[str, Any]:
+    """Rewards and ends, on clips as long as those of the training, which reach the ends of their episodes."""
+    require_rewards(foresight.world)
+    settings, data = RewardSettings(**config["reward"]), foresight.subject.world_data_config
+    try:
+        clips = held_out(config, data, settings.clips, data["num_frames"], tails=True)
+    except UserError as error:
+        raise LeftOut(str(error)) from error
+    return evaluate_reward(foresight, clips, settings)
+
+
+def measure_imagination(config: dict[str, Any], foresight: ImaginedClips, folder: Path) -> dict[str, Any]:
+    """What branches from the first clip cost."""
+    group = config["imagination"]
+    settings = ImaginationSettings(
+        group["branches"], group["horizon"], tuple(group["batches"]), tuple(group["horizons"])
+    )
+    given = foresight.clips.sample(1).observations[:, : foresight.prompt]
+    return evaluate_imagination(foresight.world, given, settings, folder)
+
+
+def draw_sides(config: dict[str, Any], foresight: ImaginedClips, folder: Path) -> dict[str, Any]:
+    """Imagined beside real, on longer clips where the data hold such; no figures."""
+    group, prompt, clips = config["side_by_side"], foresight.prompt, foresight.clips
+    settings = SideSettings(group["clips"], prompt, config["fps"], config["seed"])
+    with suppress(UserError):  # no episode is so long: those of the figures
+        clips = held_out(config, foresight.subject.world_data_config, group["clips"], prompt + group["horizon"])
+    draw_side_by_side(foresight.world, clips, settings, folder)
+    return {}
+
 
 GENIE_PARTS = ("tokenizer", "objects", "lam", "tokens", "rollout", "simulator", "fvd", "action_grid", "attention")
 PARTS = (*GENIE_PARTS, *WORLD_PARTS)
@@ -42,13 +145,13 @@ def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
     """
     check(config)
     device = choose_device(config["device"])
-    subject = Subject(config["run"], device, config, config["world"])
+    subject = TrainedRun(config["run"], device, config, config["world"])
     length = config["prompt_frames"] + config["horizon"]
     clips = held_out(config, subject.data_config, config["num_clips"], length)
     seen = clips
     if subject.world_data_config != subject.data_config:
         seen = held_out(config, subject.world_data_config, config["num_clips"], length)
-    foresight = Foresight(subject, seen, config["prompt_frames"], config["seed"])
+    foresight = ImaginedClips(subject, seen, config["prompt_frames"], config["seed"])
     folder = Path(config["output"] or subject.run / "evaluation")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +212,7 @@ def check(config: dict[str, Any]) -> None:
 
 
 def measure(
-    config: dict[str, Any], subject: Subject, clips: Clips, foresight: Foresight, folder: Path
+    config: dict[str, Any], subject: TrainedRun, clips: Clips, foresight: ImaginedClips, folder: Path
 ) -> dict[str, Any]:
     """The figures of the parts asked for, by name: of Genie's stages on `clips`, of the chosen world on those of
     `foresight`; under `cost` what each of these took, under `left_out` why others are not there, and under
@@ -180,7 +283,7 @@ def rollout_settings(config: dict[str, Any]) -> RolloutSettings:
     )
 
 
-def measure_distances(config: dict[str, Any], subject: Subject) -> dict[str, Any]:
+def measure_distances(config: dict[str, Any], subject: TrainedRun) -> dict[str, Any]:
     """FVD and KVD, on clips of their own length."""
     settings, prompt = config["fvd"], config["prompt_frames"]
     subject.world  # noqa: B018  left out without one, before anything is fetched
@@ -194,7 +297,7 @@ def measure_distances(config: dict[str, Any], subject: Subject) -> dict[str, Any
 
 
 def draw_grid(
-    config: dict[str, Any], subject: Subject, clips: Clips, figures: dict[str, Any], folder: Path
+    config: dict[str, Any], subject: TrainedRun, clips: Clips, figures: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
     """The grid of actions, their rows named after the true actions where these are known; no figures."""
     num_actions, names = subject.world.num_actions, true_names(clips)
@@ -208,8 +311,78 @@ def draw_grid(
     return {}
 
 
-def draw_maps(config: dict[str, Any], subject: Subject, clips: Clips, folder: Path) -> dict[str, Any]:
+def draw_maps(config: dict[str, Any], subject: TrainedRun, clips: Clips, folder: Path) -> dict[str, Any]:
     """What one token looks at, in the tokenizer and in the dynamics; no figures."""
     settings = AttentionSettings(**config["attention"])
     draw_attention(subject, MODELS, clips, settings, folder / "attention.png")
     return {}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """`values` of an evaluation.json in `folder`, of the run with the folder `run`, which is called `name`."""
+
+    name: str
+    run: Path
+    folder: Path
+    values: dict[str, Any]
+
+
+def evaluate_runs(config: dict[str, Any]) -> list[Evaluated]:
+    """Evaluates config["run"], one folder or several, in this order; with `reuse`, only what is out of date.
+
+    Raises UserError for a value that cannot be and for a run that holds nothing, before any work.
+    """
+    given = config["run"]
+    runs = [str(run) for run in given] if isinstance(given, list) else [str(given)]
+    names = labels(runs)
+    check(config)
+    for run in runs:
+        TrainedRun(run, choose_device(config["device"]), config, config["world"])
+    folders = [
+        Path(_output(config["output"], name, len(runs)) or Path(run) / "evaluation")
+        for name, run in zip(names, runs, strict=True)
+    ]
+    with ExitStack() as writing:
+        for folder in dict.fromkeys(folders):
+            writing.enter_context(one_writer(folder, "output="))
+        return _evaluate_into(folders, names, runs, config)
+
+
+def _evaluate_into(folders: list[Path], names: list[str], runs: list[str], config: dict[str, Any]) -> list[Evaluated]:
+    evaluated = []
+    for name, run, folder in zip(names, runs, folders, strict=True):
+        one = {**config, "run": run, "output": _output(config["output"], name, len(runs))}
+        known = folder / "evaluation.json"
+        if config["reuse"] and still_holds(known, one):
+            print(f"{run}: taken from {known}")
+            values = json.loads(known.read_text())
+        else:
+            if len(runs) > 1:
+                print(run)
+            values, folder = evaluate(one)
+        evaluated.append(Evaluated(name, Path(run), folder, values))
+    return evaluated
+
+
+def report_folder(config: dict[str, Any], evaluated: list[Evaluated]) -> Path:
+    """Where the report goes: beside evaluation.json, or of a comparison into a folder of its own."""
+    if len(evaluated) == 1:
+        return evaluated[0].folder
+    return Path(config["output"] or evaluated[0].run.parent / "comparison")
+
+
+def labels(runs: list[str]) -> list[str]:
+    """The shortest ends of the paths by which they differ. Raises UserError for no path and for one given twice."""
+    paths = [Path(os.path.abspath(run)).parts for run in runs]
+    if not runs or len(set(paths)) < len(paths):
+        raise UserError(f"run=[{','.join(runs)}]: give one folder outputs/<name>, or several that differ")
+    for length in range(1, max(map(len, paths)) + 1):
+        ends = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(ends)) == len(ends):
+            return ends
+    raise AssertionError("paths that differ have ends that differ")
+
+
+def _output(output: str | None, name: str, count: int) -> str | None:
+    return output if output is None or count == 1 else str(Path(output) / name.replace("/", "_"))
