@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_module
 
-from callbacks.rollout_parts import PARTS, Look
+from callbacks.rollouts import PARTS, Look
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory

@@ -70,13 +70,13 @@ def configure(folder: Path, stage: str, name: str, *overrides: str) -> dict[str,
 
 def trained(config: dict[str, Any], log: Path, kill_before: int | None) -> None:
     """Trains; is killed before its `kill_before`-th call that writes, or half-way through such a write."""
-    from callbacks import loss_plot
+    from callbacks import metrics_csv
 
     output = open(log, "a")  # noqa: SIM115  until the process ends
     for stream in (1, 2):
         os.dup2(output.fileno(), stream)
     multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as in any training
-    loss_plot.plot_metrics = lambda *arguments: None  # most of the time of such a run, and no part of its state
+    metrics_csv.plot_metrics = lambda *arguments: None  # most of the time of such a run, and no part of its state
     if kill_before is not None:
         count_down(kill_before)
     from genie.training import train

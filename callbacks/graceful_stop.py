@@ -1,4 +1,10 @@
-"""Stopping a run from outside without losing work: SIGTERM, SIGUSR1 (clusters) and Ctrl-C.
+"""Graceful stop on signals, and SLURM requeue.
+
+Putting a job of SLURM back into its queue, so that it goes on where it was stopped.
+
+The command of the job has to say resume=true, which starts from the first step where there is nothing to resume.
+
+Stopping a run from outside without losing work: SIGTERM, SIGUSR1 (clusters) and Ctrl-C.
 
 A handler only sets a flag. At the end of the step, on all ranks if any rank was told, `last.ckpt` is written;
 the run leaves before the next step, when the step's metrics (and validation, where one is due) are there too.
@@ -9,20 +15,42 @@ Lightning's own SIGTERM handler communicates between ranks inside the handler, h
 signal, and exits with 0; this one takes its place.
 """
 
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.checkpoints import LastCheckpoint, validation_follows
-from callbacks.requeue import requeue, slurm_job
 from genie.common.errors import UserError
 from genie.stages.base import accumulating
+
+WAIT_SECONDS = 30
+
+
+def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The id of the job that this process belongs to, as `scontrol` takes it; None outside of SLURM."""
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment.get("SLURM_JOB_ID")
+
+
+def requeue(job: str) -> str:
+    """Requeues a job; says in a few words what came of it."""
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=WAIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"job {job} could not be requeued ({error})"
+    if done.returncode:
+        return f"job {job} could not be requeued ({' '.join(done.stderr.split()) or f'exit code {done.returncode}'})"
+    return f"job {job} is requeued"
+
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_REQUEST_SECONDS = 2.0  # a terminal and a parent process may both pass on the same Ctrl-C

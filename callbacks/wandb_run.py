@@ -1,15 +1,60 @@
-"""A run in Weights & Biases: the whole configuration, every curve over the steps, the best value beside the last."""
+"""Weights & Biases run.
 
+Weights & Biases without importing it: can its server be reached? Nothing here asks for a key or waits long.
+
+A run in Weights & Biases: the whole configuration, every curve over the steps, the best value beside the last.
+"""
+
+import netrc
+import os
 import platform
+import socket
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+from urllib.parse import urlparse
 
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.wandb_server import X_AXIS
+from genie.common.errors import UserError
 from genie.metrics.directions import direction
+
+MODES = ("auto", "online", "offline", "disabled")
+CONNECT_SECONDS = 3.0
+X_AXIS = "trainer/global_step"  # of all curves: Lightning's name for it; counted from 0
+
+
+def wandb_mode(choice: str) -> str:
+    """The mode for wandb. "auto": WANDB_MODE, else online where there is a key and the server answers."""
+    if choice not in MODES:
+        raise UserError(f"logger.mode={choice} must be one of: {', '.join(MODES)}")
+    if choice != "auto":
+        return choice
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"]
+    return "offline" if wandb_missing() else "online"
+
+
+def wandb_missing() -> str | None:
+    """What is missing to reach the server, None where nothing is."""
+    address = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    if not (os.environ.get("WANDB_API_KEY") or _in_netrc(address.hostname)):
+        return "key (`wandb login`)"
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        return f"connection to {address.hostname} ({error})"
+    return None
+
+
+def _in_netrc(host: str) -> bool:
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
 
 PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "wandb")
 

@@ -14,14 +14,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from callbacks.bad_steps import BadSteps
-from callbacks.best_checkpoint import BestCheckpoint
-from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep
-from callbacks.counted_randomness import CountedRandomness
-from callbacks.data_position import DataPosition
+from callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, ValidateLastStep
 from callbacks.graceful_stop import GracefulStop
 from callbacks.loggers import build_loggers, logger_callbacks
-from callbacks.loss_plot import LossPlot
+from callbacks.metrics_csv import LossPlot
 from callbacks.progress import StepProgress
+from callbacks.reproducibility import CountedRandomness, DataPosition
 from callbacks.rollouts import Rollouts
 from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport

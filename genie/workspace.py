@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra import compose
 
-from callbacks.wandb_server import X_AXIS, wandb_missing
+from callbacks.wandb_run import X_AXIS, wandb_missing
 from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import require_writable

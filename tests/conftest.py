@@ -47,7 +47,7 @@ def without_curves():
 
     `tests/callbacks/test_loss_plot.py` is about the picture, and commands in processes of their own draw it.
     """
-    if "callbacks.loss_plot" not in sys.modules:  # no test file imports what trains
+    if "callbacks.metrics_csv" not in sys.modules:  # no test file imports what trains
         yield
         return
 
@@ -56,7 +56,7 @@ def without_curves():
         Image.new("L", (1, 1)).save(picture)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("callbacks.loss_plot.plot_metrics", plot)
+        patch.setattr("callbacks.metrics_csv.plot_metrics", plot)
         yield
 
 

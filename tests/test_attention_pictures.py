@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from callbacks import rollout_parts
-from callbacks.rollout_parts import Look
+from callbacks import rollouts
+from callbacks.rollouts import Look
 from data_modules.data_info import DataInfo
 from genie.common.errors import UserError
 from genie.evaluation.attention import AttentionSettings, choose_token, draw_attention, dynamics_rows, tokenizer_rows
@@ -113,7 +113,7 @@ def test_a_tokenizer_shows_the_part_that_has_attention(build, make_clips, tmp_pa
         with pytest.raises(LeftOut, match="neither encoder nor decoder"):
             tokenizer_rows(*asked)
         look = Look(subject, asked[1], {"attention": {"token": "auto", "heads": "mean"}, "fps": 5}, 0, tmp_path)
-        rollout_parts.tokenizer(look)  # while it trains, the rest is drawn
+        rollouts.tokenizer(look)  # while it trains, the rest is drawn
         assert (tmp_path / "codebook.png").exists() and not path.exists()
         return
     _, _, rows = tokenizer_rows(*asked)

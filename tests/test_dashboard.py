@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_module
 
 import conf
-from callbacks.throughput import NAME as SPEED
+from callbacks.progress import NAME as SPEED
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.dashboard import main

@@ -40,7 +40,7 @@ def configure(composed, pong_root, tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def no_plots():
     """They are tested elsewhere and take most of the time."""
-    with mock.patch("callbacks.loss_plot.plot_metrics"):
+    with mock.patch("callbacks.metrics_csv.plot_metrics"):
         yield
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from callbacks.loss_plot import families, wants_log_scale
+from callbacks.metrics_csv import families, wants_log_scale
 from genie.reporting.charts import Chart, Series, chart
 from genie.reporting.figures import INTERVAL, curves
 from genie.reporting.glossary import REFERENCES, Meaning, meaning

@@ -8,11 +8,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from callbacks.best_checkpoint import BestCheckpoint
-from callbacks.checkpoints import AtomicCheckpointIO, LastCheckpoint, ValidateLastStep
-from callbacks.counted_randomness import CountedRandomness
+from callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, ValidateLastStep
 from callbacks.graceful_stop import GracefulStop
 from callbacks.metrics_csv import MetricsCSV
+from callbacks.reproducibility import CountedRandomness
 from data_modules.seeding import StepBatchSampler
 
 NUM_SAMPLES = 22  # with batches of 4: epochs of 5 steps, and 2 samples left out

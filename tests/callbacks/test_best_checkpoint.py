@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from callbacks.best_checkpoint import BestCheckpoint
+from callbacks.checkpoints import BestCheckpoint
 from genie.common.errors import UserError
 from genie.runs.metrics_file import read_metrics
 

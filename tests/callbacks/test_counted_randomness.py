@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from callbacks.counted_randomness import CountedRandomness
+from callbacks.reproducibility import CountedRandomness
 
 
 def draws(seed: int = 0, step: int = 0, rank: int = 0) -> tuple:

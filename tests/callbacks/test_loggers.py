@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.loggers import build_loggers
 from callbacks.metrics_csv import MetricsCSV
-from callbacks.wandb_server import wandb_mode
+from callbacks.wandb_run import wandb_mode
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from callbacks.loss_plot import LossPlot, families, plot_metrics
-from callbacks.metrics_csv import MetricsCSV
+from callbacks.metrics_csv import LossPlot, MetricsCSV, families, plot_metrics
 
 
 def test_baselines_share_the_panel_of_their_metric():
@@ -36,7 +35,7 @@ def test_the_picture_follows_the_file(tmp_path):
 
 
 def test_every_run_draws_it(tmp_path, training, monkeypatch):
-    monkeypatch.setattr("callbacks.loss_plot.plot_metrics", plot_metrics)
+    monkeypatch.setattr("callbacks.metrics_csv.plot_metrics", plot_metrics)
     fit, model = training
     picture = tmp_path / "loss.png"
     drawn = []

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from callbacks.loggers import build_loggers
-from callbacks.media import MediaFolder, log_picture, log_video
+from callbacks.loggers import MediaFolder, build_loggers, log_picture, log_video
 from genie.common.media import write_mp4, write_png
 
 

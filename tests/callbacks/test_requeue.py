@@ -6,8 +6,7 @@ import signal
 import pytest
 import torch
 
-from callbacks.graceful_stop import GracefulStop
-from callbacks.requeue import requeue, slurm_job
+from callbacks.graceful_stop import GracefulStop, requeue, slurm_job
 from genie.common.errors import UserError
 
 REQUEUE_ON = ("SIGUSR1", "SIGTERM")

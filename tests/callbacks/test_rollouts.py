@@ -10,8 +10,7 @@ import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
-from callbacks.rollout_parts import rollout_figures
-from callbacks.rollouts import Rollouts, check
+from callbacks.rollouts import Rollouts, check, rollout_figures
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips

@@ -2,9 +2,9 @@
 
 from lightning.pytorch.loggers import Logger
 
-from callbacks import throughput
+from callbacks import progress
 from callbacks.metrics_csv import MetricsCSV
-from callbacks.throughput import Throughput
+from callbacks.progress import Throughput
 
 
 class Memory(Logger):
@@ -24,7 +24,7 @@ class Memory(Logger):
 def test_the_speed_is_of_training_alone(tmp_path, training, monkeypatch):
     fit, model = training
     seconds = [0.0]
-    monkeypatch.setattr(throughput.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
     slow, memory = model(), Memory()
     for step in range(6):  # a step of 4 clips takes half a second, a validation a thousand
         slow.at_step[step] = lambda: seconds.__setitem__(0, seconds[0] + 0.5)
@@ -37,5 +37,5 @@ def test_the_speed_is_of_training_alone(tmp_path, training, monkeypatch):
             assert not any(isinstance(logger, MetricsCSV) for logger in self.loggers)
 
     fit(tmp_path, slow, max_steps=6, callbacks=[WithMemory()])
-    logged = [(step, metrics[throughput.NAME]) for step, metrics in memory.rows if throughput.NAME in metrics]
+    logged = [(step, metrics[progress.NAME]) for step, metrics in memory.rows if progress.NAME in metrics]
     assert logged == [(step, 8.0) for step in range(6)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from callbacks.loss_plot import plot_metrics
+from callbacks.metrics_csv import plot_metrics
 from genie.common.plots import plot_codebook, plot_horizon
 from genie.evaluation.attention import MapRow, plot_attention
 from genie.planning.plots import plot_states

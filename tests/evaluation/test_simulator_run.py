@@ -33,7 +33,7 @@ def pendulum(record_with, tmp_path_factory):
     small = [f"data.recorder.num_frames.{split}=63" for split in ("train", "val", "test")]
     root = record_with(outputs / "data", "data=pendulum", *small, "data.recorder.max_episode_steps=20")
     given = ("stage=simulator", "simulator=delta", "data=pendulum", "debug=fast", f"data.root={root}", "name=pendulum")
-    with mock.patch("callbacks.loss_plot.plot_metrics"):
+    with mock.patch("callbacks.metrics_csv.plot_metrics"):
         train(composed("train", *given, f"output_dir={outputs}"))
     return outputs / "pendulum"
 

@@ -75,7 +75,7 @@ def train_here(tmp_path_factory):
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
             config = to_plain(compose("train", [*TINY, *overrides]))
-        with mock.patch("callbacks.loss_plot.plot_metrics"):
+        with mock.patch("callbacks.metrics_csv.plot_metrics"):
             return train(config)
 
     return run

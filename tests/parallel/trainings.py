@@ -31,7 +31,7 @@ def main() -> None:
         with initialize_config_module("conf", version_base="1.3"):
             config = to_plain(compose("train", overrides))
         # nothing here is about pictures, which take long
-        with mock.patch("callbacks.loss_plot.plot_metrics"), in_float64():
+        with mock.patch("callbacks.metrics_csv.plot_metrics"), in_float64():
             train(config)
 
 

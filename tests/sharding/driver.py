@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from callbacks import loss_plot
+from callbacks import metrics_csv
 from callbacks.startup_report import StartupReport
 from data_modules.data_info import DataInfo
 from genie.common.cli import to_plain
@@ -181,7 +181,7 @@ def codebook(mesh, info):
 def main():
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    loss_plot.plot_metrics = StartupReport.on_fit_start = lambda *arguments: None  # nothing here is about them
+    metrics_csv.plot_metrics = StartupReport.on_fit_start = lambda *arguments: None  # nothing here is about them
     mesh = init_device_mesh("cpu", (2,))
     background = torch.randint(0, 256, (3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     info = DataInfo(3, ["stay", "up", "down"], [], 10.0, (16, 16), background.numpy())
