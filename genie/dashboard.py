@@ -7,7 +7,9 @@ from genie.common.cli import hydra_main
 
 @hydra_main("dashboard")
 def main(config: dict[str, Any]) -> None:
-    from genie.workspace import make_dashboard  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.publishing.dashboard import (
+        make_dashboard,  # seconds to import: --help and a misspelt key need not wait for it
+    )
 
     make_dashboard(config)
 

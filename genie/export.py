@@ -7,7 +7,7 @@ from genie.common.cli import hydra_main
 
 @hydra_main("export")
 def main(config: dict[str, Any]) -> None:
-    from genie.exporting.command import export  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.publishing.export import export  # seconds to import: --help and a misspelt key need not wait for it
 
     for path in export(config):
         print(path)

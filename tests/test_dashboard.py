@@ -16,9 +16,9 @@ from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.dashboard import main
 from genie.metrics.directions import direction
+from genie.publishing.dashboard import panels_of
 from genie.runs.folder import flatten
 from genie.runs.metrics_file import read_metrics
-from genie.workspace import panels_of
 
 pytest.importorskip("wandb_workspaces")
 
@@ -173,7 +173,7 @@ def test_both_pages_are_made_for_the_account_and_their_addresses_said(command, m
     def save(page):
         return SimpleNamespace(url=f"https://example/{page.entity}/{page.project}/{type(page).__name__}")
 
-    monkeypatch.setattr("genie.workspace.wandb_missing", lambda: None)
+    monkeypatch.setattr("genie.publishing.dashboard.wandb_missing", lambda: None)
     monkeypatch.setattr(wandb, "Api", lambda: SimpleNamespace(default_entity="me"))
     monkeypatch.setattr(ws.Workspace, "save", save)
     monkeypatch.setattr(wr.Report, "save", save)
@@ -191,7 +191,7 @@ def test_a_server_that_refuses_is_one_line(command, monkeypatch):
     def refuse(*_, **__):
         raise wandb.errors.CommError("permission denied")
 
-    monkeypatch.setattr("genie.workspace.wandb_missing", lambda: None)
+    monkeypatch.setattr("genie.publishing.dashboard.wandb_missing", lambda: None)
     monkeypatch.setattr(wandb, "Api", refuse)
     code, _, err = command()
     assert code == 2 and err.count("\n") == 1 and "CommError: permission denied" in err

@@ -4,7 +4,7 @@ import pytest
 
 LIGHT = (
     "genie.world.opening", "genie.world.gym_env", "genie.world.gym_vector_env", "genie.play_server.generate",
-    "genie.play_server.play", "genie.exporting.command", "genie.agents.agents",
+    "genie.play_server.play", "genie.publishing.export", "genie.agents.agents",
 )  # fmt: skip
 
 

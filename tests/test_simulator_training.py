@@ -13,7 +13,7 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.evaluate import evaluate
-from genie.exporting.command import export
+from genie.publishing.export import export
 from genie.resuming import take_over_names
 from genie.runs.metrics_file import read_metrics
 from genie.training import train

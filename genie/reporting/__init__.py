@@ -25,7 +25,7 @@ from genie.evaluation.evaluate import Evaluated
 def draw_report(runs: list[Evaluated], folder: Path) -> None:
     """Writes report.html into `folder` and says where. A report that cannot be drawn is one line on stderr: the figures
     themselves are written by then."""
-    from genie.reporting.page import render
+    from genie.publishing.report_page import render
 
     path = folder / "report.html"
     try:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from genie.common.tables import short, size
-from genie.reporting import formats
+from genie.publishing import report_page
 from genie.sizing.plan import StagePlan
 
 Row = tuple[str, Callable[[StagePlan], str]]
@@ -103,7 +103,7 @@ def remarks(plans: list[StagePlan]) -> Iterator[str]:
 def duration(seconds: float) -> str:
     """546141 -> "6.32 days", 3725 -> "1 h 02 min"."""
     days = seconds / 86_400
-    return f"{days:.3g} days" if days >= 2 else formats.duration(seconds)
+    return f"{days:.3g} days" if days >= 2 else report_page.duration(seconds)
 
 
 def count(value: float) -> str:

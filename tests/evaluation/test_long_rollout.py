@@ -41,7 +41,7 @@ from genie.evaluation.trained_run import LeftOut
 from genie.metrics.long_videos import agreement, points
 from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.video_features import VideoFeatures
-from genie.reporting.page import render
+from genie.publishing.report_page import render
 
 
 def composed(*overrides):

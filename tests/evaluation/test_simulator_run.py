@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.evaluate import GENIE_PARTS, WORLD_PARTS, Evaluated, evaluate
-from genie.reporting.figures import rows
-from genie.reporting.page import render
+from genie.publishing.report_figures import rows
+from genie.publishing.report_page import render
 from genie.training import train
 
 FEW = ("num_clips=5", "prompt_frames=2", "horizon=3", "delta_psnr.t=[1]", "reward.clips=6", "device=cpu",

@@ -14,8 +14,8 @@ from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.trained_run import TrainedRun
 from genie.export import main
-from genie.exporting.command import export
 from genie.play_server.generate import generate
+from genie.publishing.export import export
 from genie.runs.loading import fingerprint, load_model, read_checkpoint
 from genie.runs.safetensors_file import write_exported
 from genie.world.world_model import WorldModel

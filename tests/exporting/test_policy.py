@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from genie.agents.agents import load_policy
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.exporting.command import export
+from genie.publishing.export import export
 from genie.stages import build_stage
 from genie.stages.policy import PolicyStage
 from genie.world.opening import open_world

@@ -12,7 +12,7 @@ import yaml
 from callbacks.metrics_csv import MetricsCSV
 from genie.common.media import write_mp4, write_png
 from genie.evaluation.evaluate import Evaluated
-from genie.reporting.page import render
+from genie.publishing.report_page import render
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 EVALUATION = {

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from genie.reporting.charts import (
+from genie.publishing.report_charts import (
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -18,7 +18,7 @@ from genie.reporting.charts import (
     log_axis,
     thin,
 )
-from genie.reporting.curves import delta_psnr_chart, horizon_charts, overlay, training_charts
+from genie.publishing.report_curves import delta_psnr_chart, horizon_charts, overlay, training_charts
 
 
 def places(path):

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from genie.reporting.curves import horizon_charts
-from genie.reporting.definitions import DEFINITIONS
-from genie.reporting.figures import canonical, groups, rows
-from genie.reporting.formats import duration, number, plain
-from genie.reporting.glossary import MEANINGS, meaning
-from genie.reporting.results import differences, stages
+from genie.publishing.definitions import DEFINITIONS
+from genie.publishing.glossary import MEANINGS, meaning
+from genie.publishing.report_curves import horizon_charts
+from genie.publishing.report_figures import canonical, groups, rows
+from genie.publishing.report_page import differences, duration, number, plain, stages
 
 ROOT = Path(__file__).parents[2]
 

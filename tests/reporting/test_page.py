@@ -6,8 +6,9 @@ import re
 import pytest
 
 from genie.common.files import plain
-from genie.reporting import draw_report, media
-from genie.reporting.page import render
+from genie.publishing import report_media
+from genie.publishing.report_page import render
+from genie.reporting import draw_report
 
 HOSTILE = """<script>alert('1')</script> "x" onload=y </title></pre></style>"""
 
@@ -149,7 +150,7 @@ def test_its_size_is_that_of_its_media(make_run, monkeypatch):
     run = make_run()
     media_size = sum(path.stat().st_size for path in run.folder.iterdir())
     assert len(render([run])) < 8 * media_size + 200_000
-    monkeypatch.setattr(media, "MOST_MB", 0.001)
+    monkeypatch.setattr(report_media, "MOST_MB", 0.001)
     html = render([run])
     assert len(html) < 200_000 and "at most 0.001 MB are put into this file" in html
 
@@ -159,7 +160,7 @@ def test_a_report_that_cannot_be_drawn_is_one_line(make_run, monkeypatch, capsys
     monkeypatch.delenv("GENIE_TRACE", raising=False)
     draw_report([run], run.folder)
     assert (run.folder / "report.html").is_file() and "report: " in capsys.readouterr().out
-    monkeypatch.setattr("genie.reporting.page.render", lambda runs: 1 / 0)
+    monkeypatch.setattr("genie.publishing.report_page.render", lambda runs: 1 / 0)
     (run.folder / "report.html").unlink()
     draw_report([run], run.folder)
     out, err = capsys.readouterr()

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.exporting.command import export
+from genie.publishing.export import export
 from genie.runs.loading import load_model
 from genie.runs.metrics_file import read_metrics
 from genie.training import train

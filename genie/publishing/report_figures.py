@@ -1,10 +1,13 @@
-"""The figures of one evaluation, or of several side by side, as rows: each with its references and its spread."""
+"""Metrics of evaluations as rows.
+
+The figures of one evaluation, or of several side by side, as rows: each with its references and its spread.
+"""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from genie.reporting.glossary import GROUPS, REFERENCES, Meaning, meaning
+from genie.publishing.glossary import GROUPS, REFERENCES, Meaning, meaning
 from genie.runs.folder import flatten
 
 CONFUSION = "lam.confusion"  # a table of its own
@@ -28,7 +31,7 @@ class Cell:
 
 
 @dataclass
-class Row:
+class MetricRow:
     """A figure: one cell for each run (None where it has no such figure); `references` by what they are called."""
 
     path: str
@@ -43,7 +46,7 @@ class Group:
 
     name: str
     title: str
-    rows: list[Row]
+    rows: list[MetricRow]
 
     @property
     def columns(self) -> list[str]:
@@ -63,7 +66,7 @@ def groups(evaluations: list[dict[str, Any]], comparable: bool) -> list[Group]:
     return sorted(found.values(), key=lambda group: order.index(group.name) if group.name in order else len(order))
 
 
-def rows(evaluations: list[dict[str, Any]], comparable: bool) -> list[Row]:
+def rows(evaluations: list[dict[str, Any]], comparable: bool) -> list[MetricRow]:
     """The rows of all figures; those that belong beside another one are its references."""
     values = [_figures(evaluation) for evaluation in evaluations]
     paths = list(dict.fromkeys(path for one in values for path in one))
@@ -80,7 +83,7 @@ def rows(evaluations: list[dict[str, Any]], comparable: bool) -> list[Row]:
     return top
 
 
-def mark_best(row: Row) -> None:
+def mark_best(row: MetricRow) -> None:
     """Marks the best cells of a row, where the direction is known and not all are equally good."""
     finite = [cell for cell in row.cells if cell and isinstance(cell.value, int | float)]
     values = {cell.value for cell in finite}
@@ -130,8 +133,8 @@ def _is_spread(path: str, paths: list[str]) -> bool:
     return any(path.endswith(end) and path.removesuffix(end) in paths for end in ("_spread", *INTERVAL))
 
 
-def _row(path: str, values: list[dict[str, Any]]) -> Row:
-    return Row(path, meaning(path), [_cell(path, one) if path in one else None for one in values])
+def _row(path: str, values: list[dict[str, Any]]) -> MetricRow:
+    return MetricRow(path, meaning(path), [_cell(path, one) if path in one else None for one in values])
 
 
 def _cell(path: str, values: dict[str, Any]) -> Cell:
@@ -140,7 +143,7 @@ def _cell(path: str, values: dict[str, Any]) -> Cell:
     return Cell(values[path], values.get(f"{path}_spread"), interval)
 
 
-def _reference_of(path: str, known: dict[str, Row]) -> tuple[str | None, str]:
+def _reference_of(path: str, known: dict[str, MetricRow]) -> tuple[str | None, str]:
     """The figure beside which one belongs (None: beside none), and what it is called there."""
     part, _, name = path.rpartition(".")
     for other, row in known.items():

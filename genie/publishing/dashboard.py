@@ -1,4 +1,6 @@
-"""The dashboard of conf/dashboard.yaml in Weights & Biases: a workspace, and a report with the same panels.
+"""Weights & Biases dashboard.
+
+The dashboard of conf/dashboard.yaml in Weights & Biases: a workspace, and a report with the same panels.
 
 In the workspace all runs share the panels; in the report each section shows the runs of its own stages.
 """

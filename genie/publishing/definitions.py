@@ -1,4 +1,7 @@
-"""What the measures are, in short: the report repeats it, so that it can be read without the documents."""
+"""Definitions of the measures, in short.
+
+What the measures are, in short: the report repeats it, so that it can be read without the documents.
+"""
 
 from dataclasses import dataclass
 

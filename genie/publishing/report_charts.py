@@ -1,4 +1,6 @@
-"""Line charts as SVG: this file finds the places of lines, ticks and labels, templates/chart.svg draws them.
+"""Line charts as SVG.
+
+Line charts as SVG: this file finds the places of lines, ticks and labels, templates/chart.svg draws them.
 
 Drawn here and not by matplotlib, so that lines are sharp at every size and on paper, a dark page gets light lines, and
 a report with forty charts stays small. Places are in the units of a picture of `WIDTH` x `HEIGHT`.

@@ -1,4 +1,6 @@
-"""Which lines share a chart: the training of each stage, error against the horizon, ΔPSNR against t.
+"""Curves of a report: which lines share a chart.
+
+Which lines share a chart: the training of each stage, error against the horizon, ΔPSNR against t.
 
 A colour stands for a run. What is measured is a strong line, its training value a thin one; references that are the
 same for all runs are drawn once, in grey.
@@ -9,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callbacks.metrics_csv import families, wants_log_scale
-from genie.reporting.charts import Chart, Series, chart
-from genie.reporting.figures import INTERVAL, curves
-from genie.reporting.glossary import REFERENCES, Meaning, meaning
+from genie.publishing.glossary import REFERENCES, Meaning, meaning
+from genie.publishing.report_charts import Chart, Series, chart
+from genie.publishing.report_figures import INTERVAL, curves
 from genie.runs.metrics_file import read_metrics
 
 Points = list[tuple[float, float | None]]

@@ -1,4 +1,6 @@
-"""What the figures of an evaluation mean: label, unit, one line and a definition; and which direction is better.
+"""Labels, units and directions of metrics.
+
+What the figures of an evaluation mean: label, unit, one line and a definition; and which direction is better.
 
 A figure is known by its path in evaluation.json, as in `rollout.psnr_mean`. One that no entry matches is shown all the
 same, by its path and without a direction. `definition` names an entry of definitions.py.

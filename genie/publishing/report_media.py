@@ -1,4 +1,7 @@
-"""Videos and pictures of an evaluation as data URIs, so that the report is one file that opens anywhere."""
+"""Videos and pictures of a report.
+
+Videos and pictures of an evaluation as data URIs, so that the report is one file that opens anywhere.
+"""
 
 import base64
 import io
