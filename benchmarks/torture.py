@@ -79,7 +79,7 @@ def trained(config: dict[str, Any], log: Path, kill_before: int | None) -> None:
     metrics_csv.plot_metrics = lambda *arguments: None  # most of the time of such a run, and no part of its state
     if kill_before is not None:
         count_down(kill_before)
-    from genie.training import train
+    from genie.training.train import train
 
     train(config)
 
@@ -117,7 +117,7 @@ class Processes:
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["genie.training", "genie.evaluation.trained_run"])
+        self.context.set_forkserver_preload(["genie.training.train", "genie.evaluation.trained_run"])
 
     def start(self, config: dict[str, Any], log: Path, kill_before: int | None = None) -> multiprocessing.Process:
         process = self.context.Process(target=trained, args=(config, log, kill_before))

@@ -62,7 +62,7 @@ from genie.metrics.objects import ObjectPresence, Reference, reference
 from genie.metrics.psnr import frame_psnr, psnr, update_frame_psnr
 from genie.metrics.token_accuracy import SHOWS, TokenAccuracy, showing
 from genie.stages import Stage, build_stage, complete
-from genie.training import quiet_lightning
+from genie.training.train import quiet_lightning
 from genie.world.loading import parts_of
 from genie.world.world_model import WorldModel
 

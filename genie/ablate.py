@@ -11,9 +11,8 @@ from genie.common.errors import RunError
 @hydra_main("ablate")
 def main(config: dict[str, Any]) -> None:
     # seconds to import: --help and a misspelt key need not wait for it
-    from genie.ablation.run import Ablation
-    from genie.ablation.table import rich_table
     from genie.common.tables import print_table
+    from genie.training.ablation import Ablation, rich_table
 
     given = HydraConfig.get().overrides
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]

@@ -14,7 +14,7 @@ from genie.common.cli import hydra_main
 def main(config: dict[str, Any]) -> None:
     from genie.common.folder_lock import one_writer
     from genie.common.tables import print_table
-    from genie.looping.loop import Loop  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.training.agent_loop import Loop  # seconds to import: --help and a misspelt key need not wait for it
 
     given = HydraConfig.get().overrides
     searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]

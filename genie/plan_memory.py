@@ -9,7 +9,9 @@ from genie.common.cli import hydra_main
 
 @hydra_main("plan_memory")
 def main(config: dict[str, Any]) -> None:
-    from genie.sizing.command import plan  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.training.memory_plan.plan_memory import (
+        plan,  # seconds to import: --help and a misspelt key need not wait for it
+    )
 
     plan(config, list(HydraConfig.get().overrides.task))
 

@@ -9,11 +9,11 @@ from genie.common.cli import hydra_main, in_sweep
 
 @hydra_main("train")
 def main(config: dict[str, Any]) -> float | None:
-    from genie.training import train  # seconds to import: --help and a misspelt key need not wait for it
+    from genie.training.train import train  # seconds to import: --help and a misspelt key need not wait for it
 
     if not in_sweep():
         return train(config)
-    from genie.sweeps.jobs import recorded_job
+    from genie.training.sweeps import recorded_job
 
     with recorded_job(config, HydraConfig.get()) as record:
         record["value"] = train(config, job=record["job"])

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.metrics.directions import chosen_direction
-from genie.sweeps.jobs import HOW_TO_START
+from genie.training.sweeps import HOW_TO_START
 
 if TYPE_CHECKING:
     import optuna

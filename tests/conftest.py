@@ -176,7 +176,7 @@ def build(configure, make_clips):
 @pytest.fixture(scope="session")
 def world_run(tmp_path_factory, pong_root):
     """outputs/<name> of a world of the debug model: tokenizer, lam and dynamics, five steps each, on real Pong."""
-    from genie.training import train
+    from genie.training.train import train
 
     outputs = tmp_path_factory.mktemp("world")
     for stage in ("tokenizer", "lam", "dynamics"):

@@ -123,7 +123,7 @@ def test_a_file_system_without_locks_is_said_and_written_to(tmp_path, monkeypatc
 
 
 def test_a_training_into_the_folder_of_another_is_refused_before_it_touches_anything(configure, tmp_path):
-    from genie.training import train
+    from genie.training.train import train
 
     config = configure("tokenizer")
     folder = tmp_path / "run"

@@ -16,7 +16,7 @@ from callbacks.metrics_csv import MetricsCSV
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.provenance import numbers
-from genie.pipeline import Pipeline, run_module, shown
+from genie.training.pipeline import Pipeline, run_module, shown
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,13 +9,13 @@ from hydra import compose, initialize_config_module
 
 from genie.common.cli import to_plain
 from genie.common.errors import RunError, UserError
-from genie.resuming import take_over_weighting
 from genie.runs.checkpoint_store import kept
 from genie.runs.folder import RunFolder
 from genie.runs.metrics_file import read_metrics, read_record
 from genie.stages import build_stage
 from genie.stages.tokenizer import TokenizerStage
-from genie.training import train
+from genie.training.resume import take_over_weighting
+from genie.training.train import train
 
 STILL = ["schedule=constant", "optimizer.lr=1.0e-30"]  # steps that change no weight
 FEW = ["debug=fast", "ema=true", "trainer.limit_val_batches=1", "callbacks.rollouts.every_n_train_steps=0"]

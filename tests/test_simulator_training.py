@@ -14,9 +14,9 @@ from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluation.evaluate import evaluate
 from genie.publishing.export import export
-from genie.resuming import take_over_names
 from genie.runs.metrics_file import read_metrics
-from genie.training import train
+from genie.training.resume import take_over_names
+from genie.training.train import train
 from genie.world.simulator_world import SimulatorWorld
 
 

@@ -12,7 +12,7 @@ from genie.common.errors import RunError, UserError
 from genie.distributed.rendezvous import Ranks
 from genie.runs.metrics_file import last_values, read_metrics
 from genie.stages import build_stage
-from genie.training import build_trainer, resume_command, train
+from genie.training.train import build_trainer, resume_command, train
 
 
 @pytest.fixture

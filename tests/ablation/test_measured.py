@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from genie.ablation import measured
+from genie.training.train import measured
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """run(*arguments): genie.ablation.measured in this process; the cost that it has noted."""
+    """run(*arguments): genie.training.measured in this process; the cost that it has noted."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["measured", str(tmp_path / "run" / "cost.json"), *arguments])
@@ -40,7 +40,7 @@ def test_a_session_that_ends_with_an_error_counts_and_its_code_goes_on(run, tmp_
 
 def test_peak_memory_is_that_of_the_process():
     code = (
-        "from genie.ablation.measured import peak_mb; a = peak_mb(); b = bytearray(b'x') * 2**28; print(peak_mb() - a)"
+        "from genie.training.measured import peak_mb; a = peak_mb(); b = bytearray(b'x') * 2**28; print(peak_mb() - a)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert 250 < float(out) < 300

@@ -6,8 +6,8 @@ import pytest
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.ablation.plan import plan_world
 from genie.common.errors import UserError
+from genie.training.ablation import plan_world
 
 ROOT = Path("outputs/ablations")
 
@@ -87,7 +87,7 @@ def test_true_actions_need_no_latent_ones(base):
 
 
 def test_a_variant_that_cannot_be_is_told(plan):
-    from genie.ablation.figures import num_parameters
+    from genie.training.ablation import num_parameters
 
     with pytest.raises(UserError, match="architecture='vti'"):
         num_parameters(plan("++model.tokenizer.architecture=vti").jobs["tokenizer"].config)

@@ -9,10 +9,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.ablation.measured import note
-from genie.ablation.run import Ablation, own_key
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
+from genie.training.ablation import Ablation, own_key
+from genie.training.measured import note
 from genie.world.world_model import WorldModel
 
 EVALUATE = ["parts=[tokenizer,rollout]", "num_clips=2", "horizon=2", "delta_psnr.t=[2]", "prompt_frames=2"]
@@ -24,7 +24,7 @@ TINY = ["debug=fast", "data.image_size=[16,16]", "model.tokenizer.patch_size=4",
 def ablate(tmp_path, monkeypatch, pong_root):
     """ablate(*overrides, until=None): the report, and the steps that were run; `until`: the step that is stopped."""
     from genie.evaluation.evaluate import evaluate
-    from genie.training import train
+    from genie.training.train import train
 
     def ablate(*overrides, until=None):
         steps = []
@@ -39,7 +39,7 @@ def ablate(tmp_path, monkeypatch, pong_root):
              "genie.evaluate": lambda: evaluate(to_plain(compose("evaluate", given)))}[module]()  # fmt: skip
             Path(cost).write_text(json.dumps({"seconds": 30.0, "peak_mb": 512.0, "command": [module, *given]}))
 
-        monkeypatch.setattr("genie.ablation.run.run_module", run_module)
+        monkeypatch.setattr("genie.training.ablation.run_module", run_module)
         given = [*TINY, f"data.root={pong_root}", f"output_dir={tmp_path}",
                  f"ablation.evaluate=[{','.join(repr(text) for text in EVALUATE)}]", *overrides]  # fmt: skip
         GlobalHydra.instance().clear()
@@ -105,9 +105,9 @@ def test_a_world_that_fails_is_said_and_the_others_are_made(tmp_path, monkeypatc
 
     folder.last.touch()
     ablation.train, ablation.evaluate = lambda job: end(next(trained), job.stage), evaluate
-    monkeypatch.setattr("genie.ablation.run.record_missing", lambda data: None)
-    monkeypatch.setattr("genie.ablation.figures.num_parameters", lambda config: 1e6)
-    monkeypatch.setattr("genie.ablation.figures.read_cost", lambda path: {})
+    monkeypatch.setattr("genie.training.ablation.record_missing", lambda data: None)
+    monkeypatch.setattr("genie.training.ablation.num_parameters", lambda config: 1e6)
+    monkeypatch.setattr("genie.training.ablation.read_cost", lambda path: {})
     for job in jobs.values():
         job.config, job.folder.path = {}, tmp_path
     report = ablation.run()
@@ -153,7 +153,7 @@ def test_training_anew_trains_what_is_shared_once(ablate, monkeypatch):
     ran = []
     monkeypatch.setattr(Ablation, "command", staticmethod(lambda step, cost, command: ran.append((step, command[-1]))))
     monkeypatch.setattr(Ablation, "evaluate", lambda self, world: None)
-    monkeypatch.setattr("genie.ablation.run.figures_of", lambda *given: {"PSNR": 1.0})
+    monkeypatch.setattr("genie.training.ablation.figures_of", lambda *given: {"PSNR": 1.0})
     monkeypatch.setattr("genie.runs.folder.RunFolder.is_complete", lambda folder: True)
     ablate("experiment=ablation_lam_input", "overwrite=true")
     assert [step for step, _ in ran] == ["tokenizer", "lam", "dynamics", "lam", "dynamics"]

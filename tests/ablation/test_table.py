@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from genie.ablation.figures import summary
-from genie.ablation.table import digits, rich_table, write_tables
+from genie.training.ablation import digits, rich_table, summary, write_tables
 
 
 def world(variant, seed):

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_module
 from genie.common.cli import to_plain
 from genie.runs.metrics_file import read_metrics
 from genie.stages import TokenizerStage
-from genie.training import train
+from genie.training.train import train
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from genie.evaluation.trained_run import TrainedRun
 from genie.metrics.fvd import frechet_distance
 from genie.metrics.video_features import VideoFeatures
 from genie.runs.metrics_file import read_metrics
-from genie.training import train
+from genie.training.train import train
 
 PROMPT, HORIZON, CLIPS = 2, 4, 2  # of debug=fast
 

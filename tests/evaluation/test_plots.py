@@ -9,7 +9,7 @@ from callbacks.metrics_csv import plot_metrics
 from genie.common.plots import plot_codebook, plot_horizon
 from genie.evaluation.attention import MapRow, plot_attention
 from genie.planning.plots import plot_states
-from genie.sweeps.plot import plot_sweep
+from genie.training.sweeps import plot_sweep
 
 
 def attention(path, count):

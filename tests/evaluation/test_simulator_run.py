@@ -13,7 +13,7 @@ from genie.common.errors import UserError
 from genie.evaluation.evaluate import GENIE_PARTS, WORLD_PARTS, Evaluated, evaluate
 from genie.publishing.report_figures import rows
 from genie.publishing.report_page import render
-from genie.training import train
+from genie.training.train import train
 
 FEW = ("num_clips=5", "prompt_frames=2", "horizon=3", "delta_psnr.t=[1]", "reward.clips=6", "device=cpu",
        "imagination.branches=2", "imagination.batches=[2,1]", "imagination.horizons=[1]", "side_by_side.horizon=5",

@@ -32,7 +32,7 @@ from tests.fuzz.harness import NUMBERS, SilentChange, odd_value
 
 # command: (its module, the function in whose place it is stopped, what it is given)
 COMMANDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "train": ("genie.train", "genie.training.fit",
+    "train": ("genie.train", "genie.training.train.fit",
               (*goods.TINY, "data.root=data", "trainer=cpu", "output_dir=out", "overwrite=true")),
     "record": ("genie.record", "data_modules.environments.recorder.EpisodeRecorder.record",
                (f"env.id={goods.ENVIRONMENT}", "data.root=new", "data.image_size=[8,8]")),

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_module
 from genie.agents.collect import collect, episode_returns, is_collected, recording
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.looping.loop import Loop
+from genie.training.agent_loop import Loop
 
 
 @functools.cache
@@ -42,10 +42,10 @@ def loop(tmp_path, monkeypatch):
             write(path, [[number, number], [number, number + 2]])
 
     # each configuration is composed once for all tests, and checked in one of them
-    monkeypatch.setattr("genie.looping.loop.composed", lambda name, overrides: composed(name, tuple(overrides)))
-    monkeypatch.setattr("genie.looping.loop.check_step", lambda key, name, overrides: None)
-    monkeypatch.setattr("genie.looping.loop.run_module", train)
-    monkeypatch.setattr("genie.looping.loop.collect", record)
+    monkeypatch.setattr("genie.training.agent_loop.composed", lambda name, overrides: composed(name, tuple(overrides)))
+    monkeypatch.setattr("genie.training.agent_loop.check_step", lambda key, name, overrides: None)
+    monkeypatch.setattr("genie.training.agent_loop.run_module", train)
+    monkeypatch.setattr("genie.training.agent_loop.collect", record)
     monkeypatch.setattr(Loop, "agent", lambda self: f"policy of {trained['policy']}")
     monkeypatch.setattr(
         "genie.runs.folder.RunFolder.is_complete", lambda self: trained.get(self.path.name, 0) >= self.max_steps

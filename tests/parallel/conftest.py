@@ -69,7 +69,7 @@ def train_here(tmp_path_factory):
     from hydra.core.global_hydra import GlobalHydra
 
     from genie.common.cli import to_plain
-    from genie.training import train
+    from genie.training.train import train
 
     def run(overrides):
         GlobalHydra.instance().clear()

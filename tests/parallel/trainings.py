@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_module
 
 from genie.common.cli import to_plain
-from genie.training import train
+from genie.training.train import train
 
 
 @contextmanager

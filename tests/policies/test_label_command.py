@@ -15,7 +15,7 @@ from genie.label_curve import main
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory, world_run, pong_root):
     """Folder of a policy of the run `world_run`, two steps trained."""
-    from genie.training import train
+    from genie.training.train import train
 
     overrides = ["stage=policy", "policy=latent_bc", "debug=fast", "trainer.max_steps=2", f"stage.world={world_run}"]
     GlobalHydra.instance().clear()

@@ -32,7 +32,7 @@ def small(pong_root):
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory, pong_root, small, run):
     """(folder of the runs, results of each process)."""
-    from genie.training import train
+    from genie.training.train import train
 
     folder = tmp_path_factory.mktemp("pair")
     train(small(f"output_dir={folder}", "name=single", "trainer.max_steps=3"))

@@ -24,7 +24,7 @@ from genie.distributed.optim import gradient_norm
 from genie.distributed.sharding import average_exact_gradients, exact_parameters, materialize, prepare, shard
 from genie.runs.loading import read_checkpoint
 from genie.stages import build_stage
-from genie.training import train
+from genie.training.train import train
 
 FOLDER, SMALL = Path(sys.argv[1]), sys.argv[2:]  # where the runs are, overrides of all of them
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain")

@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 from genie.runs.loading import load_model, read_checkpoint
 from genie.runs.metrics_file import read_metrics
 from genie.runs.sharded_checkpoint import META
-from genie.training import train
+from genie.training.train import train
 
 STAGES = ("tokenizer", "lam", "dynamics", "cotrain")
 

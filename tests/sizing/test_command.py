@@ -9,11 +9,10 @@ from hydra.core.global_hydra import GlobalHydra
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.plan_memory import main
-from genie.sizing import published
-from genie.sizing.layout import layout_of
-from genie.sizing.plan import plan_stage
-from genie.sizing.work import Batch, batch_of, work_of
 from genie.stages import GENIE_STAGES
+from genie.training.memory_plan import plan_memory
+from genie.training.memory_plan.activations import layout_of
+from genie.training.memory_plan.plan import Batch, batch_of, plan_stage, work_of
 
 TINY = ("model=debug", "data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4")
 
@@ -108,12 +107,12 @@ def test_the_published_training(composed):
     configs = {stage: composed(*overrides, f"stage={stage}") for stage in ("tokenizer", "lam", "dynamics")}
     plan = plan_stage(configs["dynamics"], configs, batch_given=False)
     assert plan.batch.clips == 2 and plan.work.tokens == 125_000 * 512 * 16 * 23 * 40 == 942_080_000_000
-    assert plan.work.tokens == pytest.approx(published.TOKENS, rel=1e-3)
+    assert plan.work.tokens == pytest.approx(plan_memory.TOKENS, rel=1e-3)
     # 6 for each parameter and token, and a little for attention
     assert 1 < plan.work.training / (6 * plan.parameters * plan.work.tokens) < 1.03
-    by_rule = 6 * published.PARAMETERS["dynamics"] * published.TOKENS
-    assert by_rule == pytest.approx(5.7e22, rel=0.01) and published.FLOPS / by_rule == pytest.approx(1.156, abs=0.001)
-    assert sum(published.PARAMETERS.values()) == pytest.approx(10.6e9) != published.WORLD_PARAMETERS
+    by_rule = 6 * plan_memory.PARAMETERS["dynamics"] * plan_memory.TOKENS
+    assert by_rule == pytest.approx(5.7e22, rel=0.01) and plan_memory.FLOPS / by_rule == pytest.approx(1.156, abs=0.001)
+    assert sum(plan_memory.PARAMETERS.values()) == pytest.approx(10.6e9) != plan_memory.WORLD_PARAMETERS
 
 
 def test_a_device_is_for_the_user_to_give(composed):

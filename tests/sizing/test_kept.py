@@ -11,10 +11,8 @@ from torch.utils._pytree import tree_iter
 
 from genie.models import attention
 from genie.models.st_transformer import Backbone
-from genie.sizing.example_step import example_loss
-from genie.sizing.kept import encoding_flops, kept_by
-from genie.sizing.layout import Layout
 from genie.stages import GENIE_STAGES, STAGES
+from genie.training.memory_plan.activations import Layout, activation_memory, encoding_flops, example_loss
 
 DEEP = ("model.tokenizer.num_blocks=3", "model.lam.num_blocks=3", "model.dynamics.num_blocks=3")
 FP32 = Layout("single", 1, "fp32", "fp32", "fp32", checkpointing=False, accumulate=1, offload=False, averaged=False)
@@ -69,7 +67,7 @@ def behind_forward(stage, frames, mixed, checkpointing):
 def test_a_pass_keeps_what_is_counted(build, configure, make_clips, as_on_a_gpu, name):
     stage, frames, config = build(name, *DEEP), make_clips(3)["frames"], configure(name, *DEEP)
     for layout in (FP32, MIXED):
-        count, mixed = kept_by(config, 3, layout), layout is MIXED
+        count, mixed = activation_memory(config, 3, layout), layout is MIXED
         assert count.everything == pytest.approx(behind_forward(stage, frames, mixed, False), rel=0.005)
         # Recomputed blocks too leave copies of their weights to autocast, until the pass is over; and of their biases.
         behind = behind_forward(stage, frames, mixed, True)
@@ -84,16 +82,16 @@ def test_a_block_keeps_what_is_counted(build, configure, as_on_a_gpu, mixed):
     x = torch.randn(3, 4, 16, 32, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed), live:
         result = block(x)
-    count = kept_by(configure("dynamics", *DEEP), 3, MIXED if mixed else FP32)
+    count = activation_memory(configure("dynamics", *DEEP), 3, MIXED if mixed else FP32)
     assert count.block == pytest.approx(live.bytes() - result.nbytes, rel=0.01)
     assert count.recomputed == count.between + max(count.block, count.copies)
 
 
 def test_what_each_precision_keeps(configure):
     config = configure("dynamics", *DEEP)
-    fp32, mixed = kept_by(config, 3, FP32), kept_by(config, 3, MIXED)
-    true = kept_by(config, 3, replace(MIXED, parameters="bf16", gathered="bf16"))
-    gathered = kept_by(config, 3, replace(MIXED, strategy="fsdp", gathered="bf16"))
+    fp32, mixed = activation_memory(config, 3, FP32), activation_memory(config, 3, MIXED)
+    true = activation_memory(config, 3, replace(MIXED, parameters="bf16", gathered="bf16"))
+    gathered = activation_memory(config, 3, replace(MIXED, strategy="fsdp", gathered="bf16"))
     matrices = sum(
         module.weight.numel() for module in STAGES["dynamics"](config).modules() if isinstance(module, torch.nn.Linear)
     )
@@ -107,7 +105,7 @@ def test_what_each_precision_keeps(configure):
 
 def test_twice_the_clips_keep_twice_as_much(configure):
     config = configure("tokenizer", *DEEP)
-    one, two = (kept_by(config, clips, FP32) for clips in (2, 4))
+    one, two = (activation_memory(config, clips, FP32) for clips in (2, 4))
     assert two.flops == 2 * one.flops
     assert two.everything == pytest.approx(2 * one.everything, rel=0.01)
 
@@ -119,34 +117,35 @@ def test_operations_are_those_of_the_shapes(configure):
     attention_in_space, attention_in_time = 2 * 2 * tokens * 16 * width, 2 * 2 * tokens * 4 * width
     head = 2 * (2 * 3 * 16) * width * 64  # frame 0 is never masked
     expected = blocks * (layers + attention_in_space + attention_in_time) + head
-    assert kept_by(configure("dynamics", *DEEP), 2, FP32).flops == expected
+    assert activation_memory(configure("dynamics", *DEEP), 2, FP32).flops == expected
 
 
 def test_a_mask_is_kept_as_numbers(configure):
     """The ablation's C-ViViT attends to all tokens of all frames, under a mask."""
     options = ("+model.tokenizer.architecture=c_vivit", *DEEP)
-    full = kept_by(configure("tokenizer", *options), 3, FP32)
-    assert full.everything > 0 and full.flops > kept_by(configure("tokenizer", *DEEP), 3, FP32).flops
+    full = activation_memory(configure("tokenizer", *options), 3, FP32)
+    assert full.everything > 0 and full.flops > activation_memory(configure("tokenizer", *DEEP), 3, FP32).flops
 
 
 def test_encoder_and_decoder_are_counted_each_by_its_own_network(configure):
     """Half of what two tokenizers take whose halves they are; the heads are the same."""
-    alike = {name: kept_by(configure("tokenizer", f"+model.tokenizer.architecture={name}", *DEEP), 3, FP32).flops
+    alike = {name: activation_memory(configure("tokenizer", f"+model.tokenizer.architecture={name}", *DEEP), 3, FP32).flops
              for name in ("patch_mlp", "st_vivit")}  # fmt: skip
     mixed = configure("tokenizer", "+model.tokenizer.encoder=patch_mlp", "+model.tokenizer.decoder=st_vivit", *DEEP)
-    assert kept_by(mixed, 3, FP32).flops * 2 == sum(alike.values()) and len(set(alike.values())) == 2
+    assert activation_memory(mixed, 3, FP32).flops * 2 == sum(alike.values()) and len(set(alike.values())) == 2
 
 
 def test_frozen_stages_are_encoded_once(configure):
     config = configure("lam", *DEEP)
-    assert 0 < encoding_flops(config, 3) < kept_by(config, 3, FP32).flops  # without the decoder
+    assert 0 < encoding_flops(config, 3) < activation_memory(config, 3, FP32).flops  # without the decoder
     on_tokens = configure("lam", "+model.lam.input=tokens", *DEEP[:3])
-    assert encoding_flops(on_tokens, 3) > 0 and kept_by(on_tokens, 3, FP32).everything > 0
+    assert encoding_flops(on_tokens, 3) > 0 and activation_memory(on_tokens, 3, FP32).everything > 0
 
 
 def test_a_clean_context_runs_every_frame_but_one_twice(configure):
     masked, clean = (
-        kept_by(configure("dynamics", *DEEP, f"stage.context={context}"), 2, FP32) for context in ("masked", "clean")
+        activation_memory(configure("dynamics", *DEEP, f"stage.context={context}"), 2, FP32)
+        for context in ("masked", "clean")
     )
     size, width, head = 16, 32, 2 * (2 * 3 * 16) * 32 * 64
     in_time = {frames: 3 * 2 * 2 * (2 * frames * size) * frames * width for frames in (4, 6)}  # of 3 blocks

@@ -6,13 +6,12 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from genie.sizing.kept import Kept
-from genie.sizing.layout import Layout
-from genie.sizing.memory import memory_of
 from genie.stages import GENIE_STAGES, STAGES, new_stage
+from genie.training.memory_plan.activations import ActivationMemory, Layout
+from genie.training.memory_plan.plan import memory_of
 
 SINGLE = Layout("single", 1, "fp32", "bf16", "fp32", checkpointing=False, accumulate=1, offload=False, averaged=False)
-NOTHING = Kept(everything=5, between=1, block=2, copies=0, flops=0)
+NOTHING = ActivationMemory(everything=5, between=1, block=2, copies=0, flops=0)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -13,7 +13,7 @@ from genie.common.errors import UserError
 from genie.runs.folder import RunFolder
 from genie.runs.loading import read_checkpoint
 from genie.runs.metrics_file import read_metrics
-from genie.training import train
+from genie.training.train import train
 
 
 @pytest.fixture

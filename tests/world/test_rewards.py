@@ -13,7 +13,7 @@ from genie.common.errors import UserError
 from genie.publishing.export import export
 from genie.runs.loading import load_model
 from genie.runs.metrics_file import read_metrics
-from genie.training import train
+from genie.training.train import train
 from genie.world.gym_env import GenieEnv
 from genie.world.world_model import WorldModel
 

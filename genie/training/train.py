@@ -1,4 +1,7 @@
-"""One training: from a resolved configuration to a run folder. The command is `genie/train.py`."""
+"""One training.
+
+One training: from a resolved configuration to a run folder. The command is `genie/train.py`.
+"""
 
 import functools
 import logging
@@ -36,7 +39,10 @@ from genie.distributed.rendezvous import Ranks
 from genie.distributed.sharding import prepare
 from genie.distributed.strategy import check_parallel, trainer_arguments
 from genie.metrics.directions import chosen_direction
-from genie.resuming import (
+from genie.runs.folder import RunFolder
+from genie.runs.metrics_file import last_values
+from genie.stages import Stage, build_stage, complete
+from genie.training.resume import (
     announce,
     check_same_dependencies,
     check_same_optimizer,
@@ -44,9 +50,6 @@ from genie.resuming import (
     take_over_names,
     take_over_weighting,
 )
-from genie.runs.folder import RunFolder
-from genie.runs.metrics_file import last_values
-from genie.stages import Stage, build_stage, complete
 
 # Lightning's hints that do not hold here, each by its own words.
 NOISE = (

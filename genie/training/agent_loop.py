@@ -1,4 +1,6 @@
-"""The loop of `python -m genie.agent`: what is complete is skipped, what was interrupted goes on.
+"""Agent loop: collect, train the world, train the policy.
+
+The loop of `python -m genie.agent`: what is complete is skipped, what was interrupted goes on.
 
     outputs/<name>/agent/data/     the recordings of all rounds (`collecting.py`)
     outputs/<name>/<stage>/        the world's stages and the policy: one run each, trained further in every round
@@ -22,9 +24,9 @@ from genie.common.errors import UserError
 from genie.common.files import remove_leftovers
 from genie.common.folder_lock import empty, one_writer
 from genie.common.overrides import composed, override
-from genie.pipeline import run_module
 from genie.runs.folder import RunFolder
 from genie.stages import STAGES
+from genie.training.pipeline import run_module
 
 POLICY = "policy"
 FOLLOWS = ("reward", POLICY)  # stages on a world, which go on although it was trained further

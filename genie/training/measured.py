@@ -1,4 +1,6 @@
-"""Runs one of the commands and notes its cost: `python -m genie.ablation.measured cost.json genie.train stage=lam`.
+"""A command in a process of its own, with its cost.
+
+Runs one of the commands and notes its cost: `python -m genie.training.measured cost.json genie.train stage=lam`.
 
 `cost.json`: the `seconds` of all its sessions together, their highest `peak_mb`, and the last `command`. A session that
 is killed outright is not counted.

@@ -1,4 +1,7 @@
-"""What a resumed run goes on with: refused where the weights do not fit, said where something cannot be kept."""
+"""What a resumed run takes over, and what it refuses.
+
+What a resumed run goes on with: refused where the weights do not fit, said where something cannot be kept.
+"""
 
 from typing import Any
 
