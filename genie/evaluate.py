@@ -12,7 +12,7 @@ def main(config: dict[str, Any]) -> None:
     from genie.common.tables import print_table
     from genie.evaluation.evaluate import evaluate_runs, report_folder
     from genie.evaluation.table import report_table
-    from genie.reporting import draw_report
+    from genie.publishing.report_page import draw_report
 
     evaluated = evaluate_runs(config)
     for one in evaluated:

@@ -17,7 +17,7 @@ from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.common.media import write_mp4
 from genie.convert import main
-from genie.datasets import convert
+from genie.datasets import convert as conversion
 
 LENGTHS = [9, 14, 11, 8, 17]
 
@@ -52,7 +52,7 @@ def convert(capsys, settings):
     def start(output, *overrides):
         with initialize_config_module("conf", version_base="1.3"):
             config = to_plain(compose("convert", [*settings(output), *overrides]))
-        print(convert.convert(config))
+        print(conversion.convert(config))
         return capsys.readouterr().out
 
     return start

@@ -55,7 +55,7 @@ class EpisodeRow:
     cut: bool = False
 
     @classmethod
-    def of(cls, agent: str, episode: Episode) -> "Row":
+    def of(cls, agent: str, episode: Episode) -> "EpisodeRow":
         return cls(agent, episode.number, **{field.name: getattr(episode, field.name) for field in fields(cls)[2:]})
 
 

@@ -68,7 +68,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
     """Makes a function of the configuration conf/<config_name>.yaml a command.
 
     The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.
-    What it returns is what a sweep (`--multirun`) optimises. Values may be as people type them (`genie.common.overrides`).
+    What it returns is what a sweep (`--multirun`) optimises. Values may be as people type them (`overrides`).
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:

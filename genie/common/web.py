@@ -111,8 +111,8 @@ def _with_headers(send: Send) -> Send:
 
 PROGRESS_SECONDS = 1.0  # between two updates of the line that says how long it has been loading
 # files of pages, and the package of which the folder page/ has them
-STYLE = {"style.css": "genie.playing", "icon.svg": "genie.playing"}
-WAITING = STYLE | {"loading.css": "genie", "loading.js": "genie"}
+STYLE = {"style.css": "genie.common", "icon.svg": "genie.common"}
+WAITING = STYLE | {"loading.css": "genie.common", "loading.js": "genie.common"}
 OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly larger one gets an answer
 
 
@@ -169,7 +169,7 @@ class Loading:
             return
         name = scope["path"].strip("/")
         if name == "":
-            page = page_file("genie", "loading.html").read_text(encoding="utf-8")
+            page = page_file("genie.common", "loading.html").read_text(encoding="utf-8")
             answer: Response = HTMLResponse(page.format(what=html.escape(self.what)))
         elif name in WAITING:
             answer = FileResponse(page_file(WAITING[name], name))
@@ -268,7 +268,7 @@ def serve(app: Any, listener: socket.socket, max_upload: int) -> None:
         print("stopped", file=sys.stderr)
 
 
-SHARED = STYLE | {"rating.js": "genie", "rating.css": "genie"}  # beside the files of a page
+SHARED = STYLE | {"rating.js": "genie.common", "rating.css": "genie.common"}  # beside the files of a page
 
 
 def page_app(loopback: bool) -> FastAPI:
@@ -284,11 +284,11 @@ def page_app(loopback: bool) -> FastAPI:
     return app
 
 
-def add_page(app: FastAPI, package: str) -> None:
-    """Sends the folder page/ of a package, behind all routes that there are already."""
+def add_page(app: FastAPI, package: str, folder: str) -> None:
+    """Sends a folder of a package, behind all routes that there are already."""
     for name, home in SHARED.items():
         app.add_api_route(f"/{name}", _sender(home, name), methods=["GET", "HEAD"])
-    app.mount("/", StaticFiles(directory=str(files(package) / "page"), html=True))
+    app.mount("/", StaticFiles(directory=str(files(package) / folder), html=True))
 
 
 def moving_picture(frames: np.ndarray, fps: float) -> Response:

@@ -122,7 +122,7 @@ def ddp_strategy(leaves_out: bool) -> DDPStrategy:
 
 
 class TrueBFloat16(Precision):
-    """Parameters in bf16 but for those that have to be exact (`genie.distributed.sharding.EXACT`); buffers stay as they are.
+    """Parameters in bf16 but for those that have to be exact (`sharding.EXACT`); buffers stay as they are.
 
     Lightning's own converts buffers too, and makes bf16 the type of every new tensor: masks would be drawn in it.
 

@@ -156,7 +156,7 @@ def create_app(session: CurationSession, loopback: bool = True) -> FastAPI:
             raise HTTPException(404, "there is no such clip")
         return moving_picture(session.footage.frames(session.order[number]), session.footage.fps)
 
-    add_page(app, "genie.curation")
+    add_page(app, "genie.labeling", "curate_page")
     return app
 
 

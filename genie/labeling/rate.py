@@ -152,7 +152,7 @@ def create_app(session: PreferenceSession, loopback: bool = True) -> FastAPI:
         window = getattr(session.order[number], side)
         return moving_picture(session.readers[window.part].frames(window.first, window.stop), session.fps)
 
-    add_page(app, "genie.rating")
+    add_page(app, "genie.labeling", "rate_page")
     return app
 
 

@@ -18,7 +18,7 @@ from genie.world.protocol import State, World
 Value = Callable[[State], Tensor | None]
 
 
-class Objective:
+class PlanObjective:
     """The worth of candidates in a world.
 
     Args:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from genie.common.random import row_seeds
 from genie.planning.distributions import Distribution, PlanNoise, uniform
-from genie.planning.objective import Objective, Value
+from genie.planning.objective import PlanObjective, Value
 from genie.planning.settings import SearchSettings
 from genie.world.protocol import State, World
 
@@ -113,12 +113,12 @@ class RandomShooting:
     Args:
         world: with rewards.
         settings: see conf/planner/.
-        value: what the state behind the last step is worth; see `Objective`.
+        value: what the state behind the last step is worth; see `PlanObjective`.
     """
 
     def __init__(self, world: World, settings: SearchSettings, value: Value | None = None) -> None:
         self.world, self.settings = world, settings
-        self.objective = Objective(
+        self.objective = PlanObjective(
             world, settings.discount, settings.effort, settings.change, settings.end, settings.batch_size, value
         )
 

@@ -243,7 +243,7 @@ def create_app(game: Game, loopback: bool = True) -> FastAPI:
         with contextlib.suppress(Exception):  # it is closed already, or takes nothing any more
             await asyncio.wait_for(socket.close(), 1)
 
-    app.mount("/", StaticFiles(directory=str(files("genie.playing") / "page"), html=True))
+    app.mount("/", StaticFiles(directory=str(files("genie.play_server") / "page"), html=True))
     return app
 
 

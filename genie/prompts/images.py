@@ -42,12 +42,12 @@ def at_rate(shown: Iterable[tuple[float, Picture | None]], fps: float) -> Iterat
     `shown`: when each picture appears, in seconds, rising; the last is None: from then on nothing is seen.
     """
     count, first, seen = 0, None, None
-    for second, picture in shown:
+    for second, one in shown:
         first = second if first is None else first
         while seen is not None and count / fps < second - first - ROUNDING:
             yield seen
             count += 1
-        seen = picture
+        seen = one
 
 
 def usual_fit(config: dict[str, Any]) -> str:

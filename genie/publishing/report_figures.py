@@ -37,7 +37,7 @@ class MetricRow:
     path: str
     meaning: Meaning
     cells: list[Cell | None]
-    references: dict[str, "Row"] = field(default_factory=dict)
+    references: dict[str, "MetricRow"] = field(default_factory=dict)
 
 
 @dataclass

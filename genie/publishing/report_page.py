@@ -10,6 +10,7 @@ The page: what is known of the runs, put into the templates. Everything that is 
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,10 @@ import torch
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from genie.common.cli import wants_trace
+from genie.common.config_errors import one_line
 from genie.common.errors import UserError
+from genie.common.files import replacing
 from genie.common.profiling import now
 from genie.common.tables import short
 from genie.evaluation.evaluate import PARTS, Evaluated
@@ -218,11 +222,11 @@ FACTS = ("world", "split", "clips", "frames", "prompt_frames", "horizon", "sampl
 def render(runs: list[Evaluated]) -> str:
     """The HTML of the report about one run, or of the comparison of several."""
     environment = Environment(
-        loader=PackageLoader("genie.reporting"), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader("genie.publishing"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     for name in ("number", "plain", "amount", "duration", "day"):
-        environment.filters[name] = getattr(formats, name)
+        environment.filters[name] = globals()[name]
     return environment.get_template("report.html").render(**contents(runs))
 
 
@@ -341,3 +345,20 @@ def _settings(run: Evaluated) -> dict[str, Any]:
 
 def _yaml(values: dict[str, Any]) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def draw_report(runs: list[Evaluated], folder: Path) -> None:
+    """Writes report.html into `folder` and says where. A report that cannot be drawn is one line on stderr: the figures
+    themselves are written by then."""
+    path = folder / "report.html"
+    try:
+        html = render(runs)
+        with replacing(path, "w", encoding="utf-8") as file:
+            file.write(html)
+    except Exception as error:
+        if wants_trace():
+            raise
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        print(f"warning: {path} could not be drawn ({reason}); evaluation.json is complete", file=sys.stderr)
+        return
+    print(f"report: {path}")

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_module
 
 from data_modules.formats.episodes import EpisodeWriter
 from genie.act import main
-from genie.acting import Episode, RandomAgent, WorldAgent, play_episodes
+from genie.agents import Episode, RandomAgent, WorldAgent, play_episodes
 from genie.agents.act import act, act_for_budgets
 from genie.agents.statistics import optimism_of, pairs_of
 from genie.common.cli import to_plain

@@ -35,11 +35,11 @@ def test_every_configuration_is_in_it(installed):
 @pytest.mark.parametrize(
     ("folder", "one"),
     [
-        ("genie/playing/page", "index.html"),
-        ("genie/page", "rating.js"),
-        ("genie/curation/page", "app.js"),
-        ("genie/rating/page", "app.js"),
-        ("genie/reporting/templates", "style.css"),
+        ("genie/play_server/page", "index.html"),
+        ("genie/common/page", "rating.js"),
+        ("genie/labeling/curate_page", "app.js"),
+        ("genie/labeling/rate_page", "app.js"),
+        ("genie/publishing/templates", "style.css"),
     ],
 )
 def test_the_pages_are_in_it(installed, folder, one):

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from genie.acting import play_episodes
+from genie.agents import play_episodes
 from genie.agents.collect import episode_returns
 from genie.label_curve import main
 

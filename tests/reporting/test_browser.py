@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from genie.reporting import draw_report
+from genie.publishing.report_page import draw_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

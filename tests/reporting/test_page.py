@@ -7,8 +7,7 @@ import pytest
 
 from genie.common.files import plain
 from genie.publishing import report_media
-from genie.publishing.report_page import render
-from genie.reporting import draw_report
+from genie.publishing.report_page import draw_report, render
 
 HOSTILE = """<script>alert('1')</script> "x" onload=y </title></pre></style>"""
 

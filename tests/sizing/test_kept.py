@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from genie.models import attention
+from genie.models import attention, baselines
 from genie.models.st_transformer import Backbone
 from genie.stages import GENIE_STAGES, STAGES
 from genie.training.memory_plan.activations import Layout, activation_memory, encoding_flops, example_loss
@@ -48,7 +48,7 @@ def attend_as_on_a_gpu(query, key, value, causal, mask=None):
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    for module in (attention, backbones):
+    for module in (attention, baselines):
         monkeypatch.setattr(module, "attend", attend_as_on_a_gpu)
 
 
@@ -129,8 +129,10 @@ def test_a_mask_is_kept_as_numbers(configure):
 
 def test_encoder_and_decoder_are_counted_each_by_its_own_network(configure):
     """Half of what two tokenizers take whose halves they are; the heads are the same."""
-    alike = {name: activation_memory(configure("tokenizer", f"+model.tokenizer.architecture={name}", *DEEP), 3, FP32).flops
-             for name in ("patch_mlp", "st_vivit")}  # fmt: skip
+    alike = {
+        name: activation_memory(configure("tokenizer", f"+model.tokenizer.architecture={name}", *DEEP), 3, FP32).flops
+        for name in ("patch_mlp", "st_vivit")
+    }
     mixed = configure("tokenizer", "+model.tokenizer.encoder=patch_mlp", "+model.tokenizer.decoder=st_vivit", *DEEP)
     assert activation_memory(mixed, 3, FP32).flops * 2 == sum(alike.values()) and len(set(alike.values())) == 2
 

@@ -1,0 +1,1 @@
+"""File formats: episodes, videos, Minari, streams."""

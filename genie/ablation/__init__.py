@@ -1,1 +1,0 @@
-"""Variants of a world, trained on what they have in common and compared in a table."""

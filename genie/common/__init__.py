@@ -1,0 +1,1 @@
+"""Errors, files, the command line, devices, media: nothing here imports anything of ours."""

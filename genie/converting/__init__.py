@@ -1,1 +1,0 @@
-"""Data of any kind into episode files or a stream: recording by recording, in parallel, going on where it stopped."""

@@ -1,0 +1,1 @@
+"""What the commands record, replay, convert and inspect do with data on disk."""

@@ -1,1 +1,0 @@
-"""Trained stages as safetensors files, for other machines and other programs."""

@@ -1,0 +1,1 @@
+"""Judgements of people: quality of clips, preferences between segments."""

@@ -1,1 +1,0 @@
-"""Collect, train the world, train the policy, collect: `python -m genie.agent`."""

@@ -1,0 +1,1 @@
+"""Play of a trained world, in a browser, a terminal or a video."""

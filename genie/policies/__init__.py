@@ -1,1 +1,0 @@
-"""Trained policies at work."""

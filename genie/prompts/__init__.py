@@ -1,0 +1,1 @@
+"""Prompts: what a user gives becomes frames of the model's size."""

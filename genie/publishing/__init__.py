@@ -1,0 +1,1 @@
+"""Exports, dashboards and reports of runs."""

@@ -1,0 +1,1 @@
+"""Memory, operations and time of a training, before it is started."""
