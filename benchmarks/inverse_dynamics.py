@@ -25,8 +25,8 @@ from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.metrics.actions import ActionAlignment
 from genie.models import LatentActionModel
+from genie.models.building import build_lam
 from genie.models.initialization import initialize
-from genie.stages.lam import build_lam
 
 OURS = {"seconds": "200", "clips": "64"}
 
@@ -36,7 +36,7 @@ def encoder(config: dict, num_actions: int) -> LatentActionModel:
     lam = {name: value for name, value in config["model"]["lam"].items() if name not in ("levels", "past_transitions")}
     lam |= {"quantizer": "vq", "latent_dim": num_actions, "standardize": False, "antisymmetric": False}
     config = {**config, "model": {**config["model"], "lam": lam}}
-    model = build_lam(config, config["stage"])
+    model = build_lam(config)
     initialize(model, config["seed"])
     return model
 

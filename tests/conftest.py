@@ -26,7 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores
 
 ROOT = Path(__file__).parents[1]
 # folders by how long their files take: a minute, tens of seconds; those of all others take seconds
-LONGEST, LONG = ("e2e", "parallel", "sharding"), ("tests", "fuzz", "sweeps", "callbacks", "stages", "world")
+LONGEST, LONG = ("e2e", "distributed"), ("tests", "fuzz", "training", "callbacks", "stages", "world")
 TIMEOUT = 800  # seconds, of a process: all take a minute at most on a machine that does nothing else
 
 

@@ -17,7 +17,7 @@ from genie.models.latent_action import LatentActionModel
 from genie.models.st_transformer import STTransformer
 from genie.models.tokenizer import VideoTokenizer
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 TEXTS = [
     "pr/日本.png", "x=1/a.h5", "good (1)", "a b=c [1] {x} ünï 日本 #%&'", "100%", "a#b", "a(b", "[1", "[1]/a.h5",
     "[1]", "[a,b", "{x}", "{a: 1}", "a~b", "a,b", "a, b", "it's", 'over "lava"!', "'a' b", "$HOME/x", "${x",

@@ -16,7 +16,7 @@ from genie.common.config_errors import config_groups
 from genie.common.errors import RunError, UserError
 from genie.common.overrides import NAMES
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.fixture

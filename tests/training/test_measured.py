@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from genie.training.train import measured
+from genie.training import measured
 
 
 @pytest.fixture

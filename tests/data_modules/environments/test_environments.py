@@ -152,7 +152,7 @@ def test_random_numbers_are_held_or_wander():
 
 
 def test_the_code_of_the_document_runs():
-    document = (Path(__file__).parents[2] / "docs" / "environments.md").read_text()
+    document = (Path(__file__).parents[3] / "docs" / "environments.md").read_text()
     names = {}
     exec(re.search(r"```python\n(.*?)```", document, re.DOTALL).group(1), names)
     assert names["state"].shape == (3,) and names["reward"] < 0

@@ -1,11 +1,14 @@
-"""Tiny data to curate: an episode file with frames of one colour per episode."""
+"""Tiny data to curate, frames of one colour per episode, and segments of a recording to compare."""
 
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.curation import write_mix
+from data_modules.annotations import identity, parts
+from data_modules.clip_data_module import ClipDataModule
 from genie.common.cli import to_plain
+from genie.labeling.rate import Preferences, choose_pairs
 from genie.labeling.windows import WindowedData
 
 
@@ -33,3 +36,25 @@ def mix(tmp_path_factory, pong_root):
 def footage(mix, curate_config):
     """The mix in 96 windows of 16 frames."""
     return WindowedData(curate_config(mix[0])["data"])
+
+
+@pytest.fixture(scope="module")
+def data(pong_root):
+    """The group `data` of a short recording of Pong."""
+    return {"root": str(pong_root), "image_size": [64, 64], "num_frames": 8, "batch_size": 1}
+
+
+@pytest.fixture(scope="module")
+def readers(data):
+    return parts(ClipDataModule(**data).open())
+
+
+@pytest.fixture
+def preferences(readers, tmp_path):
+    """preferences(): those of a file that is there no more than once."""
+    return lambda: Preferences(tmp_path / "p.csv", {"train": identity(readers["train"])}, readers)
+
+
+@pytest.fixture(scope="module")
+def pairs(readers):
+    return choose_pairs(readers["train"], "train", length=8, most=30, seed=0)

@@ -18,7 +18,7 @@ from genie.common.errors import UserError
 from genie.evaluation.provenance import numbers
 from genie.training.pipeline import Pipeline, run_module, shown
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
