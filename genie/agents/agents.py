@@ -24,10 +24,10 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise, Stream, derive, fold_in, row_seeds
+from genie.models.actor_critic import action_noise
 from genie.planning.optimizers import Planner
 from genie.planning.search import Plan
 from genie.runs.loading import WORLD, TrainedModel, load_model, stage_file
-from genie.stages.actor_critic import action_noise
 from genie.world.protocol import State, World
 
 ChooseOne = Callable[[State, int | Tensor], Tensor]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genie.common.random import FrameNoise, Stream, derive
 from genie.models.heads import FeatureEncoder, TwoHotHead
 
 UNIFORM_SHARE = 0.01  # of the probability is spread over all actions: none is ever ruled out (DreamerV3)
@@ -137,3 +138,8 @@ class Critic(nn.Module):
     def value(self, features: Tensor) -> Tensor:
         """The expected return [...]."""
         return self.head.mean(self(features))
+
+
+def action_noise(seeds: Tensor, number: int, size: int) -> Tensor:
+    """Uniform float [B, size] in [0, 1) for the decision `number` of worlds with `seeds` int64 [B]."""
+    return FrameNoise(derive(seeds, Stream.POLICY_ACTION), torch.full_like(seeds, number)).uniform(0, size)

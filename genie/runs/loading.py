@@ -1,7 +1,4 @@
-"""Trained models from their checkpoints.
-
-Trained models from their checkpoints, with no configuration but their own, without unpickling code or Lightning.
-"""
+"""Trained models from their checkpoints, with no configuration but their own, without unpickling code or Lightning."""
 
 import hashlib
 from pathlib import Path
@@ -103,6 +100,8 @@ def build_from(checkpoint: dict[str, Any], path: str | Path) -> TrainedModel:
     """`load_model` of what was read from `path`."""
     config = checkpoint["hyper_parameters"]["config"]
     try:
+        if unknown := [group for group in ("stage", "model", "data") if not isinstance(config.get(group), dict)]:
+            raise ValueError(f"no configuration of {', '.join(unknown)}")
         state = TrainedModel.of(checkpoint["state_dict"])
         with torch.device("meta"):  # a size that somebody made up takes no memory
             found = differing(TrainedModel(config).state_dict(), state)

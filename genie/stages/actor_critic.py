@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from genie.common.config_types import require_number, require_whole
 from genie.common.errors import UserError
-from genie.common.random import FrameNoise, Stream, derive, fold_in
+from genie.common.random import Stream, fold_in
 from genie.common.ranks import from_first, gather_samples
-from genie.models.actor_critic import Actor
+from genie.models.actor_critic import Actor, action_noise
 from genie.stages.world_stage import recorded_between, space_of
 from genie.world.protocol import State, World
 
@@ -115,11 +115,6 @@ def imagine(world: World, state: State, actor: Actor, horizon: int, seeds: Tenso
         rewards.append(step.reward.float())
         continues.append(step.continues.float())
     return Rollout(*(torch.stack(parts, dim=1) for parts in (features, actions, rewards, continues)))
-
-
-def action_noise(seeds: Tensor, number: int, size: int) -> Tensor:
-    """Uniform float [B, size] in [0, 1) for the decision `number` of worlds with `seeds` int64 [B]."""
-    return FrameNoise(derive(seeds, Stream.POLICY_ACTION), torch.full_like(seeds, number)).uniform(0, size)
 
 
 class ActorCritic(nn.Module):

