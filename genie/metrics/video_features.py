@@ -1,14 +1,6 @@
-"""Features of videos for FVD.
+"""Features of videos for FVD: clips resized to 224x224, through a fixed network, with a cache.
 
-A network that only looks: in full precision whatever happens around it, and owned by nobody's checkpoint.
-
-Features of videos as FVD compares them: clips of one length, squeezed to 224x224, through a fixed network.
-
-Features of videos that come again: those of a data set are computed once, and found in the cache ever after.
-
-Dimension letters: `B` videos, `T` frames, `C H W` channels and pixels, `D` features.
-
-Dimension letters: `B` videos, `T` frames, `C H W` channels and pixels, `D` features.
+Dimension letters: `B` videos, `T` frames, `N` inputs, `C H W` channels and pixels, `D` features.
 """
 
 import hashlib
@@ -28,14 +20,13 @@ from genie.common.files import cache_folder, replacing
 from genie.metrics import i3d
 from genie.metrics.pretrained import digest
 
+RESIZES = ("bilinear", "legacy")
+
 
 class Frozen:
-    """Calls `network` in float32, on the device of what it is given, without dropout; it is trained no further.
-
-    This is no nn.Module, so a metric or a LightningModule that holds one does not see its parameters: they are neither
-    saved in checkpoints nor cast by `.half()`. Autocast and TF32 are off inside. Gradients reach the input unless they
-    are turned off outside.
-    """
+    """Calls a fixed `network` in evaluation mode and float32, without autocast and TF32, on the device of its input. It
+    is no nn.Module, so that its parameters are neither saved in the checkpoints of an owner nor cast by `.half()`.
+    Gradients reach the input."""
 
     def __init__(self, network: nn.Module | torch.jit.ScriptModule):
         self.network = network.eval()
@@ -43,7 +34,6 @@ class Frozen:
             parameter.requires_grad_(False)
 
     def __call__(self, x: Tensor, **options: bool) -> Tensor:
-        """float [B, …] → what the network makes of it."""
         cudnn = torch.backends.cudnn
         now = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
         with torch.autocast(x.device.type, enabled=False), cudnn.flags(**now, allow_tf32=False):
@@ -51,28 +41,25 @@ class Frozen:
 
 
 def in_batches(function: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tensor:
-    """`function` over tensors [N, …], `size` at a time: memory is bounded however many there are."""
+    """`function` over tensors [N, …], `size` at a time, to bound memory."""
     return torch.cat([function(*parts) for parts in zip(*(x.split(size) for x in inputs), strict=True)])
-
-
-RESIZES = ("bilinear", "legacy")
 
 
 class VideoFeatures:
     """Callable: videos [B, T, C, H, W] → features float32 [B, D].
 
-    Several metrics may share one of these, so that a video goes through the network once (`genie.metrics.fvd`).
+    Several metrics may share one, so that a video passes the network once (`genie.metrics.fvd`).
 
     Args:
         detector: "i3d", the network of FVD; a file of TorchScript; or a module. The last two get float32
             [B, 3, T, 224, 224] in [-1, 1] and give [B, D]. TorchScript is code: load only what you trust.
         num_frames: T, of every video.
-        resize: how frames come to 224x224: "bilinear" as PyTorch has it, or "legacy" as TensorFlow 1 had it, for the
-            very numbers of the original. Which one matters little, as long as it is the same on both sides.
-        batch_size: videos that are in the network at once.
-        options: keyword arguments that a TorchScript detector or module wants, such as `return_features=True`.
+        resize: to 224x224, "bilinear" as in PyTorch, or "legacy" as in TensorFlow 1, for the numbers of the original.
+            Which one matters little, as long as it is the same on both sides.
+        batch_size: videos in the network at once.
+        options: keyword arguments of a TorchScript detector or module, such as `return_features=True`.
 
-    Raises ValueError for values that cannot be, and UserError where the weights cannot be had.
+    Raises ValueError for invalid values, and UserError where the weights are not available.
     """
 
     def __init__(
@@ -96,7 +83,7 @@ class VideoFeatures:
 
     @torch.no_grad()
     def __call__(self, videos: Tensor) -> Tensor:
-        """videos uint8, or of any floating type in [0, 1]; raises ValueError for others, and for another length."""
+        """videos uint8, or floats in [0, 1]; ValueError for others, and for another length."""
         if videos.dim() != 5 or videos.shape[1] != self.num_frames or videos.shape[2] != 3:
             raise ValueError(f"videos of shape {list(videos.shape)} are not [B, {self.num_frames}, 3, H, W]")
         if videos.dtype != torch.uint8 and not videos.is_floating_point():
@@ -110,7 +97,11 @@ class VideoFeatures:
 
     def _batch(self, videos: Tensor) -> Tensor:
         videos = videos.float() / 255 if videos.dtype == torch.uint8 else videos.float()
-        frames = (resize_legacy if self.resize == "legacy" else resize_bilinear)(videos.flatten(0, 1))
+        frames = videos.flatten(0, 1)
+        if self.resize == "legacy":
+            frames = resize_legacy(frames)
+        else:
+            frames = F.interpolate(frames, size=(i3d.SIZE, i3d.SIZE), mode="bilinear", align_corners=False)
         clips = (2 * frames - 1).unflatten(0, videos.shape[:2]).transpose(1, 2)  # [B, 3, T, 224, 224]
         return self.network(clips.contiguous(memory_format=torch.channels_last_3d), **self.options).float()
 
@@ -121,7 +112,7 @@ class VideoFeatures:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """All that features depend on: those of one protocol may be compared."""
+        """All that features depend on: those of one protocol are comparable."""
         return {
             "detector": self.detector,
             "weights_sha256": self.weights_sha256,
@@ -132,7 +123,7 @@ class VideoFeatures:
 
 
 def load_detector(detector: str | Path | nn.Module) -> tuple[nn.Module, str, str, str]:
-    """The network, its name, what its features are and the SHA-256 of its weights."""
+    """The network, its name, a description of its features and the SHA-256 of its weights."""
     if detector == "i3d":
         return i3d.pretrained_i3d(), "i3d", f"{i3d.NUM_LOGITS} logits", i3d.WEIGHTS.sha256
     if isinstance(detector, nn.Module):
@@ -145,11 +136,6 @@ def load_detector(detector: str | Path | nn.Module) -> tuple[nn.Module, str, str
     except RuntimeError as error:
         raise UserError(f"detector={detector} is no file of TorchScript ({str(error).splitlines()[0]})") from error
     return network, path.stem, "the file's output", hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def resize_bilinear(frames: Tensor) -> Tensor:
-    """Frames [N, C, H, W] at 224x224, pixels taken as areas (half-pixel centres), without antialiasing."""
-    return F.interpolate(frames, size=(i3d.SIZE, i3d.SIZE), mode="bilinear", align_corners=False)
 
 
 def resize_legacy(frames: Tensor) -> Tensor:
@@ -165,11 +151,8 @@ def resize_legacy(frames: Tensor) -> Tensor:
 
 
 def cached_features(features: VideoFeatures, videos: Tensor) -> Tensor:
-    """`features(videos)` [B, D] of uint8 videos [B, T, C, H, W].
-
-    Kept under a hash of the pixels and the protocol, so that neither can change unseen. A cache that is damaged or
-    cannot be written costs time, nothing else.
-    """
+    """`features(videos)` [B, D] of uint8 videos [B, T, C, H, W], cached under a hash of the pixels and the protocol. A
+    damaged or read-only cache only costs time."""
     pixels = digest({"videos": videos})
     key = hashlib.sha256(json.dumps([pixels, features.protocol], sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "features" / f"{features.name}_{len(videos)}v_{key[:16]}.safetensors"

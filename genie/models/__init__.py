@@ -1,4 +1,4 @@
-"""The networks, as plain `nn.Module`s that know nothing of devices, precision, loggers or files."""
+"""Networks as plain `nn.Module`s, independent of devices, precision, loggers and files."""
 
 from genie.models.dynamics import DynamicsModel
 from genie.models.latent_action import LatentActionModel, LatentActionOutput

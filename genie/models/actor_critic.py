@@ -1,6 +1,4 @@
-"""Actor and critic on features of a world.
-
-Actor and critic on the features of a world: what to do, and what is still to come (DreamerV3, arXiv 2301.04104).
+"""Actor and critic on the features of a world (DreamerV3, arXiv 2301.04104).
 
 Dimension letters: `F` the shape of features, (n,) or (C, h, w), `A` actions, or the numbers of one, `D` width.
 """
@@ -15,15 +13,15 @@ from torch import Tensor, nn
 from genie.common.random import FrameNoise, Stream, derive
 from genie.models.heads import FeatureEncoder, TwoHotHead
 
-UNIFORM_SHARE = 0.01  # of the probability is spread over all actions: none is ever ruled out (DreamerV3)
+UNIFORM_SHARE = 0.01  # share of the probability that is spread evenly over all actions (DreamerV3)
 SPREAD = (0.1, 1.0)  # bounds of the standard deviation, before tanh (DreamerV3)
 LARGEST_MEAN = 5.0  # before tanh: beyond it gradients vanish (DreamerV2, arXiv 2010.02193)
-LARGEST_ACTION = 0.999  # the logarithm of the probability of ±1 has no end
-NODES = 16  # of the quadrature that gives the entropy behind tanh
+LARGEST_ACTION = 0.999  # the log-probability of ±1 is infinite
+NODES = 16  # of the quadrature for the entropy of the tanh
 
 
 class CategoricalActions:
-    """One of A actions: from float `logits` [..., A]."""
+    """Distribution over A actions from float `logits` [..., A]."""
 
     noise_size = 1
 
@@ -33,11 +31,11 @@ class CategoricalActions:
         self.logs = self.probabilities.log()
 
     def sample(self, noise: Tensor) -> Tensor:
-        """int64 [...] from uniform `noise` [..., 1] in [0, 1): the same noise, the same actions."""
+        """int64 [...] from uniform `noise` [..., 1] in [0, 1), deterministically."""
         return (noise >= self.probabilities.cumsum(-1)[..., :-1]).sum(-1)
 
     def mode(self) -> Tensor:
-        """The likeliest action, int64 [...]."""
+        """The most likely action, int64 [...]."""
         return self.probabilities.argmax(-1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -50,10 +48,8 @@ class CategoricalActions:
 
 
 class TanhNormal:
-    """A numbers in (-1, 1), the tanh of independent normal ones: from float `values` [..., 2 · A], means and spreads.
-
-    Numbers beyond ±`LARGEST_ACTION` count as it.
-    """
+    """Distribution over A numbers in (-1, 1), the tanh of independent normal ones, clamped to ±`LARGEST_ACTION`.
+    `values` [..., 2 · A] hold means and spreads before their bounds."""
 
     def __init__(self, values: Tensor) -> None:
         mean, spread = values.float().chunk(2, -1)
@@ -63,7 +59,7 @@ class TanhNormal:
         self.noise_size = mean.shape[-1]
 
     def sample(self, noise: Tensor) -> Tensor:
-        """[..., A] from uniform `noise` [..., A] in [0, 1): the same noise, the same actions."""
+        """[..., A] from uniform `noise` [..., A] in [0, 1), deterministically."""
         normal = torch.special.ndtri(noise.clamp(5e-7, 1 - 5e-7))
         return torch.tanh(self.mean + self.std * normal).clamp(-LARGEST_ACTION, LARGEST_ACTION)
 
@@ -72,14 +68,13 @@ class TanhNormal:
         return torch.tanh(self.mean).clamp(-LARGEST_ACTION, LARGEST_ACTION)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """[...], of a density, in nats."""
+        """[...], log-density in nats."""
         before = torch.atanh(actions.float().clamp(-LARGEST_ACTION, LARGEST_ACTION))
         normal = -0.5 * ((before - self.mean) / self.std).square() - self.std.log() - 0.5 * math.log(2 * math.pi)
         return (normal - log_slope(before)).sum(-1)
 
     def entropy(self) -> Tensor:
-        """[...], in nats: that of the normal numbers and the mean logarithm of tanh's slope at them, by Gauss-Hermite
-        quadrature: nothing is drawn for it."""
+        """[...], in nats: that of the normal numbers plus the mean log-slope of tanh, by Gauss-Hermite quadrature."""
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         nodes = torch.as_tensor(nodes, dtype=self.mean.dtype, device=self.mean.device)
         weights = torch.as_tensor(weights / weights.sum(), dtype=self.mean.dtype, device=self.mean.device)
@@ -89,18 +84,13 @@ class TanhNormal:
 
 
 def log_slope(values: Tensor) -> Tensor:
-    """ln(1 - tanh²(x)), without the cancellation."""
+    """ln(1 - tanh²(x)) without cancellation."""
     return 2 * (math.log(2) - values - F.softplus(-2 * values))
 
 
 class Actor(nn.Module):
-    """Features [..., *F] to a distribution over actions; it begins with all of them alike.
-
-    Args:
-        feature_shape: F.
-        num_actions, action_size: A of whole-number actions or of numbers in [-1, 1]; the other one is None.
-        width, num_layers: of the `FeatureEncoder`.
-    """
+    """Features [..., *F] to a distribution over actions, uniform (or centred) at first; one of `num_actions` for whole
+    numbers and `action_size` for numbers in [-1, 1] is A, the other None."""
 
     def __init__(
         self,
@@ -124,7 +114,7 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """Features [..., *F] to the return that is still to come, as a distribution over bins."""
+    """Features [..., *F] to a distribution over bins of the expected return."""
 
     def __init__(self, feature_shape: tuple[int, ...], width: int, num_layers: int) -> None:
         super().__init__()
@@ -132,14 +122,14 @@ class Critic(nn.Module):
         self.head = TwoHotHead(width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """logits [..., K] of the head."""
+        """Logits [..., K] of the `TwoHotHead`."""
         return self.head(self.encoder(features))
 
     def value(self, features: Tensor) -> Tensor:
-        """The expected return [...]."""
+        """Expected return [...]."""
         return self.head.mean(self(features))
 
 
 def action_noise(seeds: Tensor, number: int, size: int) -> Tensor:
-    """Uniform float [B, size] in [0, 1) for the decision `number` of worlds with `seeds` int64 [B]."""
+    """Uniform float [B, size] in [0, 1) for decision `number` in worlds with `seeds` int64 [B]."""
     return FrameNoise(derive(seeds, Stream.POLICY_ACTION), torch.full_like(seeds, number)).uniform(0, size)

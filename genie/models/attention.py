@@ -14,14 +14,11 @@ from torch import Tensor, nn
 from genie.common.device import full_precision
 from genie.models.kv_cache import CleanContext, Layer, Span
 
-Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles by which queries and keys are turned
+Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles by which queries and keys are rotated
 
 
 def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
-    """Size of one head: `head_dim` where it is given, else `width / num_heads`.
-
-    Raises ValueError when the width does not divide: a silent rounding would change the model's size.
-    """
+    """`head_dim` where it is given, else `width / num_heads`; ValueError where that is not an even whole number."""
     if head_dim is not None:
         if head_dim % 2:
             raise ValueError(f"head_dim={head_dim} is odd; rotary positions turn pairs, so give an even head_dim")
@@ -35,23 +32,21 @@ def head_size(width: int, num_heads: int, head_dim: int | None) -> int:
 
 
 def rotation(positions: Tensor, size: int) -> Turn:
-    """Cosine and sine [..., P, E/2] of the angles by which rotary positions turn heads of `size` E at `positions`
-    [..., P] (frame indices; only differences matter)."""
+    """Cosine and sine [..., P, E/2] of rotary angles for heads of `size` E at `positions` [..., P] (frame indices)."""
     # Clips have tens of frames, not thousands of words: base 1000 keeps the slowest pair from standing still.
     angles = _angles(positions, size // 2, 1000.0)
     return angles.cos(), angles.sin()
 
 
 def grid_rotation(rows: Tensor, columns: Tensor, size: int) -> Turn:
-    """The same for places [..., P] in a frame's grid: half of the pairs is turned by the row, the others by the column.
-    4 divides `size`."""
+    """`rotation` for places [..., P] in a frame's grid, half of the pairs by row and half by column; 4 divides
+    `size`."""
     # Grids have tens of rows at most: with base 100 several pairs tell a row from the next.
     angles = torch.cat([_angles(places, size // 4, 100.0) for places in (rows, columns)], dim=-1)
     return angles.cos(), angles.sin()
 
 
 def _angles(positions: Tensor, count: int, base: float) -> Tensor:
-    """fp32 [..., P, count] of `positions` [..., P], each pair turned less than the one before it."""
     frequencies = base ** (-torch.arange(count, device=positions.device, dtype=torch.float32) / count)
     return positions.to(torch.float32)[..., None] * frequencies
 
@@ -67,13 +62,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool, mask: Tensor
     """`softmax(q kᵀ / √E) v` for [..., N, P, E] tensors, in the precision that is fast on the device at hand.
 
     `mask` (of as many axes; bool, true where a query sees a key, or a number that is added to its logit) has one row,
-    or one for each of the first axis.
-
-    On CPU the bf16 kernel's backward pass takes several times as long as fp32's for the short sequences of a
-    clip, so the product is taken in fp32 there, whatever autocast says; on accelerators it runs as given.
+    or one for each of the first axis. On CPU the product is in fp32 under any autocast: the bf16 kernel's backward
+    pass is several times slower for the short sequences of a clip.
     """
     shape, dtype = query.shape, query.dtype
-    # The fused kernels take four axes; for more PyTorch falls back on one that writes out and keeps all weights.
+    # The fused kernels take four axes; for more, PyTorch falls back on one that materialises all weights.
     if mask is not None:
         mask = mask.expand(-1, *shape[1:-3], -1, -1, -1) if len(mask) > 1 else mask
         mask = mask.reshape(-1, *mask.shape[-3:])
@@ -95,7 +88,7 @@ class SelfAttention(nn.Module):
         num_heads: N.
         head_dim: E, the paper's `k/q_size`; None for `width / num_heads`.
         causal: position p sees positions ≤ p.
-        rotary: turn queries and keys by their position, so that only distances count and a window can slide.
+        rotary: rotary positions: only distances count, so a window can slide.
         qk_norm: RMS-normalise queries and keys per head (Genie appendix C: keeps large models stable).
         bias: biases in the two projections.
     """
@@ -122,16 +115,15 @@ class SelfAttention(nn.Module):
     def project(
         self, x: Tensor, span: Span | CleanContext | None = None, turn: Turn | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised and turned to their positions, or by
-        `turn`."""
+        """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised and rotated by position or `turn`."""
         parts = self.qkv(x).unflatten(-1, (3, self.num_heads, self.size))
-        pair, value = parts[..., :2, :, :], parts[..., 2, :, :]  # [..., P, 2, N, E]: what is done to both is done once
+        pair, value = parts[..., :2, :, :], parts[..., 2, :, :]  # [..., P, 2, N, E]: both are processed at once
         if self.qk_norm:
-            # in fp32, for which the norm has a fused kernel whatever its weights are
+            # fp32: the norm has a fused kernel for it, whatever the type of its weights
             scale = torch.stack([self.query_norm.weight, self.key_norm.weight])[:, None]
             pair = (F.rms_norm(pair.float(), (self.size,), eps=1e-6) * scale).to(value.dtype)
         if self.rotary:
-            turn = self._rotation(x) if span is None else self._rotation_in(span)
+            turn = self._rotation(x, span)
         if turn is not None:
             pair = rotate(pair, turn)
         return *(part.transpose(-2, -3) for part in pair.unbind(-3)), value.transpose(-2, -3)
@@ -139,9 +131,9 @@ class SelfAttention(nn.Module):
     def forward(
         self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None, turn: Turn | None = None
     ) -> Tensor:
-        """`layer`: x are new frames [R, S, t, D] of a cache, and attend to those before them too. `bias` fp32, which
-        broadcasts to [..., N, P, P]: added to the logits. `turn`, which broadcasts to [..., P, 2, N, E/2]: instead of
-        `rotary`'s."""
+        """x [..., P, D] → [..., P, D]. `layer`: x are new frames [R, S, t, D] of a cache and also attend to those
+        before them. `bias` fp32, added to the logits, broadcasts to [..., N, P, P]; `turn`, in place of `rotary`'s, to
+        [..., P, 2, N, E/2]."""
         if layer is None:
             out = attend(*self.project(x, turn=turn), self.causal, bias)
         else:
@@ -150,13 +142,11 @@ class SelfAttention(nn.Module):
             out = attend(query.to(key.dtype), key, value, layer.span.causal, layer.span.mask).to(query.dtype)
         return self.out(out.transpose(-2, -3).flatten(-2))
 
-    def _rotation(self, x: Tensor) -> Turn:
-        """[P, 1, 1, E/2]"""
-        positions = torch.arange(x.shape[-2], device=x.device)
-        return tuple(part[:, None, None] for part in rotation(positions, self.size))
-
-    def _rotation_in(self, span: Span | CleanContext) -> Turn:
-        """[R or 1, 1, t, 1, 1, E/2]"""
+    def _rotation(self, x: Tensor, span: Span | CleanContext | None) -> Turn:
+        """[P, 1, 1, E/2], in a span [R or 1, 1, t, 1, 1, E/2]."""
+        if span is None:
+            positions = torch.arange(x.shape[-2], device=x.device)
+            return tuple(part[:, None, None] for part in rotation(positions, self.size))
         if self.size not in span.turns:  # the same in all blocks and passes
             turn = rotation(span.slots, self.size)
             span.turns[self.size] = tuple(part[:, None, :, None, None] for part in turn)

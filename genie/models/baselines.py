@@ -1,16 +1,13 @@
-"""Tokenizer networks beside the ST-Transformer: ViT, C-ViViT, convolutions, patch MLP.
-
-The networks that the tokenizer's encoder and decoder can be beside the ST-Transformer, behind the same protocol.
+"""Encoders and decoders beside the ST-Transformer: ViT, C-ViViT, convolutions, patch MLP.
 
 Sources: Genie (arXiv 2402.15391) §3.4, table 3: a ViT that sees single frames, and C-ViViT (Phenaki, arXiv 2210.02399)
-with full attention in space and time; the convolutional VQ-VAE (arXiv 1711.00937 §4.1), one frame at a time. Beside
-these a perceptron that sees one patch alone.
+with full attention in space and time; the convolutional VQ-VAE (arXiv 1711.00937 §4.1), one frame at a time.
 
-A block of each has the parameters of an ST block of that width (16 D² in its matrices), so at equal `num_blocks` the
-networks are of one size: what temporal attention has there, the feed-forward has here.
+A block of each has the parameters of an ST block of that width (16 D² in its matrices), so networks of equal
+`num_blocks` are of equal size: the parameters of temporal attention go to the feed-forward.
 
-Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width, `N` heads, `E` head size, `P` frames in
-sight.
+Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width, `N` heads, `E` head size, `P` visible
+frames.
 """
 
 import torch
@@ -22,9 +19,10 @@ from genie.models.attention import SelfAttention, Turn, attend
 from genie.models.kv_cache import Layer, Span
 from genie.models.st_transformer import Backbone, FeedForward, STTransformer
 
-WIDE = 6.0  # mlp_ratio at which one attention and a feed-forward have as many weights as an ST block: 4 + 2·6 = 8 + 2·4
-ALONE = 8.0  # mlp_ratio at which a feed-forward without attention has: 2·8 = 8 + 2·4
-CONVOLUTION = 1.6  # hidden width at which 3x3 and 1x1 convolutions do: 9·1.6 + 1.6 = 16
+# the parameters of an ST block, 16 D² = (8 + 2·4) D², for
+WIDE = 6.0  # mlp_ratio with one attention: 4 + 2·6
+ALONE = 8.0  # mlp_ratio without attention: 2·8
+CONVOLUTION = 1.6  # hidden width of a 3x3 and a 1x1 convolution: 9·1.6 + 1.6
 
 
 class SpatialAttention(SelfAttention):
@@ -33,40 +31,33 @@ class SpatialAttention(SelfAttention):
     def forward(
         self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None, turn: Turn | None = None
     ) -> Tensor:
-        return super().forward(x, None, bias, turn)  # a frame has no past here, cached or not
+        return super().forward(x, None, bias, turn)  # a frame sees no others, cached or not
 
 
 class SpaceTimeAttention(SelfAttention):
-    """Full attention: each token sees all tokens of its own and of earlier frames. Cost and memory O((T·S)²).
-
-    Rotary positions count frames, as in the ST-Transformer; places within a frame are told by the learned ones.
-    """
+    """Full attention: each token sees all tokens of its own and of earlier frames. Cost and memory O((T·S)²). Rotary
+    positions count frames, as in the ST-Transformer; the learned ones distinguish places within a frame."""
 
     def forward(
         self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None, turn: Turn | None = None
     ) -> Tensor:
-        """x [B, T, S, D]; `layer`: x are new frames of a cache, which keeps all tokens of the earlier ones. `bias` and
-        `turn`, of attention in space alone, are None."""
+        """x [B, T, S, D]; `layer`: x are new frames of a cache. `bias` and `turn`, for attention in space alone, are
+        None."""
         length, size = x.shape[1:3]
         query, key, value = self.project(x.transpose(1, 2), layer and layer.span)  # [B, S, N, T, E]
         if layer is None:
             visible = torch.ones(1, length, length, dtype=torch.bool, device=x.device).tril()
         else:
             key, value = layer.span.update(layer.block, key, value)
-            visible = _visible(layer.span, key.shape[-2])
+            visible = torch.arange(key.shape[-2], device=x.device) <= layer.span.slots[..., None]  # [R or 1, t, P]
         query, key, value = (rearrange(part, "b s n t e -> b n (t s) e") for part in (query.to(key.dtype), key, value))
         mask = visible.repeat_interleave(size, 1).repeat_interleave(size, 2)[:, None]  # [B or 1, 1, T·S, P·S]
         out = attend(query, key, value, causal=False, mask=mask).to(x.dtype)
         return self.out(rearrange(out, "b n (t s) e -> b t s (n e)", s=size))
 
 
-def _visible(span: Span, length: int) -> Tensor:
-    """bool [R or 1, t, P]: which of the `length` frames in sight each new frame sees."""
-    return torch.arange(length, device=span.device) <= span.slots[..., None]
-
-
 class AttentionBlock(nn.Module):
-    """One pre-norm block: one attention, then a feed-forward. For the arguments see `STBlock`."""
+    """One pre-norm block of one attention and a feed-forward. For the arguments see `STBlock`."""
 
     attention_type: type[SelfAttention]
 
@@ -99,13 +90,13 @@ class AttentionBlock(nn.Module):
         bias: Tensor | None = None,
         turn: Turn | None = None,
     ) -> Tensor:
-        """x [B, T, S, D] → [B, T, S, D]; `condition` is not looked at."""
+        """x [B, T, S, D] → [B, T, S, D]; `condition` is ignored."""
         x = x + self.dropout(self.attention(self.attention_norm(x), layer, bias, turn))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class SpatialBlock(AttentionBlock):
-    """Attention within each frame; without rotary positions, which would number its tokens as if they were in a row."""
+    """Attention within each frame, without rotary positions, which would number its tokens as a sequence."""
 
     attention_type = SpatialAttention
 
@@ -114,13 +105,11 @@ class SpatialBlock(AttentionBlock):
 
 
 class SpaceTimeBlock(AttentionBlock):
-    """Attention over all tokens of all frames so far."""
-
     attention_type = SpaceTimeAttention
 
 
 class SpatialTransformer(STTransformer):
-    """A ViT for each frame alone, with no temporal layers and no positions in time."""
+    """A ViT on each frame alone, without temporal layers and positions in time."""
 
     block_type = SpatialBlock
 
@@ -163,7 +152,7 @@ class ConvolutionalBlock(nn.Module):
 
 
 class FrameNetwork(Backbone):
-    """Blocks of one argument, a final norm, and nothing that is kept from frame to frame."""
+    """Blocks of one argument and a final norm; frames are independent."""
 
     @property
     def num_caches(self) -> int:
@@ -176,13 +165,8 @@ class FrameNetwork(Backbone):
 
 
 class ConvolutionalNetwork(FrameNetwork):
-    """Residual convolutions on each frame alone. The pixel embedding before it, a convolution whose stride is its size,
-    brings the frame to the grid of tokens, and the pixel head behind the decoder back to pixels.
-
-    Args:
-        width, num_blocks, grid, bias, dropout: see `STTransformer`.
-        num_heads, head_dim: not looked at: there is no attention.
-    """
+    """Residual convolutions on each frame's grid of tokens, with the arguments of `STTransformer`; without attention
+    `num_heads` and `head_dim` are ignored."""
 
     def __init__(
         self,
@@ -200,7 +184,7 @@ class ConvolutionalNetwork(FrameNetwork):
 
 
 class PatchBlock(nn.Module):
-    """One pre-norm residual feed-forward on each token by itself."""
+    """One pre-norm residual feed-forward on each token alone."""
 
     def __init__(self, width: int, mlp_ratio: float = ALONE, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
@@ -214,15 +198,11 @@ class PatchBlock(nn.Module):
 
 
 class PatchNetwork(FrameNetwork):
-    """Residual perceptrons on each token alone: it sees its patch of its frame, and does not know where that is.
+    """Residual perceptrons on each token alone, without its position.
 
-    So a token changes when the pixels of its patch do, and never else: what happens elsewhere in the picture, which
-    attention and 3x3 convolutions let into every token a little, is no noise that a dynamics has to predict.
-
-    Args:
-        width, num_blocks, mlp_ratio, bias, dropout, activation_checkpointing: see `STTransformer`.
-        num_heads, grid, head_dim, qk_norm, temporal_positions, spatial_positions, max_frames: not looked at: there are
-            no attention and no positions. They are the decoder's, where that is another network.
+    A token changes only when the pixels of its patch do: attention and 3x3 convolutions let changes elsewhere leak into
+    every token, as noise that the dynamics has to predict. Takes the arguments of `STTransformer`, for a decoder of
+    that kind, and ignores those of attention and positions.
     """
 
     def __init__(
@@ -257,8 +237,8 @@ ARCHITECTURES: dict[str, type[Backbone]] = {
 
 
 def build_backbone(architecture: str, *arguments, option: str = "architecture", **options) -> Backbone:
-    """The network of that name from the arguments of `STTransformer`; ValueError for another name, which was given as
-    `option`."""
-    if architecture not in tuple(ARCHITECTURES):  # a list cannot be looked up
+    """The network of that name from the arguments of `STTransformer`; ValueError names the `option` of an unknown
+    one."""
+    if architecture not in tuple(ARCHITECTURES):  # a list is unhashable
         raise ValueError(f"{option}={architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[architecture](*arguments, **options)

@@ -1,7 +1,7 @@
-"""Models of a configuration: what each stage trains, built from plain containers alone.
+"""Models of a configuration: the networks that each stage trains, built from plain containers.
 
-A checkpoint carries the configuration it was trained with, so whoever holds one can build its model: without Lightning,
-losses or metrics, which are the stages' (`genie.stages`).
+A checkpoint carries the configuration it was trained with, so its model can be built without Lightning, losses or
+metrics, which belong to the stages (`genie.stages`).
 """
 
 from collections.abc import Callable
@@ -20,37 +20,32 @@ from genie.models.patches import Patches
 from genie.models.rssm import Rssm
 from genie.models.tokenizer import VideoTokenizer
 
-STATES, FRAMES = "states", "frames"  # what clips are made of
-SIMULATORS = {"rssm": FRAMES, "delta": STATES}  # kind of simulator, and what it observes
+STATES, FRAMES = "states", "frames"  # contents of clips
+SIMULATORS = {"rssm": FRAMES, "delta": STATES}  # observations by kind of simulator
 WITH_CRITIC = ("actor_critic",)  # policies
-GENIE_STAGES = ("tokenizer", "lam", "dynamics", "cotrain")  # those that make a Genie world, from video alone
-ON_WORLD = ("reward", "policy")  # those that are trained on a finished world
+GENIE_STAGES = ("tokenizer", "lam", "dynamics", "cotrain")  # make a Genie world, from video alone
+ON_WORLD = ("reward", "policy")  # trained on a finished world
 
 
 def build_models(config: dict[str, Any]) -> dict[str, nn.Module]:
-    """The models that a stage of a configuration trains, by their names in its checkpoints; without initial weights.
-
-    Raises UserError for options that do not fit a model, in a line that names the key, and for an unknown stage.
-    """
+    """The models that a stage trains, by their names in its checkpoints; without initial weights. Raises UserError for
+    invalid options, in a line that names the key, and for an unknown stage."""
     name = config["stage"]["name"]
-    if name not in tuple(BUILDERS):  # a list cannot be looked up
+    if name not in tuple(BUILDERS):  # a list is unhashable
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(BUILDERS)}")
     return BUILDERS[name](config)
 
 
 def observed_by(config: dict[str, Any]) -> str:
-    """What the clips of a stage are made of: "frames" or "states"."""
+    """Contents of a stage's clips: "frames" or "states"."""
     stage = config["stage"]
     if stage["name"] == "simulator":
         return SIMULATORS[simulator_kind(config)]
-    if "observation_shape" in stage:  # on a world
-        return STATES if len(stage["observation_shape"]) == 1 else FRAMES
-    return FRAMES
+    return STATES if len(stage.get("observation_shape", ())) == 1 else FRAMES  # of the world that the stage is on
 
 
 def register_data_facts(module: nn.Module, config: dict[str, Any]) -> None:
-    """Gives a module the buffers that every stage keeps of its data: `background` [C, H, W] in [0, 1] (None where clips
-    are states) and `fps`."""
+    """Registers the buffers of every stage's data: `background` [C, H, W] in [0, 1] (None for states) and `fps`."""
     background = None
     if observed_by(config) == FRAMES:
         channels = config["model"]["tokenizer"].get("channels", 3)
@@ -59,67 +54,58 @@ def register_data_facts(module: nn.Module, config: dict[str, Any]) -> None:
     module.register_buffer("fps", torch.tensor(10.0))
 
 
-def build_part(cls: type[nn.Module], part: str, options: dict[str, Any], group: str = "model", **extra) -> nn.Module:
-    """`cls(**options)`, an invalid option reported as one line that names the part of the configuration."""
+def build_part(cls: type[nn.Module], key: str, options: dict[str, Any], **extra) -> nn.Module:
+    """`cls(**options, **extra)`; UserError for an invalid option, with the `key` of the options."""
     try:
         return cls(**options, **extra)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{group}.{part}: {str(error).replace(cls.__name__ + '.__init__() ', '')}") from error
-
-
-# -- one for each stage -----------------------------------------------------------------------------------------------
+        raise UserError(f"{key}: {str(error).replace(cls.__name__ + '.__init__() ', '')}") from error
 
 
 def build_tokenizer(config: dict[str, Any]) -> VideoTokenizer:
-    """The tokenizer."""
     model = config["model"]
-    return build_part(VideoTokenizer, "tokenizer", model["tokenizer"], image_size=model["image_size"])
+    return build_part(VideoTokenizer, "model.tokenizer", model["tokenizer"], image_size=model["image_size"])
 
 
 def build_lam(config: dict[str, Any]) -> LatentActionModel:
-    """The latent action model: on pixels, or with `input: tokens` on the tokenizer's tokens."""
+    """The latent action model on pixels, or with `input: tokens` on the tokenizer's tokens."""
     model = config["model"]
     lam, tokenizer, image_size = dict(model["lam"]), model["tokenizer"], model["image_size"]
     read = lam.pop("input", "pixels")
     if read == "pixels":
-        return build_part(LatentActionModel, "lam", lam, image_size=image_size)
+        return build_part(LatentActionModel, "model.lam", lam, image_size=image_size)
     if read == "tokens":
         lam |= {name: tokenizer[name] for name in ("patch_size", "num_codes")}
-        return build_part(TokenActionModel, "lam", lam, image_size=image_size)
+        return build_part(TokenActionModel, "model.lam", lam, image_size=image_size)
     raise UserError(f"model.lam.input={read!r}: choose pixels or tokens")
 
 
 def build_dynamics(config: dict[str, Any]) -> DynamicsModel:
-    """The dynamics model, its vocabulary and grid taken from the tokenizer's options."""
+    """The dynamics model, with the vocabulary and grid of the tokenizer."""
     model = config["model"]
-    tokenizer, options = model["tokenizer"], dict(model["dynamics"])
+    tokenizer = model["tokenizer"]
     patches = Patches(tuple(model["image_size"]), tokenizer["patch_size"])
     levels = tokenizer.get("levels") if tokenizer.get("quantizer") == "fsq" else None
     codes = {"num_codes": tokenizer["num_codes"], "levels": levels}
-    return build_part(DynamicsModel, "dynamics", options, grid=patches.grid, **codes)
+    return build_part(DynamicsModel, "model.dynamics", model["dynamics"], grid=patches.grid, **codes)
 
 
 def build_simulator(config: dict[str, Any]) -> Rssm | DeltaModel:
-    """The simulator of the kind that the configuration names."""
     simulator, sizes = config["simulator"], simulator_sizes(config)
     if simulator_kind(config) == "rssm":
         options = simulator["model"] | {name: sizes[name] for name in ("num_actions", "action_size")}
-        return build_part(Rssm, "model", options, group="simulator", image_size=config["model"]["image_size"])
+        return build_part(Rssm, "simulator.model", options, image_size=config["model"]["image_size"])
     circles = simulator["constraints"]["circles"]
-    return build_part(DeltaModel, "model", simulator["model"] | sizes, group="simulator", circles=circles)
+    return build_part(DeltaModel, "simulator.model", simulator["model"] | sizes, circles=circles)
 
 
 def build_reward(config: dict[str, Any]) -> RewardModel:
-    """The reward model."""
-    reward = config["reward"]
-    try:
-        return RewardModel(config["stage"]["feature_shape"], reward["name"], **reward["network"])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"reward: {str(error).replace('RewardModel.__init__() ', '')}") from error
+    reward, shape = config["reward"], config["stage"]["feature_shape"]
+    return build_part(RewardModel, "reward", reward["network"], feature_shape=shape, kind=reward["name"])
 
 
 def build_policy(config: dict[str, Any]) -> nn.ModuleDict:
-    """The `actor`, and of an objective that has one the `critic`."""
+    """The `actor`, and the `critic` of an objective that has one."""
     stage, policy = config["stage"], config["policy"]
     shape, sizes = tuple(stage["feature_shape"]), policy["network"]
     actions = {name: stage[name] for name in ("num_actions", "action_size")}
@@ -138,8 +124,8 @@ def simulator_kind(config: dict[str, Any]) -> str:
 
 
 def simulator_sizes(config: dict[str, Any]) -> dict[str, int | None]:
-    """`num_actions`, `action_size` and `state_size`. Before the data are known (tables of sizes, say), there is one
-    action and a state is one number: nothing else depends on them."""
+    """`num_actions`, `action_size` and `state_size`; one action and one number where the data are not known, as for
+    tables of sizes."""
     sizes = dict(config["simulator"]["sizes"])
     if sizes["num_actions"] is None and sizes["action_size"] is None:
         return sizes | {"num_actions": 1, "state_size": 1}

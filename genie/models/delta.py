@@ -1,13 +1,7 @@
-"""Delta dynamics: an ensemble that predicts changes of a state.
-
-Several networks at once: the layers of an ensemble, its members one product.
-
-Dynamics of states by their differences: an ensemble predicts Δs from s and a, and the next state is s + Δs.
+"""Delta dynamics of states: an ensemble predicts Δs from s and a; the next state is s + Δs.
 
 Sources: PETS (Chua et al. 2018, arXiv 1805.12114: probabilistic ensembles, a trajectory follows one member), MOPO (Yu
-et al. 2020, arXiv 2005.13239: what the members disagree about is not to be trusted).
-
-Dimension letters: `M` members, `N` rows.
+et al. 2020, arXiv 2005.13239: disagreement of the members as uncertainty).
 
 Dimension letters: `M` members, `N` rows, `n` numbers of a state, `A` action vector.
 """
@@ -20,12 +14,12 @@ from torch import Tensor, nn
 
 from genie.models.heads import ActionVectors, OutcomeHeads
 
+HEADS = ("gaussian", "deterministic")
+LEAST, MOST = -10.0, 1.0  # bounds of log-variances, in units of the usual change
+
 
 class EnsembleLinear(nn.Linear):
-    """A linear layer for each member: [M, N, inputs] → [M, N, outputs].
-
-    The weights are those of one layer with M times the outputs, of which each member owns a stretch.
-    """
+    """A linear layer for each member, [M, N, inputs] → [M, N, outputs], stored as one with M times the outputs."""
 
     def __init__(self, num_members: int, inputs: int, outputs: int) -> None:
         super().__init__(inputs, num_members * outputs)
@@ -45,11 +39,11 @@ class EnsembleNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(num_members * width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.rms_norm(x, (self.width,)) * self.scale.view(self.num_members, 1, -1)
+        return F.rms_norm(x, (self.width,)) * self.scale.view(self.num_members, 1, -1)
 
 
 class Ensemble(nn.Sequential):
-    """Perceptrons [M, N, inputs] → [M, N, outputs], one for each member, that differ in their weights alone."""
+    """A perceptron for each member, [M, N, inputs] → [M, N, outputs]."""
 
     def __init__(self, num_members: int, inputs: int, outputs: int, width: int, num_layers: int) -> None:
         if min(num_members, num_layers, width) < 1:
@@ -60,10 +54,6 @@ class Ensemble(nn.Sequential):
         super().__init__(*layers, EnsembleLinear(num_members, width, outputs))
 
 
-HEADS = ("gaussian", "deterministic")
-LEAST, MOST = -10.0, 1.0  # between which log-variances stay, in units of the usual change
-
-
 @dataclass
 class Prediction:
     """`delta` [M, N, n] in units of the usual change, and `log_variance` [M, N, n], None for deterministic heads."""
@@ -72,8 +62,8 @@ class Prediction:
     log_variance: Tensor | None
 
     def loss(self, target: Tensor) -> Tensor:
-        """Mean over all of half the squared error to `target` [N, n], for Gaussian heads of the negative
-        log-likelihood in nats (without its constant)."""
+        """Mean of half the squared error to `target` [N, n], or of Gaussian heads of the negative log-likelihood in
+        nats (without its constant)."""
         error = (self.delta - target).square()
         if self.log_variance is None:
             return error.mean() / 2
@@ -81,7 +71,7 @@ class Prediction:
 
 
 class DeltaModel(nn.Module):
-    """The simulator on states.
+    """Simulator on states.
 
     Args:
         state_size: n.
@@ -92,8 +82,8 @@ class DeltaModel(nn.Module):
         head_layers: of reward and continuation, which read (s, a, s').
         circles: pairs of numbers of a state that are cosine and sine of an angle.
 
-    What the data say (`start_from`) is kept in buffers: mean and standard deviation of states, the usual change from
-    one to the next, and the range.
+    Buffers hold statistics of the data (`start_from`): mean and standard deviation of states, the usual change from one
+    to the next, and the range.
     """
 
     def __init__(
@@ -123,7 +113,7 @@ class DeltaModel(nn.Module):
             self.register_buffer(name, torch.full((state_size,), value))
 
     def start_from(self, **facts: Tensor) -> None:
-        """Take `mean`, `std`, `change`, `low` and `high` [n] of the data; what never varies is not scaled."""
+        """Sets `mean`, `std`, `change`, `low` and `high` [n] of the data; constant numbers are not scaled."""
         for name, values in facts.items():
             values = torch.as_tensor(values, dtype=torch.float32)
             if name in ("std", "change"):
@@ -131,15 +121,15 @@ class DeltaModel(nn.Module):
             getattr(self, name).copy_(values)
 
     def normalized(self, states: Tensor) -> Tensor:
-        """States [..., n] with a mean of 0 and a standard deviation of 1 over the data."""
+        """States [..., n] with mean 0 and standard deviation 1 over the data."""
         return (states - self.mean) / self.std
 
     def target(self, states: Tensor, following: Tensor) -> Tensor:
-        """The true change from states to those that follow on them, [..., n] in units of the usual one."""
+        """The true change from states to the following ones, [..., n] in units of the usual one."""
         return (following - states) / self.change
 
     def predict(self, states: Tensor, actions: Tensor) -> Prediction:
-        """Of states [N, n], or [M, N, n] with one of its own for each member, and action vectors [N, A]."""
+        """From states [N, n], or [M, N, n] with one for each member, and action vectors [N, A]."""
         inputs = torch.cat([self.normalized(states), actions.expand(*states.shape[:-1], -1)], -1)
         output = self.members(inputs.expand(self.num_members, *inputs.shape[-2:]))
         if not self.gaussian:
@@ -149,11 +139,11 @@ class DeltaModel(nn.Module):
         return Prediction(delta, LEAST + F.softplus(spread - LEAST))
 
     def following(self, states: Tensor, delta: Tensor) -> Tensor:
-        """s + Δs: [M, N, n] of states [N, n] or [M, N, n] and `delta` [M, N, n] in units of the usual change."""
+        """s + Δs, [M, N, n], from states [N, n] or [M, N, n] and `delta` [M, N, n] in units of the usual change."""
         return states + delta * self.change
 
     def settled(self, states: Tensor) -> Tensor:
-        """States [..., n] with cosine and sine of each angle brought back to the unit circle."""
+        """States [..., n] with cosine and sine of each angle normalised to the unit circle."""
         for pair in self.circles:
             places = torch.zeros(self.state_size, dtype=torch.bool, device=states.device)
             places[list(pair)] = True
@@ -162,8 +152,8 @@ class DeltaModel(nn.Module):
         return states
 
     def violation(self, states: Tensor, margin: float) -> Tensor:
-        """Mean over [..., n] of how far states are beyond the range of the data, widened by `margin` times itself at
-        either end, in standard deviations and squared, and of how far angles are off their circles."""
+        """Mean squared distance of states [..., n] beyond the range of the data (widened by `margin` of itself at
+        either end), in standard deviations, plus that of angles from their circles."""
         room = margin * (self.high - self.low)
         beyond = F.relu(states - self.high - room) + F.relu(self.low - room - states)
         total = (beyond / self.std).square().mean()
@@ -172,11 +162,11 @@ class DeltaModel(nn.Module):
         return total
 
     def outcome_features(self, states: Tensor, actions: Tensor, following: Tensor) -> Tensor:
-        """What reward and continuation are read from, [..., 2n + A]."""
+        """Input of the reward and continuation heads, [..., 2n + A]."""
         return torch.cat([self.normalized(states), actions, self.normalized(following)], -1)
 
     def example_forward(self, states: Tensor) -> None:
-        """One pass on states [B, T, n], for counting."""
+        """One pass on states [B, T, n], to count operations."""
         rows = states.flatten(0, -2)
         actions = rows.new_zeros(len(rows), self.actions.size)
         following = self.settled(self.following(rows, self.predict(rows, actions).delta))

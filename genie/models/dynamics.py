@@ -1,6 +1,6 @@
-"""The dynamics model: a MaskGIT that predicts a frame's tokens from the past frames' tokens and the actions.
+"""Dynamics model: a MaskGIT that predicts a frame's tokens from past tokens and actions.
 
-Source: Genie (arXiv 2402.15391) §2.1; MaskGIT (arXiv 2202.04200).
+Sources: Genie (arXiv 2402.15391) §2.1; MaskGIT (arXiv 2202.04200).
 
 Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width, `K` codes, `A` actions, `M` masked tokens.
 """
@@ -29,11 +29,10 @@ class DynamicsModel(nn.Module):
         num_actions: A.
         width, num_blocks, num_heads, head_dim: of the ST-Transformer.
         conditioning: "additive" (the paper: the action's embedding is added to all tokens of its frame),
-            "prepend" (one more token a frame) or "film" (it scales and shifts every norm of its frame).
+            "prepend" (one more token per frame) or "film" (it scales and shifts every norm of its frame).
         transformer: further options of the `STTransformer`.
-        levels: of the digits of the tokenizer's codes (`FiniteScalarQuantizer`); None: they have none.
-        token_embedding: of whole "codes", or for codes with digits the sum of those of the "digits", or linear in the
-            "coordinates".
+        levels: of the digits of the tokenizer's codes (`FiniteScalarQuantizer`); None for codes without digits.
+        token_embedding: of whole "codes", or for codes with digits the sum over "digits", or linear in "coordinates".
         token_head: predicts whole "codes", or each of the "digits", or "both" in a sum: `genie.models.vocabulary`.
     """
 
@@ -69,22 +68,19 @@ class DynamicsModel(nn.Module):
 
     @property
     def mask_token(self) -> int:
-        """The token that stands for "not known yet"."""
+        """The token of unknown positions."""
         return self.num_codes
 
     def hidden(self, tokens: Tensor, actions: Tensor, thin: Thin | None = None) -> Tensor:
-        """tokens int64 [B, T, S] (with mask tokens), actions int64 [B, T-1] → [B, T, S, D]. `thin`: tokens are those of
-        some places alone."""
+        """tokens int64 [B, T, S] (with mask tokens), actions int64 [B, T-1] → [B, T, S, D]; tokens of some places alone
+        with `thin`."""
         condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]: action t at frame t+1
         return self._run(tokens, condition, thin=thin)
 
     def hidden_after(self, tokens: Tensor, actions: Tensor, context: Tensor, thin: Thin | None = None) -> Tensor:
         """Hidden states [B, T-1, S, D] of frames 1 … T-1 of `tokens` int64 [B, T, S] (with mask tokens), each of which
-        sees itself and the frames of `context` int64 [B, T, S] before it: what `extend` computes for one new frame
-        behind them, for all of them at once.
-
-        The clip is run twice, side by side in time (block teacher forcing, arXiv 2502.01591).
-        """
+        sees itself and the earlier frames of `context` int64 [B, T, S]. This is `extend` by one frame, for all frames
+        at once: the clip runs twice, side by side in time (block teacher forcing, arXiv 2502.01591)."""
         condition = F.pad(self.action_embedding(actions), (0, 0, 1, 0))  # [B, T, D]
         span = CleanContext(tokens.shape[1], tokens.device)
         both = torch.cat([context[:, :-1], tokens[:, 1:]], dim=1)
@@ -92,10 +88,8 @@ class DynamicsModel(nn.Module):
         return self._run(both, condition, span, thin)[:, span.num_clean :]
 
     def extend(self, tokens: Tensor, incoming: Tensor, span: Span) -> Tensor:
-        """`hidden` of new frames behind those of a cache: tokens int64 [R, t, S] → [R, t, S, D].
-
-        `incoming` int64 [R, t] are the actions that lead to these frames; that of a window's first frame is not read.
-        """
+        """`hidden` of new frames after those of a cache: tokens int64 [R, t, S] → [R, t, S, D]. `incoming` int64 [R, t]
+        are the actions that lead to these frames; that of a window's first frame is ignored."""
         known = (span.slots > 0)[..., None]  # [R or 1, t, 1]
         return self._run(tokens, self.action_embedding(incoming) * known, span)
 
@@ -110,19 +104,13 @@ class DynamicsModel(nn.Module):
         return self.transformer(x + condition[:, :, None], span=span, thin=thin)
 
     def forward(
-        self,
-        tokens: Tensor,
-        actions: Tensor,
-        mask: Tensor,
-        context: Tensor | None = None,
-        thin: Thin | None = None,
+        self, tokens: Tensor, actions: Tensor, mask: Tensor, context: Tensor | None = None, thin: Thin | None = None
     ) -> Tensor:
         """Logits fp32 [M, K] at the positions of `mask` (bool [B, T, S]), which are hidden from the model.
 
         tokens int64 [B, T, S] in [0, K), actions int64 [B, T-1] in [0, A). Frame t sees frames ≤ t and
-        actions < t; with a `context` int64 [B, T, S], itself and the frames before t of it (`hidden_after`), and
-        nothing of frame 0 is masked. With `thin`, all of these hold some places of a frame alone. Only masked positions
-        go through the output layer.
+        actions < t; with a `context` int64 [B, T, S] itself and the frames < t of that (`hidden_after`), and then
+        nothing of frame 0 is masked. With `thin`, all of these hold some places of a frame alone.
         """
         return self.logits(self._hidden_at(tokens, actions, mask, context, thin))
 
@@ -137,10 +125,10 @@ class DynamicsModel(nn.Module):
         distance_weight: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy in nats, fp32 [M], of `target` int64 [B, T, S] at the positions of `mask`, and whether the
-        target is the likeliest code, bool [M]. The other arguments are those of `forward`.
+        target is the most likely code, bool [M]. The other arguments are those of `forward`.
 
-        distance_weight: this times the expected distance of the code from the target is added (token distance
-            cross-entropy, arXiv 2504.02515), `expected_distance` by the digits: for codes that have some.
+        distance_weight: of the `expected_distance` of the code from the target, which is added (token distance
+            cross-entropy, arXiv 2504.02515); for codes with digits.
         """
         hidden, target = self._hidden_at(tokens, actions, mask, context, thin), target[mask]
         if not distance_weight:

@@ -1,8 +1,8 @@
-"""Frames to one vector each and back, every frame alone: the eyes and the brush of the neural simulator.
+"""Encoder of single frames to vectors and decoder back, for the neural simulator.
 
 Both ends are those of the tokenizer (`genie.models.patches`): a linear layer on patches, frames measured from the
-background, logits that begin at it. Between the patches and the vector, strided convolutions halve the grid until it
-is small, or a ViT looks at it.
+background, logits that begin at it. Between patches and vector, strided convolutions halve the grid until it is small,
+or a ViT runs on it.
 
 Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patches, `D` width, `E` the vector.
 """
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from genie.models.baselines import build_backbone
 from genie.models.patches import Patches, PixelEmbedding, PixelHead
 
-SMALLEST = 4  # rows and columns down to which a grid is halved: what is left is read as a whole
-EPS = 1e-4  # of the norms: where nothing but the background is, a norm must not blow up its noise
+SMALLEST = 4  # rows and columns down to which a grid is halved
+EPS = 1e-4  # of the norms, which must not amplify the noise of an empty background
 ENCODERS = ("conv", "vit")
 
 
 def halved(grid: tuple[int, int]) -> list[tuple[int, int]]:
-    """The grids from `grid` down to one of at most `SMALLEST` rows and columns, each half of the last, rounded up."""
+    """The grids from `grid` down to at most `SMALLEST` rows and columns, each half of the last, rounded up."""
     grids = [grid]
     while max(grids[-1]) > SMALLEST:
         grids.append(tuple(-(-side // 2) for side in grids[-1]))
@@ -27,14 +27,14 @@ def halved(grid: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 class Normed(nn.Sequential):
-    """A norm over the channels of [..., D], then SiLU."""
+    """Layer norm over the channels of [..., D], then SiLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__(nn.LayerNorm(width, eps=EPS), nn.SiLU())
 
 
 class Convolution(nn.Conv2d):
-    """3x3, on pictures [N, h, w, D] with their channels last."""
+    """3x3 convolution on pictures [N, h, w, D]."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, 3, stride, padding=1)
@@ -47,10 +47,9 @@ class FrameEncoder(nn.Module):
     """Frames [B, T, C, H, W] in [0, 1] to vectors [B, T, E].
 
     Args:
-        patches: how frames are cut.
         kind: conv | vit.
-        channels: of the patches' grid for "conv"; each time it is halved there are twice as many.
-        vit: `width`, `num_blocks`, `num_heads` of the transformer for "vit", and `channels` of each patch behind it.
+        channels: of the patches' grid for "conv"; doubled each time it is halved.
+        vit: `width`, `num_blocks`, `num_heads` of the transformer for "vit", and `channels` of each patch after it.
     """
 
     def __init__(self, patches: Patches, kind: str, channels: int, vit: dict) -> None:
@@ -83,10 +82,7 @@ class FrameEncoder(nn.Module):
 
 
 class Enlargement(nn.Module):
-    """Twice the rows and columns with half the channels: each place draws its four, which then look at each other.
-
-    [N, h, w, 2·D] → [N, *grid, D]; what is beyond `grid` is cropped.
-    """
+    """Twice the rows and columns with half the channels, [N, h, w, 2·D] → [N, *grid, D], cropped to `grid`."""
 
     def __init__(self, outputs: int, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -101,13 +97,8 @@ class Enlargement(nn.Module):
 
 
 class FrameDecoder(nn.Module):
-    """Vectors [B, T, E] to logits fp32 [B, T, C, H, W] of frames.
-
-    Args:
-        size: E.
-        patches: how frames are cut.
-        channels: of the patches' grid; each grid before it, of half the size, has twice as many.
-    """
+    """Vectors [B, T, E] of `size` E to logits fp32 [B, T, C, H, W] of frames; `channels` are those of the patches'
+    grid, doubled for each grid before it, of half the size."""
 
     def __init__(self, size: int, patches: Patches, channels: int) -> None:
         super().__init__()

@@ -1,28 +1,10 @@
-"""Heads on features of a world: rewards, ends, values.
+"""Heads on the features of a world's states: action vectors, rewards, ends, values.
 
-Actions as vectors, whether they are choices or numbers.
+Rewards and values are distributions over bins evenly spaced in symlog (DreamerV3, arXiv 2301.04104, §Critic): a target
+between two bins weighs both, so that the mean is the target, and gradients do not grow with the size of the numbers.
+Preferences over segments: Christiano et al. 2017 (arXiv 1706.03741) §2.2.3, a segment is worth the sum over its states.
 
-The trunk of rewards, policies and critics: features of a world to a vector.
-
-Numbers of any size predicted as a distribution over bins (Hafner et al. 2023, DreamerV3, arXiv 2301.04104, §Critic).
-
-The bins are evenly spaced in symlog; a target between two bins weighs both, so that the mean is the target. Gradients
-do not grow with the size of the numbers, and rare values of another size need no scale.
-
-Rewards and ends from the features of a world's states.
-
-Sources: two-hot symlog regression, DreamerV3 (arXiv 2301.04104); preferences over segments, Christiano et al. 2017
-(arXiv 1706.03741) §2.2.3: a segment is worth the sum of what its states are.
-
-What a step led to, read from what a simulator knows: its reward, and whether the episode goes on.
-
-Dimension letters: `A` actions, or their numbers.
-
-Dimension letters: `F` the shape of features, (n,) or (C, h, w), `D` width.
-
-Dimension letters: `F` the shape of features, `D` width, `K` bins.
-
-Dimension letters: `F` features, `K` bins.
+Dimension letters: `A` actions, or their numbers, `F` the shape of features, (n,) or (C, h, w), `D` width, `K` bins.
 """
 
 from dataclasses import dataclass
@@ -33,14 +15,12 @@ from torch import Tensor, nn
 
 from genie.common.device import full_precision
 
+KINDS = ("state", "trajectory", "preference")
+
 
 class ActionVectors(nn.Module):
-    """Actions int64 [...] in 0 … A-1, or float [..., A] in [-1, 1], to float vectors [..., A].
-
-    Args:
-        num_actions: A for choices, which become one-hot.
-        action_size: A for numbers, which stay as they are. ValueError unless exactly one of the two is given.
-    """
+    """Actions int64 [...] in 0 … A-1 (A = `num_actions`), which become one-hot, or float [..., A] in [-1, 1]
+    (A = `action_size`) to float vectors [..., A]; ValueError unless exactly one A is given."""
 
     def __init__(self, num_actions: int | None, action_size: int | None) -> None:
         super().__init__()
@@ -54,24 +34,15 @@ class ActionVectors(nn.Module):
         return self.num_actions or self.action_size
 
     def forward(self, actions: Tensor) -> Tensor:
-        """float32 [..., A]."""
         if self.num_actions is None:
             return actions.float()
         return (actions[..., None] == torch.arange(self.num_actions, device=actions.device)).float()
 
 
 class FeatureEncoder(nn.Module):
-    """Features [..., *F] to hidden values [..., D].
-
-    A map goes through a residual convolution first, and then as a whole into the first layer: what matters of a ball is
-    where it is.
-
-    Args:
-        feature_shape: (n,) or (C, h, w).
-        width: D.
-        num_layers: hidden layers of the perceptron, 1 or more.
-        num_channels: of the convolutions on a map.
-    """
+    """Features [..., *F] to hidden values [..., D]. A map passes a residual convolution with `num_channels` and is then
+    flattened, since the positions of objects matter; a perceptron with `num_layers` ≥ 1 hidden layers of `width` D
+    follows."""
 
     def __init__(self, feature_shape: tuple[int, ...], width: int, num_layers: int = 2, num_channels: int = 32) -> None:
         super().__init__()
@@ -91,7 +62,6 @@ class FeatureEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Hidden values [..., D]."""
         lead = features.shape[: -len(self.feature_shape)]
         hidden = features.reshape(-1, *self.feature_shape)
         if self.lift is not None:
@@ -112,39 +82,32 @@ def symexp(values: Tensor) -> Tensor:
 
 class TwoHotHead(nn.Module):
     """From hidden values [..., D] to a distribution over `num_bins` numbers between symexp(-limit) and symexp(limit).
-
-    It begins with all bins equally likely, so with a mean of 0. Raises ValueError for an even number of bins: 0 has to
-    be one of them.
-    """
+    Uniform at first, so with mean 0. Raises ValueError for an even number of bins: 0 has to be one of them."""
 
     def __init__(self, width: int, num_bins: int = 63, limit: float = 7.0) -> None:
         super().__init__()
         if num_bins < 3 or num_bins % 2 == 0:
             raise ValueError(f"num_bins={num_bins} must be odd, and 3 or more")
-        self.linear = nn.Linear(width, num_bins)
-        self.linear.starts_at_zero = True
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = zero_linear(width, num_bins)
         positive = torch.linspace(0, limit, num_bins // 2 + 1)
         self.register_buffer("bins", torch.cat([-positive[1:].flip(0), positive]), persistent=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """logits [..., K], fp32."""
+        """Logits fp32 [..., K]."""
         return self.linear(hidden).float()
 
     def mean(self, logits: Tensor) -> Tensor:
-        """The expected number [...]: the mean of the bins' own numbers, summed from the middle outwards in pairs, so
-        that a symmetric distribution gives exactly 0."""
+        """Expected number [...], summed over pairs of opposite bins: exactly 0 for a symmetric distribution."""
         weighted = logits.softmax(-1) * symexp(self.bins)
         half = len(self.bins) // 2
         return (weighted[..., half + 1 :] + weighted[..., :half].flip(-1)).sum(-1) + weighted[..., half]
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy [...] in nats with the two-hot `target` [...]; numbers beyond the last bin count as it."""
+        """Cross-entropy [...] in nats with the two-hot `target` [...]; numbers beyond the last bin are clamped."""
         return -(self.two_hot(target) * F.log_softmax(logits, -1)).sum(-1)
 
     def two_hot(self, target: Tensor) -> Tensor:
-        """Weights [..., K] of the two bins around each number, whose mean (in symexp) is the number."""
+        """Weights [..., K] of the two bins around each number, whose mean is the number."""
         numbers, target = symexp(self.bins), target.float()
         target = target.clamp(numbers[0], numbers[-1])
         above = torch.searchsorted(numbers, target.contiguous()).clamp(1, len(numbers) - 1)
@@ -154,16 +117,13 @@ class TwoHotHead(nn.Module):
         return below + F.one_hot(above, len(numbers)) * share
 
 
-KINDS = ("state", "trajectory", "preference")
-
-
 @dataclass(frozen=True)
 class Judged:
-    """What features [..., *F] tell of the step that led to them.
+    """Predictions from features [..., *F] about the step that led to them.
 
     Attributes:
-        reward: [...], the expected reward; of a model of preferences, in units of its own.
-        continues: [...] in [0, 1], the probability that the episode goes on; 1 where ends were never seen.
+        reward: [...], the expected reward; of a preference model, in units of its own.
+        continues: [...] in [0, 1], the probability that the episode continues; 1 where ends were never seen.
         continue_logits: [...], of that probability.
         reward_logits: [..., K] of the bins of a "state" model or a simulator; None for others.
     """
@@ -175,25 +135,23 @@ class Judged:
 
     @property
     def signs(self) -> Tensor:
-        """Where there are `reward_logits`: the probabilities [..., 3] of a negative reward, of none and of a positive
-        one."""
+        """Probabilities [..., 3] of a negative, zero and positive reward, from `reward_logits`."""
         shares = self.reward_logits.softmax(-1)
         half = shares.shape[-1] // 2
         return torch.stack([shares[..., :half].sum(-1), shares[..., half], shares[..., half + 1 :].sum(-1)], dim=-1)
 
 
 class RewardModel(nn.Module):
-    """Features [..., *F] of the state *after* a step to its reward and to whether the episode goes on.
+    """Features [..., *F] of the state *after* a step to its reward and the continuation of the episode.
 
     Args:
         feature_shape: F, (n,) or (C, h, w).
         kind: "state": a distribution over rewards (`TwoHotHead`). "trajectory", "preference": one number, of which
             only sums over segments are trained.
         width, num_layers, num_channels: of the `FeatureEncoder`.
-        num_bins, limit: of a "state" model's head: rewards up to ±(e^limit - 1) are told apart.
+        num_bins, limit: of a "state" model's head: rewards up to ±(e^limit - 1) are distinguished.
 
-    It begins with a reward of 0 everywhere. Raises ValueError for a kind that there is not, and for sizes that cannot
-    be.
+    Predicts a reward of 0 at first. Raises ValueError for an unknown kind and invalid sizes.
     """
 
     def __init__(
@@ -215,22 +173,21 @@ class RewardModel(nn.Module):
         self.encoder = FeatureEncoder(tuple(feature_shape), width, num_layers, num_channels)
         self.reward = TwoHotHead(width, num_bins, limit) if kind == "state" else zero_linear(width)
         self.ends = zero_linear(width)
-        self.register_buffer("knows_ends", torch.zeros((), dtype=torch.bool))  # whether any data said where they are
+        self.register_buffer("knows_ends", torch.zeros((), dtype=torch.bool))  # whether any data recorded them
 
     def forward(self, features: Tensor) -> Judged:
-        """features [..., *F] → `Judged` [...], fp32."""
         hidden = self.encoder(features)
         continue_logits = self.ends(hidden)[..., 0].float()
         continues = torch.where(self.knows_ends, continue_logits.sigmoid(), torch.ones_like(continue_logits))
-        if not isinstance(self.reward, TwoHotHead):
-            return Judged(self.reward(hidden)[..., 0].float(), continues, continue_logits, None)
         logits = self.reward(hidden)
+        if not isinstance(self.reward, TwoHotHead):
+            return Judged(logits[..., 0].float(), continues, continue_logits, None)
         return Judged(self.reward.mean(logits), continues, continue_logits, logits)
 
 
-def zero_linear(width: int) -> nn.Linear:
-    """A layer to one number, which is 0 at first."""
-    layer = nn.Linear(width, 1)
+def zero_linear(width: int, outputs: int = 1) -> nn.Linear:
+    """A linear layer whose outputs are 0 at first."""
+    layer = nn.Linear(width, outputs)
     layer.starts_at_zero = True
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -244,12 +201,7 @@ def segment_return(rewards: Tensor, discount: float) -> Tensor:
 
 
 class OutcomeHeads(nn.Module):
-    """Reward (a `TwoHotHead`) and continuation from features [..., F], by a perceptron each, in fp32.
-
-    Args:
-        size: F.
-        width, num_layers: of both perceptrons.
-    """
+    """Reward (a `TwoHotHead`) and continuation from features [..., size], by a perceptron each, in fp32."""
 
     def __init__(self, size: int, width: int, num_layers: int) -> None:
         super().__init__()
@@ -258,12 +210,12 @@ class OutcomeHeads(nn.Module):
         self.continues = nn.Linear(width, 1)
 
     def reward_logits(self, features: Tensor) -> Tensor:
-        """[..., K] for `self.reward`."""
+        """Logits fp32 [..., K] for `self.reward`."""
         with full_precision(features):
             return self.reward(self.reward_trunk(features.float()))
 
     def continue_logits(self, features: Tensor) -> Tensor:
-        """fp32 [...]: of the probability that the episode goes on."""
+        """Logits fp32 [...] of the probability that the episode continues."""
         with full_precision(features):
             return self.continues(self.continue_trunk(features.float())).squeeze(-1)
 
@@ -273,16 +225,15 @@ class OutcomeHeads(nn.Module):
 
     def continue_loss(self, features: Tensor, terminals: Tensor) -> Tensor:
         """Mean cross-entropy in nats with `terminals` bool [...]."""
-        logits, goes_on = self.continue_logits(features), 1 - terminals.float()
-        return nn.functional.binary_cross_entropy_with_logits(logits, goes_on)
+        return F.binary_cross_entropy_with_logits(self.continue_logits(features), 1 - terminals.float())
 
     @torch.no_grad()
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected reward [...] in the units of the environment, and the probability [...] that it goes on."""
+        """Expected reward [...] in the units of the environment, and the probability [...] that it continues."""
         return self.reward.mean(self.reward_logits(features)), self.continue_logits(features).sigmoid()
 
     @torch.no_grad()
     def judge(self, features: Tensor) -> Judged:
-        """The same with the distributions behind them."""
+        """`predict` with the distributions it is derived from."""
         rewards, ends = self.reward_logits(features), self.continue_logits(features)
         return Judged(self.reward.mean(rewards), ends.sigmoid(), ends, rewards)

@@ -1,4 +1,4 @@
-"""Initial weights as a function of (seed, parameter name): the same for every strategy, order and device."""
+"""Initial weights as a function of seed and parameter name, the same for any strategy and device."""
 
 import hashlib
 import math
@@ -11,7 +11,7 @@ from genie.models.patches import Patches, PixelEmbedding
 from genie.models.st_transformer import Backbone, STTransformer
 
 POSITION_STD = 0.5
-# layers that write to a residual stream
+# layers whose output is added to a residual stream
 RESIDUAL = (
     "spatial.out.weight",
     "temporal.out.weight",
@@ -25,16 +25,15 @@ RESIDUAL = (
 def initialize(
     model: nn.Module, seed: int, write: Callable[[nn.Parameter, Tensor], object] = nn.Parameter.copy_
 ) -> None:
-    """Give every parameter of `model` its initial values, random ones from a generator seeded by (seed, its name).
+    """Sets every parameter of `model`, random ones from a generator seeded by (seed, name of the parameter).
 
-    Weights of linear layers and convolutions are normal with variance 1 / inputs; embeddings normal with standard
-    deviation 0.1; the layers that write to a residual stream are scaled down by √(2 · blocks) (GPT-2), so that the
-    stream's variance does not grow with depth; the layer to pixels by 10, so that a model starts out close to the frame
-    its pixel biases start from; layers with `starts_at_zero` are 0. Spatial positions start as 2-D sinusoids and
-    filters on pixels smooth, so that what is learned at one place holds at its neighbours from the start. Norms and
-    biases start at PyTorch's 1 and 0.
+    Weights of linear layers and convolutions are normal with variance 1 / inputs, embeddings normal with standard
+    deviation 0.1. `RESIDUAL` layers are scaled down by √(2 · blocks) (GPT-2), so that the variance does not grow with
+    depth; the layer to pixels by 10, so that predictions begin close to the frame of the pixel biases; layers with
+    `starts_at_zero` are 0. Spatial positions begin as 2-D sinusoids and filters on pixels smooth, so that neighbouring
+    places begin alike. Norms and biases have PyTorch's 1 and 0.
 
-    One parameter at a time is drawn, fp32 on the CPU, and handed to `write`, which may keep a part of it.
+    Parameters are drawn one at a time, fp32 on the CPU, and passed to `write`, which may keep a part of them.
     """
     depth = max([1, *(len(module.blocks) for module in model.modules() if isinstance(module, Backbone))])
     patches = {module.projection: module.patches for module in model.modules() if isinstance(module, PixelEmbedding)}
@@ -62,17 +61,15 @@ def initialize(
 
 
 def normal(shape: torch.Size, std: float, seed: int, name: str) -> Tensor:
-    """Normal values that depend on nothing but the arguments."""
+    """Normal values as a function of the arguments."""
     key = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
     return torch.empty(shape).normal_(0.0, std, generator=generator)
 
 
 def sinusoids(grid: tuple[int, int], width: int) -> Tensor:
-    """A table [rows · columns, D] of sines and cosines of row and column, with a standard deviation of 1.
-
-    The wavelengths run from the grid's longer side times 6 down to its length: neighbours are alike, all differ.
-    """
+    """A table [rows · columns, D] of sines and cosines of row and column with standard deviation 1; wavelengths from
+    about 6 times the grid's longer side down to its length, so that neighbours are similar and all places differ."""
     rows, columns = grid
     quarter = math.ceil(width / 4)
     frequencies = 2.0 ** torch.linspace(-1.5, 1.0, quarter) * math.pi / max(grid)

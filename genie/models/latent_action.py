@@ -1,21 +1,15 @@
-"""Latent action model, on pixels or on tokens.
+"""Latent action model: infers actions from videos without labels, on pixels or on tokens.
 
-The latent action model: finds the actions behind the frames of a video, without labels.
+Source: Genie (arXiv 2402.15391) §2.1. The encoder sees frames ≤ t+1 and assigns the transition t → t+1 one of a few
+codes; the decoder predicts frame t+1 from the frames ≤ t and that code, which so has to carry what the past does not
+determine.
 
-Source: Genie (arXiv 2402.15391) §2.1. The encoder sees frames ≤ t+1 and names the transition t → t+1 by one of a
-few codes; the decoder has to predict frame t+1 from the frames ≤ t and that code, so the code must carry what the
-past does not tell.
+The "token-input" model (§3.4, table 2) has the tokens z of the frozen tokenizer in the place of the frames x
+*everywhere*: encoder and decoder read tokens, and the decoder predicts the next frame's tokens with a cross-entropy as
+in the dynamics. (That the loss has no pixels is our reading of "replacing x with z"; the paper does not specify it.)
 
-Latent actions from tokens: the alternative to pixels in the paper's ablation of the latent action model's input.
-
-Source: Genie (arXiv 2402.15391) §3.4, table 2: the "token-input" model has the tokenized frames z in the place of x
-*everywhere* in the latent action model. So its encoder and its decoder read the tokens of the frozen tokenizer, and its
-decoder predicts the next frame's tokens, with a cross-entropy as the dynamics has it. (That the pixels stay out of the
-loss is our reading of "replacing x with z"; the paper does not spell the loss out.)
-
-Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patches, `D` width, `A` actions, `L` latent.
-
-Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width, `K` codes, `L` latent width.
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patches or tokens of one frame, `D` width,
+`A` actions, `L` latent width, `K` codes of the tokenizer.
 """
 
 from dataclasses import dataclass
@@ -45,7 +39,7 @@ class LatentActionOutput:
 
 
 class LatentActionModel(nn.Module):
-    """Frames to latent actions, and frames with actions to the next frames, all of a clip in one causal pass.
+    """Frames to latent actions, and frames with actions to the next frames, for a whole clip in one causal pass.
 
     Args:
         image_size, patch_size, channels: see `VideoTokenizer`; the paper's patch is 16.
@@ -53,16 +47,15 @@ class LatentActionModel(nn.Module):
         latent_dim: L of the vector quantiser.
         width, num_blocks, num_heads, head_dim: of the encoder; `decoder_blocks` where the decoder differs.
         quantizer, levels, commitment, revive_after: see `VideoTokenizer`.
-        copy_last: the decoder predicts the change of the last frame's logits instead of the next frame's logits, so
-            that it starts out as a copy of the last frame and its capacity goes to what moves.
+        copy_last: the decoder predicts the change of the last frame's logits instead of the next frame's logits: it
+            begins as a copy of the last frame, and its capacity goes to what moves.
         standardize: see `LatentHead`.
-        antisymmetric: the encoder sees frames t and t+1 alone, and its latent turns its sign when they are swapped, so
-            that no change is 0 and opposite movements are opposite numbers. For data whose actions can be undone; the
-            paper's encoder (False) sees all frames ≤ t+1. It may name a movement by its size or as "as before" or
-            "not as before", of which the past then tells the rest.
-        past_transitions: of an antisymmetric encoder: so many earlier transitions whose (odd) features are added to
-            those of t → t+1, by maps that begin at zero. What moves by itself, as a paddle that still rolls, is then no
-            action: the code can be the force instead of the movement.
+        antisymmetric: the encoder sees frames t and t+1 alone, and its latent changes its sign when they are swapped:
+            no change is 0, and opposite movements are opposite numbers. For data with reversible actions. The paper's
+            encoder (False) sees all frames ≤ t+1; its codes may mean "as before", which only the past completes.
+        past_transitions: of an antisymmetric encoder: number of earlier transitions whose (odd) features are added to
+            those of t → t+1, by maps that begin at zero: the code can then be the force instead of the movement of an
+            object with inertia.
         transformer: further options of both `STTransformer`s.
 
     `needs_tokenizer`: whether frames are read through a tokenizer (`TokenActionModel`).
@@ -105,7 +98,7 @@ class LatentActionModel(nn.Module):
         self.from_past = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(past_transitions))
         for layer in self.from_past:
             layer.starts_at_zero = True
-        if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
+        if standardize:  # undoes scale and shift, whose gradient is noise that AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
         self.decoder_embedding = self.embedding(width)
         self.action_embedding = nn.Linear(self.quantizer.width, width)
@@ -113,24 +106,24 @@ class LatentActionModel(nn.Module):
         self.build_head(width)
 
     def embedding(self, width: int) -> nn.Module:
-        """A new layer from what `read` gives to hidden states [B, T, S, D]."""
+        """A new layer from the output of `read` to hidden states [B, T, S, D]."""
         return PixelEmbedding(width, self.patches)
 
     def build_head(self, width: int) -> None:
-        """The last layer: its name says what it predicts."""
+        """Adds the last layer, named after what it predicts."""
         self.to_pixels = PixelHead(width, self.patches)
 
     def use_tokenizer(self, tokenizer: nn.Module) -> None:
-        """Nothing: pixels are read as they are. See `TokenActionModel`."""
+        """No effect on pixels; see `TokenActionModel`."""
 
     @property
     def num_actions(self) -> int:
-        """A, number of latent actions."""
+        """A."""
         return self.quantizer.num_codes
 
     def start_from(self, frame: Tensor) -> None:
-        """Take `frame` [C, H, W] in [0, 1], say the background, as the typical one: inputs are measured from it and
-        predictions begin close to it, unless they begin as copies of the last frame."""
+        """Takes `frame` [C, H, W] in [0, 1] (the background) as the typical one: inputs are measured from it, and
+        predictions begin close to it unless `copy_last`."""
         self.encoder_embedding.start_from(frame)
         self.decoder_embedding.start_from(frame)
         if not self.copy_last:
@@ -143,8 +136,8 @@ class LatentActionModel(nn.Module):
         return self.to_latent(self.explained(self.movements(frames), len(self.from_past)))
 
     def movements(self, frames: Tensor) -> Tensor:
-        """What changes from each of the `read` frames [B, T, C, H, W] to the next [B, T-1, D], of an antisymmetric
-        model: the other way round it is the negative."""
+        """Change from each of the `read` frames [B, T, C, H, W] to the next, [B, T-1, D], of an antisymmetric model:
+        the reverse transition has the negative."""
         x = self.encoder_embedding(frames)  # [B, T, S, D]
         pairs = torch.stack([x[:, :-1], x[:, 1:]], dim=2)  # [B, T-1, 2, S, D]
         hidden = self.encoder(torch.stack([pairs, pairs.flip(2)]).flatten(0, 2))[:, 1].mean(dim=1)
@@ -152,7 +145,7 @@ class LatentActionModel(nn.Module):
         return forward - backward
 
     def explained(self, movement: Tensor, past: int) -> Tensor:
-        """Movements [B, T-1, D] and what the `past` ones before each, as far as the clip has them, add to it."""
+        """Movements [B, T-1, D] plus the contributions of the `past` ones before each, as far as the clip has them."""
         explained = movement
         for ago, layer in enumerate(self.from_past[:past], start=1):
             explained = explained + F.pad(layer(movement), (0, 0, ago, 0))[:, : movement.shape[1]]
@@ -160,9 +153,7 @@ class LatentActionModel(nn.Module):
 
     def predict(self, past: Tensor, latents: Tensor | None) -> Tensor:
         """Logits of the next frames [B, T-1, C, H, W] from frames 0…T-2 and quantised latents [B, T-1, L].
-
-        `latents=None` predicts without an action: what the past alone tells.
-        """
+        `latents=None` predicts from the past alone."""
         x = self.decoder_embedding(past)
         if latents is not None:
             x = x + self.action_embedding(latents)[:, :, None]
@@ -175,22 +166,20 @@ class LatentActionModel(nn.Module):
 
     def forward(self, frames: Tensor, use_actions: bool = True, shown: Tensor | None = None) -> LatentActionOutput:
         """frames [B, T, C, H, W] in [0, 1] → predictions of frames 1…T-1, actions and the quantiser's loss.
-
         `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss). `shown`: other
-        frames of that shape, with the same actions, from which the decoder predicts while the encoder sees `frames`.
-        """
+        frames with the same actions, which the decoder sees instead of `frames`."""
         return self.explain(self.read(frames), use_actions, frames if shown is None else shown)
 
     def example_forward(self, frames: Tensor) -> None:
-        """One forward pass on frames [1, T, C, H, W], for counting: of this model alone."""
+        """One pass of this model alone on frames [1, T, C, H, W], to count operations."""
         self(frames)
 
     def read(self, frames: Tensor) -> Tensor:
-        """What the layers are given for frames [B, T, C, H, W]: here, the frames."""
+        """The layers' input for frames [B, T, C, H, W]: here, the frames."""
         return frames
 
     def explain(self, frames: Tensor, use_actions: bool, shown: Tensor) -> LatentActionOutput:
-        """`forward` on what `read` gives."""
+        """`forward` on the output of `read`."""
         past = shown[:, :-1]
         if not use_actions:
             actions = torch.zeros(past.shape[:2], dtype=torch.int64, device=past.device)
@@ -207,8 +196,8 @@ class LatentActionModel(nn.Module):
 
     @torch.no_grad()
     def encode_by_past(self, frames: Tensor) -> Tensor:
-        """frames [B, T, C, H, W] in [0, 1] → actions int64 [P + 1, B, T-1] of an antisymmetric model that looks back at
-        P transitions: number p as in a clip that begins p transitions before it, where there are so many."""
+        """frames [B, T, C, H, W] in [0, 1] → actions int64 [P + 1, B, T-1] of an antisymmetric model with P past
+        transitions: row p uses at most p of them, as in a clip that begins p transitions earlier."""
         movement = self.movements(self.read(frames))
         explained = [self.explained(movement, past) for past in range(len(self.from_past) + 1)]
         return torch.stack([self.quantizer(self.to_latent(one)).codes for one in explained])
@@ -223,21 +212,19 @@ class TokenActionOutput(LatentActionOutput):
 
     @property
     def prediction(self) -> Tensor:
-        """Predicted frames 1…T-1 [B, T-1, C, H, W] in [0, 1]: the likeliest tokens, decoded behind the true frame 0.
-
-        The tokenizer's decoder sees predicted tokens in the past, too, each of them made from true ones.
-        """
+        """Predicted frames 1…T-1 [B, T-1, C, H, W] in [0, 1]: the most likely tokens, decoded after the true frame 0.
+        The decoder's past consists of predicted tokens, too, each predicted from true ones."""
         clip = torch.cat([self.tokens[:, :1], self.logits.argmax(-1)], dim=1)
         return self.tokenizer.decode(clip)[:, 1:]
 
 
 class TokenActionModel(LatentActionModel):
-    """A `LatentActionModel` behind a frozen tokenizer: it takes frames like any other, and needs `use_tokenizer` first.
+    """A `LatentActionModel` on the tokens of a frozen tokenizer: it takes frames, and needs `use_tokenizer` first.
 
     Args:
         num_codes: K of the tokenizer.
-        image_size, patch_size: of the tokenizer, whose grid of tokens is the one that this model works on.
-        options: those of `LatentActionModel`, but for `copy_last`: tokens have no logits to start from.
+        image_size, patch_size: of the tokenizer.
+        options: those of `LatentActionModel` but `copy_last`, since tokens have no logits to start from.
     """
 
     needs_tokenizer = True
@@ -256,11 +243,11 @@ class TokenActionModel(LatentActionModel):
         self.to_tokens = nn.Linear(width, self.num_codes)
 
     def use_tokenizer(self, tokenizer: VideoTokenizer) -> None:
-        """Read frames through `tokenizer` from now on: the one that this model was, or is to be, trained on."""
+        """Reads frames through `tokenizer` from now on: the one that this model is trained on."""
         self.frozen["tokenizer"] = tokenizer
 
     def start_from(self, frame: Tensor) -> None:
-        """Nothing: tokens are not measured from a typical frame."""
+        """No effect: tokens are not measured from a typical frame."""
 
     def head(self, hidden: Tensor, past: Tensor) -> Tensor:
         """Logits fp32 [B, T-1, S, K]."""
@@ -268,7 +255,7 @@ class TokenActionModel(LatentActionModel):
 
     @property
     def num_tokens(self) -> int:
-        """S, tokens of one frame."""
+        """S."""
         return self.patches.num_patches
 
     def example_forward(self, frames: Tensor) -> None:

@@ -1,6 +1,6 @@
-"""Frames cut into patches and put together again, for sizes that need not divide.
+"""Patches of frames of any size, and the layers from patches to hidden states and back.
 
-Dimension letters: `B` batch, `T` frames, `C` channels, `H W` pixels, `S` patches of one frame.
+Dimension letters: `B` batch, `T` frames, `C` channels, `H W` pixels, `S` patches of one frame, `D` width.
 """
 
 import math
@@ -12,13 +12,8 @@ from torch import Tensor, nn
 
 
 class Patches:
-    """The geometry of patches: frames are padded with their replicated edge to a multiple of the patch size.
-
-    Args:
-        image_size: H and W of a frame in pixels.
-        patch_size: side of a square patch in pixels.
-        channels: C.
-    """
+    """Geometry of square patches with sides of `patch_size` pixels on frames of `image_size` H and W, padded with their
+    replicated edge to a multiple."""
 
     def __init__(self, image_size: tuple[int, int], patch_size: int, channels: int = 3) -> None:
         height, width = image_size
@@ -36,18 +31,16 @@ class Patches:
                 f"frames of shape {tuple(frames.shape[2:])} (channels, height, width) do not fit this model, which "
                 f"takes {(self.channels, self.height, self.width)}"
             )
-        bottom = self.grid[0] * self.patch_size - self.height
-        right = self.grid[1] * self.patch_size - self.width
-        if bottom or right:
-            batch = frames.shape[0]
-            frames = F.pad(rearrange(frames, "b t c h w -> (b t) c h w"), (0, right, 0, bottom), mode="replicate")
-            frames = rearrange(frames, "(b t) c h w -> b t c h w", b=batch)
         size = self.patch_size
+        bottom, right = self.grid[0] * size - self.height, self.grid[1] * size - self.width
+        if bottom or right:
+            padded = F.pad(frames.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
+            frames = padded.unflatten(0, frames.shape[:2])
         return rearrange(frames, "b t c (h p) (w q) -> b t (h w) (p q c)", p=size, q=size)
 
     def still(self, frames: Tensor, tolerance: float = 0.0) -> Tensor:
-        """bool [B, T-1, S]: which patches of frames 1…T-1 of [B, T, C, H, W] show what they showed in the frame before,
-        each number to within `tolerance`."""
+        """bool [B, T-1, S]: which patches of frames 1…T-1 of [B, T, C, H, W] equal those of the frame before, each
+        number to within `tolerance`."""
         return self.cut((frames[:, 1:] - frames[:, :-1]).abs()).amax(-1) <= tolerance
 
     def join(self, patches: Tensor) -> Tensor:
@@ -58,10 +51,8 @@ class Patches:
 
 
 class PixelEmbedding(nn.Module):
-    """Frames to hidden states: a linear layer from each patch, after a typical frame is taken off (`start_from`).
-
-    What never changes would otherwise be the largest part of every hidden state, and a ball in it a rounding error.
-    """
+    """Frames to hidden states: a linear layer on each patch, after a typical frame is subtracted (`start_from`). The
+    static background would otherwise dominate every hidden state."""
 
     def __init__(self, width: int, patches: Patches) -> None:
         super().__init__()
@@ -74,16 +65,14 @@ class PixelEmbedding(nn.Module):
         return self.projection(self.patches.cut(frames) - self.typical)
 
     def start_from(self, frame: Tensor) -> None:
-        """Measure frames from `frame` [C, H, W] in [0, 1] from now on."""
+        """Measures frames from `frame` [C, H, W] in [0, 1] from now on."""
         self.typical.copy_(self.patches.cut(frame[None, None])[0, 0])
 
 
 class PixelHead(nn.Module):
-    """Hidden states to the logits of frames: a linear layer to each patch, plus one learned logit per pixel.
-
-    The logits per pixel start at those of a typical frame (`start_from`), as a classifier's bias starts at the
-    frequencies of its classes: what never changes need not be learned by the layers below.
-    """
+    """Hidden states to the logits of frames: a linear layer to each patch, plus one learned logit per pixel. The logits
+    per pixel start at those of a typical frame (`start_from`), as a classifier's bias starts at the frequencies of its
+    classes: the layers below need not learn the static background."""
 
     def __init__(self, width: int, patches: Patches) -> None:
         super().__init__()
@@ -92,11 +81,11 @@ class PixelHead(nn.Module):
         self.pixel_bias = nn.Parameter(torch.zeros(patches.num_patches, patches.patch_dim))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden [B, T, S, D] → logits fp32 [B, T, C, H, W] (bf16 would lose small bright things in the sigmoid)."""
+        """hidden [B, T, S, D] → logits fp32 [B, T, C, H, W] (bf16 would lose small bright objects in the sigmoid)."""
         return self.patches.join(self.projection(hidden).float() + self.pixel_bias.float())
 
     @torch.no_grad()
     def start_from(self, frame: Tensor) -> None:
-        """Begin at the logits of `frame` [C, H, W] in [0, 1], values kept 1/255 away from both ends."""
+        """Starts at the logits of `frame` [C, H, W] in [0, 1], values kept 1/255 away from both ends."""
         logits = torch.logit(frame.float(), eps=1 / 255)
         self.pixel_bias.copy_(self.patches.cut(logits[None, None])[0, 0])

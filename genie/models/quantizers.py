@@ -1,13 +1,12 @@
-"""Discrete bottlenecks: vector quantisation and finite scalar quantisation.
-
-Batch normalisation over the batches of all processes together.
-
-Discrete bottlenecks: vector quantisation with a cosine codebook, and finite scalar quantisation.
+"""Discrete bottlenecks: vector quantisation with a cosine codebook, and finite scalar quantisation.
 
 Sources: VQ-VAE (arXiv 1711.00937); cosine codebook of small width, ViT-VQGAN (arXiv 2110.04627) §3.2; revival of
 idle codes, Jukebox (arXiv 2005.00341) §3.1; FSQ (arXiv 2309.15505).
 
-Dimension letters: `K` codes, `L` latent width, `M` latents of a batch, all leading axes together.
+On several ranks, batch statistics and codebook updates concern the batches of all of them; under gradient accumulation
+each batch of a step counts by itself.
+
+Dimension letters: `K` codes, `L` latent width, `D` width, `M` latents of a batch, all leading axes together.
 """
 
 import math
@@ -22,11 +21,9 @@ from genie.common.ranks import from_first, gather_samples, sum_over_ranks, world
 
 
 class GlobalBatchNorm(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` without scale and shift; in training on several ranks, mean and variance are those of all.
-
-    In one process it is `nn.BatchNorm1d` to the last bit, with the same names in a checkpoint. (torch's own
-    `SyncBatchNorm` runs on GPUs alone.) All ranks hold as many values.
-    """
+    """`nn.BatchNorm1d` without scale and shift, over all ranks, which hold equally many values. In one process it is
+    `nn.BatchNorm1d` to the last bit; names in checkpoints are the same. (torch's own `SyncBatchNorm` runs on GPUs
+    alone.)"""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, affine=False)
@@ -48,9 +45,8 @@ class GlobalBatchNorm(nn.BatchNorm1d):
 
 @dataclass
 class Quantized:
-    """What a quantiser returns: `latents` [..., L] (straight-through), `codes` int64 [...], `loss` a scalar, and
-    `continuous` [..., L], the latents in its bounds before they became codes: on the unit sphere, or in [-1, 1] but for
-    half a level."""
+    """Output of a quantiser: `latents` [..., L] (straight-through), `codes` int64 [...], `loss` a scalar, and
+    `continuous` [..., L], the bounded latents before rounding: on the unit sphere, or half a level around [-1, 1]."""
 
     latents: Tensor
     codes: Tensor
@@ -59,23 +55,21 @@ class Quantized:
 
 
 def straight_through(continuous: Tensor, discrete: Tensor) -> Tensor:
-    """The value of `discrete`, to the last bit, with the gradient of `continuous`."""
+    """Exactly the value of `discrete`, with the gradient of `continuous`."""
     return discrete.detach() + (continuous - continuous.detach())
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest code by cosine; both sides are normalised, so latents and codes live on one sphere.
+    """Nearest code by cosine; latents and codes are normalised to the unit sphere.
 
-    The codebook starts as latents of the first training batch, and a code that no latent chose for
-    `revive_after` training steps becomes a latent of the current batch: random codes that all lie far from the
-    data are how codebooks collapse. On several ranks all of that concerns the latents of all of them; under gradient
-    accumulation, those of one batch: a step of several batches counts as so many steps.
+    The codebook starts as latents of the first training batch, and a code that no latent chose for `revive_after`
+    training batches becomes a latent of the current one: codebooks collapse when random codes lie far from the data.
 
     Args:
         num_codes: K.
         width: L.
         commitment: weight of pulling latents to their code (β of the paper).
-        revive_after: idle training steps after which a code is replaced; 0 switches the revival off.
+        revive_after: idle training batches after which a code is replaced; 0 for never.
     """
 
     def __init__(self, num_codes: int, width: int = 32, commitment: float = 0.25, revive_after: int = 50) -> None:
@@ -94,7 +88,7 @@ class VectorQuantizer(nn.Module):
         return F.normalize(self.codebook, dim=-1)[codes]
 
     def forward(self, latents: Tensor) -> Quantized:
-        # The nearest code and the losses are taken in fp32: near ties decide which code learns.
+        # fp32: near ties decide which code learns
         with full_precision(latents):
             latents = F.normalize(latents.float(), dim=-1, eps=1e-12)
             flat = latents.reshape(-1, self.width)  # [M, L]
@@ -112,8 +106,8 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _take_codes(self, which: Tensor, latents: Tensor) -> None:
-        """Replace the codes marked in `which` [K] by random ones of the latents [B, ..., L] of all ranks, with a little
-        noise for twins."""
+        """Replaces the codes marked in `which` [K] by random ones of the latents [B, ..., L] of all ranks, with a
+        little noise to separate duplicates."""
         flat = gather_samples(latents).reshape(-1, self.width)
         picks = torch.randint(len(flat), (self.num_codes,), device=flat.device)
         fresh = F.normalize(flat[picks] + 0.01 * torch.randn_like(flat[picks]), dim=-1)
@@ -130,14 +124,12 @@ class VectorQuantizer(nn.Module):
 
 
 class LatentHead(nn.Module):
-    """Hidden states to the latents that are quantised, at will with zero mean and unit variance over the batch.
+    """Hidden states to the latents that are quantised, with `standardize` of zero mean and unit variance over the
+    batch.
 
-    The batch is that of all ranks; under gradient accumulation, each of those that make up a step by itself.
-
-    What all latents share would otherwise outweigh the small differences that tell them apart: a quantiser then
-    puts all of them on one code, and from there no gradient leads away. The mean is taken off the hidden states,
-    before the projection: behind it, the weights would be free to drift along the mean, which has no gradient, faster
-    than the running estimates that evaluation uses can follow.
+    Otherwise the common part of all latents outweighs their small differences, and a quantiser puts all of them on one
+    code, from which no gradient leads away. The mean is subtracted before the projection: after it, the weights would
+    drift along the mean, which has no gradient, faster than the running estimates used in evaluation follow.
     """
 
     def __init__(self, width: int, latent_dim: int, standardize: bool, bias: bool = True) -> None:
@@ -156,11 +148,8 @@ class LatentHead(nn.Module):
 
 
 class FiniteScalarQuantizer(nn.Module):
-    """Each of L numbers is bounded and rounded to a few levels; the code is their mixed-radix number.
-
-    No codebook, no auxiliary loss, nothing to collapse. `K` is the product of `levels`, L their count.
-    Latents are scaled to [-1, 1].
-    """
+    """Each of L numbers is bounded and rounded to a few levels; the code is their mixed-radix number. No codebook and
+    no auxiliary loss. K is the product of `levels`, L their count; latents are in [-1, 1]."""
 
     def __init__(self, levels: tuple[int, ...] | list[int]) -> None:
         super().__init__()
@@ -179,8 +168,8 @@ class FiniteScalarQuantizer(nn.Module):
 
     def forward(self, latents: Tensor) -> Quantized:
         with full_precision(latents):
-            # to (0, 1), with tails that still have a gradient where a sigmoid's would be gone, then to
-            # (-0.5, levels - 0.5): every level owns an equal share of the range
+            # to (0, 1), with heavier tails (and gradients) than a sigmoid's, then to (-0.5, levels - 0.5): every level
+            # has an equal share of the range
             latents = latents.float()
             position = (0.5 + 0.5 * latents * torch.rsqrt(1 + latents.square())) * self.levels - 0.5
             digits = torch.minimum(position.detach().round().clamp_min(0).long(), self.levels - 1)
@@ -199,10 +188,8 @@ def build_quantizer(
     commitment: float = 0.25,
     revive_after: int = 50,
 ) -> nn.Module:
-    """The quantiser by name; what belongs to the other one is not looked at.
-
-    "vq" takes `num_codes` of width `latent_dim`, `commitment` and `revive_after`; "fsq" takes `levels`.
-    """
+    """The quantiser by name, which ignores options of the other one: "vq" takes `num_codes` of width `latent_dim`,
+    `commitment` and `revive_after`; "fsq" takes `levels`, whose product is `num_codes`."""
     if quantizer == "vq":
         return VectorQuantizer(num_codes, latent_dim, commitment, revive_after)
     if quantizer == "fsq":

@@ -1,19 +1,10 @@
-"""Recurrent state-space model.
-
-Categorical latents: a class out of K in each of G groups, drawn with a gradient.
-
-Source: Hafner et al., DreamerV2 (arXiv 2010.02193, straight-through gradients) and DreamerV3 (arXiv 2301.04104, §World
-model: the mix with the uniform distribution).
-
-The recurrent state-space model: a neural simulator that imagines in a small latent state.
+"""Recurrent state-space model: a neural simulator that imagines in a small latent state.
 
 Sources: PlaNet (Hafner et al. 2019, arXiv 1811.04551: a deterministic and a stochastic part, filtering and imagining),
-DreamerV2 (arXiv 2010.02193: categorical latents), DreamerV3 (arXiv 2301.04104: norms, the mix with the uniform
-distribution, the gated cell).
+DreamerV2 (arXiv 2010.02193: categorical latents, straight-through gradients), DreamerV3 (arXiv 2301.04104: norms, the
+mix with the uniform distribution, the gated cell).
 
     h_t = cell(h_{t-1}, z_{t-1}, a_{t-1})      z_t ~ posterior(h_t, frame_t), or without the frame ~ prior(h_t)
-
-Dimension letters: `G` groups, `K` classes.
 
 Dimension letters: `B` batch, `T` frames, `n` imagined steps, `C H W` channels and pixels, `A` action vector, `E` vector
 of a frame, `D` deterministic part, `G` groups of `K` classes, the stochastic part, `F` = D + G·K features.
@@ -33,8 +24,8 @@ from genie.models.patches import Patches
 
 
 def log_probabilities(logits: Tensor, uniform: float) -> Tensor:
-    """Log-probabilities fp32 [..., G, K], in which a share `uniform` (0 … 1) is spread over all classes: none is ever
-    impossible, so that no divergence is without end."""
+    """Log-probabilities fp32 [..., G, K] with a share `uniform` (0 … 1) spread over all classes: divergences stay
+    finite."""
     logits = logits.float().log_softmax(-1)
     if not uniform:
         return logits
@@ -43,10 +34,8 @@ def log_probabilities(logits: Tensor, uniform: float) -> Tensor:
 
 
 def draw(log_probs: Tensor, noise: Tensor | None) -> Tensor:
-    """One-hot [..., G, K], with the gradient of the probabilities (straight-through).
-
-    `noise` [..., G] in [0, 1) decides each class; None takes the most likely one.
-    """
+    """One-hot [..., G, K] with the gradient of the probabilities (straight-through), drawn by `noise` [..., G] in [0,
+    1); None takes the most likely classes."""
     probs = log_probs.exp()
     if noise is None:
         chosen = probs.argmax(-1, keepdim=True)
@@ -58,27 +47,27 @@ def draw(log_probs: Tensor, noise: Tensor | None) -> Tensor:
 
 
 def sample(probabilities: Tensor, noise: Tensor) -> Tensor:
-    """Classes int64 [...] of probabilities [..., K], by the inverse of the cumulative distribution; `noise` [...] in
-    [0, 1) decides each."""
+    """Classes int64 [...] of probabilities [..., K] by the inverse cumulative distribution of `noise` [...] in [0,
+    1)."""
     below = probabilities.cumsum(-1)
     drawn = torch.searchsorted(below, noise[..., None] * below[..., -1:], right=True)[..., 0]
     return drawn.clamp_max(probabilities.shape[-1] - 1)  # where rounding made the product the sum itself
 
 
 def kl(first: Tensor, second: Tensor) -> Tensor:
-    """KL(first ‖ second) [...] in nats, all groups together, of log-probabilities [..., G, K]."""
+    """KL(first ‖ second) [...] in nats, summed over groups, of log-probabilities [..., G, K]."""
     return (first.exp() * (first - second)).sum((-2, -1))
 
 
 def entropy(log_probs: Tensor) -> Tensor:
-    """[...] in nats, all groups together, of log-probabilities [..., G, K]."""
+    """[...] in nats, summed over groups, of log-probabilities [..., G, K]."""
     return -(log_probs.exp() * log_probs).sum((-2, -1))
 
 
 @dataclass
 class Beliefs:
-    """States one after the other: `hidden` [B, T, D], `latent` [B, T, G·K], and the log-probabilities [B, T, G, K] of
-    the `prior` and of the `posterior`, None where no frames were seen."""
+    """A sequence of states: `hidden` [B, T, D], `latent` [B, T, G·K], and the log-probabilities [B, T, G, K] of the
+    `prior` and of the `posterior` (None without frames)."""
 
     hidden: Tensor
     latent: Tensor
@@ -92,7 +81,7 @@ class Beliefs:
 
 
 class GatedCell(nn.Module):
-    """A GRU whose gates are normalised together, and which begins by keeping most of what it has."""
+    """A GRU whose gates are normalised together and initially keep most of the state."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -107,12 +96,12 @@ class GatedCell(nn.Module):
 
 
 class Rssm(nn.Module):
-    """The simulator on frames.
+    """Simulator on frames.
 
     Args:
         image_size: H and W in pixels.
         num_actions, action_size: see `ActionVectors`.
-        patch_size: side of the patches that are read and drawn; sizes that do not divide are padded.
+        patch_size: of encoder and decoder; sizes that do not divide are padded.
         encoder: conv | vit (see `FrameEncoder`); `vit`: its options.
         channels: of the patches' grid, in the convolutions of encoder and decoder.
         deterministic: D.
@@ -157,78 +146,73 @@ class Rssm(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """F"""
+        """F."""
         return self.deterministic + self.groups * self.classes
 
     def start_from(self, frame: Tensor) -> None:
-        """Take `frame` [C, H, W] in [0, 1], say the background, as the typical one: see `VideoTokenizer.start_from`."""
+        """Takes `frame` [C, H, W] in [0, 1] (the background) as the typical one: see `VideoTokenizer.start_from`."""
         self.encoder.embedding.start_from(frame)
         self.decoder.to_pixels.start_from(frame)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """frames [B, T, C, H, W] in [0, 1] → what each alone says of its state, fp32 [B, T, width]."""
+        """frames [B, T, C, H, W] in [0, 1] → evidence of each frame for its state, fp32 [B, T, width]."""
         return self.from_frame(self.encoder(frames)).float()
 
     def incoming(self, actions: Tensor) -> Tensor:
-        """Actions [B, T-1] or [B, T-1, A] between frames → vectors [B, T, A] that led to each; to the first, none."""
+        """Actions [B, T-1] or [B, T-1, A] between frames → vectors [B, T, A] that led to each, zeros to the first."""
         return F.pad(self.actions(actions), (0, 0, 1, 0))
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """hidden and latent of features [..., F]."""
+        """Hidden and latent part of features [..., F]."""
         return features.split([self.deterministic, self.groups * self.classes], -1)
 
     def filter(
         self, evidence: Tensor, incoming: Tensor, noise: Tensor | None = None, before: Tensor | None = None
     ) -> Beliefs:
-        """States of true frames, given what they and all before them show.
+        """States of true frames, given these and all before them.
 
         Args:
             evidence: [B, T, width] of `encode`.
             incoming: vectors [B, T, A] of the actions that led to each.
-            noise: [B, T, G] in [0, 1), of what is drawn; None: the most likely classes.
-            before: features [B, F] of the state before the first; None: nothing was seen yet.
+            noise: [B, T, G] in [0, 1), of the draws; None: the most likely classes.
+            before: features [B, F] of the state before the first; None: the initial state.
         """
-        with full_precision(evidence):  # a state is handed on many times
-            hidden, latent = self.split(self._start(evidence, before))
-            hiddens, latents, posteriors = [], [], []
+        before = evidence.new_zeros(len(evidence), self.num_features) if before is None else before
+        states = []
+        with full_precision(evidence):  # errors accumulate over steps
+            hidden, latent = self.split(before)
             for t in range(evidence.shape[1]):
                 hidden = self._advance(hidden, latent, incoming[:, t])
                 posterior = self._distribution(self.posterior(self.from_hidden(hidden) + evidence[:, t]))
                 latent = draw(posterior, None if noise is None else noise[:, t]).flatten(-2)
-                hiddens.append(hidden)
-                latents.append(latent)
-                posteriors.append(posterior)
+                states.append((hidden, latent, posterior))
+            hiddens, latents, posteriors = zip(*states, strict=True)
             hidden = torch.stack(hiddens, 1)
             prior = self._distribution(self.prior(hidden))
             return Beliefs(hidden, torch.stack(latents, 1), prior, torch.stack(posteriors, 1))
 
     def imagine(self, features: Tensor, actions: Tensor, noise: Tensor | None = None) -> Beliefs:
-        """The states that follow on features [B, F] under action vectors [B, n, A]; `noise` [B, n, G] as above."""
+        """The states after features [B, F] under action vectors [B, n, A]; `noise` [B, n, G] as in `filter`."""
+        states = []
         with full_precision(features):
             hidden, latent = self.split(features)
-            hiddens, latents, priors = [], [], []
             for t in range(actions.shape[1]):
                 hidden = self._advance(hidden, latent, actions[:, t])
                 prior = self._distribution(self.prior(hidden))
                 latent = draw(prior, None if noise is None else noise[:, t]).flatten(-2)
-                hiddens.append(hidden)
-                latents.append(latent)
-                priors.append(prior)
-            return Beliefs(*(torch.stack(parts, 1) for parts in (hiddens, latents, priors)))
+                states.append((hidden, latent, prior))
+            return Beliefs(*(torch.stack(parts, 1) for parts in zip(*states, strict=True)))
 
     def decode(self, features: Tensor) -> Tensor:
         """Features [B, T, F] → logits fp32 [B, T, C, H, W] of frames."""
         return self.decoder(features)
 
     def example_forward(self, frames: Tensor) -> None:
-        """One pass on frames [B, T, C, H, W], for counting."""
+        """One pass on frames [B, T, C, H, W], to count operations."""
         incoming = frames.new_zeros(*frames.shape[:2], self.actions.size)
         features = self.filter(self.encode(frames), incoming).features
         self.decode(features)
         self.outcomes.predict(features)
-
-    def _start(self, like: Tensor, before: Tensor | None) -> Tensor:
-        return like.new_zeros(len(like), self.num_features) if before is None else before
 
     def _advance(self, hidden: Tensor, latent: Tensor, action: Tensor) -> Tensor:
         return self.cell(self.inputs(torch.cat([latent, action], -1)), hidden)

@@ -1,14 +1,9 @@
-"""ST-Transformer: attention in space, causal attention in time, one feed-forward.
-
-What stands between embeddings and heads: a network from hidden states to hidden states.
-
-The ST-Transformer: spatial attention within a frame, causal attention in time per position, one feed-forward.
+"""ST-Transformer: spatial attention within a frame, causal attention in time, one feed-forward.
 
 Source: Genie (arXiv 2402.15391) §2.1, figure 4. Cost and memory grow as O(T·S² + S·T²), never as (T·S)².
 
-Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width.
-
-Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `D` width.
+Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `n` chosen places of one, `D` width, `E` head size,
+`R` rows and `t` new frames of a cache.
 """
 
 from dataclasses import dataclass
@@ -23,13 +18,13 @@ from genie.models.kv_cache import CleanContext, Layer, Span
 
 
 class Backbone(nn.Module):
-    """The one protocol of the networks that the tokenizer's encoder and decoder can be.
+    """Protocol of the tokenizer's encoders and decoders, from hidden states to hidden states.
 
     Attributes:
         blocks: the residual blocks, each [B, T, S, D] → [B, T, S, D].
         norm: the last layer.
-        activation_checkpointing: while training, compute each block again in the backward pass instead of keeping what
-            it computed.
+        activation_checkpointing: while training, recompute each block in the backward pass instead of storing its
+            activations.
     """
 
     blocks: nn.ModuleList
@@ -38,20 +33,18 @@ class Backbone(nn.Module):
 
     @property
     def num_caches(self) -> int:
-        """Blocks that keep keys and values of past frames; 0 where every frame is worked on alone."""
+        """Blocks that keep keys and values of past frames; 0 where frames are independent."""
         return len(self.blocks)
 
     def run(self, block: nn.Module, *arguments) -> Tensor:
-        """A block's output."""
+        """A block's output, checkpointed where that is set."""
         if self.activation_checkpointing and self.training and torch.is_grad_enabled():
             return checkpoint(block, *arguments, use_reentrant=False)
         return block(*arguments)
 
     def forward(self, x: Tensor, condition: Tensor | None = None, span: Span | None = None) -> Tensor:
-        """x [B, T, S, D] → [B, T, S, D]; frame t of the result depends on frames ≤ t.
-
-        `condition` [B, T, D] for networks that take one; `span`: x are new frames behind those of a cache.
-        """
+        """x [B, T, S, D] → [B, T, S, D]; frame t of the result depends on frames ≤ t. `condition` [B, T, D] for
+        networks that take one; `span`: x are new frames after those of a cache."""
         raise NotImplementedError
 
 
@@ -77,28 +70,28 @@ class FeatureModulation(nn.Module):
 
 @dataclass(frozen=True)
 class Thin:
-    """Some of the places of a frame's grid, the same in all frames of a clip, that stand for all of them.
+    """A sample of the places of a frame's grid, the same in all frames of a clip, that represents all of them.
 
     Attributes:
         places: int64 [B, n] in [0, S).
-        counts: float [B, n] > 0, the places that each stands for; they sum to S.
+        counts: float [B, n] > 0, the number of places that each represents; they sum to S.
     """
 
     places: Tensor
     counts: Tensor
 
     def of(self, tokens: Tensor) -> Tensor:
-        """What stands at these places of tokens [B, T, S]: [B, T, n]."""
+        """tokens [B, T, S] → those at these places [B, T, n]."""
         return tokens.gather(2, self.places[:, None].expand(-1, tokens.shape[1], -1))
 
     def bias(self, size: int) -> Tensor:
-        """fp32 [B, 1, 1, 1, size] for the logits of attention in space: a key counts for as many as it stands for.
-        `size`: n and the tokens beyond the grid, which come first and stand for themselves."""
+        """fp32 [B, 1, 1, 1, size], added to the logits of attention in space: a key counts as often as it represents
+        places. `size`: n plus the tokens beyond the grid, which come first and count once."""
         return F.pad(self.counts.float().log(), (size - self.counts.shape[1], 0))[:, None, None, None]
 
 
 class STBlock(nn.Module):
-    """One pre-norm block: attention in space, attention in time, feed-forward (none in between, as in the paper).
+    """One pre-norm block: attention in space, attention in time, feed-forward (none between them, as in the paper).
 
     Args:
         width, num_heads, head_dim, qk_norm, bias: see `SelfAttention`.
@@ -142,9 +135,8 @@ class STBlock(nn.Module):
         bias: Tensor | None = None,
         turn: Turn | None = None,
     ) -> Tensor:
-        """x [B, T, S, D], condition [B, T, D] → [B, T, S, D]. Frame t of the result depends on frames ≤ t.
-
-        `layer`: x are new frames of a cache; `bias`, `turn`: of the attention in space."""
+        """x [B, T, S, D], condition [B, T, D] → [B, T, S, D]. Frame t of the result depends on frames ≤ t. `layer`: x
+        are new frames of a cache; `bias`, `turn`: of the attention in space."""
         x = x + self.dropout(self.spatial(self._modulate(0, self.spatial_norm(x), condition), None, bias, turn))
         in_time = self._modulate(1, self.temporal_norm(x), condition).transpose(1, 2)  # [B, S, T, D]
         x = x + self.dropout(self.temporal(in_time, layer).transpose(1, 2))
@@ -162,9 +154,8 @@ class STTransformer(Backbone):
         extra_tokens: tokens of a frame beyond the grid (a prepended action), with positions of their own.
         temporal_positions: "rotary" (relative: windows slide, other lengths load) or "learned" (an absolute
             table of `max_frames` entries; longer clips raise ValueError).
-        spatial_positions: "learned" (a table of the grid's places), or "rotary": queries and keys are turned by row and
-            column, too, so that a token finds its neighbours everywhere in the same way. The table stays: a wall is
-            where it is.
+        spatial_positions: "learned" (a table of the grid's places), or "rotary": queries and keys are also rotated by
+            row and column, so that attention to neighbours is the same everywhere. The table stays for absolute places.
         activation_checkpointing: see `Backbone`.
         num_heads, head_dim, mlp_ratio, qk_norm, bias, dropout, modulated: see `STBlock`.
     """
@@ -196,7 +187,7 @@ class STTransformer(Backbone):
         self.grid, self.activation_checkpointing = tuple(grid), activation_checkpointing
         self.spatial_positions = nn.Parameter(torch.zeros(grid[0] * grid[1] + extra_tokens, width))
         size = head_size(width, num_heads, head_dim)
-        self.turned_size = size if spatial_positions == "rotary" else None  # of heads; None: they are not turned
+        self.turned_size = size if spatial_positions == "rotary" else None  # of rotated heads
         if size % 4 and self.turned_size is not None:
             raise ValueError(
                 f"spatial_positions=rotary turns heads by row and column: their size, {size}, is not 4, 8, …"
@@ -218,8 +209,8 @@ class STTransformer(Backbone):
         return len(self.spatial_positions) - self.grid[0] * self.grid[1]
 
     def turn(self, device: torch.device, thin: Thin | None = None) -> Turn | None:
-        """Cosine and sine [S, 1, 1, E/2] ([B, 1, n, 1, 1, E/2] where some places stand for all) by which attention in
-        space turns queries and keys; None: it does not. Tokens beyond the grid are turned like its first."""
+        """Cosine and sine [S, 1, 1, E/2] ([B, 1, n, 1, 1, E/2] with `thin`) of the rotation in attention in space; None
+        without. Tokens beyond the grid are rotated like its first."""
         if self.turned_size is None:
             return None
         places = torch.arange(self.grid[0] * self.grid[1], device=device) if thin is None else thin.places[:, None]
@@ -253,14 +244,11 @@ class STTransformer(Backbone):
         span: Span | CleanContext | None = None,
         thin: Thin | None = None,
     ) -> Tensor:
-        """x [B, T, S, D], condition [B, T, D] or None → [B, T, S, D].
-
-        `span`: x are the frames of that span of a cache [R, t, S, D], and see those before them there. `thin`: x holds
-        some of the places of a frame alone.
-        """
+        """x [B, T, S, D], condition [B, T, D] or None → [B, T, S, D]. `span`: x are new frames [R, t, S, D] of a cache
+        and see the earlier ones there. `thin`: x holds some of the places of a frame alone."""
         x = self.add_positions(x, span, thin)
         bias, turn = None if thin is None else thin.bias(x.shape[2]), self.turn(x.device, thin)
         for number, block in enumerate(self.blocks):
-            layer = None if span is None else span.layer(number)
+            layer = None if span is None else Layer(span, number)
             x = self.run(block, x, condition, layer, bias, turn)
         return self.norm(x)

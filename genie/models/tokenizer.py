@@ -1,8 +1,9 @@
-"""The video tokenizer: a VQ-VAE whose encoder and decoder are ST-Transformers (ST-ViViT) or others (`ARCHITECTURES`).
+"""Video tokenizer: a VQ-VAE of ST-Transformers (ST-ViViT) or other networks (`ARCHITECTURES`).
 
 Source: Genie (arXiv 2402.15391) §2.1. Causal in time: token t sees frames ≤ t, decoded frame t sees tokens ≤ t.
 
-Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `D` width, `K` codes.
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `D` width, `K` codes,
+`L` latent width.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from genie.models.quantizers import LatentHead, build_quantizer
 @dataclass
 class TokenizerOutput:
     """`logits` [B, T, C, H, W] (before the sigmoid), `tokens` int64 [B, T, S], `quantizer_loss` a scalar, `latents`
-    [B, T, S, L] in the quantiser's bounds, before they are made discrete."""
+    [B, T, S, L] in the quantiser's bounds before rounding."""
 
     logits: Tensor
     tokens: Tensor
@@ -36,19 +37,17 @@ class VideoTokenizer(nn.Module):
     """Frames to discrete tokens and back.
 
     Args:
-        image_size: H and W in pixels; sizes that are no multiple of the patch are padded and cropped back.
+        image_size: H and W in pixels; sizes that are no multiple of the patch are padded and cropped.
         patch_size: side of a patch in pixels; a frame has ceil(H / p) · ceil(W / p) tokens.
         width, num_blocks, num_heads, head_dim: of the encoder.
         decoder_width, decoder_blocks, decoder_heads: of the decoder, the encoder's where None.
         quantizer: "vq" (`num_codes` of width `latent_dim`) or "fsq" (`levels`, whose product is `num_codes`).
         commitment, revive_after: of the vector quantiser.
         standardize: see `LatentHead`.
-        architecture: of encoder and decoder: "st_vivit" (the paper's, where None), or what its ablation compares it
-            with: "vit" (each frame alone), "c_vivit" (full attention in space and time), "conv" (convolutions, each
-            frame alone); or "patch_mlp" (each patch alone).
-        encoder, decoder: of the one or the other alone, where not None; ValueError for an `architecture` beside both,
-            which says nothing. With `encoder="patch_mlp"` a token changes
-            when the pixels of its patch do and never else, whatever the decoder.
+        architecture: of encoder and decoder: "st_vivit" (the paper's, where None), its baselines "vit" (each frame
+            alone), "c_vivit" (full attention in space and time) and "conv" (convolutions, each frame alone), or
+            "patch_mlp" (each patch alone).
+        encoder, decoder: architecture of one of them, where not None; ValueError for an `architecture` beside both.
         transformer: further options of both backbones (positions, dropout, checkpointing, …).
     """
 
@@ -82,43 +81,38 @@ class VideoTokenizer(nn.Module):
                 f"architecture={architecture!r} says nothing beside encoder={encoder!r} and decoder={decoder!r}: leave "
                 "it out, or give one of them as null"
             )
-        architecture = "st_vivit" if architecture is None else architecture
         options = dict(transformer or {}, head_dim=head_dim)
         decoder_width = decoder_width or width
         self.patches = Patches(tuple(image_size), patch_size, channels)
         self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, commitment, revive_after)
         self.patch_embedding = PixelEmbedding(width, self.patches)
-        grid = self.patches.grid
-        chosen = ("architecture", architecture) if encoder is None else ("encoder", encoder)
-        self.encoder = build_backbone(chosen[1], width, num_blocks, num_heads, grid, option=chosen[0], **options)
+
+        def backbone(option: str, kind: str | None, *sizes: int) -> nn.Module:
+            if kind is None:
+                option, kind = "architecture", "st_vivit" if architecture is None else architecture
+            return build_backbone(kind, *sizes, self.patches.grid, option=option, **options)
+
+        self.encoder = backbone("encoder", encoder, width, num_blocks, num_heads)
         self.to_latent = LatentHead(width, self.quantizer.width, standardize)
-        if standardize:  # which undoes scale and shift: their gradient is noise, which AdamW makes a random walk
+        if standardize:  # undoes scale and shift, whose gradient is noise that AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
         self.from_latent = nn.Linear(self.quantizer.width, decoder_width)
-        chosen = ("architecture", architecture) if decoder is None else ("decoder", decoder)
-        self.decoder = build_backbone(
-            chosen[1],
-            decoder_width,
-            decoder_blocks or num_blocks,
-            decoder_heads or num_heads,
-            grid,
-            option=chosen[0],
-            **options,
-        )
+        sizes = decoder_width, decoder_blocks or num_blocks, decoder_heads or num_heads
+        self.decoder = backbone("decoder", decoder, *sizes)
         self.to_pixels = PixelHead(decoder_width, self.patches)
 
     @property
     def num_tokens(self) -> int:
-        """S, tokens of one frame."""
+        """S."""
         return self.patches.num_patches
 
     @property
     def num_codes(self) -> int:
-        """K, size of the vocabulary."""
+        """K."""
         return self.quantizer.num_codes
 
     def start_from(self, frame: Tensor) -> None:
-        """Take `frame` [C, H, W] in [0, 1], say the background, as the typical one: inputs are measured from it and
+        """Takes `frame` [C, H, W] in [0, 1] (the background) as the typical one: inputs are measured from it and
         reconstructions begin close to it."""
         self.patch_embedding.start_from(frame)
         self.to_pixels.start_from(frame)
@@ -136,7 +130,7 @@ class VideoTokenizer(nn.Module):
 
     @torch.no_grad()
     def encode(self, frames: Tensor, span: Span | None = None) -> Tensor:
-        """frames [B, T, C, H, W] in [0, 1] → tokens int64 [B, T, S]; with a `span` of new frames behind a cache's."""
+        """frames [B, T, C, H, W] in [0, 1] → tokens int64 [B, T, S]; with a `span`, of new frames of a cache."""
         return self.quantizer(self._latents(frames, span)).codes
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
-"""The vocabulary of the dynamics: embeddings of tokens and heads that predict them, of whole codes or by FSQ digit.
+"""Vocabulary of the dynamics: token embeddings and prediction heads, by whole codes or FSQ digits.
 
-An FSQ code (arXiv 2309.15505) is a number of L digits, and codes whose digits are close look alike. A table of K codes
-has to learn each of them as a stranger; embeddings and logits that are sums over the digits are shared by all codes
-that have the digit. MAGVIT-v2 (arXiv 2310.05737) and 1xgpt factorise their codes likewise.
+An FSQ code (arXiv 2309.15505) is a number of L digits, and codes with close digits look similar. A table of K codes
+learns each of them separately; embeddings and logits that are sums over digits are shared by all codes with a digit.
+MAGVIT-v2 (arXiv 2310.05737) and 1xgpt factorise their codes likewise.
 
 Dimension letters: `K` codes, `L` digits of a code, `D` width, `M` tokens.
 """
@@ -20,11 +20,7 @@ HEADS = ("codes", "digits", "both")
 
 
 class Digits(nn.Module):
-    """The digits of codes that are mixed-radix numbers, the first digit the lowest (`FiniteScalarQuantizer`).
-
-    Args:
-        levels: how many values each of the L digits has.
-    """
+    """Digits of mixed-radix codes, the lowest first (`FiniteScalarQuantizer`); `levels` has the values per digit."""
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
@@ -41,12 +37,12 @@ class Digits(nn.Module):
         return codes[..., None] // self.bases % self.sizes
 
     def coordinates(self, codes: Tensor) -> Tensor:
-        """codes int64 [...] in [0, K) → places in the cube fp32 [..., L], each of the L numbers in [-1, 1]."""
+        """codes int64 [...] in [0, K) → fp32 [..., L] in [-1, 1]."""
         return self(codes) * 2.0 / (self.sizes - 1) - 1.0
 
 
 class DigitEmbedding(nn.Module):
-    """A token's embedding is the sum of those of its digits; the mask, token K, has one of its own."""
+    """Sum of the embeddings of a token's digits; the mask, token K, has its own."""
 
     def __init__(self, levels: Sequence[int], width: int) -> None:
         super().__init__()
@@ -62,7 +58,7 @@ class DigitEmbedding(nn.Module):
 
 
 class CoordinateEmbedding(nn.Module):
-    """A token's embedding is linear in its code's coordinates in [-1, 1]^L; the mask, token K, has one of its own."""
+    """Linear layer on a code's coordinates in [-1, 1]^L; the mask, token K, has its own embedding."""
 
     def __init__(self, levels: Sequence[int], width: int) -> None:
         super().__init__()
@@ -78,27 +74,25 @@ class CoordinateEmbedding(nn.Module):
 
 
 def score(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy in nats, fp32 [M], of `target` int64 [M] by `logits` fp32 [M, K], and whether it is the likeliest
-    code, bool [M]."""
+    """Cross-entropy in nats, fp32 [M], of `target` int64 [M] with `logits` fp32 [M, K], and whether it is the most
+    likely code, bool [M]."""
     return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
 
 
 class CodeHead(nn.Linear):
-    """A logit for each of K codes from a row of its own."""
+    """A linear layer with a row of weights for each of K codes."""
 
     def __init__(self, width: int, num_codes: int, bias: bool = True) -> None:
         super().__init__(width, num_codes, bias=bias)
 
     def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """`score` of `target` int64 [M] after `hidden` [M, D]."""
+        """`score` of `target` int64 [M] given `hidden` [M, D]."""
         return score(self(hidden).float(), target)
 
 
 class DigitHead(nn.Module):
-    """Each digit has logits of its own; a code's log-probability is the sum of its digits'.
-
-    Given the hidden state the digits are independent: two codes that are both likely make their mixtures likely, too.
-    """
+    """Logits for each digit; a code's log-probability is the sum over its digits. Digits are independent given the
+    hidden state: two likely codes make their mixtures likely, too."""
 
     def __init__(self, width: int, levels: Sequence[int]) -> None:
         super().__init__()
@@ -126,8 +120,7 @@ class DigitHead(nn.Module):
 
 
 class CodeAndDigitHead(nn.Module):
-    """A code's logit is the sum of its digits' and one of its own, which begins at 0: what digits share is learned from
-    all codes, and which of them go together from each."""
+    """Sum of the logits of a code's digits and of its own one, which is 0 at first and learns dependences of digits."""
 
     def __init__(self, width: int, levels: Sequence[int]) -> None:
         super().__init__()
@@ -145,8 +138,8 @@ class CodeAndDigitHead(nn.Module):
 
 
 def expected_distance(probabilities: Tensor, target: Tensor, places: Tensor) -> Tensor:
-    """[M]: the mean squared distance of codes that are drawn with `probabilities` [M, K] from `target` int64 [M], each
-    code being where `places` [K, L] says."""
+    """[M]: expected squared distance of codes drawn with `probabilities` [M, K] from `target` int64 [M], where codes
+    have coordinates `places` [K, L]."""
     mean, square = probabilities @ places, probabilities @ places.square().sum(-1)
     aim = places[target]
     return square - 2 * (mean * aim).sum(-1) + aim.square().sum(-1)
@@ -154,26 +147,25 @@ def expected_distance(probabilities: Tensor, target: Tensor, places: Tensor) -> 
 
 def build_embedding(kind: str, num_codes: int, levels: Sequence[int] | None, width: int) -> nn.Module:
     """The embedding of that name for tokens in [0, K], K the mask; ValueError for another name or without digits."""
-    if kind not in EMBEDDINGS:
-        raise ValueError(f"token_embedding={kind!r}: choose one of {', '.join(EMBEDDINGS)}")
+    _check("token_embedding", kind, EMBEDDINGS, num_codes, levels)
     if kind == "codes":
         return nn.Embedding(num_codes + 1, width)
-    _check_digits(f"token_embedding={kind}", num_codes, levels)
     return {"digits": DigitEmbedding, "coordinates": CoordinateEmbedding}[kind](levels, width)
 
 
 def build_head(kind: str, num_codes: int, levels: Sequence[int] | None, width: int) -> nn.Module:
     """The head of that name for K codes; ValueError for another name or without digits."""
-    if kind not in HEADS:
-        raise ValueError(f"token_head={kind!r}: choose one of {', '.join(HEADS)}")
+    _check("token_head", kind, HEADS, num_codes, levels)
     if kind == "codes":
         return CodeHead(width, num_codes)
-    _check_digits(f"token_head={kind}", num_codes, levels)
     return {"digits": DigitHead, "both": CodeAndDigitHead}[kind](width, levels)
 
 
-def _check_digits(asked: str, num_codes: int, levels: Sequence[int] | None) -> None:
-    if not levels or math.prod(levels) != num_codes:
+def _check(option: str, kind: str, kinds: Sequence[str], num_codes: int, levels: Sequence[int] | None) -> None:
+    if kind not in kinds:
+        raise ValueError(f"{option}={kind!r}: choose one of {', '.join(kinds)}")
+    if kind != "codes" and (not levels or math.prod(levels) != num_codes):
         raise ValueError(
-            f"{asked}: only codes of model.tokenizer.quantizer=fsq have digits; give codes with another quantiser"
+            f"{option}={kind}: only codes of model.tokenizer.quantizer=fsq have digits; give codes with another "
+            "quantiser"
         )

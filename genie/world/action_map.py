@@ -1,11 +1,10 @@
-"""What latent actions mean in an environment, learned from a few transitions whose true actions are known.
+"""Maps between latent and environment actions, from a few transitions whose true actions are known.
 
 Source: Genie (arXiv 2402.15391) §3.3: a policy in latent actions acts after a map from few labelled samples.
 
 Dimension letters: `N` transitions, `B` batch.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,13 +21,13 @@ BATCH = 16  # clips that the latent action model reads at a time
 
 @dataclass(frozen=True)
 class ActionMap:
-    """A table between latent and true actions, each way the most frequent partner.
+    """A table between latent and true actions, in both directions the most frequent partner.
 
     Attributes:
-        counts: int64 [num_latent, num_true], how often the two came together; None for a world whose actions are the
-            environment's: both ways are the identity, for numbers in [-1, 1] too.
+        counts: int64 [num_latent, num_true], frequencies of pairs; None for a world whose actions are the
+            environment's: both directions are the identity, for numbers in [-1, 1] too.
 
-    An action that never came is given the most frequent one of the other side; of equally frequent ones, the first.
+    An action without pairs maps to the most frequent one of the other side; of equally frequent ones, to the first.
     """
 
     counts: Tensor | None = None
@@ -49,18 +48,15 @@ class ActionMap:
 
 
 def partners(counts: Tensor) -> Tensor:
-    """int64 [rows]: the column that is most frequent in each row of counts; in an empty row, in all of them."""
+    """int64 [rows]: the most frequent column of each row of counts, of all rows for an empty one."""
     seen = counts.sum(1, keepdim=True) > 0
     return torch.where(seen, counts, counts.sum(0)).argmax(1)
 
 
 def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int, key: str = "labels") -> ActionMap:
-    """The map of a world from `num_labels` transitions of labelled clips that `seed` draws; the clips of which they are
-    come whole, one after the other. `key`: where `num_labels` was configured.
-
-    Raises UserError where the clips have no actions or too few transitions, and for a world of latent actions that
-    holds no latent action model.
-    """
+    """The map of a world from `num_labels` transitions of labelled clips that `seed` draws, clip by clip; errors name
+    `key` as the option of `num_labels`. Raises UserError where the clips have no actions or too few transitions, and
+    for a world of latent actions without a latent action model."""
     if world.takes_environment_actions:
         return ActionMap()
     lam = getattr(world, "lam", None)
@@ -75,13 +71,10 @@ def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int,
         raise UserError(f"{key}={num_labels}: these clips have {most:,} labelled transitions: give 1 to {most}")
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(fold_in(seed)))
     chosen = order[: -(-num_labels // length)].tolist()
-    latent, true = zip(*(_actions(world, lam, clips, some) for some in _batches(chosen)), strict=True)
+    batches = (chosen[first : first + BATCH] for first in range(0, len(chosen), BATCH))
+    latent, true = zip(*(_actions(world, lam, clips, batch) for batch in batches), strict=True)
     latent, true = torch.cat(latent)[:num_labels], torch.cat(true)[:num_labels]
     return ActionMap.fit(latent, true, lam.num_actions, num_true)
-
-
-def _batches(numbers: list[int]) -> Sequence[list[int]]:
-    return [numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH)]
 
 
 @torch.no_grad()

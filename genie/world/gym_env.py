@@ -1,17 +1,11 @@
-"""Gymnasium environment of a trained world.
-
-What the single and the batched environment share: where episodes begin, and one step of many of them.
-
-A trained world as a Gymnasium environment: observations are its frames, actions those it was trained with.
+"""Gymnasium environment of a trained world, with its frames as observations.
 
     env = gymnasium.make("genie.world.gym_env:genie/World-v0", run="outputs/pong")
 
 Importing this module registers the id; `gymnasium.make` does it by the part before the colon. The batched environment
-is in `vector_environment.py`; docs/environment.md shows both.
+is in `gym_vector_env.py`; docs/environment.md shows both.
 
 Dimension letters: `B` episodes, `T` frames, `H W` pixels.
-
-Dimension letters: `H W` pixels.
 """
 
 import copy
@@ -40,11 +34,13 @@ from genie.world.world_model import WorldModel
 
 Prompt = str | Path | np.ndarray | None
 OPTIONS = ("prompt",)  # of `reset`
+RENDER_MODES = ["rgb_array"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one step: `frames` uint8 [B, H, W, 3], `rewards` float64 [B], `terminated` bool [B], `passes` int64 [B]."""
+    """Result of one step: `frames` uint8 [B, H, W, 3], `rewards` float64 [B], `terminated` bool [B], `passes` int64
+    [B]."""
 
     frames: np.ndarray
     rewards: np.ndarray
@@ -54,26 +50,26 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Start:
-    """Prompt `frames` float [T, 3, H, W] in [0, 1] and the `actions` int64 [T-1] between them (None: not known)."""
+    """Prompt `frames` float [T, 3, H, W] in [0, 1] and the `actions` int64 [T-1] between them (None: unknown)."""
 
     frames: Tensor
     actions: Tensor | None
 
 
 class Episodes:
-    """A world in which episodes are begun and stepped. It remembers none of them: their state is the caller's.
+    """Starts and steps episodes in a world; callers keep their states.
 
     Args:
         run: folder of a trained world, such as outputs/pong; or
-        world: one that is loaded already. Environments of one process may share it.
-        prompt: where an episode begins: the path of a picture or a video, an array uint8 [T, H, W, 3] or [H, W, 3], or
-            None for a clip of the run's validation data, another one for each episode. Any size becomes the world's.
-        prompt_frames: length of such a clip, and of what is taken from the start of a video. An array counts whole.
+        world: a loaded one, which environments of one process may share.
+        prompt: first frames of an episode: the path of a picture or a video, an array uint8 [T, H, W, 3] or [H, W, 3],
+            or None for a random clip of the run's validation data. Any size is fitted to the world's.
+        prompt_frames: length of such a clip, and frames used from the start of a video; an array is used whole.
         horizon: steps after which an episode is truncated; None: never.
-        device: as in `choose_device`; by default the fastest one for a run, and where it is for a world.
-        sampler: how tokens are drawn; by default as the world has it.
+        device: as in `choose_device`; by default the fastest one for a run, and the world's own for a world.
+        sampler: how tokens are drawn; by default the world's.
 
-    Raises UserError for a value that cannot be. The validation data are opened at the first `begin` that needs them.
+    Raises UserError for an invalid value. The validation data are opened at the first `begin` that needs them.
     """
 
     def __init__(
@@ -93,7 +89,7 @@ class Episodes:
             world = WorldModel.load(run).to(choose_device(device or "auto"))
         elif device is not None:
             world.to(choose_device(device))
-        self.world = copy.copy(world)  # who shares the world keeps the sampler that it has
+        self.world = copy.copy(world)  # others that share the world keep their sampler
         self.world.sampler = sampler or world.sampler
         self.prompt_frames, self.horizon = prompt_frames, horizon
         self._clips: PromptClips | None = None
@@ -111,21 +107,19 @@ class Episodes:
 
     @property
     def has_reward_model(self) -> bool:
-        """Whether rewards and ends are predicted; they are 0 and False otherwise."""
+        """Whether rewards and ends are predicted instead of 0 and False."""
         return self.world.knows_rewards
 
     def info(self, passes: int) -> dict[str, Any]:
-        """What an environment says beside its observation: passes of the dynamics for this frame, 0 for a prompt's."""
+        """The info of an observation, with the passes of the dynamics for its frame (0 for a prompt)."""
         return {"has_reward_model": self.has_reward_model, "passes": int(passes)}
 
     def begin(
         self, generators: Sequence[np.random.Generator], prompts: Sequence[Prompt]
     ) -> tuple[WorldState, np.ndarray]:
         """New episodes, one for each generator and prompt: their state, and the last prompt frames uint8 [B, H, W, 3].
-
-        A generator decides the episode's clip, where the prompt is None and the data are the default, and all that
-        the world draws in it: an episode does not depend on the others that are begun with it.
-        """
+        A generator decides its episode's clip (without prompts) and all that the world draws in it: an episode does not
+        depend on the others of its batch."""
         seeds = torch.tensor([int(generator.integers(2**63 - 1)) for generator in generators])
         starts = [self._start(prompt, generator) for prompt, generator in zip(prompts, generators, strict=True)]
         alike: dict[tuple[int, bool], list[int]] = {}
@@ -140,7 +134,7 @@ class Episodes:
         return woven(parts), to_bytes(torch.stack([start.frames[-1] for start in starts]))
 
     def step(self, state: WorldState, actions: np.ndarray) -> tuple[WorldState, Outcome]:
-        """The state after `actions` int64 [B], and what they led to: one batched step of the world."""
+        """One batched step under `actions` int64 [B]: the next state and the outcome."""
         device = self.world.device
         with inference(device):
             state, step = self.world.step(state, torch.from_numpy(actions).to(device))
@@ -173,7 +167,7 @@ class Episodes:
 
 
 def check_options(options: dict[str, Any] | None, known: Sequence[str] = OPTIONS) -> dict[str, Any]:
-    """The options of `reset`. Raises UserError for a name that is not known."""
+    """The options of `reset`; UserError for an unknown name."""
     for name in options or {}:
         if name not in known:
             raise UserError(f"options[{name!r}] is unknown: there is {', '.join(known)}")
@@ -181,7 +175,7 @@ def check_options(options: dict[str, Any] | None, known: Sequence[str] = OPTIONS
 
 
 def woven(parts: Sequence[tuple[Sequence[int], WorldState]]) -> WorldState:
-    """One state of several, each given with the rows [B'] that it has there; together they are all rows, once each."""
+    """One state of several, each given with its rows [B'] there; together they are all rows, once each."""
     if len(parts) == 1:
         rows, state = parts[0]
         assert list(rows) == list(range(len(state)))
@@ -190,24 +184,20 @@ def woven(parts: Sequence[tuple[Sequence[int], WorldState]]) -> WorldState:
     return WorldState.joined([place[row] for row in sorted(place)])
 
 
-RENDER_MODES = ["rgb_array"]
-
-
 class GenieEnv(gymnasium.Env[np.ndarray, np.int64]):
     """One episode at a time in a world.
 
     Observations are frames uint8 [H, W, 3]: after `reset` the last one of the prompt, after `step` the generated one.
     Rewards are 0.0 and `terminated` is False unless the world has a reward model (`info["has_reward_model"]`);
-    `truncated` is True after `horizon` steps. `info["passes"]`: passes of the dynamics that the frame took.
-
-    The same checkpoint, prompt, seed and actions give the same frames.
+    `truncated` is True after `horizon` steps. `info["passes"]` has the passes of the dynamics for the frame. Equal
+    checkpoint, prompt, seed and actions give equal frames.
 
     Args:
         render_mode: "rgb_array": `render` returns the frame; None: nothing is rendered.
         settings: those of `Episodes`: run or world, prompt, prompt_frames, horizon, device, sampler.
 
-    Raises UserError for a setting, an option of `reset` or an action that cannot be, ResetNeeded for a step before
-    `reset` or after an episode's end, ClosedEnvironmentError after `close`.
+    Raises UserError for an invalid setting, option of `reset` or action, ResetNeeded for a step before `reset` or after
+    an episode's end, ClosedEnvironmentError after `close`.
     """
 
     metadata = {"render_modes": RENDER_MODES}
@@ -224,7 +214,7 @@ class GenieEnv(gymnasium.Env[np.ndarray, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode. `options["prompt"]` is one for this episode, of the kinds that `Episodes` takes."""
+        """Starts an episode, from `options["prompt"]` where that is given (see `Episodes`)."""
         episodes = require_open(self.episodes)
         prompt = check_options(options).get("prompt")
         super().reset(seed=seed)
@@ -249,25 +239,24 @@ class GenieEnv(gymnasium.Env[np.ndarray, np.int64]):
         return self._frame.copy(), float(outcome.rewards[0]), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
-        """The frame uint8 [H, W, 3], which is the last observation."""
+        """The last observation."""
         return self._frame.copy() if renders(self.episodes, self.render_mode, self._frame is not None) else None
 
     def close(self) -> None:
-        """Lets go of the world, its state and its data."""
+        """Releases the world, its state and its data."""
         self.episodes = self._state = self._frame = None
 
 
 def check_render_mode(render_mode: str | None) -> str | None:
-    """Raises UserError for one that there is not."""
+    """The mode; UserError for an unknown one."""
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise UserError(f"render_mode={render_mode!r}: give None or {RENDER_MODES[0]!r}")
     return render_mode
 
 
 def renders(episodes: Episodes | None, render_mode: str | None, begun: bool) -> bool:
-    """Whether there is a picture to give; warns where the environment was made without one.
-
-    Raises ResetNeeded where no episode has `begun`, ClosedEnvironmentError after `close`."""
+    """Whether there is a picture to return; warns where the environment was made without. Raises ResetNeeded where no
+    episode has `begun`, ClosedEnvironmentError after `close`."""
     require_open(episodes)
     if render_mode is None:
         gymnasium.logger.warn('nothing is rendered: make the environment with render_mode="rgb_array"')
@@ -278,7 +267,7 @@ def renders(episodes: Episodes | None, render_mode: str | None, begun: bool) -> 
 
 
 def require_open(episodes: Episodes | None) -> Episodes:
-    """Raises ClosedEnvironmentError where there are none any more."""
+    """The episodes; ClosedEnvironmentError after `close`."""
     if episodes is None:
         raise ClosedEnvironmentError("this environment was closed: make another one")
     return episodes

@@ -1,6 +1,4 @@
-"""Gymnasium vector environment of a trained world.
-
-Many episodes in one world, as a Gymnasium vector environment: one batched step of the world for all of them.
+"""Gymnasium vector environment of a trained world: one batched step for many episodes.
 
     envs = gymnasium.make_vec("genie.world.gym_env:genie/World-v0", num_envs=16, run="outputs/pong")
 
@@ -34,12 +32,12 @@ from genie.world.state import WorldState
 
 
 class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """`num_envs` episodes that are stepped together; each gives what a `GenieEnv` of its seed gives.
+    """`num_envs` episodes that are stepped together; each is that of a `GenieEnv` with its seed.
 
     Args:
         num_envs: B.
         render_mode: "rgb_array": `render` returns a tuple of B frames; None: nothing is rendered.
-        autoreset_mode: what happens to environments whose episode ended; the others go on in any case.
+        autoreset_mode: handling of environments whose episode ended; the others continue in any case.
             NEXT_STEP: the next `step` resets them, whatever their action (reward 0, not ended).
             SAME_STEP: the same `step` does; their last frame and info are `info["final_obs"]` and `["final_info"]`.
             DISABLED: `reset(options={"reset_mask": bool [B]})` has to be called before the next `step`.
@@ -77,23 +75,23 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     @property
     def np_random(self) -> tuple[np.random.Generator, ...]:
-        """The generators of the environments."""
+        """One for each environment."""
         return tuple(self._generators)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:
-        """The seeds that these began with."""
+        """Initial seeds of the generators."""
         return tuple(self._seeds)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode in every environment, or in those of the bool [B] `options["reset_mask"]`.
+        """Starts an episode in every environment, or in those of the bool [B] `options["reset_mask"]`.
 
         Args:
-            seed: one number for all (environment b gets `seed + b`), or one for each; None goes on drawing.
-            options: `prompt` is that of all environments, of the kinds that `Episodes` takes; a list of B prompts or an
-                array uint8 [B, T, H, W, 3] has one for each.
+            seed: one number for all (environment b gets `seed + b`), or one for each; None keeps the generators.
+            options: `prompt` of all environments (see `Episodes`), or a list of B prompts or an array uint8
+                [B, T, H, W, 3] with one for each.
         """
         require_open(self.episodes)
         options = check_options(options, (*OPTIONS, "reset_mask"))
@@ -139,17 +137,17 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._frames.copy(), rewards, terminated, truncated, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """The frames uint8 [H, W, 3] of all environments, which are the last observations."""
+        """The last observations uint8 [H, W, 3] of all environments."""
         if not renders(self.episodes, self.render_mode, self._state is not None):
             return None
         return tuple(self._frames.copy())
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Lets go of the world, its state and its data."""
+        """Releases the world, its state and its data."""
         self.episodes = self._state = None
 
     def _begin(self, rows: np.ndarray, prompts: list[Prompt], infos: dict[str, Any]) -> WorldState:
-        """The state of new episodes in the environments `rows`; notes their frames, and what is to say in `infos`."""
+        """The state of new episodes in the environments `rows`; sets their frames and `infos`."""
         generators = [self._generators[row] for row in rows]
         state, self._frames[rows] = self.episodes.begin(generators, [prompts[row] for row in rows])
         self._steps[rows], self._over[rows] = 0, False
@@ -158,7 +156,7 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return state
 
     def _replace(self, rows: np.ndarray, state: WorldState) -> None:
-        """Gives the environments `rows` another state; the others keep theirs."""
+        """Replaces the state of the environments `rows`."""
         others = np.setdiff1d(np.arange(self.num_envs), rows)
         kept = [(others, self._state.select(others.tolist()))] if len(others) else []
         self._state = woven([*kept, (rows, state)])
@@ -179,7 +177,7 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return list(prompt)
 
     def _masked(self, mask: np.ndarray | None) -> np.ndarray:
-        """The environments of a mask, all of them without one."""
+        """Indices of the environments of a mask, all without one."""
         if mask is None:
             return np.arange(self.num_envs)
         mask = np.asarray(mask)
@@ -192,7 +190,6 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return np.flatnonzero(mask)
 
     def _checked(self, actions: np.ndarray) -> np.ndarray:
-        """int64 [B], or an error."""
         given, most = np.asarray(actions), self.single_action_space.n - 1
         whole = given.shape == (self.num_envs,) and given.dtype.kind in "iu"
         if not whole or given.min() < 0 or given.max() > most:

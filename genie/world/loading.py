@@ -1,7 +1,4 @@
-"""Parts of a trained world, from a run folder.
-
-The parts of a trained world, from the checkpoints of a run folder alone.
-"""
+"""Parts of a trained world, from the checkpoints of a run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -15,14 +12,14 @@ from genie.world.sampler import Sampler
 
 
 def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
-    """The arguments of a `WorldModel` (its `load` says which checkpoints are taken, and what is raised)."""
+    """The arguments of a `WorldModel`; see its `load` for the choice of checkpoints and errors."""
     trained = load_model(dynamics_file(run, dynamics))
     tokenizer = trained_with(trained, run, "tokenizer")[1].model
     lam = getattr(trained, "lam", None)
     if lam is None and trained.options["actions"] == "latent":
         try:
             lam = trained_with(trained, run, "lam")[1].model
-        except UserError:  # it names actions of given videos; the world plays without
+        except UserError:  # only needed to infer actions of given videos
             lam = None
     if lam is not None:
         lam.use_tokenizer(tokenizer)
@@ -30,7 +27,7 @@ def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
 
 
 def parts_of(trained: TrainedModel, tokenizer: nn.Module, lam: nn.Module | None) -> dict[str, Any]:
-    """The arguments of a `WorldModel` around a dynamics, trained or in training (then `trained` is its stage)."""
+    """The arguments of a `WorldModel` for a dynamics, trained or in training (then `trained` is its stage)."""
     config = trained.config
     return {
         "tokenizer": tokenizer,
@@ -55,10 +52,8 @@ def dynamics_file(run: Path, dynamics: str | None = None) -> Path:
 
 
 def trained_with(dynamics: TrainedModel, run: Path, part: str) -> tuple[Path, TrainedModel]:
-    """The model `part` (tokenizer or lam) that a `dynamics` was trained on, by fingerprint, and its file.
-
-    Raises UserError where there is none.
-    """
+    """File and model of the `part` (tokenizer or lam) with which a `dynamics` was trained, found by fingerprint;
+    UserError where there is none."""
     best = run / part / "checkpoints" / "best.ckpt"
     paths = [stage_file(run, part), best, Path(dynamics.config[f"{part}_ckpt"])]
     found = [path for path in dict.fromkeys(paths) if is_checkpoint(path)]

@@ -1,9 +1,9 @@
-"""How a Genie world makes its next frame: its tokens by the dynamics, the frame by the tokenizer's decoder.
+"""Next frame of a Genie world: tokens by the dynamics, pixels by the tokenizer's decoder.
 
-Both keep the keys and values of the frames before it (a `Past`); what is computed without them is the same but for
-rounding, and there to be compared with.
+Both keep the keys and values of earlier frames (a `Past`). The uncached variants compute the same up to rounding and
+serve for comparison.
 
-Dimension letters: `B` worlds, `n` frames in sight, `S` tokens of one frame, `U` positions, `D` width, `K` codes.
+Dimension letters: `B` worlds, `n` visible frames, `S` tokens of one frame, `U` positions, `D` width, `K` codes.
 """
 
 import torch
@@ -20,8 +20,8 @@ from genie.world.state import WorldState
 def next_tokens(
     dynamics: DynamicsModel, sampler: Sampler, state: WorldState, actions: Tensor
 ) -> tuple[Tensor, Tensor, Past]:
-    """Tokens int64 [B, S] of the frame that `actions` int64 [B] lead to, the passes [B] that they took, and the
-    dynamics' past with the frame before it."""
+    """Tokens int64 [B, S] of the frame after `actions` int64 [B], their passes [B], and the dynamics' past with the
+    frame before it."""
     incoming, device = led_to(state), actions.device
     past = past_before(dynamics, state)
     rows, last = torch.arange(len(state), device=device), torch.tensor(state.lengths, device=device) - 1
@@ -45,7 +45,7 @@ def next_tokens(
 def next_tokens_uncached(
     dynamics: DynamicsModel, sampler: Sampler, state: WorldState, actions: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same tokens and passes, from the whole window in every pass."""
+    """`next_tokens` from the whole window in every pass."""
     rows, ends = torch.arange(len(state)), torch.tensor(state.lengths)
 
     def predict(tokens: Tensor, asked: Tensor | None) -> Tensor:
@@ -56,8 +56,8 @@ def next_tokens_uncached(
 
 
 def past_before(dynamics: DynamicsModel, state: WorldState) -> Past:
-    """The dynamics' past with all frames of a state but the last one, which is run together with the first guess at
-    the new one."""
+    """The dynamics' past with all frames of a state but the last, which is run together with the first pass for the new
+    one."""
     incoming = led_to(state)
 
     def extend(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
@@ -67,19 +67,19 @@ def past_before(dynamics: DynamicsModel, state: WorldState) -> Past:
 
 
 def led_to(state: WorldState) -> Tensor:
-    """int64 [B, n]: the actions that led to each frame; 0 to the first."""
+    """int64 [B, n]: the actions that led to each frame, 0 to the first."""
     return F.pad(state.actions, (1, 0))
 
 
 def logits_at(dynamics: DynamicsModel, hidden: Tensor, asked: Tensor | None) -> Tensor:
-    """[B, U, K] at the positions `asked` [B, U], None: all S, of hidden states [B, S, D]."""
+    """Logits [B, U, K] at the positions `asked` [B, U] (None: all S) of hidden states [B, S, D]."""
     if asked is not None:
         hidden = hidden.gather(1, asked[..., None].expand(-1, -1, hidden.shape[-1]))
     return dynamics.logits(hidden)
 
 
 def sample(dynamics: DynamicsModel, sampler: Sampler, state: WorldState, predict: Predict) -> tuple[Tensor, Tensor]:
-    """Tokens and passes, drawn by the seeds and ages of a state."""
+    """Tokens and passes, drawn with the seeds and ages of a state."""
     noise = FrameNoise(state.seeds, state.ages)
     return sampler.sample(predict, noise, dynamics.num_tokens, dynamics.mask_token)
 
@@ -98,5 +98,5 @@ def newest_frame(tokenizer: VideoTokenizer, state: WorldState) -> tuple[Tensor, 
 
 
 def newest_frame_uncached(tokenizer: VideoTokenizer, state: WorldState) -> Tensor:
-    """The same frame, from all tokens in sight."""
+    """`newest_frame` from all visible tokens."""
     return tokenizer.decode(state.tokens)[torch.arange(len(state)), torch.tensor(state.lengths) - 1]

@@ -1,4 +1,4 @@
-"""The world of a run folder, whatever kind it is of."""
+"""Worlds of run folders, of any kind."""
 
 from pathlib import Path
 
@@ -8,23 +8,18 @@ from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.protocol import World
 from genie.world.world_model import WorldModel
 
-# by kind, in the order of preference: the stages of which one makes a run hold such a world
+# by kind, in order of preference: stages of which one suffices
 KINDS = {"genie": ("dynamics", "cotrain"), "simulator": ("simulator",)}
 
 
 def open_world(run: str | Path, kind: str | None = None) -> World:
-    """The world of `outputs/<name>` or of an exported folder, on the CPU.
-
-    kind: "genie" (tokens and dynamics) or "simulator"; None: what there is, of both the first.
-
-    Raises UserError where there is none of that kind, and what loading it raises.
-    """
+    """The world of `outputs/<name>` or of an exported folder, on the CPU. kind: "genie" (tokens and dynamics) or
+    "simulator"; None: the first that exists. UserError where there is none."""
     folder = Path(run)
-    if kind is not None and kind not in tuple(KINDS):  # a list cannot be looked up
+    if kind is not None and kind not in tuple(KINDS):  # a list is unhashable
         raise UserError(f"there is no kind {kind!r} of world: choose one of {', '.join(KINDS)}")
     found = kinds_of(folder)
-    if kind is None and found:
-        kind = found[0]
+    kind = found[0] if kind is None and found else kind
     if kind not in found:
         raise UserError(f"{folder} holds no trained world{_hint(folder, kind, found)}")
     if kind == "genie":
@@ -40,7 +35,6 @@ def kinds_of(folder: Path) -> list[str]:
 
 
 def _hint(folder: Path, kind: str | None, found: list[str]) -> str:
-    """What is wrong with the folder, to the end of the sentence."""
     if found:
         return f" of the kind {kind}, but one of the kind {found[0]}"
     if not folder.exists():

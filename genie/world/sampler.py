@@ -1,11 +1,9 @@
-"""MaskGIT sampler of one frame's tokens.
-
-Sampling one frame's tokens: all are guessed at once, the surest kept, the rest asked again.
+"""MaskGIT sampler of a frame's tokens: predict all, keep the most certain, predict the rest again.
 
 Sources: MaskGIT (arXiv 2202.04200) §3.2; Genie (arXiv 2402.15391) §2.1: 25 steps, temperature 2. Keeping all tokens
 below a bound of entropy: EB-Sampler (arXiv 2505.24857), here with the bound on each token instead of on their sum.
 
-Dimension letters: `B` batch, `S` tokens of one frame, `U` tokens that are asked for in a pass, `K` codes.
+Dimension letters: `B` batch, `S` tokens of one frame, `U` tokens that a pass predicts, `K` codes.
 """
 
 import itertools
@@ -20,7 +18,7 @@ from genie.common.random import FrameNoise
 from genie.models.rssm import sample
 
 ORDERS = ("confidence", "random")
-SURE = 1e6  # added to the score of what stays in any case
+SURE = 1e6  # added to the score of tokens below the bound
 
 # tokens int64 [B, S] with mask tokens, positions int64 [B, U] (None: all in order) → logits float [B, U, K] there
 Predict = Callable[[Tensor, Tensor | None], Tensor]
@@ -32,13 +30,13 @@ class Sampler:
 
     Attributes:
         steps: passes of the model for one frame; after pass i of n at most ⌊S · cos(π/2 · i/n)⌋ tokens are still
-            unknown. A pass after which no fewer would be is left out: `passes` has those that are made.
-        temperature: the logits are divided by it before drawing; 0 takes the likeliest token.
-        order: which of the drawn tokens stay: those whose own probability is highest ("confidence", read from the
-            undivided logits, so that temperature and order are separate choices), or "random" ones.
-        entropy_bound: nats. Every token whose distribution (of the undivided logits) has no more entropy stays in
-            the same pass, however many they are, and the surest one where none fits: a quiet frame takes few passes
-            (adaptive sampling), and no more than `steps`. None: the schedule alone decides (MaskGIT).
+            unknown. A pass that would reveal none is skipped: see `passes`.
+        temperature: divisor of the logits before drawing; 0 takes the most likely token.
+        order: which of the drawn tokens are kept: the most probable ones ("confidence", from the logits before the
+            temperature), or "random" ones.
+        entropy_bound: nats. All tokens whose distribution (before the temperature) has no more entropy are kept in the
+            same pass, at least one: a static frame takes few passes (adaptive sampling), at most `steps`. None: the
+            schedule alone decides (MaskGIT).
     """
 
     steps: int = 25
@@ -57,18 +55,15 @@ class Sampler:
             raise ValueError(f"entropy_bound={self.entropy_bound} must not be negative (nats; null: no bound)")
 
     def passes(self, num_tokens: int) -> list[int]:
-        """How many of a frame's S tokens are known after each pass, at least: increasing, ending with S."""
+        """Minimum number of known tokens after each pass: increasing, ending with S."""
         counts = [math.floor(num_tokens * math.cos(math.pi / 2 * i / self.steps)) for i in range(1, self.steps)]
         known = [0, *(num_tokens - count for count in counts), num_tokens]
         return [count for before, count in itertools.pairwise(known) if count > before]
 
     @torch.no_grad()
     def sample(self, predict: Predict, noise: FrameNoise, num_tokens: int, mask_token: int) -> tuple[Tensor, Tensor]:
-        """tokens int64 [B, S], and the passes int64 [B] that each row took.
-
-        A token once kept never changes. Without a bound of entropy nothing waits for the device; with one, each pass
-        waits for the number of tokens that are left.
-        """
+        """tokens int64 [B, S], and the passes int64 [B] of each row. A kept token never changes. Only with a bound of
+        entropy each pass waits for the device."""
         batch, device = len(noise.seeds), noise.seeds.device
         tokens = torch.full((batch, num_tokens), mask_token, dtype=torch.int64, device=device)
         passes = torch.zeros(batch, dtype=torch.int64, device=device)
@@ -79,16 +74,16 @@ class Sampler:
             log_probabilities = logits.log_softmax(-1)
             drawn = self._draw(logits, log_probabilities, noise, number, asked, num_tokens)
             score = self._score(log_probabilities, drawn, noise, number, asked, num_tokens)
-            first = asked.shape[1] - left  # rows that are ahead of others ask again for some that they know
+            first = asked.shape[1] - left  # rows ahead of others predict known tokens again
             place = torch.arange(asked.shape[1], device=device)
             score = score.masked_fill(place < first, float("inf"))
-            count = (left - (num_tokens - known)).clamp_min(0)  # how many have to stay
+            count = (left - (num_tokens - known)).clamp_min(0)  # minimum to keep
             if self.entropy_bound is not None:
                 entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
                 fits = (entropy <= self.entropy_bound) & (place >= first)
                 score = torch.where(fits, score + SURE, score)
                 count = torch.maximum(count, fits.sum(1, keepdim=True).clamp_min(1)).minimum(left)
-            order = score.argsort(dim=1, descending=True)  # known already, then those that stay, then the others
+            order = score.argsort(dim=1, descending=True)  # known, then kept, then the others
             asked, drawn = asked.gather(1, order), drawn.gather(1, order)
             stays = (place >= first) & (place < first + count)
             tokens = tokens.scatter(1, asked, torch.where(stays, drawn, tokens.gather(1, asked)))
@@ -103,11 +98,10 @@ class Sampler:
     def _draw(
         self, logits: Tensor, log_probabilities: Tensor, noise: FrameNoise, number: int, asked: Tensor, count: int
     ) -> Tensor:
-        """One token int64 [B, U] for each position, by the inverse of the cumulative distribution."""
+        """One token int64 [B, U] for each position."""
         if self.temperature == 0:
             return logits.argmax(-1)
-        at_one = self.temperature == 1
-        shares = log_probabilities.exp() if at_one else (logits / self.temperature).softmax(-1)
+        shares = log_probabilities.exp() if self.temperature == 1 else (logits / self.temperature).softmax(-1)
         return sample(shares, noise.uniform(number, count).gather(1, asked))
 
     def _score(

@@ -1,7 +1,4 @@
-"""Sampler of a command: the config group `sampler`.
-
-The sampler that a command asks for: the group `sampler` and its keys.
-"""
+"""Sampler of a command: the config group `sampler` and its keys."""
 
 from dataclasses import replace
 from importlib.resources import files
@@ -18,36 +15,30 @@ KEYS = ("steps", "temperature", "order", "entropy_bound")
 
 
 def with_overrides(sampler: Sampler, config: dict[str, Any]) -> Sampler:
-    """`sampler` (that of a run) with those of its settings that `config` gives (not None), or a new one of these
-    where `new_sampler` is true.
-
-    Raises UserError for a value that cannot be.
-    """
+    """`sampler` (of a run), or with `new_sampler` a default one, with the settings of `config` that are not None.
+    Raises UserError for an invalid value."""
     require_whole(config, "steps")
     require_number(config, "temperature", "entropy_bound")
     given = {name: config[name] for name in KEYS if config[name] is not None}
-    try:
-        return replace(Sampler() if config["new_sampler"] else sampler, **given)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return Samplers.changed(Sampler() if config["new_sampler"] else sampler, **given)
 
 
 class Samplers:
-    """The choices of the group `sampler`, for one who chooses while a world runs; "run" is the one it began with."""
+    """Choices of the group `sampler` for a running world; "run" is its `own`."""
 
     def __init__(self, own: Sampler) -> None:
         self.own = own
         self.names = sorted(group_options("sampler"), key=lambda name: name != "run")
 
     def named(self, name: Any) -> Sampler:
-        """The choice of that name. Raises UserError where there is none."""
+        """The choice of that name; UserError where there is none."""
         if name not in self.names:
             raise UserError(f"there is no sampler {name!r}: choose one of {', '.join(self.names)}")
         return with_overrides(self.own, yaml.safe_load(files("conf").joinpath(f"sampler/{name}.yaml").read_text()))
 
     @staticmethod
     def changed(sampler: Sampler, **given: Any) -> Sampler:
-        """`sampler` with other `steps` or `temperature`. Raises UserError for a value that cannot be."""
+        """`sampler` with other settings; UserError for an invalid value."""
         try:
             return replace(sampler, **given)
         except ValueError as error:

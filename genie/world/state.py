@@ -1,6 +1,6 @@
-"""What a world remembers between two frames.
+"""State of a Genie world between two frames.
 
-Dimension letters: `B` batch, `n` frames in sight, `C H W` channels and pixels, `S` tokens of one frame.
+Dimension letters: `B` batch, `n` visible frames, `C H W` channels and pixels, `S` tokens of one frame.
 """
 
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ from genie.models.kv_cache import Past
 
 @dataclass(frozen=True)
 class Observed:
-    """The true frames [B, n, C, H, W] behind the tokens of a state, and the encoder's past: so that one more frame
-    can be encoded as one frame. Only a state that nothing was imagined in has it."""
+    """The true frames [B, n, C, H, W] of a state without imagined frames, and the encoder's past, so that one more
+    frame is encoded as one frame."""
 
     frames: Tensor
     past: Past
@@ -24,14 +24,14 @@ class Observed:
 
 @dataclass(frozen=True)
 class WorldState:
-    """The frames in sight of B worlds: a value, so branches share nothing that changes.
+    """The visible frames of B worlds; immutable, so branches are independent.
 
     Attributes:
         tokens: int64 [B, n, S], the newest last; a row of fewer frames ends with zeros (`lengths`).
         actions: int64 [B, n-1] between these frames.
         lengths: frames of each row; the longest has n.
-        seeds, ages: int64 [B], the seed of each world and the frames that were made in it: all its randomness.
-        dynamics, decoder: what need not be computed again. Nothing depends on it but time.
+        seeds, ages: int64 [B], the seed of each world and its number of generated frames: all its randomness.
+        dynamics, decoder: caches, which affect only the time of a step.
         observed: see `Observed`.
     """
 
@@ -48,27 +48,18 @@ class WorldState:
         return len(self.lengths)
 
     def select(self, index: Tensor | list[int]) -> "WorldState":
-        """The state of the rows `index` (int [B']), which may repeat: how a state is forked.
-
-        Keys and values are copied when the new state is stepped first, into a memory of its own.
-        """
+        """The state of the rows `index` (int [B']), which may repeat to fork it. Keys and values are copied at the
+        first step of the new state."""
         rows = index.tolist() if isinstance(index, Tensor) else list(index)
         lengths = tuple(self.lengths[row] for row in rows)
         at, n = torch.tensor(rows, device=self.tokens.device), max(lengths)
         observed = self.observed and Observed(self.observed.frames[at, :n], self.observed.past.select(rows))
-        return WorldState(
-            self.tokens[at, :n],
-            self.actions[at, : n - 1],
-            lengths,
-            self.seeds[at],
-            self.ages[at],
-            self.dynamics.select(rows),
-            self.decoder.select(rows),
-            observed,
-        )
+        tokens, actions = self.tokens[at, :n], self.actions[at, : n - 1]
+        pasts = self.dynamics.select(rows), self.decoder.select(rows)
+        return WorldState(tokens, actions, lengths, self.seeds[at], self.ages[at], *pasts, observed)
 
     def reseeded(self, seed: int | Tensor) -> "WorldState":
-        """The same worlds with another future: one seed for all (each row draws its own), or int64 [B]."""
+        """The same worlds with other later draws: one seed for all (each row derives its own), or int64 [B]."""
         return replace(self, seeds=row_seeds(seed, len(self), self.tokens.device))
 
     @staticmethod
@@ -84,23 +75,15 @@ class WorldState:
         if all(state.observed is not None for state in states):
             frames = stack([state.observed.frames for state in states], n, 3)
             observed = Observed(frames, Past.joined([state.observed.past for state in states]))
-        return WorldState(
-            stack([state.tokens for state in states], n, 1),
-            stack([state.actions for state in states], n - 1, 0),
-            lengths,
-            torch.cat([state.seeds for state in states]),
-            torch.cat([state.ages for state in states]),
-            Past.joined([state.dynamics for state in states]),
-            Past.joined([state.decoder for state in states]),
-            observed,
-        )
+        tokens = stack([state.tokens for state in states], n, 1)
+        actions = stack([state.actions for state in states], n - 1, 0)
+        seeds, ages = (torch.cat([getattr(state, name) for state in states]) for name in ("seeds", "ages"))
+        pasts = (Past.joined([getattr(state, name) for state in states]) for name in ("dynamics", "decoder"))
+        return WorldState(tokens, actions, lengths, seeds, ages, *pasts, observed)
 
     def slid(self, window: int, keep: int) -> "WorldState":
-        """With the last `keep` frames of every row whose `window` is full, so that there is room for one more.
-
-        Where a window begins, its frames see nothing before it, as in a training clip: their keys and values are
-        computed again. They would otherwise still carry what is out of sight.
-        """
+        """With the last `keep` frames of every row whose `window` is full, so that there is room for one more. The keys
+        and values of the kept frames are recomputed: as in a training clip, they see nothing before the window."""
         full = [row for row, length in enumerate(self.lengths) if length >= window]
         if not full:
             return self
@@ -108,7 +91,7 @@ class WorldState:
         starts = [old - new for old, new in zip(self.lengths, lengths, strict=True)]
         n, device = max(lengths), self.tokens.device
         index = torch.tensor(starts)[:, None] + torch.arange(n)
-        index = index.clamp_max(self.tokens.shape[1] - 1).to(device)  # beyond a row's length anything will do
+        index = index.clamp_max(self.tokens.shape[1] - 1).to(device)  # values beyond a row's length are ignored
         rows = torch.arange(len(self), device=device)[:, None]
         observed = self.observed
         if observed is not None:

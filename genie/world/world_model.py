@@ -1,21 +1,11 @@
-"""Genie world model: prompt frames in, one frame out for each action.
+"""Genie world model: a tokenizer and a dynamics that generate one frame per action after a prompt.
 
-What rewards and policies read of a Genie world: the quantised latents of its newest frames, as a map.
-
-The rewards of a Genie world: the model of a run folder, where it has one that belongs to its world, and what it
-says.
-
-A trained world, ready to be stepped: prompt frames in, one frame out for each action.
-
-Dimension letters: `B` worlds, `T` frames, `S` tokens of one frame, `L` latent width, `h w` the grid of the tokens.
-
-Dimension letters: `B` worlds, `F` the shape of features.
-
-Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `A` actions.
+Dimension letters: `B` worlds, `T` frames, `C H W` channels and pixels, `S` tokens of one frame, `A` actions, `L` latent
+width, `h w` the grid of the tokens, `F` the shape of features.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,52 +28,13 @@ from genie.world.next_frame import newest_frame, newest_frame_uncached, next_tok
 from genie.world.sampler import Sampler
 from genie.world.state import Observed, WorldState
 
-FEATURE_FRAMES = 4  # a frame does not tell where things are going, and two of them not whether they turn
-
-
-def feature_shape(tokenizer: VideoTokenizer) -> tuple[int, ...]:
-    """(4 · L, h, w)."""
-    return FEATURE_FRAMES * tokenizer.quantizer.width, *tokenizer.patches.grid
-
-
-def state_features(tokenizer: VideoTokenizer, state: WorldState) -> Tensor:
-    """[B, 4 · L, h, w] of the newest 4 frames of a state, the oldest first; where fewer are in sight, the oldest of
-    them stands for those before it."""
-    ends = torch.tensor(state.lengths, device=state.tokens.device)
-    return latent_maps(tokenizer, state.tokens, ends[:, None] - 1)[:, 0]
-
-
-def traced_features(tokenizer: VideoTokenizer, frames: Tensor, window: int) -> Tensor:
-    """[B, T, 4 · L, h, w] after each of frames [B, T, C, H, W], of any number; `window`: how many of them are encoded
-    together at most. What is beyond it is encoded once for each frame that follows."""
-    tokens = tokenizer.encode(frames[:, :window])
-    times = torch.arange(tokens.shape[1], device=tokens.device)
-    maps = [latent_maps(tokenizer, tokens, times.expand(len(tokens), -1))]
-    for end in range(window + 1, frames.shape[1] + 1):
-        tokens = tokenizer.encode(frames[:, end - window : end])
-        maps.append(latent_maps(tokenizer, tokens, times[-1:].expand(len(tokens), -1)))
-    return torch.cat(maps, dim=1)
-
-
-def latent_maps(tokenizer: VideoTokenizer, tokens: Tensor, times: Tensor) -> Tensor:
-    """[B, n, 4 · L, h, w] of the frames `times` int64 [B, n] of tokens [B, T, S], and of those before them."""
-    back = torch.arange(FEATURE_FRAMES - 1, -1, -1, device=tokens.device)
-    recent = (times[..., None] - back).clamp_min(0)  # [B, n, 4]
-    rows = torch.arange(len(tokens), device=tokens.device)[:, None, None]
-    latents = tokenizer.quantizer.lookup(tokens[rows, recent]).float()
-    height, width = tokenizer.patches.grid
-    return rearrange(latents, "b n f (h w) l -> b n (f l) h w", h=height, w=width)
-
-
-STAGE = "reward"
+FEATURE_FRAMES = 4  # one frame shows no velocity, two no acceleration
 
 
 def load_reward(run: Path, world: str) -> RewardModel | None:
-    """The reward model that was trained on the world of the fingerprint `world`; None where `run` has none.
-
-    One that cannot be used does not keep a world from being played: a line on stderr says why it is left out.
-    """
-    path = stage_file(run, STAGE)
+    """The reward model of `run` that was trained on the world of the fingerprint `world`; None where there is none. One
+    that does not fit is reported on stderr and left out: the world can be played without."""
+    path = stage_file(run, "reward")
     if not is_checkpoint(path):
         return None
     try:
@@ -98,39 +49,29 @@ def load_reward(run: Path, world: str) -> RewardModel | None:
     return trained.model
 
 
-def outcome_of(model: RewardModel | None, features: Callable[[], Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Reward and continuation float [B] of the step to the state of which `features` gives [B, *F]; without a model 0
-    and 1. `actions` [B] led there: their number and their device count alone."""
-    if model is None:
-        return torch.zeros(len(actions), device=actions.device), torch.ones(len(actions), device=actions.device)
-    judged = model(features())
-    return judged.reward, judged.continues
-
-
 @dataclass(frozen=True)
 class GenieStep(protocol.Step):
-    """One step's result: `observation` is the frame [B, C, H, W] in [0, 1]; its `tokens` int64 [B, S], and the `passes`
-    int64 [B] of the dynamics that they took. Without a reward model `reward` is 0 and `continues` 1."""
+    """Result of one step: `observation` is the frame [B, C, H, W] in [0, 1], with its `tokens` int64 [B, S] and their
+    `passes` int64 [B] of the dynamics. Without a reward model `reward` is 0 and `continues` 1."""
 
     tokens: Tensor
     passes: Tensor
 
 
 class WorldModel:
-    """Tokenizer and dynamics at work, a `World` of frames. The latent action model is not needed to play, only to infer
-    actions.
+    """A `World` of frames from a tokenizer and a dynamics.
 
     Args:
-        tokenizer, dynamics, lam: trained modules; `lam` may be None.
-        window: T, frames that the dynamics was trained on: it sees at most the last T-1 when it makes the next.
+        tokenizer, dynamics, lam: trained modules; `lam`, only needed to infer actions, may be None.
+        window: T, frames that the dynamics was trained on: it sees at most T-1 frames before the next.
         fps: frames per second of the data.
         sampler: how tokens are drawn; may be replaced at any time.
-        cached: keep the keys and values of past frames. False runs the whole window in every pass, which gives the
-            same frames (but for rounding) and is there to be compared with.
-        keep: frames that stay in sight when the window is full, 1 … T-1; T/2 where None. A full window begins anew
-            with them, so what the model sees is always a clip as in training: T-1 shows it the most and runs T-1
-            frames for each new one, fewer are cheaper.
-        reward_model: predicts rewards and ends from `features`; None: they are 0, and there are none.
+        cached: keep the keys and values of past frames. False runs the whole window in every pass, with the same
+            frames up to rounding, for comparison.
+        keep: frames that stay visible when the window is full, 1 … T-1; T/2 where None. A full window restarts with
+            them, so that the model always sees a clip as in training: T-1 keeps most context but runs T-1 frames for
+            each new one.
+        reward_model: predicts rewards and ends from `features`; None: rewards are 0 without ends.
     """
 
     def __init__(
@@ -157,24 +98,24 @@ class WorldModel:
 
     @classmethod
     def load(cls, run: str | Path, dynamics: str | None = None) -> "WorldModel":
-        """The world of a run folder (`outputs/<name>`), rebuilt from its checkpoints alone.
+        """The world of a run folder (`outputs/<name>`), from its checkpoints alone.
 
         Args:
             run: folder that holds `tokenizer/` and `dynamics/` (or `cotrain/`).
-            dynamics: which of the two to take where there are both; `dynamics` by default.
+            dynamics: the stage to use where there are both; `dynamics` by default.
 
         The tokenizer and the latent action model are those that the dynamics was trained on: the last or the best
-        state in the run folder, or the file that `tokenizer_ckpt` or `lam_ckpt` named then. The reward model is that of
-        the folder, where there is one; one that does not fit is not taken, and a line on stderr says why.
+        checkpoint in the run folder, or the file of `tokenizer_ckpt` or `lam_ckpt`. The reward model is that of the
+        folder, if it fits (`load_reward`).
 
-        Raises UserError where the dynamics or its tokenizer is missing or damaged, or was trained again since.
+        Raises UserError where the dynamics or its tokenizer is missing, damaged, or was retrained since.
         """
         world = cls(**load_parts(Path(run), dynamics))
         world.reward_model = load_reward(Path(run), world.fingerprint())
         return world
 
     def fingerprint(self) -> str:
-        """Of tokenizer and dynamics: the latent action model names actions, and changes nothing that is imagined."""
+        """Of tokenizer and dynamics: the latent action model has no effect on imagined frames."""
         return world_fingerprint(fingerprint(self.tokenizer), fingerprint(self.dynamics))
 
     @property
@@ -189,42 +130,39 @@ class WorldModel:
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """(4 · L, h, w): what `features` gives on the grid of the tokens."""
-        return feature_shape(self.tokenizer)
+        """(4 · L, h, w)."""
+        return FEATURE_FRAMES * self.tokenizer.quantizer.width, *self.tokenizer.patches.grid
 
     @property
     def num_context(self) -> int:
-        """T-1, the frames that it sees at most."""
+        """T-1."""
         return self.window - 1
 
     @property
     def knows_rewards(self) -> bool:
-        """Whether it has a reward model."""
         return self.reward_model is not None
 
     @property
     def knows_ends(self) -> bool:
-        """Whether the reward model's data said where ends are."""
+        """Whether the reward model's data recorded ends."""
         return self.reward_model is not None and bool(self.reward_model.knows_ends)
 
     @property
     def reward_kind(self) -> str | None:
-        """That of the reward model."""
         return None if self.reward_model is None else self.reward_model.kind
 
     @property
     def num_actions(self) -> int:
-        """A, the actions that `step` takes."""
+        """A."""
         return self.dynamics.num_actions
 
     @property
     def takes_environment_actions(self) -> bool:
-        """Whether the actions are those that were recorded, instead of latent ones."""
         return self.config.get("stage", {}).get("actions") == "environment"
 
     def prompt_actions(self, recorded: Tensor | None) -> Tensor | None:
-        """What `reset` takes of the actions int64 [T] recorded with a prompt's frames: those between them, [T-1]; None
-        where there are none, or where the world's own actions are latent."""
+        """Actions [T-1] between a prompt's frames for `reset`, from the recorded ones int64 [T]; None without any or in
+        a world of latent actions."""
         return recorded[:-1] if self.takes_environment_actions and recorded is not None else None
 
     @property
@@ -234,11 +172,10 @@ class WorldModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the models are."""
         return next(self.dynamics.parameters()).device
 
     def to(self, device: torch.device | str) -> "WorldModel":
-        """Move all models."""
+        """Moves all models in place and returns the world."""
         for module in (self.tokenizer, self.dynamics, self.lam, self.reward_model):
             if module is not None:
                 module.to(device)
@@ -246,16 +183,13 @@ class WorldModel:
 
     @torch.no_grad()
     def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> WorldState:
-        """Begin from prompt frames [B, T0, C, H, W] in [0, 1], T0 ≥ 1.
-
-        `actions` int64 [B, T0-1] between the prompt's frames are inferred by the latent action model where they are
-        not given; without one they are 0. Of a prompt longer than the window only the end counts. `seed` decides all
-        that will be drawn: one number, from which each row has its own, or int64 [B].
-        """
+        """The state after prompt frames [B, T0, C, H, W] in [0, 1], T0 ≥ 1, of which the last T-1 are used. `actions`
+        int64 [B, T0-1] between the frames are inferred by the latent action model where they are not given; without one
+        they are 0. `seed` decides all later draws: one number, from which each row derives its own, or int64 [B]."""
         keep = self.num_context
         if actions is not None:
             actions = actions[:, max(0, actions.shape[1] - keep + 1) :]
-        frames = observations[:, -keep:]  # no more than what the models were trained on
+        frames = observations[:, -keep:]
         batch, count = frames.shape[:2]
         if actions is None and count > 1 and self.lam is not None:
             actions = self.lam.encode(frames)
@@ -263,24 +197,15 @@ class WorldModel:
             actions = torch.zeros(batch, count - 1, dtype=torch.int64, device=frames.device)
         encoder = self._past(self.tokenizer.encoder, batch)
         tokens = self.tokenizer.encode(frames, encoder.span(count, frames.device))
-        return WorldState(
-            tokens,
-            actions,
-            (count,) * batch,
-            row_seeds(seed, batch, frames.device),
-            torch.zeros(batch, dtype=torch.int64, device=frames.device),
-            self._past(self.dynamics.transformer, batch),
-            self._past(self.tokenizer.decoder, batch),
-            Observed(frames, encoder.appended(count)),
-        )
+        seeds = row_seeds(seed, batch, frames.device)
+        pasts = self._past(self.dynamics.transformer, batch), self._past(self.tokenizer.decoder, batch)
+        observed = Observed(frames, encoder.appended(count))
+        return WorldState(tokens, actions, (count,) * batch, seeds, torch.zeros_like(seeds), *pasts, observed)
 
     @torch.no_grad()
     def observe(self, state: WorldState, observation: Tensor, actions: Tensor) -> WorldState:
-        """The state after a true frame [B, C, H, W] in [0, 1] that `actions` int64 [B] led to.
-
-        For an agent that acts in the real environment and imagines from what it saw. Raises ValueError for a state
-        that has imagined frames: observe from the one that was left to imagine.
-        """
+        """The state after a true frame [B, C, H, W] in [0, 1] that `actions` int64 [B] led to, for agents in the real
+        environment; ValueError for a state with imagined frames."""
         if state.observed is None:
             raise ValueError("this state has imagined frames: observe from the state before them")
         self._check(actions)
@@ -299,10 +224,8 @@ class WorldModel:
 
     @torch.no_grad()
     def step(self, state: WorldState, actions: Tensor, decode: bool = True) -> tuple[WorldState, GenieStep]:
-        """The next frame under `actions` int64 [B] in [0, A): a function of the state and the actions alone.
-
-        `decode=False`: its tokens alone; the tokenizer's decoder is not run.
-        """
+        """The next frame under `actions` int64 [B] in [0, A), as a function of state and actions alone; without
+        `decode` its tokens alone."""
         self._check(actions)
         state = state.slid(self.window, self.keep)
         if self.cached:
@@ -315,29 +238,49 @@ class WorldModel:
         if decode:
             frame, decoder = self._decode(state)
             state = replace(state, decoder=decoder)
-        reward, continues = outcome_of(self.reward_model, lambda: self.features(state), actions)
+        reward = torch.zeros(len(actions), device=actions.device)
+        continues = torch.ones_like(reward)
+        if self.reward_model is not None:
+            judged = self.reward_model(self.features(state))
+            reward, continues = judged.reward, judged.continues
         return state, GenieStep(reward, continues, frame, tokens, passes)
 
     @torch.no_grad()
     def decode(self, state: WorldState) -> Tensor:
-        """The newest frame [B, C, H, W] in [0, 1] as the tokenizer draws it: after `step`, the one that it gave."""
+        """The newest frame [B, C, H, W] in [0, 1], decoded from its tokens."""
         return self._decode(state)[0]
 
     @torch.no_grad()
     def features(self, state: WorldState) -> Tensor:
-        """The quantised latents of the newest 4 frames as a map [B, 4 · L, h, w], the oldest first; where fewer are in
-        sight, the oldest of them stands for those before it."""
-        return state_features(self.tokenizer, state)
+        """The quantised latents of the newest 4 frames as a map [B, 4 · L, h, w], the oldest first and repeated where
+        fewer are visible."""
+        ends = torch.tensor(state.lengths, device=state.tokens.device)
+        return self._latent_maps(state.tokens, ends[:, None] - 1)[:, 0]
 
     @torch.no_grad()
     def trace(self, observations: Tensor, actions: Tensor | None = None) -> Tensor:
-        """The features [B, T, 4 · L, h, w] after each of true frames [B, T, C, H, W], of any number; actions play no
-        part. What is beyond T-1 frames of the window is encoded once for each frame that follows."""
-        return traced_features(self.tokenizer, observations, self.num_context)
+        """Features [B, T, 4 · L, h, w] after each of any number of true frames [B, T, C, H, W]; actions are ignored.
+        Each frame beyond T-1 of the window has a window of its own."""
+        length = self.num_context
+        tokens = self.tokenizer.encode(observations[:, :length])
+        times = torch.arange(tokens.shape[1], device=tokens.device)
+        maps = [self._latent_maps(tokens, times.expand(len(tokens), -1))]
+        for end in range(length + 1, observations.shape[1] + 1):
+            tokens = self.tokenizer.encode(observations[:, end - length : end])
+            maps.append(self._latent_maps(tokens, times[-1:].expand(len(tokens), -1)))
+        return torch.cat(maps, dim=1)
+
+    def _latent_maps(self, tokens: Tensor, times: Tensor) -> Tensor:
+        """[B, n, 4 · L, h, w] of the frames `times` int64 [B, n] of tokens [B, T, S], and of those before them."""
+        back = torch.arange(FEATURE_FRAMES - 1, -1, -1, device=tokens.device)
+        recent = (times[..., None] - back).clamp_min(0)  # [B, n, 4]
+        rows = torch.arange(len(tokens), device=tokens.device)[:, None, None]
+        latents = self.tokenizer.quantizer.lookup(tokens[rows, recent]).float()
+        return rearrange(latents, "b n f (h w) l -> b n (f l) h w", h=self.tokenizer.patches.grid[0])
 
     @torch.no_grad()
     def judge(self, before: WorldState, actions: Tensor, after: WorldState) -> Judged:
-        """What the reward model says of the features of `after`: the rest plays no part."""
+        """Predictions of the reward model from the features of `after`."""
         return self.reward_model(self.features(after))
 
     def _decode(self, state: WorldState) -> tuple[Tensor, Past]:
@@ -347,7 +290,7 @@ class WorldModel:
 
     @torch.no_grad()
     def warmed(self, state: WorldState) -> WorldState:
-        """The same state, its frames run by the dynamics: forks copy what they would otherwise each run again."""
+        """The same state with its frames run by the dynamics, which forks then copy."""
         if not self.cached:
             return state
         state = state.slid(self.window, self.keep)
@@ -366,16 +309,14 @@ class WorldModel:
     def rollout(
         self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None
     ) -> Tensor:
-        """Generated frames [B, n, C, H, W] in [0, 1] for `actions` int64 [B, n] after prompt `frames` [B, T0, …].
-
-        This is the fully autoregressive setting: every frame is made from generated tokens.
-        """
+        """Autoregressively generated frames [B, n, C, H, W] in [0, 1] for `actions` int64 [B, n] after prompt `frames`
+        [B, T0, …]."""
         return torch.stack([step.observation for step in self.steps(frames, actions, seed, prompt_actions)], dim=1)
 
     def steps(
         self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None
     ) -> Iterator[GenieStep]:
-        """The steps of a `rollout`, one after the other: frames with their tokens and passes."""
+        """The steps of a `rollout` as an iterator."""
         state = self.reset(frames, prompt_actions, seed)
         for action in actions.unbind(1):
             state, step = self.step(state, action)
