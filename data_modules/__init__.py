@@ -1,1 +1,1 @@
-"""Bytes on disk to batches: the episode file, recording, clips. Knows nothing of models."""
+"""Data on disk to batches of clips: file formats, environments, recording, clips."""

@@ -1,10 +1,8 @@
-"""Ids of recorded actions: from those of a file to 0 … A-1, the same in every file and split (`data.actions`).
+"""Ids of recorded actions: those of a file mapped to 0 … A-1, the same in every file and split.
 
-A file counts its ids as it likes: from 0 or from 1, with -1 for "no action", in an order of its own. What a batch has
-are the numbers 0 … A-1 of one list of names. An id that has no place in it is an error where the data are opened, never
-an action that is silently another one or none.
-
-The last frame of an episode was not acted on: whatever id its row holds is read as 0.
+A file may count its ids from 0 or 1, have -1 for "no action", and an order of its own (`data.actions`); a batch has the
+positions 0 … A-1 in one list of names. An id without a position is an error when the data are opened, never silently
+another action. The id in the last row of an episode, where no action was taken, is read as 0.
 """
 
 import json
@@ -18,21 +16,21 @@ import numpy as np
 
 from genie.common.errors import UserError
 
-# Without names, ids this sparse are a mark such as 255, or hashes, and no actions: A would be the highest of them + 1.
+# Without names, ids this sparse are hashes or a mark such as 255, and no actions: A would be the highest of them + 1.
 FEW_ACTIONS, SPARSE = 64, 4
 MOST_NAMED = 8  # names or ids in a message
 
 
 @dataclass(frozen=True)
 class ActionOptions:
-    """How the ids of a data set are to be read; keys of `data.actions`.
+    """How the ids of a data set are read; keys of `data.actions`.
 
     offset: subtracted from every id, 1 where they count from 1.
-    none: the id, as it is in the file, of steps whose action is not known; no clip has such a step.
-    names: of the actions 0 … A-1. Files that name their ids are read by these names, others by the ids as they are; so
-        are those that name only the first ids, as these names do.
-    count: A, where nothing is named. None: the highest id of all splits + 1.
-    Raises UserError for other values.
+    none: the stored id of steps whose action is unknown; no clip has such a step.
+    names: of the actions 0 … A-1. Ids of files with names are mapped by name, unless the file's names are the first of
+        these; ids of other files stay as they are.
+    count: A, where there are no names. None: the highest id of all splits + 1.
+    Raises UserError for invalid values.
     """
 
     offset: int = 0
@@ -63,7 +61,7 @@ class ActionOptions:
 
     @classmethod
     def of(cls, group: dict[str, Any] | None) -> "ActionOptions":
-        """The options of a resolved group `data.actions`; None: all as it is in the files."""
+        """The options of a resolved group `data.actions`; None: the ids of the files unchanged."""
         group = dict(group or {})
         if unknown := group.keys() - cls.__dataclass_fields__.keys():
             raise UserError(f"data.actions has no key {', '.join(sorted(unknown))}: offset, none, names, count")
@@ -74,13 +72,13 @@ class ActionOptions:
 
 
 class ActionIds:
-    """The ids of one file, and what they become.
+    """The ids of one file, and the ids that a batch has.
 
-    found: the distinct ids of its decisions, as they are stored, in order. names: the file's own. Raises UserError
-    where an id or a name has no place in what the data set has.
+    path: of the file. found: the distinct stored ids of its decisions, sorted. names: the file's own. Raises UserError
+    for an id or a name that the data set does not have.
 
-    names: of the actions that a batch has, None where nothing says. count: A; of a file without names, what its ids
-    need, until `settle` sets that of all.
+    Attribute names: of the actions of a batch, None where there are none. Attribute count: A; of a file without names,
+    what its own ids need, until `settle` sets that of all files.
     """
 
     def __init__(self, path: Path | str, found: list[int], names: "StoredNames", options: ActionOptions):
@@ -88,7 +86,7 @@ class ActionIds:
         self.found = [id for id in found if id != options.none]
         stored = None if options.names is not None and not names.usable else names.of(path)
         self.names = list(options.names) if options.names is not None else stored
-        self.places: np.ndarray | None = None  # of the file's names in ours
+        self.places: np.ndarray | None = None  # positions of the file's names in the data set's
         if options.names is not None and stored is not None and tuple(stored) != options.names[: len(stored)]:
             self.places = np.array([self._place(name) for name in stored], dtype=np.int64)
         if self.names and options.count not in (None, len(self.names)):
@@ -126,7 +124,7 @@ class ActionIds:
         raise UserError(f"{what}: {' '.join(self._ways(low, high, limit))}")
 
     def _ways(self, low: list[int], high: list[int], limit: int | None) -> list[str]:
-        """What the user may have meant, each with the key for it."""
+        """What the user may have meant, each with the key that sets it."""
         first, last = self.found[0], self.found[-1]
         strange, ways = low or high, []
         if len(strange) == 1 and self.options.none is None:
@@ -141,11 +139,10 @@ class ActionIds:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the ids of decisions are read as they are stored."""
         return self.places is None and not self.options.changes_ids
 
     def read(self, stored: np.ndarray) -> np.ndarray:
-        """int64: ids of rows as a batch has them. Those that are none, of last rows and of `none`, become 0."""
+        """int64: ids of rows as in a batch; 0 for the id `none` and for invalid ids, which only last rows have."""
         ids = stored.astype(np.int64) - self.options.offset
         valid = (ids >= 0) & (ids < (self.count if self.places is None else len(self.places)))
         if self.options.none is not None:
@@ -154,10 +151,8 @@ class ActionIds:
         return ids if self.places is None else np.where(valid, self.places[ids], 0)
 
     def without(self, stored: np.ndarray, episodes: np.ndarray, recordings: np.ndarray):
-        """Episodes int64 [E, 2] and their recordings, parted so that no clip has a step of the id `none`.
-
-        stored: the ids of all rows. The row of such a step may still end a clip, as a frame on which nothing is done.
-        """
+        """Episodes int64 [E, 2] and their recordings, split so that no clip has a step of the id `none`. stored: the
+        ids of all rows. The row of such a step may still end a clip, whose last frame needs no action."""
         if self.options.none is None:
             return episodes, recordings
         unknown = np.flatnonzero(stored == self.options.none)
@@ -172,8 +167,7 @@ class ActionIds:
 
 @dataclass(frozen=True)
 class StoredNames:
-    """The names of actions in a file. problem: why they cannot be used, "" where they can; names: None where there are
-    none, or they cannot."""
+    """The action names of a file. names: None where there are no valid ones. problem: why they are invalid, or ""."""
 
     names: list[str] | None = None
     problem: str = ""
@@ -183,7 +177,7 @@ class StoredNames:
         return self.names is not None and not self.problem
 
     def of(self, path: Path | str) -> list[str] | None:
-        """The names. Raises UserError where there are some that cannot be used."""
+        """The names. Raises UserError for invalid ones."""
         if self.problem:
             raise UserError(
                 f"action_meanings in {path} {self.problem}: write a list with a name for each id, or give "
@@ -193,7 +187,7 @@ class StoredNames:
 
 
 def stored_names(value: Any) -> StoredNames:
-    """The names that an attribute `action_meanings` of any kind holds."""
+    """The names in an attribute `action_meanings` of any type."""
     if isinstance(value, bytes | str):
         text = decoded(value)
         try:
@@ -211,7 +205,7 @@ def stored_names(value: Any) -> StoredNames:
 
 
 def names_in(value: Any) -> list[str] | None:
-    """The texts in a list or array of them; none in one that is empty; None where `value` is something else."""
+    """The texts in a list or array of texts, which may be empty; None where `value` is something else."""
     if getattr(value, "shape", 0) is None:  # h5py.Empty
         return []
     try:
@@ -226,10 +220,8 @@ def names_in(value: Any) -> list[str] | None:
 def names_of_numbers(
     path: Path | str, size: int | None, stored: StoredNames, options: ActionOptions
 ) -> list[str] | None:
-    """The names of the `size` numbers of an action that is no id, None where nothing says; of ids, nothing is checked.
-
-    Raises UserError where there are not as many, or where the options are for ids.
-    """
+    """The names of the `size` numbers of a continuous action, None where there are none; None for ids (size None).
+    Raises UserError where there are not as many names, or where the options are for ids."""
     if size is None:
         return None
     if options.changes_ids or options.count is not None:
@@ -246,17 +238,15 @@ def names_of_numbers(
 def settle(files: list[ActionIds]) -> None:
     """Gives the ids of all files of a data set one number of actions. Raises UserError where their names differ."""
     for other in files[1:]:
-        require_same_names(files[0], other)
+        _require_same_names(files[0], other)
     count = max((file.count for file in files), default=0)
     for file in files:
         file.count = count
 
 
 def question(files: list[ActionIds]) -> None:
-    """Looks at the ids of all files and splits of a data set that names no actions, after `settle`.
-
-    Raises UserError where they are too sparse to be actions; says where they may count from 1.
-    """
+    """Checks the ids of all files and splits of a data set without action names, after `settle`. Raises UserError where
+    they are too sparse to be actions; prints a note where they may count from 1."""
     if not files or files[0].names is not None or files[0].options.count is not None:
         return
     options, count = files[0].options, files[0].count
@@ -277,7 +267,7 @@ def question(files: list[ActionIds]) -> None:
         )
 
 
-def require_same_names(one: ActionIds, other: ActionIds) -> None:
+def _require_same_names(one: ActionIds, other: ActionIds) -> None:
     """Raises UserError where two files of a data set do not name the same actions in the same order."""
     if one.names == other.names:
         return
@@ -296,7 +286,7 @@ def require_same_names(one: ActionIds, other: ActionIds) -> None:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """A name that is there more than once."""
+    """The first name that occurs a second time."""
     seen: set[str] = set()
     return next((name for name in names if name in seen or seen.add(name)), None)
 
@@ -306,12 +296,12 @@ def decoded(text: bytes | str) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text for a message of one line."""
+    """A text cut to 60 characters on one line."""
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def listed(values: Iterable[Any]) -> str:
-    """Some values in words, the first and the last of many."""
+    """Values as a list for a message, the middle of a long one left out."""
     words = [shortened(str(value)) for value in values]
     return ", ".join(words if len(words) <= MOST_NAMED else [*words[: MOST_NAMED - 2], "…", words[-1]]) or "none"

@@ -1,17 +1,11 @@
-"""Window tables and quality scores.
+"""Window tables of a data set, and the filter of clips by the quality scores of `genie.curate`.
 
-Tables of windows: one line for each stretch of frames, and a file beside them that says of which data they are.
+    quality.csv          part,first,stop,…       rows first … stop - 1 of the part's reader, and further columns
+    quality.data.json    {"train": {"rows": 24000, "look": …}}   identity of each part: tables of other data are refused
 
-    quality.csv          part,first,stop,…       rows first … stop - 1 of the part's reader, and what is known of them
-    quality.data.json    {"train": {"rows": 24000, "look": …}}   of each part, so that a table of other data is refused
-
-A part is a split; data that are cut into splits on reading have one part, "all", however they are cut. Tables of
-earlier versions have what is in the second file as a first line, after a "#".
-
-Only what is good enough: the scores that `python -m genie.curate` wrote, applied to the splits of a data set.
-
-quality.csv is a file of windows (`window_table.py`). Its column `quality` is about 1 (worst) to 5 (best), and empty
-where nothing was rated; the others are measured without ratings (`genie/labeling/features.py`).
+A part is a split; data that are split on reading have one part, "all". Tables of earlier versions hold the content of
+the second file in a first line, after a "#". The column `quality` is about 1 (worst) to 5 (best), and empty where
+nothing was rated; the other columns are measured without ratings (`genie/labeling/features.py`).
 """
 
 import base64
@@ -32,9 +26,9 @@ from genie.common.errors import UserError
 from genie.common.files import replacing
 
 KEYS = ("part", "first", "stop")
-SAMPLES = 8  # frames that tell one data set from another,
-THUMBNAIL = (8, 8)  # by the mean colours of so many areas,
-TOLERANCE = 3  # which another decoder or size changes by rounding alone
+SAMPLES = 8  # frames that identify a data set, by the mean colours of 8 x 8 areas
+TOLERANCE = 3  # of these colours: another decoder or size changes them by rounding alone
+QUALITY_FILE = "quality.csv"
 
 
 @dataclass(frozen=True)
@@ -48,19 +42,19 @@ class Window:
 
 @dataclass
 class Table:
-    """`data`: the `identity` of each part, empty where nothing says; `rows`: the other columns of each window."""
+    """`data`: the `identity` of each part, empty where it is unknown; `rows`: the other columns of each window."""
 
     data: dict[str, dict]
     rows: dict[Window, dict[str, str]]
 
 
 def origin_of(path: Path) -> Path:
-    """The file beside a table that says of which data it is."""
+    """The file beside a table that identifies its data."""
     return path.with_suffix(".data.json")
 
 
 def curation_folder(root: Path) -> Path:
-    """Where the files of a data set's curation are, unless they are told to be elsewhere."""
+    """The default folder of a data set's curation files."""
     return root / "curation" if root.is_dir() else root.with_name(f"{root.stem}_curation")
 
 
@@ -72,15 +66,12 @@ def parts(splits: dict[str, Split]) -> dict[str, FrameReader]:
 
 
 def identity(reader: FrameReader) -> dict:
-    """What tells the frames of a reader from others: how many there are, and what some of them look like.
-
-    Raises UserError where there are none.
-    """
+    """What identifies the frames of a reader: their number, and thumbnails of some. UserError where there are none."""
     if reader.image_size is None:
         raise UserError(f"{reader.path} has states and no frames: only pictures can be rated and sorted out by quality")
     rows = [number * reader.num_frames // SAMPLES for number in range(SAMPLES)]
     frames = np.concatenate([_frame(reader, row) for row in rows])
-    small = AreaResize(frames.shape[1:3], THUMBNAIL)(frames)
+    small = AreaResize(frames.shape[1:3], (8, 8))(frames)
     return {"rows": reader.num_frames, "look": base64.b64encode(small.tobytes()).decode()}
 
 
@@ -95,7 +86,7 @@ def _frame(reader: FrameReader, row: int) -> np.ndarray:
 def require_same_data(
     path: Path, data: dict[str, dict], readers: dict[str, FrameReader], command: str = "genie.curate"
 ) -> None:
-    """Raises UserError where a file was made for other data than `readers`; `command` is the one that makes it."""
+    """Raises UserError where a file was made for other data than `readers`; `command` makes the file."""
     way = f"run `python -m {command}` on these data"
     if not data:
         origin = origin_of(path).name
@@ -114,12 +105,12 @@ def require_same_data(
 
 
 def write_table(path: Path, table: Table, columns: Sequence[str]) -> None:
-    """Writes the table and of which data it is, each whole or not at all. Raises UserError where that cannot be."""
+    """Writes the table and the identity of its data, each atomically. Raises UserError where they cannot be written."""
     try:
         origin, text = origin_of(path), json.dumps(table.data)
         same = origin.is_file() and origin.read_text(encoding="utf-8") == text
         if not same:
-            origin.unlink(missing_ok=True)  # at no time is the table taken for one of other data
+            origin.unlink(missing_ok=True)  # the new table must never lie beside the identity of other data
         with replacing(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*KEYS, *columns], lineterminator="\n")
             writer.writeheader()
@@ -133,11 +124,8 @@ def write_table(path: Path, table: Table, columns: Sequence[str]) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str], command: str = "genie.curate") -> Table:
-    """The table, of its columns those that are named; what says of which data it is may lack. `command`: the one that
-    writes it.
-
-    Raises UserError where the file is missing, lacks a column or has a line that is none.
-    """
+    """The table with the named columns; the identity of its data may be missing. `command` writes such tables. Raises
+    UserError where the file is missing, lacks a column or has an invalid line."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets put a mark of the encoding first
     except FileNotFoundError:
@@ -147,7 +135,13 @@ def read_table(path: Path, columns: Sequence[str], command: str = "genie.curate"
     if lines and lines[0].startswith("#"):
         data = _data(f"the first line of {path}", lines[0][1:])
     else:
-        data = _beside(origin_of(path))
+        origin = origin_of(path)
+        try:
+            data = _data(str(origin), origin.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            data = {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {origin}: {error}") from error
     reader = csv.DictReader(line for line in lines if not line.startswith("#"))
     if missing := {*KEYS, *columns} - set(reader.fieldnames or ()):
         raise UserError(f"{path} has no column {', '.join(sorted(missing))}")
@@ -161,15 +155,6 @@ def read_table(path: Path, columns: Sequence[str], command: str = "genie.curate"
     return Table(data, rows)
 
 
-def _beside(origin: Path) -> dict[str, dict]:
-    try:
-        return _data(str(origin), origin.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {origin}: {error}") from error
-
-
 def _data(what: str, text: str) -> dict[str, dict]:
     try:
         data = json.loads(text)
@@ -180,14 +165,9 @@ def _data(what: str, text: str) -> dict[str, dict]:
     return data
 
 
-QUALITY_FILE = "quality.csv"
-
-
 class GoodWindows:
-    """Reduces splits to what is good enough: `data.quality`, `data.min_quality` and `data.quality_splits`.
-
-    Without a `min_quality` nothing is read or left out. Raises UserError for values that cannot be.
-    """
+    """Reduces splits to windows of sufficient quality: `data.quality`, `data.min_quality`, `data.quality_splits`.
+    Without `min_quality` nothing is read or left out. Raises UserError for invalid values."""
 
     def __init__(self, path: str | None, min_quality: float | None, chosen: Sequence[str]):
         if min_quality is not None and (isinstance(min_quality, bool) or not isinstance(min_quality, int | float)):
@@ -200,10 +180,8 @@ class GoodWindows:
         self.path, self.min_quality, self.chosen = path, min_quality, chosen
 
     def of(self, splits: dict[str, Split], root: Path) -> tuple[dict[str, Split], dict[str, tuple[int, int]]]:
-        """The splits with the good stretches of their episodes; and how many frames these are, of how many, by split.
-
-        Raises UserError where the scores are missing, of other data, without qualities, or leave nothing.
-        """
+        """The splits with the stretches of sufficient quality, and (their frames, all frames) of each reduced split.
+        Raises UserError where the scores are missing, of other data, without qualities, or leave nothing."""
         if self.min_quality is None:
             return splits, {}
         path = Path(self.path) if self.path else curation_folder(root) / QUALITY_FILE
@@ -228,7 +206,7 @@ class GoodWindows:
 
 
 def covered(episodes: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """int64 [K, 2]: the stretches of episodes [E, 2] that windows [W, 2] cover; both are in order, none overlap."""
+    """int64 [K, 2]: the stretches of episodes [E, 2] that windows [W, 2] cover; both are sorted and without overlap."""
     stretches: list[list[int]] = []
     for first, end in episodes.tolist():
         low = np.searchsorted(windows[:, 1], first, side="right")
@@ -242,7 +220,6 @@ def covered(episodes: np.ndarray, windows: np.ndarray) -> np.ndarray:
 
 
 def _count(stretches: np.ndarray) -> int:
-    """Of frames in stretches [K, 2]."""
     return int((stretches[:, 1] - stretches[:, 0]).sum())
 
 

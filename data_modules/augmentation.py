@@ -1,7 +1,7 @@
-"""Random changes to the clips of training, each the same in all frames of a clip: few recordings then look like more.
+"""Augmentation of training clips by random changes, the same in all frames of a clip.
 
-What a clip gets is a function of its seed alone, that is of (seed, epoch, index): the same for any number of workers
-and after a resume. Each change has a draw of its own, so that switching one on leaves the others as they were.
+The change of a clip is a function of its seed alone, that is of (seed, epoch, index): the same for any number of
+workers and after a resume. Each kind of change has a draw of its own: switching one on leaves the others unchanged.
 
 Dimension letters: `T` frames, `C H W` channels and pixels, `O` objects.
 """
@@ -18,17 +18,15 @@ from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
 
 LIMITS = {"crop": 0.9, "shift": 0.5, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5}
-FLIPS = {"horizontal": -1, "vertical": -2}  # the axis of frames that is turned about
+FLIPS = {"horizontal": -1, "vertical": -2}  # the axis of frames that is mirrored
 DRAWS = ("size", "top", "left", "down", "right", "flip", "brightness", "contrast", "saturation", "hue")
-GREY = torch.tensor([0.299, 0.587, 0.114])  # how bright red, green and blue are to the eye
-STEPS = 1024  # a colour's factors are whole numbers of these: sums are then exact, in any order and on any machine
+GREY = torch.tensor([0.299, 0.587, 0.114])  # luminance of red, green and blue
+STEPS = 1024  # colour factors are multiples of 1/STEPS: sums are then exact, in any order and on any machine
 
 
 class Augmentation:
     """Callable that changes a clip of `ClipDataset`. `settings`: the keys of `data.augmentation`; missing ones are off.
-
-    Raises UserError for values that cannot be.
-    """
+    Raises UserError for invalid values."""
 
     def __init__(self, settings: dict[str, Any] | None):
         settings = {} if settings is None else settings
@@ -46,8 +44,8 @@ class Augmentation:
         self.active = self.flip is not None or any(self.strength.values())
 
     def know(self, info: DataInfo) -> None:
-        """Finds the actions that a flip swaps. Raises UserError where it has to be told and is not, or is wrong, and
-        where there are no frames to change."""
+        """Finds the actions that a flip swaps. Raises UserError where they have to be given and are not, or are
+        invalid, and for data without frames."""
         if info.image_size is None:
             raise UserError("data.augmentation changes pictures: leave it out for data that are states")
         if self.flip is not None and info.action_size is not None:
@@ -83,7 +81,7 @@ class Augmentation:
 
 
 def swapped(given: Any, names: list[str] | None, count: int) -> list[tuple[int, int]]:
-    """The pairs of ids that `given`, {one: other} by name or id, swaps. Raises UserError where these are no pairs."""
+    """The pairs of ids that `given`, {one: other} by name or id, swaps. Raises UserError for anything but swaps."""
 
     def number(action: Any) -> int:
         found = names.index(action) if names and action in names else action
@@ -103,7 +101,7 @@ def swapped(given: Any, names: list[str] | None, count: int) -> list[tuple[int, 
 
 
 def crop(clip: dict[str, Tensor], share: float, top: float, left: float) -> None:
-    """Shows `share` of height and width in the size of the whole; `top` and `left` in [0, 1): where it is taken."""
+    """Enlarges a part, `share` of height and width, to the full size; `top`, `left` in [0, 1): its position."""
     frames = clip["frames"]
     height, width = frames.shape[-2:]
     rows, columns = max(1, round(height * share)), max(1, round(width * share))
@@ -116,7 +114,7 @@ def crop(clip: dict[str, Tensor], share: float, top: float, left: float) -> None
 
 
 def shift(clip: dict[str, Tensor], down: int, right: int) -> None:
-    """Moves the picture; where nothing comes in, its edge is repeated."""
+    """Moves the picture; what comes into view repeats its edge."""
     height, width = clip["frames"].shape[-2:]
     rows = (torch.arange(height) - down).clamp(0, height - 1)
     columns = (torch.arange(width) - right).clamp(0, width - 1)
@@ -126,9 +124,8 @@ def shift(clip: dict[str, Tensor], down: int, right: int) -> None:
 
 
 def flip(clip: dict[str, Tensor], direction: str, swaps: list[tuple[int, int]]) -> None:
-    """Mirrors the picture, and what was done in it."""
-    axis = FLIPS[direction]
-    frames = clip["frames"]
+    """Mirrors the picture, and swaps the actions `swaps`."""
+    axis, frames = FLIPS[direction], clip["frames"]
     clip["frames"] = frames.flip(axis)
     if "objects" in clip:
         mirrored = clip["objects"].clone()
@@ -144,7 +141,7 @@ def flip(clip: dict[str, Tensor], direction: str, swaps: list[tuple[int, int]]) 
 
 
 def recolour(frames: Tensor, brightness: float, contrast: float, saturation: float, hue: float) -> Tensor:
-    """uint8 [T, 3, H, W] in other colours: one linear map of (red, green, blue) for the whole clip.
+    """uint8 [T, 3, H, W] with one linear map of (red, green, blue) applied to the whole clip.
 
     brightness, contrast and saturation: 0.2 is a fifth more, -0.2 a fifth less, contrast about the mean brightness of
     the clip; hue: turns about the grey axis, 0.5 is the opposite colour. Grey stays grey.
@@ -163,7 +160,7 @@ def recolour(frames: Tensor, brightness: float, contrast: float, saturation: flo
 
 
 def _place(clip: dict[str, Tensor], objects: Tensor) -> None:
-    """Sets the places (x, y) [T, O, 2]; an object that is out of the picture is absent."""
+    """Sets the positions (x, y) [T, O, 2]; an object outside the picture is absent."""
     height, width = clip["frames"].shape[-2:]
     inside = ((objects >= -0.5) & (objects < torch.tensor([width, height]) - 0.5)).all(-1, keepdim=True)
     clip["objects"] = torch.where(inside, objects, torch.nan)

@@ -1,4 +1,4 @@
-"""Clips of a data set by split: what the settings of the group `data` describe, without a training."""
+"""Clips of a data set by split, as the settings of the group `data` describe them."""
 
 import math
 import sys
@@ -22,19 +22,17 @@ from genie.common.errors import UserError
 
 
 class ClipData:
-    """Clips of `num_frames` frames at `stride`, brought to `image_size` (H, W) as `fit` says (`fit.py`); keys as in the
-    `data` group.
+    """Clips of `num_frames` frames at `stride`, brought to `image_size` (H, W) by `fit`; keys as in the `data` group.
 
-    `source`: the kind of data, a key of `SOURCES`, and `videos`, `minari`, `stream`: the settings of the ones of these
-    names. `root`: a folder with train.h5, val.h5 and test.h5, or one or more files, which are then split (`sources.py`,
-    `holdout`: share of validation and of test), or the name or address of a data set. `val_clips`: at most so many
-    clips in validation and in test. `fps`: of data that do not say, and what videos are resampled to. `on_error`:
-    "skip" what cannot be read, or "raise". `augmentation`: of training clips alone (`augmentation.py`). `quality`,
-    `min_quality`, `quality_splits`: scores and what they leave (`quality.py`). `past_end`: frames of a training clip
-    that may lie behind the end of its episode (`ending.py`), two less than it has at most. `actions`: how the ids of
-    recorded actions are read (`ActionOptions`). `name` and `recorder`: only
-    to name the command that records missing files. Raises UserError in `setup` for files that are missing, damaged,
-    disagree, or too short for a clip.
+    `source`: the kind of data, a key of `SOURCES`; `videos`, `minari`, `stream`: settings of these kinds. `root`: a
+    folder with train.h5, val.h5 and test.h5; one or more files, which are then split (`split_episodes`, `holdout`:
+    share of validation and of test); or the name or address of a data set. `val_clips`: maximum of clips in validation
+    and in test. `fps`: of data without a rate, and the rate to which videos are resampled. `on_error`: "skip" what
+    cannot be read, or "raise". `augmentation`: of training clips alone. `quality`, `min_quality`, `quality_splits`: a
+    filter by scores (`GoodWindows`). `past_end`: frames of a training clip that may lie after the end of its episode
+    (`after_end`), at most two fewer than it has. `actions`: how ids of recorded actions are read (`ActionOptions`).
+    `name` and `recorder`: for the message that names the command that records missing files. Raises UserError in
+    `setup` for files that are missing, damaged, disagree, or too short for a clip.
     """
 
     def __init__(
@@ -106,12 +104,10 @@ class ClipData:
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
         self.own_length = True  # whether clips are as long as data.num_frames says, and no other key
-        self.kept: dict[str, tuple[int, int]] = {}  # frames that are good enough, of how many: where it was asked for
-
-    # ------------------------------------------------------------------ files
+        self.kept: dict[str, tuple[int, int]] = {}  # split -> frames of sufficient quality, all frames; {}: no filter
 
     def setup(self, stage: str | None = None) -> None:
-        """Opens the data, once. `stage` is not looked at."""
+        """Opens the data, once. `stage` is ignored."""
         if self.datasets:
             return
         self.splits, self.kept = self.good.of(self.open(), self.root)
@@ -129,7 +125,7 @@ class ClipData:
             self.train_dataset.augmentation = self.augmentation
 
     def open(self) -> dict[str, Split]:
-        """What is in each split, before clips are cut out of it. Raises UserError where there is nothing to read."""
+        """Readers and episodes of each split. Raises UserError where there is nothing to read."""
         if not self.splits:
             advice = f"record with `python -m genie.record data={self.name}`, or " if self.recordable else ""
             span = (self.num_frames - 1) * self.stride + 1
@@ -137,8 +133,8 @@ class ClipData:
         return self.splits
 
     def draw_rare(self, share: float) -> None:
-        """Training clips are drawn as `RareClips` says; those of validation and test reach the ends of their episodes,
-        where the terminal states are."""
+        """Training clips are drawn by `RareClips`; those of validation and test reach the ends of their episodes, where
+        the terminal states are."""
         if self.past_end:
             raise UserError(
                 f"data.past_end={self.past_end}: clips drawn around ends do not reach beyond them: leave it out"
@@ -148,11 +144,8 @@ class ClipData:
             self.datasets[split] = self.clips(split, self.num_frames, self.val_clips, tails=True)
 
     def clips(self, split: str, num_frames: int, max_clips: int | None, tails: bool = False) -> ClipDataset:
-        """The clips of `num_frames` frames of a split, all or at most `max_clips` of them, evenly spaced; `tails` as in
-        `ClipDataset`.
-
-        Raises UserError where there is none.
-        """
+        """The clips of `num_frames` frames of a split, all or at most `max_clips` evenly spaced ones; `tails` as in
+        `ClipDataset`. Raises UserError where there is none."""
         reader, episodes = self.splits[split]
         fps = reader.fps or self.fps
         if fps is None:
@@ -168,7 +161,6 @@ class ClipData:
         return dataset
 
     def _why_no_clip(self, split: str, num_frames: int) -> str:
-        """In words, with what to change."""
         reader, episodes = self.splits[split]
         longest = int((episodes[:, 1] - episodes[:, 0]).max(initial=0))
         good, of = self.kept.get(split, (0, 0))
@@ -183,7 +175,7 @@ class ClipData:
         return why_no_clip(split, parts, whole, wanted)
 
     def teardown(self, stage: str | None = None) -> None:
-        """A line on stderr for every split of which something could not be read."""
+        """Prints a line on stderr for every split with data that could not be read."""
         for split, dataset in self.datasets.items():
             if damage := str(dataset.damage):
                 print(f"{split}: {damage}", file=sys.stderr, flush=True)
@@ -203,10 +195,9 @@ class ClipData:
         return self.datasets["test"]
 
     def check_step(self, world_size: int, accumulate: int) -> None:
-        """Raises UserError where there are too few training clips for one step on so many devices."""
+        """Raises UserError where the training clips do not fill one step on `world_size` devices."""
         check_step(len(self.train_dataset), self.batch_size, world_size, accumulate)
 
 
 def _is_count(value: Any) -> bool:
-    """Whether a value is a whole number of at least 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,4 +1,4 @@
-"""The LightningDataModule: recordings in, batches of clips out, in an order that only the step decides."""
+"""LightningDataModule of clips: loaders whose batches depend on the step alone."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class ClipDataModule(ClipData, L.LightningDataModule):
         self.sampler: StepBatchSampler | None = None  # of training, once it has begun
 
     def train_dataloader(self) -> DataLoader:
-        """The batches of a training, without an end; without a trainer, those of one pass over the clips."""
+        """The endless batches of a training; without a trainer, those of one pass over the clips."""
         rank, world_size = self.ranks()
         trainer = self.trainer
 
@@ -30,16 +30,10 @@ class ClipDataModule(ClipData, L.LightningDataModule):
             return 0 if trainer is None else trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
         self.sampler = StepBatchSampler(
-            len(self.train_dataset),
-            self.batch_size,
-            rank,
-            world_size,
-            position,
-            self.seed,
-            accumulate=1 if trainer is None else trainer.accumulate_grad_batches,
-            start=self.start,
+            len(self.train_dataset), self.batch_size, rank, world_size, position, self.seed,
+            accumulate=1 if trainer is None else trainer.accumulate_grad_batches, start=self.start,
             endless=trainer is not None,
-        )
+        )  # fmt: skip
         return self._loader(self.train_dataset, batch_sampler=self.sampler)
 
     def val_dataloader(self) -> DataLoader:
@@ -55,16 +49,11 @@ class ClipDataModule(ClipData, L.LightningDataModule):
         return self._loader(dataset, sampler=share, batch_size=self.val_batch_size)
 
     def ranks(self) -> tuple[int, int]:
-        """(rank, number of ranks) of data parallelism; ranks of one tensor-parallel group read the same."""
+        """(rank, number of ranks) of data parallelism; ranks of one tensor-parallel group read the same clips."""
         strategy = getattr(self.trainer, "strategy", None)
         kwargs = getattr(strategy, "distributed_sampler_kwargs", None) or {"num_replicas": 1, "rank": 0}
         return kwargs["rank"], kwargs["num_replicas"]
 
     def _loader(self, dataset: ClipDataset, **kwargs) -> DataLoader:
-        return SteadyDataLoader(
-            dataset,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **kwargs,
-        )
+        workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        return SteadyDataLoader(dataset, pin_memory=torch.cuda.is_available(), **workers, **kwargs)

@@ -1,17 +1,15 @@
-"""Clips of episodes.
+"""Clips of episodes: T frames or states at a stride, with the actions, rewards and ends in them.
 
-What lies behind the end of an episode: nothing moves, nothing is earned, and it is over again.
+Clips may reach beyond the end of an episode, into the absorbing state of a Markov decision process (Sutton and Barto,
+section 3.4): nothing moves, rewards are 0 and every step is terminal. A world model whose clips all lie inside episodes
+never sees an end near the beginning of a clip, and one that imagines from a short context then never ends an episode.
 
-A world whose clips all lie inside episodes never sees an end near the beginning of a clip: an episode that goes on for
-a clip's length is one that did not end yet. When it then imagines from a short past, nothing ever ends. Clips that may
-reach beyond the end are without that bias. The state behind it is the absorbing one of a Markov decision process
-(Sutton and Barto, section 3.4).
-
-Clips: T frames, or states, at a stride out of one episode, with what was done and what happened in them.
+Dimension letters: `T` frames of a clip, `C H W` channels and pixels, `n` numbers of a state, `A` of an action,
+`O` objects, `E` episodes.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,9 +20,14 @@ from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.worker_loader import DamagedData, DamageLog
 from genie.common.random import fold_in
 
+if TYPE_CHECKING:
+    from data_modules.rare_clips import RareClips
+
+REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
+
 
 def ended(reader: FrameReader, episodes: np.ndarray) -> np.ndarray:
-    """int64 [E]: 1 where the last step of an episode [E, 2] was terminal, 0 where its time was up or nothing says."""
+    """int64 [E]: 1 where the last step of an episode [E, 2] was terminal, 0 where it was cut or nothing says."""
     if "terminals" not in reader.columns:
         return np.zeros(len(episodes), dtype=np.int64)
     over = reader.column("terminals", 0, reader.num_frames)
@@ -32,57 +35,45 @@ def ended(reader: FrameReader, episodes: np.ndarray) -> np.ndarray:
 
 
 def after_end(name: str, rows: np.ndarray, count: int) -> np.ndarray:
-    """`rows` of a column, the last ones of an episode, and `count` behind them: what is seen stands still, actions and
-    rewards are 0, and every step is terminal."""
+    """`rows` of a column, the last ones of an episode, and `count` after them: observations repeat, actions and rewards
+    are 0, and every step is terminal."""
     if count <= 0:
         return rows
-    behind = np.repeat(rows[-1:], count, axis=0)
+    after = np.repeat(rows[-1:], count, axis=0)
     if name in ("actions", "rewards"):
-        behind[:] = 0
+        after[:] = 0
     elif name == "terminals":
-        behind[:], rows = True, np.concatenate([rows[:-1], [True]])  # the step from the last frame, too
-    return np.concatenate([rows, behind])
-
-
-REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
-
-
-class RareDraws(Protocol):
-    """What `ClipDataset.rare` is (`rare_clips.py`)."""
-
-    def start(self, epoch: int, index: int) -> tuple[int, int] | None: ...
-
-    def of(self, start: int) -> tuple[np.ndarray, float]: ...
+        after[:], rows = True, np.concatenate([rows[:-1], [True]])  # the step from the last frame, too
+    return np.concatenate([rows, after])
 
 
 class ClipDataset(Dataset):
     """All clips of the given episodes, or at most `max_clips` evenly spaced ones that do not overlap.
 
-    `episodes` int64 [E, 2]: first and one past the last frame; a clip never leaves its episode, and those that are
-    shorter than a clip give none: `too_short` counts them. `dataset[index]` or `dataset[epoch, index]` is a dictionary:
+    `episodes` int64 [E, 2]: first row and one past the last; a clip never leaves its episode; `too_short` counts the
+    episodes that are shorter than a clip. `dataset[index]` or `dataset[epoch, index]` is a dictionary:
 
         frames     uint8   [T, C, H, W]
-        states     float32 [T, n]       the numbers that the environment showed
+        states     float32 [T, n]       in the environment's own units
         actions    int64   [T]          taken on seeing frame t; with a stride, the first of the skipped ones
                 or float32 [T, A]       in [-1, 1], where actions are numbers
         rewards    float32 [T]          from frame t to the next one of the clip: with a stride, their sum
-        terminals  bool    [T]          likewise: whether one of them was terminal
+        terminals  bool    [T]          likewise: whether one of the steps was terminal
         objects    float32 [T, O, 2]    (x, y) in pixels of the clip's frames, NaN when absent
         index      int64   []           number of the clip, to name it
         row        int64   []           its first row of the file
-        seed       int64   []           mix(seed, epoch, index), for all randomness about this sample
+        seed       int64   []           fold_in(seed, epoch, index), for all randomness about this sample
         fps        float32 []           frames of the clip per second
 
-    What the file does not have is absent; there are frames or states. The last frame of an episode holds action 0 and
-    reward 0.
+    Entries that the file does not have are absent. The last frame of an episode holds action 0 and reward 0.
 
-    on_error: "raise" the reader's DamagedData, or "skip": another clip, which (seed, epoch, index) decide, takes the
-    place of one that cannot be read, and `damage` counts it.
-    `augmentation`, where it is set, makes another clip of the whole one (`augmentation.py`).
-    `rare`, where it is set, draws other clips in the place of some, and gives all of them `weights` float32 [T] and
-    `clip_weight` float32 [] (`rare_clips.py`).
+    on_error: "raise" the reader's DamagedData, or "skip": a clip that cannot be read is replaced by another, which
+    (seed, epoch, index) decide, and counted in `damage`.
+    `augmentation`: None, or a function applied to every clip.
+    `rare`: None, or `RareClips`, which draws other clips in place of some, and adds `weights` float32 [T] and
+    `clip_weight` float32 [].
     `tails`: of clips that do not overlap, the last one of an episode ends with it, and may overlap the one before.
-    `past_end`: frames of a clip that may lie behind the end of an episode that was over (`ending.py`).
+    `past_end`: frames of a clip that may lie after the end of an episode whose last step was terminal.
     """
 
     def __init__(
@@ -101,7 +92,7 @@ class ClipDataset(Dataset):
         self.reader, self.num_frames, self.stride, self.seed = reader, num_frames, stride, seed
         self.on_error, self.damage = on_error, DamageLog(reader.recordings)
         self.fps = torch.tensor(fps / stride, dtype=torch.float32)
-        self.span = (num_frames - 1) * stride + 1  # frames of the file from the first to the last of a clip
+        self.span = (num_frames - 1) * stride + 1  # rows from the first to the last frame of a clip
         reach = episodes[:, 1].copy()  # one past the last frame of the last clip
         if past_end:
             reach += stride * past_end * ended(reader, episodes)
@@ -115,7 +106,7 @@ class ClipDataset(Dataset):
         self.offsets = np.concatenate([[0], np.cumsum(counts)])  # clips before each episode
         self.num_clips = int(self.offsets[-1])
         self.augmentation: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
-        self.rare: RareDraws | None = None
+        self.rare: RareClips | None = None
         self.chosen = None
         if max_clips is not None and self.num_clips > max_clips:
             self.chosen = np.arange(max_clips) * self.num_clips // max_clips
@@ -125,7 +116,7 @@ class ClipDataset(Dataset):
         return self.num_clips
 
     def location(self, index: int) -> tuple[int, int]:
-        """(first frame of clip `index`, one past the last frame of its episode), as rows of the file."""
+        """(first row of clip `index`, one past the last row of its episode)."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         index %= len(self)
@@ -154,8 +145,8 @@ class ClipDataset(Dataset):
         return clip if self.augmentation is None else self.augmentation(clip)
 
     def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray | None]:
-        """`location` and frames [T, H, W, C] of clip `index`, or of the first of its replacements that can be read;
-        None in the place of frames where there are states alone."""
+        """`location` and frames [T, H, W, C] (None: states alone) of clip `index`, or of its first replacement that can
+        be read."""
         for attempt in range(1 + REPLACEMENTS):
             drawn = self.rare.start(epoch, index) if self.rare is not None and not attempt else None
             another = fold_in(self.seed, epoch, index, attempt) % len(self) if attempt else index
@@ -183,4 +174,4 @@ class ClipDataset(Dataset):
         padded[: len(window)] = window
         skipped = padded.reshape(self.num_frames, self.stride)
         found = skipped.sum(1, dtype=np.float32) if name == "rewards" else skipped.any(1)
-        return found[: -(-(end - start) // self.stride)]  # behind the end there is nothing to add up
+        return found[: -(-(end - start) // self.stride)]  # after the end there is nothing to add up

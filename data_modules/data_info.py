@@ -1,4 +1,4 @@
-"""What models and metrics need to know of a data set before the first batch."""
+"""Facts about a data set that models and metrics need before the first batch."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,17 @@ from data_modules.frame_reader import FrameReader
 from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 
-BACKGROUND_FRAMES = 256  # a median over these is as good as over all, and takes less than a second
+BACKGROUND_FRAMES = 256  # a median over these is as good as over all frames, and takes less than a second
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """`fps`: frames of a clip per second. `num_actions`: of all splits; `action_meanings`: None where nothing says.
-    Where an action is no id but `action_size` numbers in [-1, 1], `num_actions` is None and `action_meanings` names the
-    numbers.
+    """`fps`: frames of a clip per second. `num_actions`: over all splits, None for continuous actions of `action_size`
+    numbers in [-1, 1]; `action_meanings`: names of the actions or of these numbers, None where there are none.
 
-    `background` uint8 [C, H, W]: per-pixel median of frames spread over the training split: the trivial
-    prediction "nothing but the background". None, like `image_size`, where there are no frames.
-    `state_mean`, `state_std` float32 [n]: over the training split, the second 1 for a number that never changes. None
-    where there are no states.
+    `background` uint8 [C, H, W]: per-pixel median of frames spread over the training split, the trivial prediction.
+    None, like `image_size`, where there are no frames. `state_mean`, `state_std` float32 [n]: over the training split,
+    the second 1 for a number that never changes; None where there are no states.
     """
 
     num_actions: int | None
@@ -36,10 +34,14 @@ class DataInfo:
 
 
 def describe(dataset: ClipDataset) -> DataInfo:
-    """The facts about the data set whose training split this is."""
+    """The facts about the data set whose training split is `dataset`."""
     reader = dataset.reader
     num_actions, meanings = count_actions(reader)
-    mean, std = (None, None) if reader.state_size is None else _moments(dataset)
+    mean = std = None
+    if reader.state_size is not None:
+        states = np.concatenate([reader.column("states", first, end) for first, end in dataset.episodes])
+        mean, deviation = states.mean(axis=0, dtype=np.float64), states.std(axis=0, dtype=np.float64)
+        mean, std = mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)
     return DataInfo(
         num_actions=num_actions,
         action_meanings=meanings,
@@ -54,19 +56,11 @@ def describe(dataset: ClipDataset) -> DataInfo:
 
 
 def count_actions(reader: FrameReader) -> tuple[int | None, list[str] | None]:
-    """How many actions the data have, over all their splits, and what they, or the numbers of one, are called; None
-    where nothing says."""
+    """The number of actions over all splits, None for continuous ones, and the names of the actions or of their
+    numbers; (None, None) for data without actions."""
     if "actions" not in reader.columns:
         return None, None
-    meanings = reader.action_meanings
-    return (None if reader.ids is None else reader.ids.count), meanings
-
-
-def _moments(dataset: ClipDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation float32 [n] of the states."""
-    states = np.concatenate([dataset.reader.column("states", first, end) for first, end in dataset.episodes])
-    mean, std = states.mean(axis=0, dtype=np.float64), states.std(axis=0, dtype=np.float64)
-    return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+    return (None if reader.ids is None else reader.ids.count), reader.action_meanings
 
 
 def _background(dataset: ClipDataset) -> np.ndarray:
@@ -81,7 +75,7 @@ def _background(dataset: ClipDataset) -> np.ndarray:
 
 
 def _stretch(dataset: ClipDataset, rows: np.ndarray) -> np.ndarray:
-    """The first of the rows and those that follow on it; nothing where they cannot be read."""
+    """The frames of the consecutive rows at the beginning of `rows`; none where they cannot be read."""
     stop = rows[0] + np.flatnonzero(np.diff(rows, append=-1) != 1)[0] + 1
     try:
         return dataset.reader.frames(int(rows[0]), int(stop))

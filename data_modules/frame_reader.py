@@ -1,4 +1,4 @@
-"""What every kind of data looks like to clips: the frames, or states, of many episodes on one axis of rows."""
+"""Common interface of all kinds of data: frames, or states, of many episodes on one axis of rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from genie.common.errors import UserError
 
 @dataclass(frozen=True)
 class Reading:
-    """How frames are to be given, by whatever kind of data; keys as in the `data` group. image_size: (H, W)."""
+    """How any kind of data is to be read; keys as in the `data` group. image_size: (H, W)."""
 
     image_size: tuple[int, int]
     fit: str
@@ -25,20 +25,19 @@ class Reading:
 
 
 class FrameReader(Protocol):
-    """Frames as rows 0 … `num_frames` - 1, episode after episode. Travels to worker processes.
+    """Frames as rows 0 … `num_frames` - 1, episode after episode. Can be sent to worker processes.
 
-    path: what messages name, a file or a folder.
-    image_size: (H, W) of what `frames` gives, whatever is stored; None where there are states and no frames.
-    state_size, action_size: the numbers of a state, and of an action that is no id; None where there are none.
-    columns: what there is beside frames, of those that `ClipDataset` knows.
+    path: file or folder that messages name.
+    image_size: (H, W) of what `frames` returns, whatever is stored; None where there are states and no frames.
+    state_size, action_size: the numbers of a state, and of a continuous action; None where there are none.
+    columns: what there is besides frames, of the columns that `ClipDataset` knows.
     episodes: int64 [E, 2], first and one past the last row of each, in order; a clip never leaves its episode.
-    recordings: int64 [E], which recording an episode is of, in order: the scenes of one video share theirs, and no
-        recording is on two sides of a split.
-    fps: rows in a second, None where nothing says.
-    action_meanings: None where nothing says.
-    ids: of actions, None where actions are no ids, or there are none; of readers of several files, those of the first.
-    run: rows that cost little more than one when they are read together; 1 where it is left out.
-    stored_sizes: the sizes (H, W) in which the frames are stored, each once.
+    recordings: int64 [E], the recording of each episode, in order: the scenes of one video share theirs, and no
+        recording is in two splits.
+    fps: rows in a second, None where unknown. action_meanings: names of actions, None where there are none.
+    ids: of actions, None without actions or for continuous ones; of readers of several files, those of the first.
+    run: rows that cost little more than one when they are read together; optional, 1 by default.
+    stored_sizes: the distinct sizes (H, W) of the stored frames.
     """
 
     path: Path
@@ -57,36 +56,29 @@ class FrameReader(Protocol):
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where one cannot be read."""
-        ...
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
-        ...
-
-
-KIND = ("columns", "image_size", "state_size", "action_size")  # what readers of one data set have in common
-
-
-def require_same(one: FrameReader, other: FrameReader, *names: str) -> None:
-    """Raises UserError where two readers differ in an attribute."""
-    for name in names:
-        if getattr(one, name) != getattr(other, name):
-            had, has = getattr(one, name), getattr(other, name)
-            raise UserError(f"{one.path} has {name} {had}, {other.path} has {has}: they cannot be trained on together")
+        """Rows start..stop-1 of a column, in the dtype of a batch; objects in pixels of the returned frames."""
 
 
 def require_one_kind(readers: Sequence[FrameReader]) -> None:
-    """Raises UserError where readers, of files or splits, do not have what one data set has in common. Gives the ids of
-    their actions one number of actions."""
+    """Sets one number of actions for the readers (files or splits) of a data set. Raises UserError where they
+    differ."""
     for reader in readers[1:]:
-        require_same(readers[0], reader, *KIND, "fps", "object_names")
-        if reader.ids is None:  # of numbers; the names of ids may be in another order
-            require_same(readers[0], reader, "action_meanings")
+        same = ["columns", "image_size", "state_size", "action_size", "fps", "object_names"]
+        if reader.ids is None:  # names of ids may be in another order
+            same.append("action_meanings")
+        for name in same:
+            if getattr(readers[0], name) != getattr(reader, name):
+                had, has = getattr(readers[0], name), getattr(reader, name)
+                raise UserError(
+                    f"{readers[0].path} has {name} {had}, {reader.path} has {has}: they cannot be trained on together"
+                )
     settle([ids for reader in readers for ids in ids_of(reader)])
 
 
 def ids_of(reader: FrameReader) -> list[ActionIds]:
-    """The ids of actions of each file of a reader."""
+    """The action ids of each file of a reader."""
     parts = getattr(reader, "readers", None)
     if parts is not None:
         return [ids for part in parts for ids in ids_of(part)]
@@ -94,12 +86,12 @@ def ids_of(reader: FrameReader) -> list[ActionIds]:
 
 
 def episodes_at(reader: FrameReader, rows: ArrayLike) -> np.ndarray:
-    """The numbers of the episodes in which some rows are, of the same shape."""
+    """The numbers of the episodes that contain `rows`, of the same shape."""
     return np.searchsorted(reader.episodes[:, 0], rows, side="right") - 1
 
 
 class JoinedReaders:
-    """Several readers as one, behind each other. Raises UserError where they are not of one kind."""
+    """Several readers, one after the other, as one. Raises UserError where they are not of one kind."""
 
     def __init__(self, path: Path, readers: Sequence[FrameReader]):
         self.path, self.readers = path, list(readers)
@@ -111,9 +103,9 @@ class JoinedReaders:
         self.stored_sizes = sorted({size for reader in self.readers for size in reader.stored_sizes})
         self.starts = np.cumsum([0, *(reader.num_frames for reader in self.readers)])
         self.num_frames = int(self.starts[-1])
-        self.episodes = _behind([reader.episodes for reader in self.readers], self.starts)
+        self.episodes = _concatenated([reader.episodes for reader in self.readers], self.starts)
         before = np.cumsum([0, *(int(reader.recordings[-1]) + 1 for reader in self.readers)])
-        self.recordings = _behind([reader.recordings for reader in self.readers], before)
+        self.recordings = _concatenated([reader.recordings for reader in self.readers], before)
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         return self._joined(start, stop, step, lambda reader, low, high: reader.frames(low, high, step))
@@ -124,7 +116,7 @@ class JoinedReaders:
     def _joined(
         self, start: int, stop: int, step: int, read: Callable[[FrameReader, int, int], np.ndarray]
     ) -> np.ndarray:
-        """What `read(reader, first row, one past the last row)` gives of each reader that has some of the rows."""
+        """The results of `read(reader, first row, one past the last row)` for each reader that has some of the rows."""
         pieces = pieces_of(self.starts, start, stop, step)
         parts = [read(self.reader(number), low, high) for number, low, high in pieces]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -135,10 +127,10 @@ class JoinedReaders:
 
 
 def pieces_of(starts: np.ndarray, start: int, stop: int, step: int) -> Iterator[tuple[int, int, int]]:
-    """Where rows start, start+step, ... below stop are, when they lie behind each other in several parts.
+    """(part, first row, one past the last row) of rows start, start+step, ... below stop, of consecutive parts.
 
-    starts: the first row of each part, then one past the last row of all. Gives (part, first row, one past the last
-    row) for each part that has some of the rows, counted from the part's own beginning.
+    starts: the first row of each part, then one past the last row of all. Only parts that have some of the rows are
+    given; their rows are counted from the beginning of the part.
     """
     number = int(np.searchsorted(starts, start, side="right")) - 1
     while start < stop:
@@ -149,6 +141,6 @@ def pieces_of(starts: np.ndarray, start: int, stop: int, step: int) -> Iterator[
         number += 1
 
 
-def _behind(parts: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
-    """Numbers that count from 0 in each part, counted through."""
+def _concatenated(parts: list[np.ndarray], starts: np.ndarray) -> np.ndarray:
+    """Numbers that count from 0 in each part, counted on from part to part."""
     return np.concatenate([part + start for part, start in zip(parts, starts[:-1], strict=True)])

@@ -1,11 +1,8 @@
-"""Exact area resize, and how a picture fits a size.
+"""Exact area resize of uint8 frames, and the ways to fit a picture into a size (`data.fit`).
 
-Exact area resize of uint8 frames: each target pixel is the mean of the source area it covers, rounded.
-
-The overlaps of source and target pixels are whole numbers once both grids are scaled to a common one, so the
-sums are exact in floating point and the result does not depend on threads, batch size or machine.
-
-A picture of any size brought to the size of the clips: squeezed, with borders, or cropped (`data.fit`).
+Each target pixel is the mean of the source area it covers, rounded. The overlaps of source and target pixels are whole
+numbers once both grids are scaled to a common one, so the sums are exact in floating point and the result does not
+depend on threads, batch size or machine.
 """
 
 import math
@@ -15,6 +12,8 @@ import numpy as np
 from scipy.sparse import csr_array, kron
 
 from genie.common.errors import UserError
+
+FITS = ("squeeze", "pad", "pad_edge", "crop")
 
 
 def overlap_weights(source: int, target: int) -> np.ndarray:
@@ -38,9 +37,8 @@ class AreaResize:
         # A target pixel covers few of the source: most weights are 0.
         self.rows = csr_array(rows.astype(self.dtype))  # [H', H]
         # One product over (column, channel) pairs is much faster than a batch of products with C columns.
-        self.columns = kron(
-            csr_array(columns.astype(self.dtype)), np.eye(channels, dtype=self.dtype), "csr"
-        )  # [W'C, WC]
+        columns, identity = csr_array(columns.astype(self.dtype)), np.eye(channels, dtype=self.dtype)
+        self.columns = kron(columns, identity, "csr")  # [W'C, WC]
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         if self.source == self.target:
@@ -54,21 +52,18 @@ class AreaResize:
         return mean.astype(np.uint8).reshape(len(frames), *self.target, self.channels)
 
 
-FITS = ("squeeze", "pad", "pad_edge", "crop")
-
-
 class Fit:
     """Callable uint8 [N, H, W, 3] -> uint8 [N, *target, 3], by the exact area resize.
 
-    how: `squeeze` changes the shape, the others keep it: `pad` shows the whole picture between black borders,
-    `pad_edge` between borders of its outermost pixels, `crop` its middle, as much as fills the target.
+    how: `squeeze` changes the aspect ratio, the others keep it: `pad` shows the whole picture between black borders,
+    `pad_edge` between borders of its outermost pixels, `crop` the largest part in its middle that fills the target.
     Raises UserError for another `how`.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], how: str):
         check_fit(how)
         self.source, self.target, self.how = tuple(source), tuple(target), how
-        self.used, self.filled = self.source, self.target  # (H, W) of what is taken, and of what it becomes
+        self.used, self.filled = self.source, self.target  # (H, W) of the part that is read, and of where it goes
         (height, width), (rows, columns) = self.source, self.target
         wide = width * rows > height * columns  # wider than the target
         if how == "crop":
@@ -77,7 +72,7 @@ class Fit:
         elif how != "squeeze":
             filled = (round(columns * height / width), columns) if wide else (rows, round(rows * width / height))
             self.filled = max(1, filled[0]), max(1, filled[1])
-        self.corner = _middle(self.source, self.used)  # (top, left) of what is taken, in the source
+        self.corner = _middle(self.source, self.used)  # (top, left) of the part in the source
         self.place = _middle(self.target, self.filled)  # and in the target
         self.resize = AreaResize(self.used, self.filled)
 
@@ -91,10 +86,8 @@ class Fit:
         return np.pad(resized, ((0, 0), *borders, (0, 0)), mode="edge" if self.how == "pad_edge" else "constant")
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Where float32 [..., 2] points (x, y) of the source are in the target; NaN for what is cropped away.
-
-        In pixels; the top left one has its centre at (0, 0), the edge of a picture is half a pixel outside of it.
-        """
+        """Positions in the target of float32 [..., 2] points (x, y) of the source; NaN for those cropped away. In
+        pixels; the centre of the top left pixel is (0, 0), half a pixel inside the edge of the picture."""
         if self.source == self.target:
             return points
         corner, used, filled, place = (
@@ -107,15 +100,15 @@ class Fit:
         return moved
 
 
-fit_for = lru_cache(maxsize=8)(Fit)  # for as many sizes as a data set is likely to hold; one for large frames takes MB
+fit_for = lru_cache(maxsize=8)(Fit)  # few: one for large frames takes MB
 
 
 def check_fit(how: str) -> None:
-    """Raises UserError for what is no way to fit a picture."""
+    """Raises UserError for a value that is none of `FITS`."""
     if how not in FITS:
         raise UserError(f"data.fit={how} is none of {', '.join(FITS)}")
 
 
 def _middle(outer: tuple[int, int], inner: tuple[int, int]) -> tuple[int, int]:
-    """(top, left) of a rectangle in the middle of another."""
+    """(top, left) of a rectangle `inner` in the middle of `outer`."""
     return (outer[0] - inner[0]) // 2, (outer[1] - inner[1]) // 2

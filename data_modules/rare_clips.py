@@ -1,9 +1,8 @@
-"""Clips around what is rare (a point, the end of an episode), drawn often and counted once.
+"""Oversampling of clips around rare transitions (rewards, ends), with weights that undo the bias.
 
-Drawn evenly, an end is in one clip of its whole episode and a point in few. Here a share of the draws goes to clips
-around rare transitions. Every clip says how often each of its transitions is drawn, as a weight (Horvitz and Thompson
-1952): with it a mean over what is drawn is one over all transitions, each counted once, and what is learned by it is
-not led to believe that rare things are common.
+A share of the draws goes to clips around rare transitions. Every transition of a clip has the inverse of its expected
+number of draws as its weight (Horvitz and Thompson 1952), so that a weighted mean over the drawn clips is the mean over
+all transitions, each counted once.
 
 Dimension letters: `N` rows, `M` transitions, `T` frames of a clip.
 """
@@ -13,15 +12,13 @@ import numpy as np
 from data_modules.clips import ClipDataset
 from genie.common.random import Stream, fold_in
 
-LARGEST = 2**63
-
 
 class RareClips:
-    """Where the training clips of a data set begin, when the share `share` of them is drawn around something rare.
+    """Where the training clips of a data set begin when the share `share` of them is drawn around rare transitions.
 
-    Rare is a transition with a reward other than 0, or into a terminal state. Without any, and with a share of 0, clips
-    are drawn evenly; the weights are then not all 1 either: the transitions next to the ends of an episode are in
-    fewer clips than others. Raises ValueError for a share that is not in [0, 1).
+    Rare is a transition with a reward other than 0, or into a terminal state. Without any, or with a share of 0, clips
+    are drawn evenly; the weights are still not all 1, since transitions near the ends of an episode are in fewer clips
+    than others. Raises ValueError for a share outside [0, 1).
     """
 
     def __init__(self, clips: ClipDataset, share: float) -> None:
@@ -43,28 +40,28 @@ class RareClips:
         self.clip_weights[starts] = 1 / (len(starts) * drawn)
 
     def start(self, epoch: int, index: int) -> tuple[int, int] | None:
-        """As `ClipDataset.location`: a clip that is drawn in the place of clip `index`; None for that one itself."""
+        """As `ClipDataset.location`: the clip drawn in place of clip `index`; None where that one stays."""
         chance, row, place = (fold_in(self.seed, Stream.RARE_CLIP, epoch, index, number) for number in range(3))
-        if chance >= self.share * LARGEST:
+        if chance >= self.share * 2**63:  # draws of `fold_in` are below 2**63
             return None
         low, high, end = self._around(self.rows[row % len(self.rows)])
         return int(low + place % (high - low + 1)), int(end)
 
     def of(self, start: int) -> tuple[np.ndarray, float]:
-        """Weights float32 [T] of the transitions of the clip from row `start` (0 of the last frame, which has none),
-        about 1 on average; and that of the clip as a whole, for what is learned of whole clips."""
+        """Weights float32 [T] of the transitions of the clip from row `start`, about 1 on average (0 on the last frame,
+        which has no transition); and the weight of the whole clip, for losses of whole clips."""
         weights = self.weights[start : start + self.span : self.stride].copy()
         weights[-1] = 0
         return weights, float(self.clip_weights[start])
 
     def _around(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First and last rows from which a clip has the transition of `rows` in it, and the ends of their episodes."""
+        """First and last start rows of clips with the transition of `rows` in them, and the ends of their episodes."""
         episodes = self.episodes[np.searchsorted(self.episodes[:, 0], rows, side="right") - 1]
         first, end = episodes[..., 0], episodes[..., 1]
         return np.maximum(first, rows - self.span + 2), np.minimum(rows, end - self.span), end
 
     def _starts(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first rows of all clips, and the probability with which each of them is drawn."""
+        """The first rows of all clips, and the probability of each in one draw."""
         starts = np.concatenate([np.arange(first, end - self.span + 1) for first, end in self.episodes])
         drawn = np.full(len(starts), (1 - self.share) / len(starts))
         if self.share:
@@ -78,7 +75,7 @@ class RareClips:
 
 
 def rare_rows(clips: ClipDataset, first: int, end: int) -> np.ndarray:
-    """Rows of the episode `first` … `end` - 1 on which something rare follows."""
+    """Rows of the episode `first` … `end` - 1 whose transition is rare."""
     rare = np.zeros(end - first, dtype=bool)
     for name in ("rewards", "terminals"):
         if name in clips.reader.columns:

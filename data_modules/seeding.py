@@ -1,4 +1,4 @@
-"""Counted randomness: what step n draws is a function of (seed, n), never of what ran before."""
+"""Order of training batches: batch n is a function of (seed, n), never of what was drawn before."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -9,11 +9,9 @@ from torch.utils.data import Sampler
 from genie.common.errors import UserError
 from genie.common.random import fold_in
 
-ENDLESS = 2**40
-
 
 class Place(NamedTuple):
-    """Where a run is in its data: batch number `batch` begins behind `offset` samples of pass `epoch` over them."""
+    """Position of a run in its data: batch number `batch` begins after `offset` samples of epoch `epoch`."""
 
     epoch: int = 0
     offset: int = 0
@@ -34,16 +32,15 @@ def check_step(num_samples: int, batch_size: int, world_size: int, accumulate: i
 
 
 class StepBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batch k of training, as a function of k alone: a list of (epoch, index) for this rank, without an end.
+    """Batches of one rank, each a list of (epoch, index) and a function of its number alone.
 
     Every epoch is a permutation of `num_samples` drawn from (seed, epoch); each batch takes the next
     `batch_size * world_size` of it, and the rank every `world_size`-th of these, so the global batch is the
-    same for every number of ranks. `position()` gives the number of the next batch; it is asked whenever an
-    iteration starts, so a resumed run goes on with the batch it would have seen. What does not fill a step, which is
-    `accumulate` batches, at the end of an epoch is left out (of this epoch's permutation only).
+    same for every number of ranks. Samples at the end of an epoch that do not fill a step of `accumulate` batches are
+    left out. `position()` gives the number of the next batch, at the start of each iteration.
 
-    `start`: where a run with other batches, another number of ranks or of batches to a step left off. Samples count,
-    so that this run goes on with the sample that would have been next. `endless=False`: iterations end with an epoch.
+    `start`: where a run with another batch size, number of ranks or batches per step stopped; this run resumes with the
+    next sample. `endless=False`: iterations end with an epoch.
     """
 
     def __init__(
@@ -65,11 +62,11 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         self.accumulate, self.endless = accumulate, endless
 
     def __len__(self) -> int:
-        """More batches than any run takes. Lightning would do without, but reads one batch ahead then."""
-        return ENDLESS if self.endless else self._batches(0)
+        """More batches than any run takes: without a length, Lightning reads one batch ahead."""
+        return 2**40 if self.endless else self._batches(0)
 
     def place(self, batch: int) -> Place:
-        """Where a batch is, by its number."""
+        """The position of batch number `batch`."""
         epoch, offset, first = self.start
         left = batch - first
         if left >= (rest := self._batches(offset)):
@@ -78,7 +75,7 @@ class StepBatchSampler(Sampler[list[tuple[int, int]]]):
         return Place(epoch, offset + left * self.samples, batch)
 
     def _batches(self, offset: int) -> int:
-        """How many batches an epoch has from this sample on."""
+        """Number of batches of an epoch from the sample `offset` on."""
         return (self.num_samples - offset) // (self.samples * self.accumulate) * self.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:

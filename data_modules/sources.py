@@ -1,10 +1,4 @@
-"""Kinds of data and their splits.
-
-Which frames are for training, which for validation and test, when all are in one file; and what to change where a
-split has no clip.
-
-The kinds of data that can be trained on, and which of their files belong to which split.
-"""
+"""Kinds of data and their splits into training, validation and test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,15 +20,12 @@ from genie.common.errors import UserError
 
 Episodes = dict[str, np.ndarray]  # of each split int64 [E, 2]: first and one past the last frame
 HOLDOUTS = [hundredths / 100 for hundredths in range(1, 46)]  # shares that are proposed
-
-
-BY_RECORDING = 3  # recordings, of which each split gets whole ones; fewer are cut
+BY_RECORDING = 3  # from so many recordings on, each split gets whole ones
 
 
 def check_holdout(holdout: float) -> None:
-    """Raises UserError for what is no share, or leaves nothing to train on."""
-    number = isinstance(holdout, int | float) and not isinstance(holdout, bool)
-    if not number or not 0 <= holdout < 0.5:
+    """Raises UserError for values outside [0, 0.5), and for values that are no numbers."""
+    if not isinstance(holdout, int | float) or isinstance(holdout, bool) or not 0 <= holdout < 0.5:
         raise UserError(
             f"data.holdout={holdout} must be a number from 0 to below 0.5: val and test get that share each"
         )
@@ -43,13 +34,12 @@ def check_holdout(holdout: float) -> None:
 def split_episodes(episodes: np.ndarray, recordings: np.ndarray, holdout: float, gap: int) -> dict[str, np.ndarray]:
     """{"train", "val", "test"}: int64 [E, 2] each; the last two get the share `holdout` each, from the end.
 
-    By recording (`FrameReader.recordings`) from `BY_RECORDING` of them on. Fewer are cut by time, and `gap` frames
+    At least `BY_RECORDING` recordings (`FrameReader.recordings`) are not cut. Fewer are cut by time, and `gap` frames
     between the parts go unused, since frames on the two sides of a cut are nearly the same.
     """
     count = len(set(recordings.tolist()))
     if count >= BY_RECORDING:
-        held = max(1, round(count * holdout))
-        held = min(held, (count - 1) // 2)
+        held = min(max(1, round(count * holdout)), (count - 1) // 2)
         numbers = np.unique(recordings, return_inverse=True)[1]
         bounds = np.searchsorted(numbers, [0, count - 2 * held, count - held, count])
         parts = [episodes[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
@@ -57,18 +47,14 @@ def split_episodes(episodes: np.ndarray, recordings: np.ndarray, holdout: float,
         first, last = int(episodes[0, 0]), int(episodes[-1, 1])
         held = round((last - first) * holdout)
         cuts = [(first, last - 2 * held - gap), (last - 2 * held, last - held - gap), (last - held, last)]
-        parts = [_within(episodes, start, end) for start, end in cuts]
+        clipped = [episodes.clip(start, end) for start, end in cuts]
+        parts = [part[part[:, 1] > part[:, 0]] for part in clipped]
     return dict(zip(SPLITS, parts, strict=True))
-
-
-def _within(episodes: np.ndarray, start: int, end: int) -> np.ndarray:
-    cut = np.stack([np.maximum(episodes[:, 0], start), np.minimum(episodes[:, 1], end)], axis=1)
-    return cut[cut[:, 1] > cut[:, 0]]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What clips are asked for; keys of the `data` group."""
+    """The clips that are asked for; keys of the `data` group."""
 
     num_frames: int
     stride: int
@@ -77,15 +63,13 @@ class Wanted:
 
     @property
     def span(self) -> int:
-        """Frames from the first to the last of a clip."""
+        """Rows from the first to the last frame of a clip."""
         return (self.num_frames - 1) * self.stride + 1
 
 
 def why_no_clip(split: str, splits: Episodes, whole: tuple[np.ndarray, np.ndarray] | None, wanted: Wanted) -> str:
-    """Why a split has no clip, and values with which every split has some, and training a batch of them.
-
-    whole: (episodes, recordings) that `split_episodes` was given; None where the splits have files of their own.
-    """
+    """Why a split has no clip, and values of `data` with which every split has one and training has a batch. whole:
+    (episodes, recordings) that `split_episodes` was given; None where the splits have files of their own."""
     longest = {name: _longest(episodes) for name, episodes in splits.items()}
     why = f"its longest episode has {longest[split]}"
     shares, cut, more = [wanted.holdout], lambda holdout, gap: splits, "longer recordings"
@@ -128,7 +112,7 @@ def _longest(episodes: np.ndarray) -> int:
 
 
 def _fitting(wanted: Wanted, splits: Episodes) -> Wanted | None:
-    """What is wanted, with at most the batch size that training has clips for; None where a split has none."""
+    """`wanted`, with at most as large a batch as training has clips; None where a split has no clip."""
     if any(_longest(episodes) < wanted.span for episodes in splits.values()):
         return None
     lengths = splits["train"][:, 1] - splits["train"][:, 0]
@@ -140,30 +124,25 @@ Split = tuple[FrameReader, np.ndarray]  # and its episodes int64 [E, 2] of the r
 
 
 class Source(Protocol):
-    """One kind of data that lies in files.
-
-    what: a file of it, in words. suffixes: what the names of its files end with.
-    """
+    """A kind of data that consists of files. what: the name of such a file in messages. suffixes: of file names."""
 
     what: str
     suffixes: tuple[str, ...]
 
     def open(self, path: Path, files: list[Path]) -> FrameReader:
-        """Some files as one reader, which messages call `path`. Raises UserError for what cannot be read."""
-        ...
+        """One reader of some files, named `path` in messages. Raises UserError for what cannot be read."""
 
 
 @runtime_checkable
 class NamedSource(Protocol):
-    """One kind of data of which a data set has one name: an id, an address."""
+    """A kind of data whose data sets are opened by one name: an id or an address."""
 
     def open_named(self, name: str) -> tuple[FrameReader, dict[str, np.ndarray] | None]:
-        """The whole data set, and the episodes of each split where it knows them. Raises UserError."""
-        ...
+        """The whole data set, and the episodes of each split where it defines splits. Raises UserError."""
 
 
 class EpisodeFiles:
-    """Episode files (`episode_file.py`)."""
+    """Episode files (`formats/episodes.py`)."""
 
     what, suffixes = "episode file", (".h5", ".hdf5")
 
@@ -177,7 +156,7 @@ class EpisodeFiles:
         return EpisodeReader(files[0], reading.image_size, reading.in_memory, reading.fit, actions=reading.actions)
 
 
-# data.source -> the source, of how frames are to be given and of the keys of the group data.<source>
+# data.source -> the source, from how frames are read and the keys of the group data.<source>
 SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source | NamedSource]] = {
     "episodes": lambda reading, options: EpisodeFiles(reading),
     "videos": lambda reading, options: Videos(reading, **options),
@@ -187,8 +166,8 @@ SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source | NamedSource]] = 
 
 
 def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] | None]) -> Source | NamedSource:
-    """The source `kind`. options: for the kinds that have some, the keys of their group. Raises UserError for a wrong
-    kind, or wrong keys."""
+    """The source `kind`. options: the keys of the group of each kind that has one. Raises UserError for an unknown kind
+    and wrong keys."""
     if kind not in tuple(SOURCES):  # a list cannot be looked up
         raise UserError(f"data.source={kind} is none of {', '.join(SOURCES)}")
     if kind in options and options[kind] is None:
@@ -201,11 +180,12 @@ def open_splits(
 ) -> dict[str, Split]:
     """The splits of the data set `root`, "train" and "val" at least:
 
-    - a folder with an entry for each split: a file `train.*`, or a folder `train` of files, however deep;
-    - one file, a folder of files without such entries, or a data set that is opened by its name and says nothing of
-      splits: split by recording (`splits.py`, with its `holdout`, `gap`).
+    - a folder with an entry for each split: a file `train.*`, or a folder `train` with files at any depth;
+    - one file, a folder of files without such entries, or a data set opened by its name that defines no splits:
+      split by `split_episodes` with `holdout` and `gap`.
 
-    Raises UserError where there are none, which begins with `advice`, and where their data are not of one kind.
+    Raises UserError, which begins with `advice`, where there are none, and UserError where their data are not of one
+    kind.
     """
     splits = _found_splits(source, root, holdout, gap, advice)
     readers = list({id(reader): reader for reader, _ in splits.values()}.values())
@@ -235,24 +215,25 @@ def _found_splits(
         kinds = f"{source.what}s ({', '.join(source.suffixes)})"
         way = f"give data.root=, a folder with train{suffix} and val{suffix}, or other {kinds}, which are then split"
         raise UserError(f"there is no {' and no '.join(missing)}: {advice}{way}")
-    readers = {}
-    for split, files in parts.items():
-        if files:
-            readers[split] = source.open(files[0] if len(files) == 1 else root / split, files)
+    readers = {
+        split: source.open(files[0] if len(files) == 1 else root / split, files)
+        for split, files in parts.items()
+        if files
+    }
     return {split: (reader, reader.episodes) for split, reader in readers.items()}
 
 
 def was_split(splits: dict[str, Split]) -> bool:
-    """Whether it was `split_episodes` that made these splits of one data set."""
+    """Whether `split_episodes` made these splits of one data set."""
     readers = [reader for reader, _ in splits.values()]
     return len(readers) > 1 and all(r is readers[0] for r in readers) and not hasattr(readers[0], "splits")
 
 
 def files_of(source: Source | NamedSource | type[Source], root: Path) -> list[Path]:
-    """All files of the kind at or below `root`, in the order of their names; none where data sets are no files.
+    """All files of the kind at or below `root`, sorted by name; none for sources that are opened by name.
 
-    Hidden ones and what is in hidden folders are no data. A file with several names, which are links, is read once; a
-    link to nothing is a file that cannot be read.
+    Hidden files and folders are left out. A file with several names (links) is read once, by the first of them; a
+    broken link is a file that cannot be read.
     """
     if isinstance(source, NamedSource):
         return []
@@ -268,10 +249,9 @@ def _is_data(path: Path) -> bool:
 
 
 def _inode(path: Path) -> tuple[int, int]:
-    """What two names of one file have in common."""
     try:
         status = path.stat()
-    except OSError:  # a link to nothing
+    except OSError:  # a broken link
         status = path.lstat()
     return status.st_dev, status.st_ino
 

@@ -1,9 +1,7 @@
-"""Loader whose workers end with their parent, and data that cannot be read.
+"""Data loader with worker processes that end with their parent, and the handling of damaged data.
 
-Data that are there and cannot be read: one line, and what happens to the clips that they would have been in.
-
-Processes that read: how many there may be, that a signal to a whole group does not kill those still needed, and what
-one of them was reading that was killed.
+Workers ignore signals to the whole process group, since some are still needed then, and record what they read, for the
+message about a worker that was killed. Damaged data are reported once a file; the clips in them are counted.
 """
 
 import functools
@@ -22,13 +20,13 @@ from torch.utils.data import DataLoader
 from genie.common.errors import UserError
 
 ON_ERROR = ("skip", "raise")
+LONGEST_PATH = 1000  # bytes that are kept of the name of what a process reads
+LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+).*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
 
 
 class DamagedData(UserError):
-    """Frames cannot be read: `message` says of which file and why.
-
-    torch hands an exception of a worker on as text, the traceback first: what is kept is its last line, the message.
-    """
+    """Frames that cannot be read: `message` names the file and the reason. torch passes an exception of a worker on as
+    text, the traceback first; only its last line, the message, is kept."""
 
     def __init__(self, message: str):
         lines = message.strip().splitlines() or [""]
@@ -36,52 +34,44 @@ class DamagedData(UserError):
 
 
 class DamageLog:
-    """Counts the clips that could not be read, for all worker processes together, and says each file once.
-
-    recordings: int64 [E], as a `FrameReader` has them.
-    """
+    """Counts the unreadable clips of all worker processes together, and reports each recording once. recordings: int64
+    [E], as a `FrameReader` has them."""
 
     def __init__(self, recordings: np.ndarray):
         self.clips = torch.zeros(int(recordings.max(initial=0)) + 1, dtype=torch.int64).share_memory_()
 
     def add(self, recording: int, error: DamagedData) -> None:
-        """A clip of a recording could not be read."""
+        """Counts a clip of a recording that could not be read."""
         self.clips[recording] += 1
         if self.clips[recording] == 1:
             print(f"{error}: other clips take the place of its own", file=sys.stderr, flush=True)
 
     def __str__(self) -> str:
-        """What was counted, in words; nothing where nothing was."""
+        """The counts in words; "" where nothing was counted."""
         files = int((self.clips > 0).sum())
         return f"{int(self.clips.sum())} clips of {files} files could not be read and were replaced" if files else ""
 
 
-LONGEST_PATH = 1000  # bytes that are kept of what a process reads
-LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+).*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
-
-
 class SteadyDataLoader(DataLoader):
-    """A `DataLoader` whose workers ignore Ctrl-C and SIGUSR1, and end on SIGTERM only if the parent itself sent it.
-
-    The parent sends it when it leaves without closing its loaders; ignored, it would wait for them for ever.
-    """
+    """A `DataLoader` whose workers ignore Ctrl-C and SIGUSR1, and end on SIGTERM only if the parent itself sent it. The
+    parent sends it when it exits without closing its loaders; were it ignored, the parent would wait for ever."""
 
     def __init__(self, *args, num_workers: int = 0, **kwargs) -> None:
-        # of each process: its number and, as text, what it reads
+        # of each worker: its process id and, as text, what it reads
         self.processes = torch.zeros(num_workers, dtype=torch.int64)
         self.reading = torch.zeros(num_workers, LONGEST_PATH, dtype=torch.uint8)
         if num_workers > 0:
             self.processes.share_memory_()
             self.reading.share_memory_()
-        start = functools.partial(start_worker, processes=self.processes, reading=self.reading)
+        start = functools.partial(_start_worker, processes=self.processes, reading=self.reading)
         super().__init__(*args, num_workers=num_workers, worker_init_fn=start, **kwargs)
         loaders.add(self)
 
     def __iter__(self):
         if not self.num_workers or not hasattr(signal, "sigwaitinfo"):  # macOS has none
             return super().__iter__()
-        # Workers inherit what is blocked here. Later would be too late: a library's thread that came up in the worker
-        # before would still take the signal.
+        # Workers inherit the blocked signals. Blocking them in the worker would be too late: a thread that a library
+        # has started there before would still take the signal.
         former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             return super().__iter__()
@@ -90,18 +80,18 @@ class SteadyDataLoader(DataLoader):
 
 
 loaders: "weakref.WeakSet[SteadyDataLoader]" = weakref.WeakSet()  # of this process
-_reading: Tensor | None = None  # of this process, where it is one of a loader's
+_reading: Tensor | None = None  # in a worker, its row of `reading`
 
 
 def now_reading(what: object) -> None:
-    """Notes what this process is about to read, for the message that it was killed (`lost_worker`)."""
+    """Records what this process is about to read, for the message about a killed worker (`lost_worker`)."""
     if _reading is not None:
         text = str(what).encode(errors="replace")[:LONGEST_PATH].ljust(LONGEST_PATH, b"\0")
         _reading.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
 
 
 def lost_worker(error: BaseException) -> str | None:
-    """Of torch's error for a loader's process that has died, one line: what it read, and what helps. Else None."""
+    """One line about torch's error for a killed worker: what it read, and what helps. None for other errors."""
     found = LOST.search(str(error)) if isinstance(error, RuntimeError) else None
     if found is None:
         return None
@@ -117,16 +107,10 @@ def lost_worker(error: BaseException) -> str | None:
     )
 
 
-def start_worker(worker: int, processes: Tensor, reading: Tensor) -> None:
-    """`worker_init_fn` of `SteadyDataLoader`."""
+def _start_worker(worker: int, processes: Tensor, reading: Tensor) -> None:
     global _reading
     processes[worker], _reading = os.getpid(), reading[worker]
-    leave_signals_to_parent()
-
-
-def leave_signals_to_parent() -> None:
-    """In a process of a loader: what is sent to the whole group is for the parent."""
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1):  # signals to the whole group are for the parent
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -139,5 +123,5 @@ def _end_with_parent() -> None:
 
 
 def num_cpus() -> int:
-    """Those that this process may use."""
+    """Number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

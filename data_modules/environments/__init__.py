@@ -1,4 +1,4 @@
-"""Whatever Gymnasium knows, behind one interface for pixels and states, discrete and continuous actions."""
+"""Environments of Gymnasium behind one interface: frames or states, discrete or continuous actions."""
 
 from data_modules.environments.gymnasium_environment import GymnasiumEnvironment, settings_for
 from data_modules.environments.opening import open_environment

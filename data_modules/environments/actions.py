@@ -1,4 +1,4 @@
-"""Actions as the recordings have them, and as the environment takes them."""
+"""Actions of recordings, and their translation into those of the environment."""
 
 import enum
 import functools
@@ -10,20 +10,21 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from data_modules.environments.making import said
+from data_modules.action_ids import repeated
+from data_modules.environments.making import describe_error
 from data_modules.environments.observations import one_line
 from data_modules.environments.values import shown
 from genie.common.errors import UserError
 
-MOST_ACTIONS = 2**16  # a name is made for each
+MOST_ACTIONS = 2**16  # each gets a name
 NAMES_SHOWN = 20
 
 
 class DiscreteActions:
-    """Ids 0 … A-1, some or all of the environment's actions.
+    """Ids 0 … A-1 of some or all of the environment's actions.
 
-    chosen: their names in the environment's own words, in the order of the ids; names: what to call them (None: the
-    environment's words in lower case). Raises UserError for names that there are not, or that are not as many.
+    chosen: their names in the environment, in the order of the ids; names: of the recording (None: the environment's in
+    lower case). Raises UserError for unknown names, and for a wrong number of names.
     """
 
     def __init__(self, env: gym.Env, env_id: str, chosen: list[str] | None, names: list[str] | None):
@@ -31,7 +32,8 @@ class DiscreteActions:
         if count > MOST_ACTIONS:
             raise UserError(f"environment '{env_id}' has {count} actions; at most {MOST_ACTIONS} can be told apart")
         meanings = action_names_of(env, env_id, count, start)
-        if chosen is not None and (not isinstance(chosen, list | tuple) or not chosen or repeated(chosen)):
+        lists_names = isinstance(chosen, list | tuple) and chosen and repeated(map(str, chosen)) is None
+        if chosen is not None and not lists_names:
             raise UserError(f"data.recorder.actions={shown(chosen)} must be a list of different names of actions")
         self.chosen = list(meanings if chosen is None else chosen)
         for name in self.chosen:
@@ -43,16 +45,16 @@ class DiscreteActions:
         self._native = [start + meanings.index(name) for name in self.chosen]
 
     def native(self, action: int) -> int:
-        """What the environment calls an action."""
+        """The environment's number of an action."""
         return self._native[int(action)]
 
 
 def action_names_of(env: gym.Env, env_id: str, count: int, start: int) -> list[str]:
-    """A name for each of `count` actions, which the environment calls `start`, `start` + 1, …; no two are alike.
+    """A name for each of `count` actions, which the environment numbers `start`, `start` + 1, …; no two are alike.
 
-    They are those of its `get_action_meanings`: names or members of an enumeration in the order of the actions, or a
-    dictionary of them, by the action or with the action as its value. An action without one is ACTION<number>, counted
-    from 0, and a repeated name gets its number; a note says so.
+    They come from `get_action_meanings`: names or members of an enumeration in the order of the actions, or a
+    dictionary with the actions as keys or values. A missing name is ACTION<number>, counted from 0, and a repeated one
+    gets its number; a note reports either.
     """
     given, why = getattr(env.unwrapped, "get_action_meanings", None), None
     if given is None:
@@ -60,7 +62,7 @@ def action_names_of(env: gym.Env, env_id: str, count: int, start: int) -> list[s
     try:
         names = _names_by_number(given() if callable(given) and not isinstance(given, type) else given, count, start)
     except (Exception, SystemExit) as error:
-        names, why = {}, f"its get_action_meanings() cannot be read, {said(error)}"
+        names, why = {}, f"its get_action_meanings() cannot be read, {describe_error(error)}"
     unique: dict[str, None] = {}
     for number in range(count):
         name = names.get(number) or f"ACTION{number}"
@@ -78,7 +80,7 @@ def action_names_of(env: gym.Env, env_id: str, count: int, start: int) -> list[s
 
 
 def _names_by_number(given: Any, count: int, start: int) -> dict[int, str]:
-    """The names by the numbers 0, 1, … of the actions. Raises ValueError for what is none."""
+    """The names by the numbers 0, 1, … of the actions. Raises ValueError for anything but names."""
     if isinstance(given, Mapping):
         pairs = list(given.items())
         if pairs and all(_is_whole(value) and not _is_whole(key) for key, value in pairs):
@@ -104,15 +106,13 @@ def _name(given: Any) -> str:
 
 @functools.cache
 def _note_once(text: str) -> None:
-    """Says it, though as many environments are opened as play at once."""
+    """Prints a note once, however many environments are opened."""
     print(text, file=sys.stderr, flush=True)
 
 
 class ContinuousActions:
-    """A numbers in [-1, 1], stretched to the environment's limits; what is beyond them is cut off.
-
-    names: of the numbers. Raises UserError for limits that are not finite.
-    """
+    """A numbers in [-1, 1], clipped and scaled to the environment's limits. names: of the numbers. Raises UserError for
+    limits that are not finite."""
 
     def __init__(self, env: gym.Env, env_id: str, names: list[str] | None):
         low, high = (bound.astype(np.float64) for bound in (env.action_space.low, env.action_space.high))
@@ -129,7 +129,7 @@ class ContinuousActions:
         self.space = spaces.Box(-1, 1, low.shape, np.float32)
 
     def native(self, action: np.ndarray) -> np.ndarray:
-        """float [A] in [-1, 1] → within the environment's limits, in its own type."""
+        """float [A] in [-1, 1] → values within the environment's limits, in its own dtype."""
         inside = np.clip(np.asarray(action, np.float64), -1, 1)
         return (self.middle + inside * self.half).astype(self.dtype)
 
@@ -154,9 +154,5 @@ def actions_of(
 def _require_as_many(names: list[str] | None, count: int, what: str) -> None:
     if names is not None and len(names) != count:
         raise UserError(f"{what} but {len(names)} action names {names}")
-    if names is not None and repeated(names):
+    if names is not None and repeated(map(str, names)) is not None:
         raise UserError(f"data.recorder.action_names={shown(names)}: two actions have one name")
-
-
-def repeated(names: list[str]) -> bool:
-    return len({str(name) for name in names}) < len(names)

@@ -1,6 +1,4 @@
-"""Object positions from Atari's RAM.
-
-Where things are on an Atari screen, read from the console's RAM: the reference for "did the ball survive".
+"""Object positions on an Atari screen, read from the console's RAM.
 
 Pong (ALE/Pong-v5, 210x160 screen): the offsets were measured on rendered frames. The ball is 2 x 4 screen
 pixels, the paddles 4 x 16; the screen shows only what lies in the field, rows 34 to 193, so a parked object
@@ -30,7 +28,7 @@ def pong_boxes(ram: np.ndarray) -> np.ndarray:
     )
 
 
-# environment id -> (object names, the part of the screen in which they are drawn, their boxes from RAM)
+# environment id -> (object names, the part of the screen that shows them, their boxes from RAM)
 OBJECTS: dict[str, tuple[list[str], tuple[int, int, int, int], Callable[[np.ndarray], np.ndarray]]] = {
     "ALE/Pong-v5": (["ball", "player", "enemy"], PONG_FIELD, pong_boxes),
 }
@@ -42,8 +40,7 @@ def visible_centres(
     """Centres of the visible parts of `boxes` [O, 4], in pixels of the stored frame.
 
     Returns float32 [O, 2], (x, y); the centre of the top left pixel is (0, 0), so rounding gives an index;
-    NaN where nothing of the object is inside both `field` and `crop`, (top, bottom, left, right) of the
-    screen.
+    NaN where nothing of the object is inside both `field` and `crop`, (top, bottom, left, right) of the screen.
     """
     top, bottom, left, right = crop
     y0, y1 = np.maximum(boxes[:, 0], max(top, field[0])), np.minimum(boxes[:, 1], min(bottom, field[1]))

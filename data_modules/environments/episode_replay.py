@@ -1,9 +1,7 @@
-"""Replay of a recorded episode.
-
-A recorded episode played once more by its environment, and what would have come had other actions been taken.
+"""Replay of a recorded episode in its environment, and of what other actions would have led to.
 
 An episode follows from its seed and the recorded actions alone, so the environment can be brought to any of its frames
-and be asked there: a perfect world model of this data.
+and serve as a perfect world model of the data from there.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +16,7 @@ class EpisodeReplay:
 
     Args:
         environment: with the settings and the frame size of the recording.
-        seed: what it was reset with.
+        seed: of the reset.
         actions: int64 [n] or float32 [n, A], those of all its rows; on the last one nothing was decided.
     """
 
@@ -27,7 +25,7 @@ class EpisodeReplay:
         self.first = environment.reset(seed)
 
     def observations(self) -> Iterator[np.ndarray]:
-        """All that is seen from the beginning to the end; it stops where the environment ends the episode earlier."""
+        """All observations of the episode; fewer where the environment ends it earlier."""
         yield self.first
         for action in self.actions[:-1]:
             observation, _, terminal, truncated = self.environment.step(action)
@@ -37,14 +35,14 @@ class EpisodeReplay:
                 return
 
     def go_to(self, frame: int) -> None:
-        """Play the recorded actions up to a frame of the episode, which must not lie before the one it is at."""
+        """Plays the recorded actions up to a frame of the episode, which must not be before the current one."""
         for action in self.actions[self.position : frame]:
             self.environment.step(action)
         self.position = frame
 
     def branch(self, actions: Iterable[int], stride: int = 1) -> np.ndarray:
-        """Every `stride`-th frame uint8 [n, H, W, 3] that other actions lead to; the replay stays where it is. For an
-        environment that `can_branch`."""
+        """Every `stride`-th frame uint8 [n, H, W, 3] that other actions lead to; the position of the replay stays. For
+        an environment that `can_branch`."""
         state = self.environment.save()
         frames = [self.environment.step(action)[0] for action in actions]
         self.environment.restore(state)

@@ -1,9 +1,4 @@
-"""Gymnasium environment.
-
-The keys of a group `data.recorder` that an environment is opened with.
-
-A Gymnasium environment as it is recorded: frames or states, named actions, perhaps positions of objects.
-"""
+"""Gymnasium environment for recordings: frames or states, named actions, optional object positions."""
 
 import copy
 from collections.abc import Callable
@@ -14,38 +9,34 @@ from gymnasium import error as gymnasium_error
 from gymnasium import spaces
 
 from data_modules.environments.actions import actions_of
-from data_modules.environments.atari_objects import OBJECTS
-from data_modules.environments.making import make, said
+from data_modules.environments.atari_objects import OBJECTS, visible_centres
+from data_modules.environments.making import describe_error, make
 from data_modules.environments.observations import Box, Screen, StateVector, Viewport, drawn_by_game
 from data_modules.environments.values import flag_of, frame_rate, reward_of, shown
 from genie.common.errors import RunError, UserError, reason
 
-# all that the environment is opened with
+# all settings of an environment, and those of them that are only valid for the environment they were made for
 REPLAYED = ("env", "observe", "actions", "action_names", "crop", "fps", "reset_screen")
-OF_ONE = ("actions", "action_names", "crop", "fps")  # those of them that fit the environment they were made for
-
-
-def observed(settings: dict[str, Any]) -> str:
-    """ "frames" or "states"; groups that a run kept from before there was a choice do not say."""
-    return settings.get("observe", "frames")
-
-
-def shows_reset(settings: dict[str, Any]) -> bool:
-    """Whether episodes begin with the reset screen of an emulator; so they did where settings do not say."""
-    return settings.get("reset_screen", True)
+OF_ONE = ("actions", "action_names", "crop", "fps")
+OBSERVED = ("frames", "states")
+LOOKED_AT = 16  # steps that determine the value of white in pictures whose dtype does not
+STEP = "observation, reward, terminated, truncated and info is wanted"
+OLD = (
+    "it follows the interface before Gymnasium 0.26; wrap it in shimmy's GymV26CompatibilityV0 or GymV21CompatibilityV0"
+)
 
 
 def check_options(options: Any) -> None:
-    """Raises UserError where what every reset is given is neither keys and values nor null."""
+    """Raises UserError where the options of resets are neither keys and values nor null."""
     if not (options is None or isinstance(options, dict)):
         raise UserError(f"data.recorder.env.options={options} must be keys and values, such as {{level: 3}}")
 
 
 def settings_for(settings: dict[str, Any], env_id: str | None, given: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A group `data.recorder` for another environment: without what was made for the one that it names.
+    """A group `data.recorder` for another environment: without the settings of the former one.
 
-    What its maker and its resets take (`env.kwargs`, `env.options`) stays only for one of the same family: ALE/Pong-v5
-    and ALE/Breakout-v5. given: those of the settings that the user asked for, which stay as well.
+    Arguments of its constructor and resets (`env.kwargs`, `env.options`) stay only within a family of environments, as
+    ALE/Pong-v5 and ALE/Breakout-v5. given: settings that the user asked for, which stay as well.
     """
     former, given = settings["env"], dict(given or {})
     if env_id is None or env_id == former["id"]:
@@ -59,25 +50,17 @@ def settings_for(settings: dict[str, Any], env_id: str | None, given: dict[str, 
     return settings | dict.fromkeys(OF_ONE) | kept | {"env": {"id": env_id, **env}}
 
 
-OBSERVED = ("frames", "states")
-LOOKED_AT = 16  # steps in which pictures that do not say by their type what white is have to show it
-STEP = "observation, reward, terminated, truncated and info is wanted"
-OLD = (
-    "it follows the interface before Gymnasium 0.26; wrap it in shimmy's GymV26CompatibilityV0 or GymV21CompatibilityV0"
-)
-
-
 class GymnasiumEnvironment:
     """An `Environment` (`protocol.py`).
 
-    observe: one of `OBSERVED`. image_size, crop: of frames (`Viewport`). fps: None for what the environment says.
-    actions, action_names: as `DiscreteActions` and `ContinuousActions` take them. options: what every reset is given.
-    reset_screen: an Atari episode begins with what the emulator shows while its reset switch is held, which in some
-    games is no picture of the game; else with the first one that the game draws.
+    observe: one of `OBSERVED`. image_size, crop: of frames (`Viewport`). fps: None for the environment's own rate.
+    actions, action_names: as in `DiscreteActions` and `ContinuousActions`. options: of every reset.
+    reset_screen: an Atari episode begins with the emulator's screen while its reset switch is held, which in some games
+    is no picture of the game; else with the first picture that the game draws.
 
-    What is returned is the caller's own, whatever buffers the environment uses again. Raises UserError for an unknown
+    Returned arrays are copies, never buffers that the environment uses again. Raises UserError for an unknown
     environment or action, for spaces that cannot be recorded and values that no recording takes; RunError where the
-    environment itself raises something while it is played.
+    environment itself raises an exception during play.
     """
 
     def __init__(
@@ -103,7 +86,7 @@ class GymnasiumEnvironment:
         self.fps = frame_rate(self.env, env_id, fps)
         self.object_names: list[str] = []
         self.steps, self._observation = 0, None  # of the episode
-        self._seen: np.ndarray | None = None  # the screen now, where it was looked at
+        self._seen: np.ndarray | None = None  # the current screen, once it was read
         self._screen = Screen(self.env, env_id, lambda: self._ask("render()", self.env.render))
         if observe == "states":
             self.state = StateVector(env_id, self.env.observation_space)
@@ -114,7 +97,7 @@ class GymnasiumEnvironment:
             self._begin(seed=0)
             self._look_ahead()
             self.viewport = Viewport(env_id, self.screen().shape[:2], crop, image_size)
-        except RunError as error:  # nothing has been played: it cannot be used as it is
+        except RunError as error:  # before any episode was played: the environment is unusable
             raise UserError(str(error)) from error.__cause__
 
     @property
@@ -161,7 +144,7 @@ class GymnasiumEnvironment:
         return self._seen
 
     def _look_ahead(self) -> None:
-        """Lets the screen learn from the first steps what white is, where the first picture does not say: the same
+        """Determines the value of white from the first steps, where the first picture does not show it; from the same
         steps each time, so that a replay reads pictures as the recording did."""
         pictures, rng = [], np.random.default_rng(0)
         for _ in range(LOOKED_AT):
@@ -186,35 +169,35 @@ class GymnasiumEnvironment:
             raise UserError(f"environment '{self.id}' shows no screen: {reason(error)}") from error
         except (Exception, SystemExit) as error:
             if what == "reset()" and isinstance(error, TypeError) and "unexpected keyword argument" in str(error):
-                why = f"its reset() has to take seed= and options= ({said(error)}); {OLD}"
+                why = f"its reset() has to take seed= and options= ({describe_error(error)}); {OLD}"
                 raise UserError(f"environment '{self.id}': {why}") from error
             needs = what == "reset()" and self.options is None and "option" in str(error)
             way = ": give data.recorder.env.options={name: value}" if needs else ""
-            raise RunError(f"{self._place()}: {what} raised {said(error)}{way}") from error
+            raise RunError(f"{self._place()}: {what} raised {describe_error(error)}{way}") from error
 
     def _place(self) -> str:
         return f"environment '{self.id}' at step {self.steps}"
 
     def boxes(self) -> np.ndarray:
-        """Where the objects are: [O, 4], (top, bottom, left, right) in screen pixels."""
+        """Boxes of the objects: [O, 4], (top, bottom, left, right) in screen pixels."""
         return self._boxes(self.env.unwrapped.ale.getRAM())
 
     def places(self, boxes: np.ndarray) -> np.ndarray:
-        """Centres float32 [O, 2] of what can be seen of boxes, in pixels of the frame."""
-        return self.viewport.places(boxes, self.field)
+        """Centres float32 [O, 2] of the visible parts of boxes, in pixels of the frame."""
+        return visible_centres(boxes, self.field, self.viewport.crop, self.viewport.image_size)
 
     @property
     def can_branch(self) -> bool:
-        """Whether `save` works: only the Atari emulator hands out its whole state."""
+        """Whether `save` works: only the Atari emulator exposes its whole state."""
         return hasattr(self.env.unwrapped, "ale")
 
     def save(self) -> tuple:
-        """Everything that decides what comes next, random numbers included; for `restore`."""
+        """The complete state, random numbers included; for `restore`."""
         unwrapped = self.env.unwrapped
         return unwrapped.ale.cloneState(include_rng=True), copy.deepcopy(unwrapped.np_random)
 
     def restore(self, state: tuple) -> None:
-        """Go back to where `save` was called, as often as wanted."""
+        """Returns to a state of `save`, any number of times."""
         unwrapped = self.env.unwrapped
         unwrapped.ale.restoreState(state[0])
         unwrapped.np_random = copy.deepcopy(state[1])

@@ -1,9 +1,9 @@
 """One environment of NVIDIA Isaac Lab (ids that begin with "Isaac-"), as an `Environment`.
 
-UNTESTED: Isaac Lab needs a GPU of NVIDIA and its simulator, which were never at hand. This is written against its
-documented Gymnasium interface and was run against a stand-in only. That interface differs from Gymnasium's in that the
-simulator has to be started before anything else is imported, that everything is a batch of torch tensors, that
-observations are a dictionary with the entry "policy", and that an episode that ends is begun anew within the same step.
+UNTESTED: Isaac Lab needs an NVIDIA GPU and its simulator, which were never available. This is written against its
+documented Gymnasium interface and was run against a stand-in only. Unlike in Gymnasium, the simulator has to be started
+before anything else is imported, everything is a batch of torch tensors, observations are a dictionary with the entry
+"policy", and an episode that ends is reset within the same step.
 """
 
 from typing import Any
@@ -14,15 +14,15 @@ from gymnasium import spaces
 from data_modules.environments.values import frame_rate, reward_of, state_of
 from genie.common.errors import UserError
 
-FPS = 60.0  # where a task does not say how long its step is
+FPS = 60.0  # of tasks without a step duration
 
 
 class IsaacLabEnvironment:
     """kwargs: `device`, and other arguments of Isaac Lab's `parse_env_cfg`. States are observed, never frames.
 
-    Actions are numbers in [-1, 1] and are passed on as they are: tasks scale them by themselves. The last state of an
-    episode is `final_obs` where the task offers it (`compute_final_obs`), else the one before it again: the state that
-    comes back with the end is already that of the next episode.
+    Actions are numbers in [-1, 1], passed on unchanged: tasks scale them. The last state of an episode is `final_obs`
+    where the task offers it (`compute_final_obs`), else the one before it repeated: the state that is returned with the
+    end already belongs to the next episode.
     """
 
     object_names: list[str] = []
@@ -60,8 +60,7 @@ class IsaacLabEnvironment:
 
     def reset(self, seed: int) -> np.ndarray:
         self.steps = 0
-        observation, _ = self.env.reset(seed=seed)
-        self._state = self._vector(observation)
+        self._state = self._vector(self.env.reset(seed=seed)[0])
         return self._state
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
@@ -71,8 +70,8 @@ class IsaacLabEnvironment:
         self.steps += 1
         observation, reward, terminal, truncated, extras = self.env.step(batch)
         if bool(terminal[0]) or bool(truncated[0]):
-            self._state = self._vector(extras["final_obs"]) if "final_obs" in extras else self._state
-        else:
+            observation = extras.get("final_obs")
+        if observation is not None:
             self._state = self._vector(observation)
         return self._state, reward_of(reward[0], self._place()), bool(terminal[0]), bool(truncated[0])
 

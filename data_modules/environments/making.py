@@ -1,7 +1,4 @@
-"""Gymnasium environments from ids.
-
-From an id to a Gymnasium environment: which package has it, and one line where it does not start.
-"""
+"""Construction of Gymnasium environments from ids, with the packages that register them."""
 
 import difflib
 import importlib
@@ -17,11 +14,11 @@ from data_modules.environments.observations import ADVICE, find_opengl, is_headl
 from genie.common.errors import UserError, reason
 
 EXTRAS = {"MinAtar": "minatar", "dm_control": "dm_control"}  # families of environments -> this project's extra for them
-DRAWN = ("rgb_array", "rgb_array_list")  # Gymnasium's names for pictures as arrays, the better one first
+DRAWN = ("rgb_array", "rgb_array_list")  # Gymnasium's names of render modes with arrays, the better one first
 
 
 def make(env_id: str, kwargs: dict) -> gym.Env:
-    """The environment, ready to be drawn where it can be. Raises UserError where there is none or it does not start."""
+    """The environment, with a render mode if it has one. Raises UserError where there is none or it does not start."""
     env = _make(env_id, kwargs)
     for name in ("action_space", "observation_space"):
         if not isinstance(getattr(env, name, None), gym.Space):
@@ -32,12 +29,12 @@ def make(env_id: str, kwargs: dict) -> gym.Env:
         return env
     env.close()
     if is_headless():
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into arrays and looks for no display
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame then draws into arrays without a display
     return _make(env_id, kwargs | {"render_mode": mode})
 
 
-def said(error: BaseException) -> str:
-    """The kind of an exception and what it says, on one line; Gymnasium's own say all in words."""
+def describe_error(error: BaseException) -> str:
+    """The type and message of an exception on one line; of Gymnasium's own exceptions the message suffices."""
     name, text = type(error).__name__, reason(error)
     return text if isinstance(error, gym.error.Error) or text == name else f"{name}: {text}"
 
@@ -56,13 +53,13 @@ def _make(env_id: str, kwargs: dict) -> gym.Env:
     except (Exception, SystemExit) as error:
         if "MUJOCO_GL" in os.environ and find_opengl() is None:  # MuJoCo is then not even imported
             raise UserError(f"MUJOCO_GL={os.environ['MUJOCO_GL']} does not work here: {ADVICE}") from None
-        raise UserError(f"environment '{env_id}' does not start with {kwargs}: {said(error)}") from error
+        raise UserError(f"environment '{env_id}' does not start with {kwargs}: {describe_error(error)}") from error
 
 
 def _register(env_id: str) -> None:
-    """Tells Gymnasium of the environments of the id's family, where a package has them."""
+    """Registers the environments of the id's family, where a package has them."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner
-    logging.getLogger("OpenGL").setLevel(logging.CRITICAL)  # no notes about what it tries
+    logging.getLogger("OpenGL").setLevel(logging.CRITICAL)  # no notes about its attempts
     gym.register_envs(ale_py)
     family = env_id.split("/")[0]
     if any(name.startswith(f"{family}/") for name in gym.registry):
@@ -70,8 +67,8 @@ def _register(env_id: str) -> None:
     for point in entry_points(group="gymnasium.envs", name=family):  # what packages like MinAtar declare
         point.load()()
     if family == "dm_control":
-        find_opengl()  # dm_control looks for it only while it is imported
+        find_opengl()  # dm_control looks for it only on import
         with suppress(ImportError):
             absl = importlib.import_module("absl.logging")
-            absl.set_verbosity(absl.WARNING)  # no notes about what was found
+            absl.set_verbosity(absl.WARNING)  # no notes about renderers
             importlib.import_module("shimmy")  # registers them

@@ -1,17 +1,9 @@
-"""Observations: screens, pictures, states.
+"""Observations of environments: the screen as a frame uint8 [H, W, 3], or the state as a vector.
 
-How MuJoCo's pictures are drawn on a machine without a display: by EGL, else by OSMesa.
+The screen is the observation where that is a picture, else what the environment draws. MuJoCo draws on a machine
+without a display by EGL, else by OSMesa, unless `MUJOCO_GL` is set. Whether one of them works is only known after a
+trial, and a process can try only one: a subprocess tries.
 
-`MUJOCO_GL` decides where it is set. Whether one of them works is only known after it was tried, and a process can try
-one: so another process tries.
-
-Pictures as environments give them, and as they are recorded: uint8 [H, W, 3].
-
-What an environment shows, as it is recorded: its screen as a frame, or its state as a vector.
-
-What a person sees of a Gymnasium environment: its observation where that is a picture, else what it draws.
-
-Dimension letters: `H W` pixels, `C` channels.
 """
 
 import functools
@@ -25,7 +17,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from data_modules.environments.atari_objects import visible_centres
 from data_modules.environments.values import shown, state_of, to_array
 from data_modules.image_resize import AreaResize
 from genie.common.errors import UserError
@@ -33,16 +24,25 @@ from genie.common.errors import UserError
 WITHOUT_DISPLAY = ("egl", "osmesa")  # the faster one first; both draw with the processor where there is no GPU
 TRIAL = "import mujoco; mujoco.GLContext(16, 16).make_current()"
 ADVICE = "apt-get install libegl1 libgl1 (EGL) or libosmesa6 (OSMesa), or set another MUJOCO_GL"
+UNIT, BYTES, SIGNED = (0.0, 1.0), (0.0, 255.0), (-1.0, 1.0)  # values of black and white
+SLACK = 1e-3  # share of the range that rounding may add
+ACCEPTED = (
+    "a picture is [H, W, 3], RGBA, grey or channels first, of uint8 or other whole numbers in 0…255, bool, or floats "
+    "in 0…1, 0…255 or -1…1"
+)
+# Console frames after a reset until the slowest Atari games draw themselves, and the share of pixels that then differ:
+# the emulator holds the reset switch first, when Pong, AirRaid, Koolaid, SirLancelot and Turmoil show other colours or
+# nothing. Measured on the 104 games of ale-py 0.12: 67% to 100% of the pixels there, at most 1% in the others.
+SETTLED, DIFFERENT = 2, 0.5
 
 
 def is_headless() -> bool:
-    """Whether there is no display to draw to."""
     return sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @functools.cache
 def find_opengl() -> str | None:
-    """What draws, by MuJoCo's name, set as `MUJOCO_GL` for those who ask later; None where nothing does."""
+    """MuJoCo's name of the working renderer, which is also set as `MUJOCO_GL`; None where none works."""
     chosen = os.environ.get("MUJOCO_GL")
     if chosen is None and not is_headless():
         return "glfw"
@@ -54,21 +54,13 @@ def find_opengl() -> str | None:
     return None
 
 
-UNIT, BYTES, SIGNED = (0.0, 1.0), (0.0, 255.0), (-1.0, 1.0)  # what black and white are
-SLACK = 1e-3  # of the range: what rounding may add
-ACCEPTED = (
-    "a picture is [H, W, 3], RGBA, grey or channels first, of uint8 or other whole numbers in 0…255, bool, or floats "
-    "in 0…1, 0…255 or -1…1"
-)
-
-
 class PictureReader:
     """Callable: a picture in any of the `ACCEPTED` forms → uint8 [H, W, 3], a copy.
 
-    Arrays, torch tensors and images of Pillow are read; of a list of pictures, as of the render mode `rgb_array_list`,
-    the last one. An alpha channel is left out. What black and white are is decided once: by the type where it is uint8
-    or bool, by the limits of `space`, whose observations the pictures are, or else by the first pictures that are not
-    black (`decide` learns from several). Raises UserError for everything else, and for values that contradict it later.
+    Reads arrays, torch tensors and images of Pillow; of a list of pictures, as of the render mode `rgb_array_list`, the
+    last one. An alpha channel is dropped. The values of black and white are determined once: by the dtype where it is
+    uint8 or bool, by the limits of `space`, the space of the pictures, or else by the first pictures that are not black
+    (`decide` uses several). Raises UserError for everything else, and for later values that contradict them.
     """
 
     def __init__(self, name: str, space: gym.Space | None = None) -> None:
@@ -90,16 +82,18 @@ class PictureReader:
         return np.ascontiguousarray(levels.astype(np.uint8))
 
     def says_white(self, picture: np.ndarray) -> bool:
-        """Whether one that was `read` says by its type, or the space did, what white is."""
+        """Whether the dtype of a `read` picture, or the space, determines the value of white."""
         return self.declared or picture.dtype in (np.uint8, np.bool_)
 
     def read(self, given: Any, place: str) -> np.ndarray:
-        """[H, W, 3] with the values that were given; may share their memory."""
-        frames = isinstance(given, list | tuple) and given and all(hasattr(one, "shape") for one in given)
+        """[H, W, 3] with the given values; may share their memory."""
+        listed = isinstance(given, list | tuple) and given
+        frames = listed and all(hasattr(one, "shape") for one in given)
         if frames and len(given) > 1 and any(len(one.shape) != 3 for one in given):
             raise self._refusal(f"{len(given)} arrays {list(given[0].shape)}", place)
         try:
-            array = to_array(given[-1] if frames or _is_images(given) else given)
+            images = listed and all(hasattr(one, "getbands") for one in given)
+            array = to_array(given[-1] if frames or images else given)
         except (TypeError, ValueError, RuntimeError):
             raise self._refusal(type(given).__name__, place) from None
         if array.ndim == 4 and len(array) == 1:
@@ -113,7 +107,8 @@ class PictureReader:
         return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
 
     def decide(self, pictures: list[np.ndarray], place: str) -> None:
-        """Sets what black and white are where the values of all these show it. UserError where they cannot be read."""
+        """Determines the values of black and white from several pictures, if they show them. UserError for values that
+        cannot be read."""
         least = float(min(picture.min() for picture in pictures))  # of any nan it is nan
         most = float(max(picture.max() for picture in pictures))
         what = f"{pictures[0].dtype} with values {least:.6g} … {most:.6g}"
@@ -138,24 +133,20 @@ class PictureReader:
         return UserError(f"{place}: {self.name} gives {what}; {ACCEPTED}")
 
 
-def _is_images(given: Any) -> bool:
-    """Whether it is a list of images of Pillow."""
-    return isinstance(given, list | tuple) and bool(given) and all(hasattr(one, "getbands") for one in given)
-
-
 def _limits_of(least: float, most: float, whole: bool) -> tuple[float, float] | None:
-    """What black and white are where the values of pictures lie between these; None: they do not say."""
+    """The values of black and white of pictures with values from `least` to `most`; None where they are ambiguous."""
     if least >= -SLACK:
         if 0 < most <= 1 + SLACK:
             return UNIT
-        # not much more than 1 and no whole numbers: sharpened pictures in 0 … 1 are more likely than almost black ones
+        # Fractions slightly above 1 are more likely in sharpened pictures in 0 … 1 than in almost black ones in 0 …
+        # 255.
         return BYTES if 1 < most <= BYTES[1] + SLACK and (whole or most >= 2) else None
-    # a little less than 0 may be a sharpened picture in 0 … 1, too
+    # Values slightly below 0 may also be of a sharpened picture in 0 … 1.
     return SIGNED if -1 - SLACK <= least <= -0.5 and most <= 1 + SLACK else None
 
 
 def declared_limits(space: gym.Space) -> tuple[float, float] | None:
-    """What black and white are by the limits of a space; None where they do not say."""
+    """The values of black and white by the limits of a space; None where these do not determine them."""
     if not isinstance(space, gym.spaces.Box) or space.dtype == np.bool_ or space.low.size == 0:
         return None
     low, high = float(space.low.min()), float(space.high.max())
@@ -164,13 +155,13 @@ def declared_limits(space: gym.Space) -> tuple[float, float] | None:
 
 
 def is_picture(space: gym.Space) -> bool:
-    """Whether observations are what a person would see: uint8 [H, W, 3]."""
+    """Whether observations are pictures uint8 [H, W, 3]."""
     return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and space.shape[2:] == (3,)
 
 
 def can_be_picture(space: gym.Space) -> bool:
-    """Whether observations can be read as pictures where nothing else is drawn: [H, W], or one or three channels, which
-    may come first, of bool or with limits that say what white is. Four channels are more often four grey frames."""
+    """Whether observations can be read as pictures where nothing is drawn: [H, W], or one or three channels, first or
+    last, of bool or with limits that determine white. Four channels are more often four grey frames."""
     if not isinstance(space, gym.spaces.Box) or space.dtype != np.bool_ and declared_limits(space) is None:
         return False
     shape = space.shape
@@ -181,15 +172,13 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right in screen pixels
 
 
 def one_line(space: gym.Space) -> str:
-    """A space in words; those with long limits have several lines of their own."""
+    """The text of a space on one line."""
     return " ".join(str(space).split())
 
 
 class Viewport:
-    """Callable: a screen uint8 [H', W', 3] → a frame uint8 [*image_size, 3].
-
-    crop: of the screen, None for all of it. Raises UserError for a crop or a size that cannot be.
-    """
+    """Callable: a screen uint8 [H', W', 3] → a frame uint8 [*image_size, 3]. crop: of the screen, None for all of it.
+    Raises UserError for an invalid crop or size."""
 
     def __init__(self, env_id: str, screen_size: tuple[int, int], crop: Box | None, image_size: tuple[int, int]):
         if len(image_size) != 2 or not all(isinstance(size, int) and size > 0 for size in image_size):
@@ -212,15 +201,11 @@ class Viewport:
         top, bottom, left, right = self.crop
         return self.resize(screen[None, top:bottom, left:right])[0]
 
-    def places(self, boxes: np.ndarray, field: Box) -> np.ndarray:
-        """Centres float32 [O, 2] of boxes [O, 4] on the screen, in pixels of the frame: see `visible_centres`."""
-        return visible_centres(boxes, field, self.crop, self.image_size)
-
 
 class StateVector:
-    """Callable: an observation → float32 [n], a copy. The parts of a dictionary are joined in its order.
+    """Callable: an observation → float32 [n], a copy. The parts of a dictionary are concatenated in its order.
 
-    Raises UserError for spaces that are no vector of numbers, and for states that are not of their space's size, not
+    Raises UserError for spaces that are no vector of numbers, and for states of another size than their space, not
     finite or too large for float32.
     """
 
@@ -244,28 +229,22 @@ class StateVector:
         return state_of([observation[name] for name in self.names], self.size, place)
 
 
-# Console frames after a reset until the slowest of Atari games draws itself, and the share of pixels that then differ:
-# the emulator holds the reset switch first, and Pong, AirRaid, Koolaid, SirLancelot and Turmoil show other colours or
-# nothing as long. Measured on the 104 games of ale-py 0.12: 67% to 100% of the pixels there, at most 1% in the others.
-SETTLED, DIFFERENT = 2, 0.5
-
-
 class Screen:
-    """uint8 [H, W, 3] of an environment that was reset, of one size as long as it lives.
+    """The screen uint8 [H, W, 3] of an environment, of one size for its lifetime.
 
-    render: asks the environment to draw. What is seen comes from one place: the observation where it is a uint8
-    picture, else `render()`, else an observation that can be read as a picture (`can_be_picture`).
-    Raises UserError where nothing can be seen, or something else than a picture.
+    render: makes the environment draw. The source stays the same: the observation where it is a uint8 picture, else
+    `render()`, else an observation that can be read as a picture (`can_be_picture`).
+    Raises UserError where nothing is shown, or something else than a picture.
     """
 
     def __init__(self, env: gym.Env, env_id: str, render: Callable[[], Any]) -> None:
         self.env, self.env_id, self.render = env, env_id, render
         self.size: tuple[int, int] | None = None
         self.reader: PictureReader | None = None
-        self.drawn = False  # by render()
+        self.drawn = False  # whether `render` is the source
 
     def look(self, given: Any, place: str) -> np.ndarray:
-        """What is seen in a picture that was `given`; a copy. place: for the line of an error."""
+        """A `given` picture as uint8, a copy. place: for error messages."""
         picture = self.reader(given, place)
         size = picture.shape[:2]
         if self.size not in (None, size):
@@ -277,8 +256,8 @@ class Screen:
         return picture
 
     def given(self, observation: Any, place: str) -> Any:
-        """What is to be seen with an observation now, as the environment gives it. It is asked once a step: a list of
-        frames is empty afterwards."""
+        """The unconverted screen, of the environment or its `observation`. To be called once a step: a list of frames
+        is empty afterwards."""
         space, drawn = self.env.observation_space, None
         if self.reader is None:
             drawn = None if is_picture(space) else self._drawn()
@@ -293,7 +272,7 @@ class Screen:
         return given
 
     def _drawn(self) -> Any:
-        """None where nothing is drawn."""
+        """The result of `render`; None where nothing is drawn."""
         by_mujoco = hasattr(self.env.unwrapped, "mujoco_renderer") or self.env_id.startswith("dm_control/")
         if by_mujoco and find_opengl() is None:
             raise UserError(f"nothing here draws the screen of {self.env_id}: {ADVICE}")
@@ -309,10 +288,10 @@ class Screen:
 
 
 def drawn_by_game(ale: Any) -> np.ndarray:
-    """uint8 [H, W, 3]: the first picture that an Atari game draws after a reset; the emulator stays where it is.
+    """uint8 [H, W, 3]: the first picture that an Atari game draws after a reset; the emulator's state is restored.
 
-    That is its screen now, but in games that take some console frames to draw themselves (`SETTLED`), where it is what
-    doing nothing for as long shows.
+    That is the current screen, except in games that take some console frames to draw themselves (`SETTLED`), where it
+    is the screen after as many frames without an action.
     """
     now, state = ale.getScreenRGB(), ale.cloneState(include_rng=True)
     for _ in range(SETTLED):

@@ -1,4 +1,4 @@
-"""What recordings, replays and agents ask of an environment, whatever is inside it.
+"""Interface of environments for recordings, replays and agents.
 
 Dimension letters: `H W` pixels of a frame, `n` numbers of a state, `A` actions or their numbers.
 """
@@ -16,18 +16,18 @@ from genie.common.errors import RunError, UserError
 class Environment(Protocol):
     """One environment. The same seed and actions lead to the same observations.
 
-    What `reset` and `step` return is the caller's own: the environment does not change it later. They raise UserError
-    for values that no recording takes, RunError where the environment raises something; both name the step.
+    `reset` and `step` return arrays that the environment does not change later. They raise UserError for values that no
+    recording takes, RunError where the environment raises an exception; both name the step.
 
     Attributes:
-        id: as Gymnasium knows it.
+        id: Gymnasium's.
         observes: what `reset` and `step` give: "frames", uint8 [H, W, 3], cropped and resized as they are recorded, or
             "states", float32 [n], in the environment's own units.
-        action_space: Discrete(A), or Box of A numbers in [-1, 1], float32, stretched to the environment's own limits.
+        action_space: Discrete(A), or Box of A numbers in [-1, 1], float32, scaled to the environment's own limits.
         action_meanings: a name for each action, or for each of the numbers of one.
-        object_names: things whose place is known; [] where none is.
+        object_names: of objects with known positions; [] where there are none.
         fps: decisions, and so observations, a second.
-        can_branch: whether it can go back to a moment of an episode.
+        can_branch: whether it can return to an earlier moment of an episode.
     """
 
     id: str
@@ -41,28 +41,23 @@ class Environment(Protocol):
     @property
     def observation_shape(self) -> tuple[int, ...]:
         """(H, W, 3) or (n,)."""
-        ...
 
     def reset(self, seed: int) -> np.ndarray:
-        """The first observation of an episode, which the seed decides."""
-        ...
+        """The first observation of an episode, which the seed determines."""
 
     def step(self, action: int | np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """(observation, reward, terminal, truncated) after one decision."""
-        ...
 
     def screen(self) -> np.ndarray:
-        """uint8 [H', W', 3]: what a person sees now, for videos. Raises UserError where nothing can be seen."""
-        ...
+        """uint8 [H', W', 3]: the current screen, for videos. Raises UserError where nothing is shown."""
 
     def close(self) -> None:
-        """Lets go of it."""
-        ...
+        """Releases the environment's resources."""
 
 
 @contextmanager
 def in_episode(name: str) -> Iterator[None]:
-    """What goes wrong with an environment inside says in which episode, `name`."""
+    """Prefixes errors of an environment inside with `name`, of the episode."""
     try:
         yield
     except (UserError, RunError) as error:

@@ -1,9 +1,7 @@
-"""Recorder of episodes.
+"""Recorder of episodes of an environment into the train, validation and test files.
 
-Records episodes of an environment into the train, validation and test files.
-
-Each episode draws its randomness from (seed, split, number of the episode): a recording is the same frame
-by frame for the same settings, and the splits share no episode.
+Each episode draws its randomness from (seed, split, number of the episode): the same settings give the same recording
+frame by frame, and the splits share no episode.
 """
 
 import math
@@ -33,11 +31,11 @@ BATCH_FRAMES = 64  # written at a time: memory stays small
 
 
 class EpisodeRecorder:
-    """Plays one environment and writes episode files with what it observes.
+    """Plays one environment and records its observations in episode files.
 
     `max_episode_steps`: a longer episode is cut. `policy`: `hold`, `wall_margin`, `follow_share`, `follow_noise`,
-    `segment`, and for continuous actions `continuous`, `spread` (see `policies.py`). `agent`: plays instead of that
-    policy where it is set. `origin`: the settings that the environment was opened with, which the files keep.
+    `segment`, and for continuous actions `continuous`, `spread` (`recording_policies.py`). `agent`: plays instead of
+    that policy where it is set. `origin`: the settings that the environment was opened with, stored in the files.
     """
 
     agent: RecordingAgent | None = None
@@ -55,10 +53,9 @@ class EpisodeRecorder:
         if self.continuous:
             return CONTINUOUS[settings["continuous"]](len(self.no_action), settings, rng)
         count = int(environment.action_space.n)
-        # Only Pong is understood: RIGHT moves its paddle up and LEFT down.
-        if environment.object_names != ["ball", "player", "enemy"]:
-            return HeldRandom(count, settings["hold"], rng)
-        actions = environment.actions.chosen
+        # Only Pong has a policy of its own: RIGHT moves its paddle up and LEFT down.
+        pong = environment.object_names == ["ball", "player", "enemy"]
+        actions = environment.actions.chosen if pong else []
         if not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
             return HeldRandom(count, settings["hold"], rng)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
@@ -69,23 +66,15 @@ class EpisodeRecorder:
         return Mixture(follow, random, settings["follow_share"], settings["segment"], rng)
 
     def record(self, path: str | Path, split: str, num_frames: int, progress: Callable[[int], None]) -> None:
-        """Writes `num_frames` frames or states to `path`; the last episode is cut when they are reached.
-
-        `progress` is called with the number of new ones. The file appears when it is complete.
-        """
+        """Writes `num_frames` frames or states to `path`; the last episode is cut when they are reached. `progress` is
+        called with the number of new rows. The file appears when it is complete."""
         environment, shape = self.environment, self.environment.observation_shape
         frames = environment.observes == "frames"
         with EpisodeWriter(
-            path,
-            shape[:2] if frames else None,
-            environment.id,
-            environment.fps,
-            environment.action_meanings,
-            environment.object_names,
-            state_size=None if frames else shape[0],
-            action_size=len(self.no_action) if self.continuous else None,
-            recorder=self.origin,
-        ) as writer:
+            path, shape[:2] if frames else None, environment.id, environment.fps, environment.action_meanings,
+            environment.object_names, state_size=None if frames else shape[0],
+            action_size=len(self.no_action) if self.continuous else None, recorder=self.origin,
+        ) as writer:  # fmt: skip
             episode = 0
             while writer.num_frames < num_frames:
                 with in_episode(f"{split}, episode {episode}"):
@@ -138,18 +127,16 @@ class EpisodeRecorder:
 
 
 def episode_seed(seed: int, split: str, episode: int) -> int:
-    """What the environment is reset with for an episode of a recording with the seed `data.recorder.seed`."""
+    """The seed of the reset for an episode of a recording with the seed `data.recorder.seed`."""
     return fold_in(seed, Stream.RECORDED_EPISODE, SPLITS.index(split), episode) % 2**31
 
 
 def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecorder:
-    """The recorder that a `data.recorder` group describes. Raises UserError for values that cannot be."""
+    """The recorder that a `data.recorder` group describes. Raises UserError for invalid values."""
     _check(settings)
     origin = {name: settings[name] for name in REPLAYED if name in settings}
-    names = ("max_episode_steps", "policy", "seed")
-    return EpisodeRecorder(
-        open_environment(settings, image_size), **{name: settings[name] for name in names}, origin=origin
-    )
+    own = {name: settings[name] for name in ("max_episode_steps", "policy", "seed")}
+    return EpisodeRecorder(open_environment(settings, image_size), **own, origin=origin)
 
 
 def _check(settings: dict) -> None:
@@ -164,7 +151,7 @@ def _check(settings: dict) -> None:
     }
     if policy["wall_margin"] is not None:
         checks["recorder.policy.wall_margin"] = (policy["wall_margin"], 0, None)
-    if "spread" in policy:  # groups that a run kept from before there were continuous actions have none
+    if "spread" in policy:  # settings of runs from before there were continuous actions have none
         checks["recorder.policy.spread"] = (policy["spread"], 0, None)
         if policy["continuous"] not in CONTINUOUS:
             raise UserError(

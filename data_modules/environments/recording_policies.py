@@ -1,16 +1,13 @@
-"""Policies that play while recording.
+"""Policies of recordings: random held actions, smooth noise, a ball follower, and mixtures.
 
-Who plays while recording: random held actions, smooth noise, a ball follower, and mixtures by segments.
+Random play shows every action in every situation, and following the ball shows rallies; a world model needs both.
 
-A world model learns from what it sees: random play shows every action in every situation, following the ball
-shows rallies. Neither alone does both.
-
-Random play in Pong must turn before it comes to a wall: the paddle has inertia and its control runs on behind
-the wall, where actions do nothing one could see or learn, and a paddle that is half behind a wall looks and
-moves like nothing else. Measured over 4,000 decisions: the paddle is at a wall in 44% of them if random play
-only stops to push, in 24% if it turns 36 screen pixels before. At ten decisions a second the paddle crosses
-13 of the 64 rows in one; the sign of its motion (still: less than a row) then tells of the true action 0.67
-(normalised mutual information), at fifteen a second, where it coasts through the next decision, 0.52.
+Random play in Pong must turn before it comes to a wall: the paddle has inertia, and behind the wall actions have no
+visible effect, while a paddle that is half hidden looks and moves like nothing else. Measured over 4,000 decisions: the
+paddle is at a wall in 44% of them if random play only stops to push, in 24% if it turns 36 screen pixels before. At ten
+decisions a second the paddle crosses 13 of the 64 rows in one; the normalised mutual information of the sign of its
+motion (still: less than a row) and the true action is then 0.67, at fifteen a second, where it coasts through the next
+decision, 0.52.
 """
 
 import math
@@ -22,17 +19,17 @@ import numpy as np
 
 class RecordingPolicy(Protocol):
     def act(self, boxes: np.ndarray | None) -> int | np.ndarray:
-        """The action, an id or numbers in [-1, 1], where the objects' boxes [O, 4] are these (None: unknown)."""
+        """The action, an id or numbers in [-1, 1], given the objects' boxes [O, 4] (None: unknown)."""
 
 
 class RecordingAgent(Protocol):
-    """Who sees the frames that are recorded and decides by them; plays instead of a `Policy`."""
+    """Agent that acts on the recorded frames, instead of a `RecordingPolicy`."""
 
     def reset(self, observation: np.ndarray, seed: int) -> None:
-        """An episode begins with the frame uint8 [H, W, 3]; `seed` is all that it may draw from."""
+        """Begins an episode with the frame uint8 [H, W, 3]; `seed` is the only source of its randomness."""
 
     def act(self) -> int:
-        """What to do now."""
+        """The next action."""
 
     def observe(self, action: int, observation: np.ndarray) -> None:
         """The frame that `action` led to."""
@@ -41,8 +38,8 @@ class RecordingAgent(Protocol):
 class HeldRandom:
     """Uniformly random actions, each held for a geometric number of decisions with mean `hold`.
 
-    `blocked(boxes)` gives the action ids that can do nothing now (None: unknown); a held action that becomes
-    blocked is dropped and blocked ones are not drawn.
+    `blocked(boxes)` gives the action ids that have no effect now (None: unknown); a held action that becomes blocked is
+    dropped, and blocked ones are not drawn.
     """
 
     def __init__(
@@ -81,14 +78,12 @@ class HeldUniform:
 
 
 class SmoothNoise:
-    """`size` numbers that wander about 0: an Ornstein-Uhlenbeck process, what is beyond [-1, 1] cut off.
-
-    hold: decisions after which the correlation has fallen to 1/e. spread: standard deviation before the cut.
-    """
+    """`size` numbers of an Ornstein-Uhlenbeck process about 0, clipped to [-1, 1]. hold: decisions after which the
+    correlation has fallen to 1/e. spread: standard deviation before clipping."""
 
     def __init__(self, size: int, hold: float, spread: float, rng: np.random.Generator):
         self.kept, self.spread, self.rng = math.exp(-1 / hold), spread, rng
-        self.value = spread * rng.standard_normal(size)  # as if it had always been running
+        self.value = spread * rng.standard_normal(size)  # stationary from the beginning
 
     def act(self, boxes: np.ndarray | None) -> np.ndarray:
         action = self.value.clip(-1, 1).astype(np.float32)
@@ -97,7 +92,7 @@ class SmoothNoise:
         return action
 
 
-# data.recorder.policy.continuous -> who plays where actions are `size` numbers
+# data.recorder.policy.continuous -> the policy for actions of `size` numbers
 CONTINUOUS: dict[str, Callable[[int, dict[str, Any], np.random.Generator], RecordingPolicy]] = {
     "held": lambda size, settings, rng: HeldUniform(size, settings["hold"], rng),
     "smooth": lambda size, settings, rng: SmoothNoise(size, settings["hold"], settings["spread"], rng),
@@ -105,7 +100,7 @@ CONTINUOUS: dict[str, Callable[[int, dict[str, Any], np.random.Generator], Recor
 
 
 def moving_on_to_a_wall(up: int, down: int, top: int, bottom: int, margin: int) -> Callable[[np.ndarray], set[int]]:
-    """`blocked` for Pong: towards the wall, row `top` or `bottom`, that the paddle is nearer than `margin` pixels."""
+    """`blocked` for Pong: the move towards a wall, row `top` or `bottom`, that is nearer than `margin` pixels."""
 
     def blocked(boxes: np.ndarray) -> set[int]:
         player = boxes[1]
@@ -117,19 +112,13 @@ def moving_on_to_a_wall(up: int, down: int, top: int, bottom: int, margin: int) 
 class FollowBall:
     """Moves the player's paddle to the ball's height; with probability `noise` a random action instead.
 
-    The point of the paddle that is aimed at changes now and then: the ball leaves at the angle of where it
-    hits. While there is no ball to follow, the random policy plays.
+    The aimed point of the paddle changes now and then, since the ball's angle depends on where it hits. While there is
+    no ball to follow, the random policy plays.
     """
 
     def __init__(self, up: int, down: int, stay: int, noise: float, fallback: HeldRandom, rng: np.random.Generator):
-        self.up, self.down, self.stay, self.noise, self.fallback, self.rng = (
-            up,
-            down,
-            stay,
-            noise,
-            fallback,
-            rng,
-        )
+        self.up, self.down, self.stay = up, down, stay
+        self.noise, self.fallback, self.rng = noise, fallback, rng
         self.aim = 0.0
 
     def act(self, boxes: np.ndarray | None) -> int:

@@ -1,6 +1,6 @@
-"""What an environment returns and says of itself, read and checked: rewards, ends, states, its frame rate.
+"""Values that an environment returns, read and checked: rewards, ends, states, its frame rate.
 
-`place` says where, for the line that a wrong value ends in: "environment 'X' at step 3". All raise UserError.
+`place` begins error messages: "environment 'X' at step 3". All functions raise UserError for invalid values.
 """
 
 import math
@@ -13,22 +13,22 @@ from data_modules.formats.episode_header import FASTEST, LARGEST_REWARD, LARGEST
 from genie.common.errors import UserError
 
 CONSOLE_RATE = 60.0  # frames a second that the Atari draws
-UNSAID_RATE = 30.0  # of environments that say nothing
+UNSAID_RATE = 30.0  # of environments without a rate
 
 
 def to_array(given: Any) -> np.ndarray:
-    """An array of what may also be a torch tensor on any device, an image of Pillow, or nested lists; may share their
-    memory. Raises TypeError or ValueError where it is none."""
+    """An array of an array, a torch tensor on any device, an image of Pillow, or nested lists; may share their memory.
+    Raises TypeError or ValueError for anything else."""
     if hasattr(given, "detach"):
         given = given.detach().cpu()
         given = given.float() if "bfloat16" in str(given.dtype) else given
-    elif hasattr(given, "getbands"):  # a palette's ids are no colours
+    elif hasattr(given, "getbands"):  # the ids of a palette are no colours
         given = given if given.mode in ("1", "L", "RGB", "RGBA") or given.mode[0] in "IF" else given.convert("RGB")
     return np.asarray(given)
 
 
 def one_value(given: Any, name: str, place: str) -> float:
-    """The number that a number, a bool, or an array of one of them is."""
+    """The value of a number, a bool, or an array of one of them."""
     try:
         array = to_array(given)
     except (TypeError, ValueError, RuntimeError):
@@ -39,7 +39,7 @@ def one_value(given: Any, name: str, place: str) -> float:
 
 
 def reward_of(given: Any, place: str) -> float:
-    """A finite number that training takes."""
+    """A finite reward of at most ±`LARGEST_REWARD`."""
     value = one_value(given, "the reward", place)
     if not abs(value) <= LARGEST_REWARD:
         most = f"a recording takes finite numbers of at most {LARGEST_REWARD:g}"
@@ -48,7 +48,7 @@ def reward_of(given: Any, place: str) -> float:
 
 
 def flag_of(given: Any, name: str, place: str) -> bool:
-    """Whether an episode is `name`: "terminated" or "truncated"."""
+    """The flag `name`: "terminated" or "truncated"."""
     value = one_value(given, name, place)
     if value not in (0, 1):
         raise UserError(f"{place}: {name} is {value:g}, which is neither true nor false")
@@ -56,7 +56,7 @@ def flag_of(given: Any, name: str, place: str) -> bool:
 
 
 def state_of(parts: list[Any], size: int, place: str) -> np.ndarray:
-    """float32 [size], a copy, of the parts of a state in their order; all of them finite."""
+    """float32 [size], a copy: the concatenated parts of a state, all finite."""
     try:
         state = np.concatenate([to_array(part).astype(np.float64).reshape(-1) for part in parts])
     except (TypeError, ValueError, RuntimeError):
@@ -73,14 +73,14 @@ def state_of(parts: list[Any], size: int, place: str) -> np.ndarray:
 
 
 def frame_rate(env: gym.Env, env_id: str, given: Any) -> float:
-    """Decisions, and so observations, a second; `given`: data.recorder.fps, None for what the environment says."""
+    """Decisions, and so observations, a second; `given`: data.recorder.fps, None for the environment's own rate."""
     if given is not None:
         return _rate(given, f"data.recorder.fps={given} must be a number above 0 and at most {FASTEST:g}")
     if hasattr(env.unwrapped, "ale"):
         skip = env.unwrapped._frameskip  # a number, or the ends of a range
         return CONSOLE_RATE / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
-    said = (env.metadata or {}).get("render_fps", UNSAID_RATE)
-    return _rate(said, f"environment '{env_id}' says render_fps={shown(said)}, no rate: give data.recorder.fps=10")
+    stated = (env.metadata or {}).get("render_fps", UNSAID_RATE)
+    return _rate(stated, f"environment '{env_id}' says render_fps={shown(stated)}, no rate: give data.recorder.fps=10")
 
 
 def _rate(value: Any, otherwise: str) -> float:
@@ -94,7 +94,7 @@ def _rate(value: Any, otherwise: str) -> float:
 
 
 def shown(given: Any) -> str:
-    """A value on one line, however long it is; of an array its type and shape."""
+    """A value on one line, shortened; of an array its type and shape."""
     if getattr(given, "shape", ()):
         return f"{type(given).__name__} {given.dtype} {list(given.shape)}"
     text = " ".join(repr(given).split())

@@ -1,13 +1,9 @@
-"""Decoding of frames by number through PyAV or decord, and a first look at a video.
+"""Decoding of video frames by number through PyAV or decord, and the first inspection of a video.
 
-Frames of a video by their numbers: the one function that reads them, through PyAV or decord.
-
-PyAV is asked by time, and finds the right frame in every kind of file that is tested. decord counts packets from key
-frame to key frame, which goes wrong where a key frame is stored before frames that are shown earlier (MPEG-4, H.265),
-and in AVI files; it is asked for none of these (`Video.only_pyav`), and who chose it is told so. Of H.264 with open
-groups of pictures it still shows the last frame but one as the last.
-
-Looks at a video once: when its frames are shown, how large they are, whether there is anything to train on.
+PyAV seeks by time, and finds the right frame in every kind of file that is tested. decord counts packets from key frame
+to key frame, which fails where a key frame is stored before frames that are shown earlier (MPEG-4, H.265), and in AVI
+files; PyAV reads all of these instead (`Video.only_pyav`), with a note for users who chose decord. Of H.264 with open
+groups of pictures decord still returns the last frame but one as the last.
 """
 
 import os
@@ -16,12 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -29,16 +23,20 @@ from data_modules.formats.video_file import Video, find_film, has_alpha, number_
 from data_modules.worker_loader import DamagedData, now_reading
 
 OPEN_FILES = 4  # of a process: a decoder of large frames holds tens of MB
-# Decoders that can be told for each frame whether it may be left out. That of AV1 takes what it is told first for all.
+# Decoders with a choice for each frame whether to skip it. That of AV1 applies its first setting to all frames.
 SKIPPING = ("h264", "hevc", "mpeg4")
+ORDERLY = ("h264", "vp8", "vp9")  # codecs that decord decodes, and whose frames it can number
+ORDER_FRAMES = 16  # decoded of a file whose times may be guesses, to see whether the times rise
+MISSING_SHARE = 0.1  # a file that ends so much earlier than its header says was truncated
+VP8_SHOWN = 0x10  # in the first byte of a packet (RFC 6386, 9.1): the others only serve to predict
 
 
 def read_frames(
     video: Video, numbers: np.ndarray, decoder: str, change: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """The frames of these numbers int64 [n], which rise: uint8 [n, ...], each as `change` makes it of [1, H, W, 3].
+    """The frames of the rising numbers int64 [n]: uint8 [n, ...], each as `change` makes it of [1, H, W, 3].
 
-    Changed one by one, so that no more than one frame of the video's size is held. decoder: a key of `DECODERS`.
+    Changed one by one, so that only one frame of the video's size is held. decoder: a key of `DECODERS`.
     Raises DamagedData where one cannot be decoded.
     """
     opened = None
@@ -46,32 +44,20 @@ def read_frames(
     try:
         opened = _open_files.get(video, decoder)
         return np.concatenate([change(frame[None]) for frame in opened.read(numbers)])
-    except Exception as error:  # each library has many kinds of its own
+    except Exception as error:  # each library has many exceptions of its own
         _open_files.forget(opened)
         first, last = video.times[numbers[0]], video.times[numbers[-1]]
         raise DamagedData(f"{video.path}, {first:.2f} to {last:.2f} s, cannot be decoded ({reason(error)})") from error
 
 
 def reason(error: Exception) -> str:
-    """Why something could not be decoded, in a few words."""
+    """The reason of a decoding error in a few words."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0][:200]
 
 
-class OpenVideo(Protocol):
-    """A video opened by one of the libraries."""
-
-    video: Video
-
-    def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
-        """uint8 [H, W, 3] of each of the rising numbers. Raises any exception where one cannot be decoded."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class PyAVVideo:
-    """Sought by time, from the last key frame before."""
+    """PyAV; seeks by time to the last key frame before the wanted frame."""
 
     def __init__(self, video: Video):
         self.video = video
@@ -82,6 +68,7 @@ class PyAVVideo:
         self.container, self.stream = self.context.__enter__()
 
     def read(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
+        """uint8 [H, W, 3] of each of the rising numbers. Raises any exception where one cannot be decoded."""
         wanted = iter(numbers.tolist())
         number = next(wanted)
         for found, frame in self._from(number, set(numbers.tolist())):
@@ -94,14 +81,14 @@ class PyAVVideo:
         raise ValueError("a frame is missing")
 
     def _from(self, number: int, wanted: set[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """(number, frame) from one at or before `number` on; of frames that are not wanted, some are left out."""
+        """(number, frame) from a frame at or before `number` on; some unwanted frames are skipped."""
         times, back = self.video.times, 0.0
-        # A seek may end behind the time asked for: key frames are filed under the time at which they are decoded.
+        # A seek may end after the requested time: key frames are indexed by the time at which they are decoded.
         while self.video.timed and times[number] - back > times[0]:
             try:
                 self.container.seek(round((times[number] - back) / self.stream.time_base), stream=self.stream)
             except av.FFmpegError:
-                break  # the file has no table of its frames
+                break  # the file has no index of its frames
             frames = numbered(self._decoded(wanted), times)
             first = next(frames, None)
             if first is not None and first[0] <= number:
@@ -114,7 +101,7 @@ class PyAVVideo:
         return numbered(self._decoded(wanted), times)
 
     def _decoded(self, wanted: set[int]) -> Iterator[VideoFrame]:
-        """Frames from where the file stands: all that are wanted, and those without which they could not be decoded."""
+        """Frames from the current position: all wanted ones, and those that their decoding needs."""
         context, unit = self.stream.codec_context, float(self.stream.time_base)
         for packet in self.container.demux(self.stream):
             if context.name in SKIPPING and packet.pts is not None:
@@ -127,7 +114,7 @@ class PyAVVideo:
 
 
 class DecordVideo:
-    """decord's batches."""
+    """decord, with the interface of `PyAVVideo`."""
 
     def __init__(self, video: Video):
         import decord
@@ -145,23 +132,19 @@ class DecordVideo:
         self.reader = None
 
 
-# `python -m benchmarks.data_loading`, two CPU cores: 18 ms of CPU for a clip with PyAV, 45 with decord, which goes
-# through all of a file when it opens it.
+# `python -m benchmarks.data_loading`, two CPU cores: 18 ms of CPU for a clip with PyAV, 45 with decord, which reads all
+# of a file when it opens it.
 DECODERS = {"auto": PyAVVideo, "pyav": PyAVVideo, "decord": DecordVideo}
 
 
 class OpenFiles:
-    """The videos that this process has open, a few.
-
-    One that was forked leaves those of its parent alone, for good: both would move in the same open file, and the
-    threads of a decoder are not there to be ended.
-    """
+    """The few videos that this process has open. A forked process never touches those of its parent: both would move
+    the position in the same open file, and the decoder's threads do not exist in the child."""
 
     def __init__(self):
         self.process, self.videos, self.inherited = os.getpid(), OrderedDict(), []
 
-    def get(self, video: Video, decoder: str) -> OpenVideo:
-        """The video, opened now or before."""
+    def get(self, video: Video, decoder: str) -> PyAVVideo | DecordVideo:
         if self.process != os.getpid():
             self.inherited.append(self.videos)
             self.process, self.videos = os.getpid(), OrderedDict()
@@ -175,8 +158,8 @@ class OpenFiles:
             self.videos.popitem(last=False)[1].close()
         return opened
 
-    def forget(self, opened: OpenVideo | None) -> None:
-        """Closes a video at which something went wrong: who knows what state its decoder is in."""
+    def forget(self, opened: PyAVVideo | DecordVideo | None) -> None:
+        """Closes a video after an error, since the state of its decoder is unknown."""
         if opened is not None and self.videos.pop(opened.video.path, None):
             opened.close()
 
@@ -184,18 +167,12 @@ class OpenFiles:
 _open_files = OpenFiles()
 
 
-ORDERLY = ("h264", "vp8", "vp9")  # codecs that decord decodes, and whose frames it can number
-ORDER_FRAMES = 16  # of a file whose times may be guesses, so many are decoded to see whether they rise
-MISSING_SHARE = 0.1  # a file that ends so much earlier than it says was cut off
-VP8_SHOWN = 0x10  # in the first byte of a packet (RFC 6386, 9.1): the others only serve to predict
-
-
 @dataclass
 class Packets:
-    """What the packets of a file say. times: of the stream's frames in the order of decoding, in its units."""
+    """Facts from the packets of a file. times: of the stream's frames in decoding order, in units of its time base."""
 
     times: list[int | None]
-    keys: list[int]  # numbers of those that begin with a key frame
+    keys: list[int]  # indices of the packets with key frames
     first: list[VideoFrame]
     hidden: bool = False  # whether some are never shown
     start: float = np.inf  # seconds, over all streams
@@ -203,15 +180,13 @@ class Packets:
 
 
 def probe(path: Path) -> Video:
-    """Reads all packets and decodes only the first frame.
-
-    Raises DamagedData where there is nothing to train on; it says why, but not of which file.
-    """
+    """Reads all packets of a video and decodes its first frame (of AVI, `ORDER_FRAMES`). Raises DamagedData where there
+    is nothing to train on; its message does not name the file."""
     try:
         number, which = find_film(path)
         with open_stream(path, number) as (container, stream):
-            guessed = container.format.name == "avi"  # it does not hold times
-            packets = _read_packets(container, stream, ORDER_FRAMES if guessed else 1)
+            # AVI does not store times
+            packets = _read_packets(container, stream, ORDER_FRAMES if container.format.name == "avi" else 1)
             if not packets.times or not packets.first:
                 raise ValueError("it holds no frame")
             order = np.argsort(packets.times, kind="stable")
@@ -219,7 +194,7 @@ def probe(path: Path) -> Video:
             _check_end(container, stream, packets, times)
             shown = [number for number, _ in numbered(packets.first, times)]
             timed = shown == sorted(set(shown)) and shown[0] >= 0
-            skipped = shown[0] if timed else 0  # frames that begin a file may need others that were cut off
+            skipped = shown[0] if timed else 0  # the first frames may need others that were cut off
             height, width = picture(packets.first[0]).shape[:2]
             only_pyav = _not_for_decord(container, stream, packets, order, skipped)
             return Video(path, number, times[skipped:], height, width, timed, only_pyav, which)
@@ -230,7 +205,7 @@ def probe(path: Path) -> Video:
 def _not_for_decord(
     container: InputContainer, stream: VideoStream, packets: Packets, order: np.ndarray, skipped: int
 ) -> str:
-    """Why decord would number the frames otherwise, or show others; "" where it does not."""
+    """Why decord would number the frames differently or return others; "" where it does not."""
     kind, codec = container.format.name.split(",")[0], stream.codec_context.name
     reasons = {
         f"{kind} files": kind not in ("mov", "matroska"),
@@ -254,7 +229,8 @@ def _read_packets(container: InputContainer, stream: VideoStream, num_first: int
             continue
         if len(found.first) < num_first:
             found.first += packet.decode()
-        if _is_shown(packet, stream):
+        vp8 = stream.codec_context.name == "vp8"
+        if packet.size and not packet.is_discard and (not vp8 or bytes(packet)[0] & VP8_SHOWN):
             if packet.is_keyframe:
                 found.keys.append(len(found.times))
             found.times.append(packet.dts if packet.pts is None else packet.pts)
@@ -265,18 +241,12 @@ def _read_packets(container: InputContainer, stream: VideoStream, num_first: int
     return found
 
 
-def _is_shown(packet: Packet, stream: VideoStream) -> bool:
-    if not packet.size or packet.is_discard:
-        return False
-    return stream.codec_context.name != "vp8" or bool(bytes(packet)[0] & VP8_SHOWN)
-
-
 def _check_end(container: InputContainer, stream: VideoStream, packets: Packets, times: np.ndarray) -> None:
-    """Raises ValueError where a file is shorter than it says: a download that was broken off."""
+    """Raises ValueError where a file is shorter than its header says, as after an interrupted download."""
     if len(packets.times) < (1 - MISSING_SHARE) * stream.frames:
         raise ValueError(f"it ends after {len(packets.times)} of {stream.frames} frames")
-    said = (container.duration or 0) / av.time_base
-    missing = said - max(packets.end, packets.end - packets.start)
-    pause = np.diff(times).max(initial=0)  # the last frame may be shown for long, and does not say so
-    if missing > max(MISSING_SHARE * said, 2 * pause):
-        raise ValueError(f"it ends {missing:.1f} seconds before its {said:.1f}")
+    declared = (container.duration or 0) / av.time_base
+    missing = declared - max(packets.end, packets.end - packets.start)
+    pause = np.diff(times).max(initial=0)  # the last frame may be shown for long without a duration
+    if missing > max(MISSING_SHARE * declared, 2 * pause):
+        raise ValueError(f"it ends {missing:.1f} seconds before its {declared:.1f}")

@@ -1,14 +1,8 @@
-"""Header of an episode file.
+"""Header of an episode file: all that is known before a frame is read, and the checks of its columns.
 
-What the values of the columns of a data set may be: checked once for a whole file, before anything learns of them.
-
-On the last frame of an episode nothing was decided. What its row holds of actions and rewards is therefore not looked
-at, and read as 0 where it is no such value: files often have NaN or -1 there.
-
-What an episode file says of itself: all that is known before a frame is read (see `episode_file.py`).
-
-Files come from anywhere. Whatever is wrong with one is a UserError of one line, so that a folder can be used without
-it.
+Files come from anywhere: every defect is a UserError of one line, so that a folder can be used without the file. Values
+are checked once for a whole file, except actions and rewards in the last row of an episode, where nothing was decided:
+files often have NaN or -1 there, and such values are read as 0.
 """
 
 import itertools
@@ -28,7 +22,17 @@ from genie.common.errors import UserError, reason
 LARGEST_REWARD = 1e9  # returns of a thousand steps, squared, stay far inside of float32
 LARGEST_STATE = 1e18  # squares stay inside of float32
 FASTEST = 1000.0  # frames a second of any data
-MOST_IDS = 2**16  # different ids of actions: more are numbers that were stored as whole ones
+MOST_IDS = 2**16  # distinct ids of actions: more are continuous values stored as whole numbers
+# column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
+COLUMNS_READ = {
+    "states": ("fiu", np.float32, 2),
+    "actions": ("biu", np.int64, 1),
+    "rewards": ("fiu", np.float32, 1),
+    "terminals": ("biu", np.bool_, 1),
+    "objects": ("f", np.float32, 3),
+}
+NUMBERS = ("f", np.float32, 2)  # what actions may be instead
+FORMAT_VERSION = 2  # the highest known version: `formats/episodes.py`
 
 
 def check_values(
@@ -36,15 +40,15 @@ def check_values(
 ) -> list[int] | None:
     """Checks all rows of the columns of a file. ends: one past the last row of each episode. rows_of(column): its rows.
 
-    Returns the distinct ids of the actions of its decisions, in order; None where there are no ids. Raises UserError
-    for values that nothing can be learned of; it names the first row that has one.
+    Returns the sorted distinct action ids of its decisions, None without ids. Raises UserError for invalid values; it
+    names the first row that has one.
     """
     decided = np.ones(int(ends[-1]), dtype=bool)
     decided[ends - 1] = False
     ids = None
     for name in columns:
         rows = rows_of(name)
-        if name == "actions" and is_id(rows):
+        if name == "actions" and rows.dtype.kind in "biu":
             ids = np.unique(rows[decided]).tolist()
             if len(ids) > MOST_IDS:
                 raise UserError(
@@ -67,13 +71,8 @@ def check_values(
     return ids
 
 
-def is_id(rows: np.ndarray) -> bool:
-    """Whether rows of actions hold ids, not numbers."""
-    return rows.dtype.kind in "biu"
-
-
 def blanked(name: str, rows: np.ndarray) -> np.ndarray:
-    """`rows` of a column that is checked, 0 in the place of values that only the last row of an episode may have."""
+    """`rows` of a checked column, with 0 in place of invalid values, which only last rows of episodes may have."""
     if name == "rewards":
         wrong = ~(np.abs(rows) <= LARGEST_REWARD)
     elif name == "actions" and rows.ndim == 2:
@@ -107,26 +106,14 @@ def _refuse(path: Path | str, name: str, rows: np.ndarray, wrong: np.ndarray, al
         )
 
 
-# column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
-COLUMNS_READ = {
-    "states": ("fiu", np.float32, 2),
-    "actions": ("biu", np.int64, 1),
-    "rewards": ("fiu", np.float32, 1),
-    "terminals": ("biu", np.bool_, 1),
-    "objects": ("f", np.float32, 3),
-}
-NUMBERS = ("f", np.float32, 2)  # what actions may be instead
-FORMAT_VERSION = 2  # the highest there is: `episode_file.py`
-
-
 @dataclass(frozen=True)
 class EpisodeHeader:
-    """`ends`: one past the last frame of each episode. `recordings`: what each episode was cut out of, in order.
-    `state_size`, `action_size`: the numbers of a state, and of an action that is numbers. `action_ids`: the distinct
-    ids of the decisions, as they are stored; None where actions are no ids. `action_meanings`: None where nothing says;
-    `names_problem`: why those that are there cannot be used, "" where they can.
+    """What an episode file contains; all values can be stored as JSON.
 
-    All values are such that JSON can hold them.
+    `ends`: one past the last frame of each episode. `recordings`: the recording of each episode, in order.
+    `state_size`, `action_size`: the numbers of a state, and of a continuous action. `action_ids`: the distinct stored
+    ids of the decisions; None without ids. `action_meanings`: None where there are no valid names; `names_problem`: why
+    those in the file are invalid, or "".
     """
 
     num_frames: int
@@ -144,7 +131,7 @@ class EpisodeHeader:
 
 
 def open_file(path: Path) -> h5py.File:
-    """The file, to read from. Raises UserError where it is missing or no HDF5 file."""
+    """The file opened for reading. Raises UserError where it is missing or no HDF5 file."""
     try:
         return h5py.File(path, "r")
     except FileNotFoundError:
@@ -156,18 +143,18 @@ def open_file(path: Path) -> h5py.File:
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """The file, as a context in which whatever a damaged one makes the library raise is a UserError."""
+    """The file, in a context that turns every exception about a damaged file into a UserError."""
     with open_file(path) as file:
         try:
             yield file
         except UserError:
             raise
-        except Exception as error:  # of a file that was changed by chance, HDF5 and h5py raise errors of any kind
+        except Exception as error:  # HDF5 and h5py raise errors of any kind for corrupted files
             raise UserError(f"{path} is damaged ({reason(error)}): record or convert it again") from error
 
 
 def read_header(path: Path) -> EpisodeHeader:
-    """Raises UserError for a file that is missing, damaged or not in the format, and for values that are none."""
+    """Raises UserError for a file that is missing, damaged or not in the format, and for invalid values."""
     with opened(path) as file:
         _check_version(path, file)
         frames, states = dataset(path, file, "frames"), dataset(path, file, "states")
@@ -184,12 +171,12 @@ def read_header(path: Path) -> EpisodeHeader:
         ends = _ends(path, file, num_frames)
         ids = check_values(path, list(columns), ends, lambda name: read_rows(columns[name], name))
         names = stored_names(file.attrs.get("action_meanings", []))
-        numbers = columns["actions"].shape[1] if "actions" in columns and ids is None else None
+        continuous = "actions" in columns and ids is None
         return EpisodeHeader(
             num_frames=num_frames,
             stored_size=None if frames is None else list(frames.shape[1:3]),
             state_size=None if states is None else states.shape[1],
-            action_size=numbers,
+            action_size=columns["actions"].shape[1] if continuous else None,
             columns=list(columns),
             ends=ends.tolist(),
             recordings=_recordings(path, file, len(ends)).tolist(),
@@ -202,7 +189,7 @@ def read_header(path: Path) -> EpisodeHeader:
 
 
 def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset | None:
-    """The data set of a name; None where there is none. UserError where it is something else, or leads nowhere."""
+    """The data set `name`; None where there is none. Raises UserError for other objects and broken links."""
     link = file.get(name, getlink=True)
     if link is None:
         return None
@@ -221,19 +208,20 @@ def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def read_rows(data: h5py.Dataset | np.ndarray, name: str, rows: slice = slice(None)) -> np.ndarray:
-    """Rows of a column, with as many axes as it has: those that are stored as [N, 1] are [N]."""
+    """Rows of a column; stored [N, 1] is read as [N] where the column has one axis."""
     stored = data[rows]
-    axes = _read_as(name, stored.dtype, stored.ndim)[2] if name in COLUMNS_READ else stored.ndim
+    axes = _read_as(name, stored)[2] if name in COLUMNS_READ else stored.ndim
     return stored.reshape(stored.shape[:axes]) if stored.ndim > axes else stored
 
 
 def dtype_of(name: str, rows: np.ndarray) -> type:
-    """The dtype that a batch has of some rows of a column."""
-    return _read_as(name, rows.dtype, rows.ndim)[1]
+    """The dtype in a batch of some rows of a column."""
+    return _read_as(name, rows)[1]
 
 
-def _read_as(name: str, dtype: np.dtype, axes: int) -> tuple[str, type, int]:
-    return NUMBERS if name == "actions" and axes == NUMBERS[2] and dtype.kind == "f" else COLUMNS_READ[name]
+def _read_as(name: str, data: h5py.Dataset | np.ndarray) -> tuple[str, type, int]:
+    continuous = name == "actions" and data.ndim == NUMBERS[2] and data.dtype.kind == "f"
+    return NUMBERS if continuous else COLUMNS_READ[name]
 
 
 def _check_version(path: Path, file: h5py.File) -> None:
@@ -265,11 +253,11 @@ def _check_frames(path: Path, frames: h5py.Dataset) -> None:
 
 
 def _written_chunks(data: h5py.Dataset) -> set[tuple[int, ...]]:
-    """Where the chunks begin that the file holds. HDF5 reads zeros in the place of others."""
+    """The offsets of the chunks in the file. HDF5 reads zeros in place of missing ones."""
     written = set()
 
     def note(chunk: Any) -> None:
-        if chunk.byte_offset:  # 0 is where the file begins: an entry that says nothing
+        if chunk.byte_offset:  # 0, the beginning of the file, marks an empty entry
             written.add(chunk.chunk_offset)
 
     data.id.chunk_iter(note)
@@ -277,7 +265,6 @@ def _written_chunks(data: h5py.Dataset) -> set[tuple[int, ...]]:
 
 
 def _frames_hint(frames: h5py.Dataset) -> str:
-    """What may make other frames readable."""
     if frames.ndim == 3 or (frames.ndim == 4 and frames.shape[3] == 1):
         return ": repeat the grey value three times"
     if frames.ndim == 4 and frames.shape[3] == 4:
@@ -288,7 +275,7 @@ def _frames_hint(frames: h5py.Dataset) -> str:
 
 
 def _check_column(path: Path, name: str, data: h5py.Dataset, num_frames: int) -> None:
-    kinds, _, axes = _read_as(name, data.dtype, data.ndim)
+    kinds, _, axes = _read_as(name, data)
     shape = data.shape[:-1] if data.ndim == axes + 1 and data.shape[-1] == 1 else data.shape
     if data.dtype.kind not in kinds or len(shape) != axes or shape[0] != num_frames or 0 in shape:
         raise UserError(
@@ -360,13 +347,8 @@ def _object_names(path: Path, file: h5py.File, objects: h5py.Dataset | None) -> 
     return names
 
 
-def _needed(part: Any) -> int:
-    """How many values a part of a virtual data set takes."""
-    return part.vspace.get_select_npoints()
-
-
 def _reaches(part: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a data set of a shape has all that a part takes of it."""
+    """Whether a data set of a shape contains all rows that a part of a virtual data set takes from it."""
     if part.src_space.get_select_type() == h5py.h5s.SEL_ALL:
         return True
     last = part.src_space.get_select_bounds()[1]
@@ -374,10 +356,11 @@ def _reaches(part: Any, shape: tuple[int, ...]) -> bool:
 
 
 def _check_sources(path: Path, name: str, data: h5py.Dataset) -> None:
-    """Raises UserError where rows of a virtual data set come from a file that is not there: HDF5 reads zeros then."""
+    """Raises UserError where rows of a virtual data set come from a missing file, for which HDF5 reads zeros."""
     mapped = 0
     for part in data.virtual_sources():
-        mapped += _needed(part)
+        needed = part.vspace.get_select_npoints()
+        mapped += needed
         if "%b" in part.file_name or part.file_name == ".":  # a pattern of names; this file
             continue
         folders = (path.parent, Path(os.environ.get("HDF5_VDS_PREFIX", ".")), Path())
@@ -389,7 +372,7 @@ def _check_sources(path: Path, name: str, data: h5py.Dataset) -> None:
             rows = dataset(source, other, part.dset_name)
             if rows is None:
                 raise UserError(f"{name} in {path} are taken from {part.dset_name} in {source}, which is not there")
-            if _needed(part) > rows.size or not _reaches(part, rows.shape):
+            if needed > rows.size or not _reaches(part, rows.shape):
                 raise UserError(f"{name} in {path} are taken from {part.dset_name} in {source}, which has fewer")
     if mapped < data.size:
         raise UserError(f"{name} in {path} are put together from other files, and not all of them are there")

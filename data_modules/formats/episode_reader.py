@@ -1,7 +1,4 @@
-"""Reader of an episode file.
-
-Reads stretches of an episode file (see `episode_file.py`); also a file that holds `frames` or `states` alone.
-"""
+"""Reader of an episode file (`formats/episodes.py`), or of a file with `frames` or `states` alone."""
 
 import os
 from pathlib import Path
@@ -17,15 +14,14 @@ from genie.common.errors import UserError, reason
 
 
 class EpisodeReader:
-    """Frames of one file, brought to `image_size` (H, W) as `fit` says (`fit.py`), and the columns that the file has.
+    """A `FrameReader` of one file: frames brought to `image_size` (H, W) by `fit`, and the columns of the file.
 
-    The file is opened on the first read of a process and never travels to another one, so the reader can be
-    given to workers. With `in_memory` everything is held instead, frames in their stored size; states without frames
-    are always held: they are small.
+    Each process opens the file on its first read, so the reader can be sent to workers. With `in_memory` everything is
+    held instead, frames in their stored size; states without frames are always held: they are small.
 
-    A `FrameReader`. `resize`: from the stored to the wanted size. `header`: what the file says of itself, where it is
-    known already; the file is then not opened before it is read. `ids`: of actions (`action_ids.py`), None where there
-    are none. `actions`: how they are read. Raises UserError for a file that is missing, damaged or not in the format.
+    `resize`: from the stored to the wanted size. `header`: of the file, where it is already known; the file is then not
+    opened before it is read. `ids`: of actions, None without actions or for continuous ones. `actions`: how they are
+    read. Raises UserError for a file that is missing, damaged or not in the format.
     """
 
     def __init__(
@@ -38,7 +34,7 @@ class EpisodeReader:
         actions: ActionOptions | None = None,
     ):
         self.path, self.fit = Path(path), fit
-        self._opened: dict[str, h5py.Dataset] = {}  # looking a data set up takes longer than reading a clip of it
+        self._opened: dict[str, h5py.Dataset] = {}  # looking a data set up takes longer than reading a clip from it
         self._process = -1
         header = header or read_header(self.path)
         self.num_frames, self.columns, self.fps = header.num_frames, header.columns, header.fps
@@ -55,10 +51,7 @@ class EpisodeReader:
         if in_memory or self.image_size is None:
             with open_file(self.path) as file:
                 self._loaded = {name: read_rows(file[name], name) for name in self._names}
-        self._know_actions(header, actions or ActionOptions())
-
-    def _know_actions(self, header: EpisodeHeader, options: ActionOptions) -> None:
-        """Ids of actions, or the names of the numbers of one; episodes without the steps that `options` leave out."""
+        options = actions or ActionOptions()
         names, self.ids = StoredNames(header.action_meanings, header.names_problem), None
         self.action_meanings = names_of_numbers(self.path, self.action_size, names, options)
         if header.action_ids is not None:
@@ -71,7 +64,7 @@ class EpisodeReader:
     def _data(self, name: str) -> h5py.Dataset | np.ndarray:
         if self._loaded:
             return self._loaded[name]
-        if self._process != os.getpid():  # a forked worker must not touch the handle of its parent
+        if self._process != os.getpid():  # a forked worker must not use the handle of its parent
             file = open_file(self.path)
             self._opened = {name: file[name] for name in self._names}
             self._process = os.getpid()
@@ -83,25 +76,23 @@ class EpisodeReader:
             return read_rows(self._data(name), name, rows)
         except UserError:
             raise
-        except Exception as error:  # of damaged chunks HDF5 and its filters raise errors of many kinds
+        except Exception as error:  # HDF5 and its filters raise errors of many kinds for damaged chunks
             raise DamagedData(f"{self.path} cannot be read at row {rows.start} ({reason(error)})") from error
 
     def close(self) -> None:
-        """Lets go of the file; the next read opens it again."""
+        """Closes the file; the next read opens it again."""
         self._opened, self._process = {}, -1
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_opened": {}, "_process": -1}
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
-        """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where they cannot be read."""
         return self.resize(self._rows("frames", slice(start, stop, step)))
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
         rows = self._rows(name, slice(start, stop))
         if name == "actions" and self.ids is not None:
             return self.ids.read(rows)
-        with np.errstate(over="ignore", invalid="ignore"):  # on last rows, which hold nothing
+        with np.errstate(over="ignore", invalid="ignore"):  # last rows may hold anything
             rows = blanked(name, rows.astype(dtype_of(name, rows)))
         return self.resize.points(rows) if name == "objects" and self.image_size else rows

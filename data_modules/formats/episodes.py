@@ -1,36 +1,32 @@
-"""Episode files, and where their episodes come from.
+"""Episode files: the format, the writer, and the origin of recorded episodes for replays.
 
-Where an episode came from, so that it can be played again and the replay be proved: settings, seeds and hashes.
-
-The episode file: one HDF5 file with the frames, or the states, of many episodes, one after the other.
+An episode file is one HDF5 file with the frames, or the states, of many episodes, one after the other.
 
     frames        uint8   [N, H, W, 3]   chunked by 16 frames; optional where there are states
-    states        float32 [N, n]         optional; the numbers that an environment shows instead of a picture
+    states        float32 [N, n]         optional; observations that are no pictures
     actions       int64   [N]            optional; ids into the attribute `action_meanings`
                or float32 [N, A]         numbers in [-1, 1], each with a name in `action_meanings`
     rewards       float32 [N]            optional
     terminals     bool    [N]            optional; the environment ended the episode
-    truncations   bool    [N]            optional; a limit of time or length cut the episode
+    truncations   bool    [N]            optional; a limit of time or length ended the episode
     objects       float32 [N, O, 2]      optional; (x, y) of the centre in pixels of the stored frame; the top
                                          left pixel has its centre at (0, 0); NaN when absent
     episode_ends  int64   [E]            one past the last frame of each episode, the last one is N; without it all is
                                          one episode
-    recordings    int64   [E]            optional; the recording that each episode was cut out of, in order; none is on
-                                         two sides of a split; without it each episode is one
-    seeds         int64   [E]            optional; what the environment was reset with, for a replay
-    hashes        bytes   [E]            optional; of each episode's frames or states (`origin.py`), to prove it
+    recordings    int64   [E]            optional; the recording that each episode was cut out of, in order; none is in
+                                         two splits; without it each episode is one
+    seeds         int64   [E]            optional; of the environment's resets
+    hashes        bytes   [E]            optional; `Fingerprint` of each episode's frames or states
     attributes    format_version, environment, fps, action_meanings, object_names, recorder; all optional
 
-`actions[t]` is taken on seeing frame t and leads to frame t+1; `rewards[t]`, `terminals[t]` and
-`truncations[t]` are its result. An episode of n decisions has n+1 frames: its last frame is the final
-observation, on which nothing was decided, and its row holds action 0, reward 0 and two times false. The
-terminal is thus in the last row but one.
+`actions[t]` is taken on seeing frame t and leads to frame t+1; `rewards[t]`, `terminals[t]` and `truncations[t]` are
+its result. An episode of n decisions has n+1 frames: its last frame is the final observation, on which nothing was
+decided, and its row holds action 0, reward 0 and twice false. The terminal is thus in the last row but one.
 
-The format's version is 1 where frames and ids of actions are all that is needed to read a file, and 2 where states or
-numbers as actions are in it.
+The format's version is 1 where frames and ids of actions suffice to read a file, and 2 with states or continuous
+actions.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -47,6 +43,10 @@ from genie.common.errors import UserError
 from genie.common.files import sync
 
 HASH_BYTES = 16
+SPLITS = ("train", "val", "test")
+CHUNK_FRAMES = 16  # about one clip: a random clip then touches two chunks
+CHUNK_ROWS = 4096  # of all other columns
+COLUMNS = {"actions": np.int64, "rewards": np.float32, "terminals": np.bool_, "truncations": np.bool_}
 
 
 class Fingerprint:
@@ -56,7 +56,7 @@ class Fingerprint:
         self._hash = hashlib.blake2b(digest_size=HASH_BYTES)
 
     def add(self, rows: np.ndarray) -> None:
-        """Rows [n, ...] that follow on those before; in how many pieces they come makes no difference."""
+        """Adds the next rows [n, ...]; in how many pieces they come makes no difference."""
         dtype = np.uint8 if rows.dtype == np.uint8 else np.dtype("<f4")
         self._hash.update(np.ascontiguousarray(rows, dtype).tobytes())
 
@@ -66,11 +66,8 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a file was recorded.
-
-    settings: of the group `data.recorder`, those that the environment is opened with. seeds: int64 [E]. hashes: one for
-    each episode.
-    """
+    """How a file was recorded. settings: of the group `data.recorder`, those that the environment is opened with.
+    seeds: int64 [E]. hashes: one for each episode."""
 
     settings: dict[str, Any]
     seeds: np.ndarray
@@ -78,7 +75,7 @@ class Origin:
 
 
 def read_origin(path: Path) -> Origin | None:
-    """What an episode file says of its recording; None where it says nothing. UserError where it cannot be read."""
+    """How an episode file was recorded; None where that is not stored. Raises UserError where it cannot be read."""
     with opened(path) as file:
         seeds, hashes = dataset(path, file, "seeds"), dataset(path, file, "hashes")
         if seeds is None or hashes is None or "recorder" not in file.attrs:
@@ -92,21 +89,15 @@ def read_origin(path: Path) -> Origin | None:
         return Origin(settings, seeds[:], [text.decode() for text in hashes[:]])
 
 
-SPLITS = ("train", "val", "test")
-CHUNK_FRAMES = 16  # about one clip: a random clip then touches two chunks
-CHUNK_ROWS = 4096  # of everything smaller
-COLUMNS = {"actions": np.int64, "rewards": np.float32, "terminals": np.bool_, "truncations": np.bool_}
-
-
 class EpisodeWriter:
     """Context manager that writes an episode file: complete at `path`, or not there at all.
 
     Writes to a hidden temporary name in the same folder, synchronises and renames when the block ends well;
-    an exception removes the temporary file, a killed process leaves it to the next recording to remove.
+    an exception removes the temporary file, that of a killed process is removed by the next recording.
     UserError where nothing can be written. `image_size`: None for a file without frames. `environment`, `fps`,
-    `action_meanings`: None where they are not known. `columns`: of `COLUMNS`, those that the file has. `state_size`,
-    `action_size`: the numbers of a state and of an action; None: no states, and actions are ids. `recorder`: the
-    settings of a recording, which then also has seeds and hashes.
+    `action_meanings`: None where unknown. `columns`: those of `COLUMNS` that the file has. `state_size`,
+    `action_size`: the numbers of a state and of a continuous action; None: no states, and actions are ids. `recorder`:
+    the settings of a recording, which then also has seeds and hashes.
     """
 
     def __init__(
@@ -134,9 +125,7 @@ class EpisodeWriter:
         }
         self.attributes = {name: value for name, value in attributes.items() if value is not None}
         self.num_frames = 0
-        self.episode_ends: list[int] = []
-        self.recordings: list[int] = []
-        self.seeds: list[int] = []
+        self.episode_ends, self.recordings, self.seeds = [], [], []  # int of each episode
         self.hashes: list[str] = []
         self.fingerprint = None if recorder is None else Fingerprint()  # of the current episode
 
@@ -155,32 +144,30 @@ class EpisodeWriter:
         if self.state_size is not None:
             self._create("states", (self.state_size,), np.float32, CHUNK_ROWS)
         for name in self.columns:
-            if name == "actions" and self.action_size is not None:
-                self._create(name, (self.action_size,), np.float32, CHUNK_ROWS)
-            else:
-                self._create(name, (), COLUMNS[name], CHUNK_ROWS)
+            continuous = name == "actions" and self.action_size is not None
+            shape, dtype = ((self.action_size,), np.float32) if continuous else ((), COLUMNS[name])
+            self._create(name, shape, dtype, CHUNK_ROWS)
         if self.object_names:
             self._create("objects", (len(self.object_names), 2), np.float32, CHUNK_ROWS)
             self.file.attrs["object_names"] = self.object_names
         return self
 
     def _remove_abandoned(self) -> None:
-        """Deletes temporary files whose process is gone: a killed recording leaves hundreds of MB."""
+        """Deletes temporary files whose process has ended: a killed recording leaves hundreds of MB."""
         for path in self.path.parent.glob(f".{self.path.name}.tmp-*"):
             process = path.name.rpartition("-")[2]
             try:
-                os.kill(int(process), 0)  # signal 0 only asks whether it is there
+                os.kill(int(process), 0)  # signal 0 only checks that it exists
             except ProcessLookupError:
                 path.unlink(missing_ok=True)
             except (PermissionError, ValueError):
-                continue  # somebody else's
+                continue  # another user's
 
     def _create(self, name: str, shape: tuple[int, ...], dtype, rows: int) -> None:
-        """An empty data set of values of a shape, in chunks of so many of them."""
         self.file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(rows, *shape))
 
     def append(self, **columns: np.ndarray) -> None:
-        """Adds n rows to the current episode; everything that the file has, [n, ...]."""
+        """Adds n rows of every column of the file, [n, ...], to the current episode."""
         observed = columns["states" if self.image_size is None else "frames"]
         count = len(observed)
         for name, values in columns.items():
@@ -192,8 +179,8 @@ class EpisodeWriter:
             self.fingerprint.add(observed)
 
     def end_episode(self, recording: int | None = None, seed: int | None = None) -> None:
-        """Ends the current episode; `recording`: the number of that which it was cut out of, None: it is one itself;
-        `seed`: what the environment was reset with, for files with settings of a recording."""
+        """Ends the current episode; `recording`: the number of the recording it was cut out of, None: it is one itself;
+        `seed`: of the environment's reset, for files with settings of a recording."""
         self.episode_ends.append(self.num_frames)
         if recording is not None:
             self.recordings.append(recording)
@@ -205,11 +192,10 @@ class EpisodeWriter:
     def __exit__(self, kind, error, trace) -> None:
         try:
             if kind is None:
-                self.file["episode_ends"] = np.asarray(self.episode_ends, dtype=np.int64)
-                if self.recordings:
-                    self.file["recordings"] = np.asarray(self.recordings, dtype=np.int64)
-                if self.seeds:
-                    self.file["seeds"] = np.asarray(self.seeds, dtype=np.int64)
+                for name in ("episode_ends", "recordings", "seeds"):
+                    if name == "episode_ends" or getattr(self, name):
+                        self.file[name] = np.asarray(getattr(self, name), dtype=np.int64)
+                if self.hashes:
                     self.file["hashes"] = np.asarray(self.hashes, dtype=np.bytes_)
             self.file.close()
             if kind is None:
@@ -217,5 +203,4 @@ class EpisodeWriter:
                 os.replace(self.temporary, self.path)
                 sync(self.path.parent)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                self.temporary.unlink()
+            self.temporary.unlink(missing_ok=True)

@@ -1,9 +1,6 @@
-"""Index of a folder of videos.
+"""Index file of a folder of videos: what was found out about them, as arrays, written atomically.
 
-The file in which is kept what was found out about the videos of a folder.
-
-It lies beside the videos, hidden, or in the cache folder where nothing can be written there; it holds nothing but
-arrays, and is there whole or not at all.
+It lies hidden beside the videos, or in the cache folder where their folder is not writable.
 """
 
 import fcntl
@@ -23,12 +20,12 @@ from genie.common.files import cache_folder, replacing
 
 @dataclass(frozen=True)
 class Entry:
-    """What was found out about a file.
+    """Result of the inspection of a video.
 
-    stamp: (size, time of change in ns) of the file that this is true of.
-    problem: why it cannot be trained on, empty where it can; all that follows is then meaningless.
-    which … only_pyav: as in `Video`; `which` is not kept: it is said when the file is looked at.
-    cuts: int64 [C], numbers of the frames that begin a new scene; empty where none were looked for.
+    stamp: (size, modification time in ns) of the inspected file.
+    problem: why it cannot be trained on, "" where it can; with a problem, all other values are meaningless.
+    which … only_pyav: as in `Video`; `which` is not stored: it is printed after the inspection.
+    cuts: int64 [C], numbers of the frames that begin a new scene; empty where cuts were not detected.
     """
 
     stamp: tuple[int, int]
@@ -43,13 +40,12 @@ class Entry:
     only_pyav: str = ""
 
     def video(self, path: Path) -> Video:
-        """As it is read."""
         return Video(path, self.stream, self.times, self.height, self.width, self.timed, self.only_pyav)
 
 
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[Path]:
-    """The path of the index `name` of a folder, while no other process has it. Raises OSError where none can be."""
+    """The path of the index `name` of a folder, locked for this process. Raises OSError where no index can be kept."""
     home = folder
     try:
         lock = open(home / f".{name}.lock", "w")  # noqa: SIM115
@@ -58,7 +54,7 @@ def locked(folder: Path, name: str) -> Iterator[Path]:
         home.mkdir(parents=True, exist_ok=True)
         lock = open(home / f".{name}.lock", "w")  # noqa: SIM115
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes of one job, one looks at the videos and the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process of a job inspects the videos, the others wait
         yield home / f".{name}.npz"
 
 
@@ -79,13 +75,13 @@ def save(path: Path, entries: dict[str, Entry]) -> None:
 
 
 def load(path: Path) -> dict[str, Entry]:
-    """Entries by their paths; none where there is no file, or a damaged one."""
+    """Entries by their paths; {} where the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             columns = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
-    times, cuts = (_parts(columns, name) for name in ("times", "cuts"))
+    times, cuts = (np.split(columns[name], columns[f"{name}_ends"][:-1]) for name in ("times", "cuts"))
     texts = (columns[name].tolist() for name in ("paths", "problems", "only_pyav"))
     return {
         key: Entry((size, changed), problem, "", stream, t, c, height, width, bool(timed), only_pyav)
@@ -95,11 +91,16 @@ def load(path: Path) -> dict[str, Entry]:
     }
 
 
+def stamp_of(path: Path) -> tuple[int, int]:
+    """(size, modification time in ns) of a file; zeros where it has just been deleted, or is a broken link."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def _joined(name: str, parts: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of many lengths as one, and where each ends."""
+    """Arrays of different lengths as one, and the end of each."""
     ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
     return {name: np.concatenate(parts) if parts else np.empty(0), f"{name}_ends": ends}
-
-
-def _parts(columns: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    return np.split(columns[name], columns[f"{name}_ends"][:-1])

@@ -1,9 +1,7 @@
-"""Minari data sets.
+"""Minari data sets (Farama Foundation) with pictures and discrete actions, read in place.
 
-A Minari data set (Farama Foundation) with pictures as observations and discrete actions, read where it lies.
-
-Its alignment is ours: an episode of n steps has n + 1 observations, and action t is taken on seeing observation t.
-Minari keeps large pictures as JPEG; each one that a clip needs is then decoded, so converting is worth it for training.
+The alignment is that of episode files: an episode of n steps has n + 1 observations, and action t is taken on seeing
+observation t. Minari stores large pictures as JPEG, decoded again for each clip, so converting pays off for training.
 """
 
 import io
@@ -22,16 +20,13 @@ from data_modules.image_resize import Fit
 from data_modules.worker_loader import DamagedData, now_reading
 from genie.common.errors import UserError, reason
 
-# our columns -> theirs: a value for each step, one fewer than frames
+# our columns -> Minari's, which have a value for each step, one fewer than frames
 STEP_COLUMNS = {"actions": "actions", "rewards": "rewards", "terminals": "terminations"}
 
 
 class MinariData:
-    """The data sets that Minari knows, as a `NamedSource`.
-
-    key: of the pictures, where observations have several parts ("pixels", or "camera/front" within parts); None: the
-    only picture there is.
-    """
+    """Minari's data sets, as a `NamedSource`. key: of the pictures, where observations have several parts ("pixels", or
+    "camera/front" within parts); None: the only picture."""
 
     def __init__(self, reading: Reading, key: str | None):
         if reading.in_memory:
@@ -39,15 +34,13 @@ class MinariData:
         self.reading, self.key = reading, key
 
     def open_named(self, name: str) -> tuple[FrameReader, None]:
-        """`name`: the id of a data set that is on this machine, or its folder."""
+        """`name`: the id of a data set on this machine, or its folder."""
         return MinariReader(name, self.reading, self.key), None
 
 
 class MinariReader:
-    """A `FrameReader`; each episode is a recording. The file is opened on the first read of a process.
-
-    Raises UserError for a data set that is not there, or that has no such pictures or other actions than discrete ones.
-    """
+    """A `FrameReader`; each episode is a recording. Each process opens the file on its first read. Raises UserError for
+    a missing data set, and for one without such pictures or with other than discrete actions."""
 
     state_size = action_size = None
 
@@ -78,7 +71,7 @@ class MinariReader:
         self._process = -1
         self.columns, self.object_names, self.fps = list(STEP_COLUMNS), [], None
         names = StoredNames([f"action{id}" for id in range(int(dataset.action_space.n))])  # Minari has none
-        self.ids: ActionIds | None = None  # as they are, until it is known what there is
+        self.ids: ActionIds | None = None  # `column` reads the stored ids until they are checked
         rows = {column: self.column(column, 0, self.num_frames) for column in self.columns}
         found = check_values(name, self.columns, self.starts[1:], rows.__getitem__)
         self.ids = ActionIds(name, found, StoredNames() if reading.actions.names else names, reading.actions)
@@ -88,27 +81,25 @@ class MinariReader:
         return self.__dict__ | {"_opened": None, "_process": -1}
 
     def _stored(self, number: int, name: str) -> h5py.Dataset:
-        """A data set of the episode `number`."""
-        if self._process != os.getpid():  # a forked worker must not touch the handle of its parent
+        if self._process != os.getpid():  # a forked worker must not use the handle of its parent
             self._opened, self._process = open_file(self.file), os.getpid()
         return self._opened[f"episode_{self.numbers[number]}/{name}"]
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
-        """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where they cannot be read."""
         parts = []
         for number, low, high in pieces_of(self.starts, start, stop, step):
-            now_reading(f"episode {self.numbers[number]} of {self.path}")
+            where = f"episode {self.numbers[number]} of {self.path}"
+            now_reading(where)
             data = self._stored(number, self.picture)
             try:
                 rows = data[low:high:step]
                 parts.append(rows if data.ndim == 4 else np.stack([_decode(row) for row in rows]))
             except (OSError, ValueError) as error:
-                where = f"episode {self.numbers[number]} of {self.path}"
                 raise DamagedData(f"{where} cannot be read at frame {low} ({reason(error)})") from error
         return self.resize(np.concatenate(parts))
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop-1 of a column; on the last frame of an episode nothing was decided, and all is 0."""
+        """Rows start..stop-1 of a column; 0 on the last frame of an episode, where nothing was decided."""
         rows = np.zeros(stop - start, dtype=COLUMNS_READ[name][1])
         filled = 0
         for number, low, high in pieces_of(self.starts, start, stop, 1):
@@ -119,7 +110,6 @@ class MinariReader:
 
 
 def _load(name: str):
-    """The data set of an id or a folder."""
     try:
         import minari
     except ImportError:
@@ -131,12 +121,12 @@ def _load(name: str):
         return minari.load_dataset(name)
     except FileNotFoundError:
         raise UserError(f"there is no Minari data set {name} here: `minari download {name}` fetches it") from None
-    except Exception as error:  # of a damaged one: assertions, KeyError, whatever it trips over
+    except Exception as error:  # damaged data sets cause assertion errors, KeyError and others
         raise UserError(f"data.root={name} cannot be read as a Minari data set: {reason(error)}") from error
 
 
 def _find_picture(name: str, space: gym.Space, key: str | None) -> tuple[str, tuple[int, int]]:
-    """(where the pictures are in an episode, their height and width)."""
+    """(path of the pictures in an episode, their height and width)."""
     parts = dict(_parts(space, "observations"))
     pictures = {path: part for path, part in parts.items() if _is_picture(part)}
     path = f"observations/{key}" if key else next(iter(pictures), "observations")

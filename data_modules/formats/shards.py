@@ -1,16 +1,12 @@
-"""Many episode files as one.
+"""Folders of many episode files (shards) as one data set.
 
-What the episode files of a folder say of themselves, found out once: of thousands, opening each takes minutes.
-
-An entry holds for a path, a size and a time of change: new and changed files alone are opened, removed ones disappear.
-
-Many episode files as one: opened quickly however many they are, and few of them held open at a time.
+Opening each of thousands of files takes minutes, so their headers are kept in an index. An entry holds for a path, a
+size and a modification time: only new and changed files are opened, and entries of deleted files dropped.
 """
 
 import json
 import sys
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,38 +17,34 @@ from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.formats.index_file import locked
 from data_modules.frame_reader import JoinedReaders, Reading
 from genie.common.errors import UserError
-from genie.common.files import replacing
+from genie.common.files import read_json, replacing
 
-NAME = "episodes-3"  # with the version of what the entries mean
+NAME = "episodes-3"  # of the index, with the version of its entries' meaning
+MOST_OPEN = 64  # files of a process: some systems allow 256 in all, and an open one keeps megabytes of its chunks
+MOST_NAMED = 10  # damaged files that are named; of the others only their number is reported
 
 
 def headers_of(folder: Path, files: list[Path]) -> dict[Path, EpisodeHeader | str]:
-    """The header of each of `files`, which are below `folder`; for a damaged one, what is wrong."""
+    """The header of each of `files`, which are below `folder`; for a damaged one, the problem."""
     keys = {path: path.relative_to(folder).as_posix() for path in files}
     try:
         with locked(folder, NAME) as place:
             place = place.with_suffix(".json")
-            known = _load(place)
+            known = read_json(place) or {}
             entries = {key: _entry(path, known.get(key)) for path, key in keys.items()}
             if entries != known:
                 with replacing(place, "w") as file:
                     json.dump(entries, file)
-    except OSError:  # an index can be kept nowhere
+    except OSError:  # no place for an index is writable
         entries = {key: _entry(path, None) for path, key in keys.items()}
-    return {path: _found(entries[key]) for path, key in keys.items()}
-
-
-def _load(place: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):  # not there, or of no use: it is made anew
-        return json.loads(place.read_text())
-    return {}
+    found = ((path, entries[key]) for path, key in keys.items())
+    return {path: entry.get("damage") or EpisodeHeader(**entry["header"]) for path, entry in found}
 
 
 def _entry(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
-    """What is to be kept of a file."""
     try:
         status = path.stat()
-    except OSError as error:  # a link to nothing
+    except OSError as error:  # a broken link
         return {"stamp": None, "damage": f"cannot read {path}: {error.strerror or error}"}
     stamp = [status.st_size, status.st_mtime_ns]
     if known is not None and known["stamp"] == stamp:
@@ -63,20 +55,12 @@ def _entry(path: Path, known: dict[str, Any] | None) -> dict[str, Any]:
         return {"stamp": stamp, "damage": str(error)}
 
 
-def _found(entry: dict[str, Any]) -> EpisodeHeader | str:
-    return entry["damage"] if "damage" in entry else EpisodeHeader(**entry["header"])
-
-
-MOST_OPEN = 64  # files of a process: some systems allow 256 in all, and an open one keeps megabytes of its chunks
-MOST_NAMED = 10  # damaged files; then their number alone is said
-
-
 class Shards(JoinedReaders):
-    """Episode files one behind the other, as `JoinedReaders`; no more than `MOST_OPEN` are open in a process."""
+    """Episode files as `JoinedReaders`; no more than `MOST_OPEN` are open in a process."""
 
     def __init__(self, path: Path, readers: list[EpisodeReader]):
         super().__init__(path, readers)
-        self._recent: OrderedDict[int, None] = OrderedDict()  # numbers of the readers that may hold a file open
+        self._recent: OrderedDict[int, None] = OrderedDict()  # numbers of readers with an open file, the oldest first
 
     def reader(self, number: int) -> EpisodeReader:
         self._recent[number] = None
@@ -87,11 +71,8 @@ class Shards(JoinedReaders):
 
 
 def open_shards(path: Path, files: list[Path], reading: Reading) -> Shards:
-    """The files below the folder `path` as one reader.
-
-    reading.on_error: "skip": files that are damaged or no episode files are named and left out; "raise": the first of
-    them is a UserError, as it is where none is left.
-    """
+    """The files below the folder `path` as one reader. reading.on_error: "skip": files that are damaged or no episode
+    files are reported and left out; "raise": the first of them is a UserError. UserError, too, where none is left."""
     found = {file: usable(file, header, reading) for file, header in headers_of(path, files).items()}
     damaged = [problem for problem in found.values() if isinstance(problem, str)]
     if damaged:
@@ -109,7 +90,7 @@ def open_shards(path: Path, files: list[Path], reading: Reading) -> Shards:
 
 
 def usable(file: Path, header: EpisodeHeader | str, reading: Reading) -> EpisodeHeader | str:
-    """The header, or what is wrong: names of actions that are none, too, where `data.actions.names` gives no others."""
+    """The header, or the problem of the file; invalid action names are one, unless `data.actions.names` is given."""
     if isinstance(header, str) or reading.actions.names is not None:
         return header
     try:
@@ -120,7 +101,7 @@ def usable(file: Path, header: EpisodeHeader | str, reading: Reading) -> Episode
 
 
 def report_skipped(path: Path, total: int, damaged: list[str]) -> None:
-    """Says which files are left out, and why, each once."""
+    """Prints which files are left out, and why."""
     for problem in damaged[:MOST_NAMED]:
         print(f"left out: {problem}", file=sys.stderr)
     more = f", {len(damaged) - MOST_NAMED} of them not named here" if len(damaged) > MOST_NAMED else ""

@@ -1,10 +1,8 @@
-"""LitData streams.
+"""LitData streams (`genie.convert format=stream`): clips from object storage or from a folder.
 
-Clips straight from object storage, or from a folder, that `python -m genie.convert format=stream` wrote.
-
-The chunks and their index are LitData's. A record is a stretch of rows of the data set; of a record that is far away
-only the bytes of a clip's frames are fetched, so any order of clips is as cheap as any other and is that of all data
-sets. Rows, episodes and splits are described in index.json beside LitData's own entries, under "genie".
+Chunks and index are LitData's. A record is a stretch of rows of the data set; of a remote record only the bytes of a
+clip's frames are fetched, so that clips can be read in any order at the same cost. Rows, episodes and splits are
+described in index.json beside LitData's own entries, under "genie".
 """
 
 import json
@@ -24,16 +22,13 @@ from genie.common.errors import UserError, reason
 from genie.common.files import cache_folder
 
 INDEX = "index.json"
-MOST_KEPT = 4096  # rows of columns
-FORMAT_VERSION = 1  # of what is under "genie" in the index
+MOST_KEPT = 4096  # rows of columns that are cached
+FORMAT_VERSION = 1  # of the entry "genie" in the index
 
 
 class ClipStream:
-    """Folders and addresses of streams, as a `NamedSource`.
-
-    storage_options: for LitData's client of the storage, such as {endpoint_url: https://…}. cache: the folder in which
-    the index of a remote stream is kept; None: in the cache folder.
-    """
+    """Folders and addresses of streams, as a `NamedSource`. storage_options: for LitData's client of the storage, such
+    as {endpoint_url: https://…}. cache: the folder for the index of a remote stream; None: in the cache folder."""
 
     def __init__(self, reading: Reading, storage_options: dict[str, Any] | None, cache: str | None):
         if reading.in_memory:
@@ -47,20 +42,21 @@ class ClipStream:
 
 
 class StreamReader:
-    """A `FrameReader`. `splits`: episodes int64 [E, 2] of each. It is opened in each process that reads.
+    """A `FrameReader`. `splits`: episodes int64 [E, 2] of each split. Each process that reads opens the stream itself.
+    Raises UserError for a missing or unreachable stream, and for chunks of something else."""
 
-    Raises UserError for a stream that is not there or cannot be reached, and for chunks of something else.
-    """
-
-    state_size = action_size = None  # `StreamWriter` is not given any
+    state_size = action_size = None  # `StreamWriter` supports neither
 
     def __init__(self, name: str, reading: Reading, storage_options: dict[str, Any] | None, cache: str | None):
         self.path = name if "://" in name else Path(name)
         self.image_size, self.storage_options, self.cache = reading.image_size, storage_options, cache
         self._opened, self._process = None, -1
-        self._kept: dict[tuple[int, int], dict[str, np.ndarray]] = {}  # columns of the rows that were asked for last
-        self.run = 8 if "://" in name else 1  # a request for some frames takes no longer than one for one
-        facts = self._facts()
+        self._kept: dict[tuple[int, int], dict[str, np.ndarray]] = {}  # columns of the last requested rows
+        self.run = 8 if "://" in name else 1  # a request for a few frames takes as long as for one
+        index = json.loads((Path(self._dataset().cache.cache_dir) / INDEX).read_text())
+        facts = index.get("genie", {})
+        if facts.get("format_version") != FORMAT_VERSION:
+            raise UserError(f"data.root={self.path} is no stream that genie.convert wrote: convert its source again")
         self.starts = np.cumsum([0, *self._dataset().frame_counts])
         self.num_frames = int(self.starts[-1])
         self.columns, self.fps = facts["columns"], facts["fps"]
@@ -74,7 +70,7 @@ class StreamReader:
         self.action_meanings = None if self.ids is None else self.ids.names
 
     def _ids(self, names: list[str] | None, options: ActionOptions) -> ActionIds:
-        """Those of actions. Names that are far away are believed: genie.convert has looked at the ids."""
+        """Ids of actions. Those of remote streams with names are not checked: genie.convert has checked them."""
         if options.changes_ids:
             raise UserError("data.actions.offset and none are for episode files: give them to genie.convert")
         if names and "://" in str(self.path):
@@ -87,27 +83,16 @@ class StreamReader:
         return self.__dict__ | {"_opened": None, "_process": -1, "_kept": {}}
 
     def _dataset(self):
-        """LitData's data set, of this process."""
         if self._process != os.getpid():
             self._opened, self._process = open_stream(str(self.path), self.storage_options, self.cache), os.getpid()
         return self._opened
 
-    def _facts(self) -> dict[str, Any]:
-        dataset = self._dataset()
-        index = json.loads((Path(dataset.cache.cache_dir) / INDEX).read_text())
-        facts = index.get("genie", {})
-        if facts.get("format_version") != FORMAT_VERSION:
-            raise UserError(f"data.root={self.path} is no stream that genie.convert wrote: convert its source again")
-        return facts
-
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
-        """uint8 [n, H, W, 3], rows start, start+step, ... below stop."""
         return self.resize(self._read(["frames"], start, stop, step)["frames"])
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows start..stop-1 of a column, in the dtype that a batch has; objects in pixels of the frames as given."""
         columns = self._kept.get((start, stop))
-        if columns is None:  # one request gives all of them, and the others are asked for next
+        if columns is None:  # one request fetches all columns, which are read next
             columns = self._read(self.columns, start, stop, 1)
             if len(self._kept) == 2:  # with a stride, rewards are of more rows than actions
                 self._kept.clear()
@@ -127,7 +112,7 @@ class StreamReader:
 
 
 def open_stream(name: str, storage_options: dict[str, Any] | None, cache: str | None):
-    """LitData's data set of a folder or an address, with its index read. UserError where that fails."""
+    """LitData's data set of a folder or an address, with its index loaded. UserError where that fails."""
     try:
         from litdata import StreamingDataset
         from litdata.streaming import TemporalArrayLoader
@@ -141,12 +126,12 @@ def open_stream(name: str, storage_options: dict[str, Any] | None, cache: str | 
         dataset = StreamingDataset(
             name, cache_dir=str(folder), item_loader=TemporalArrayLoader(), storage_options=storage_options
         )
-        dataset.frame_counts  # noqa: B018  reads the index, and says where it is of another kind
+        dataset.frame_counts  # noqa: B018  loads the index, and raises for one of another kind
         return dataset
-    except Exception as error:  # of the storage's client, of LitData: there is no end to their kinds
+    except Exception as error:  # the storage's client and LitData raise errors of many kinds
         raise UserError(f"data.root={name} cannot be read as a stream: {reason(error)}") from error
 
 
 def quiet_litdata() -> None:
-    """No notes about how it reads and how much it may keep."""
+    """Suppresses its notes about reading and caching."""
     logging.getLogger("litdata").setLevel(logging.WARNING)

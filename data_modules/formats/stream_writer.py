@@ -1,7 +1,4 @@
-"""Writer of LitData streams.
-
-Writes a stream (see `stream.py`): LitData's chunks and index, with what the rows are beside them.
-"""
+"""Writer of LitData streams (`formats/stream.py`)."""
 
 import json
 import os
@@ -17,14 +14,14 @@ from data_modules.formats.stream import FORMAT_VERSION, INDEX, quiet_litdata
 from genie.common.errors import UserError
 from genie.common.files import sync
 
-RECORD_BYTES = 64 * 2**20  # of a record, which is a chunk: large enough for any storage, small enough to be held twice
+RECORD_BYTES = 64 * 2**20  # of a record, which is a chunk: large enough for any storage, small enough to hold twice
 
 
 class StreamWriter:
     """Context manager that writes the folder of a stream: complete at `folder`, or not there at all.
 
-    Rows are appended split after split, as in `EpisodeWriter`; `split` names the current one. Replaces a stream that is
-    there. UserError where nothing can be written.
+    Rows are appended split after split, as in `EpisodeWriter`; `split` names the current one. Replaces an existing
+    stream. UserError where nothing can be written.
     """
 
     def __init__(
@@ -65,7 +62,7 @@ class StreamWriter:
             self.temporary.mkdir(parents=True)
         except OSError as error:
             raise UserError(f"cannot write into {self.folder.parent}: {error.strerror or error}") from None
-        loader = TemporalArrayLoader([self.columns] if self.columns else None)  # one request fetches them together
+        loader = TemporalArrayLoader([self.columns] if self.columns else None)  # one request fetches all columns
         self.cache = Cache(str(self.temporary), chunk_size=1, item_loader=loader)
         return self
 
@@ -83,7 +80,7 @@ class StreamWriter:
                 self._write_record()
 
     def end_episode(self, recording: int) -> None:
-        """Ends the current episode, which was cut out of this recording."""
+        """Ends the current episode, which was cut out of the recording `recording`."""
         self.splits[self.split].append((self.first, self.num_frames))
         self.recordings.append(recording)
         self.first = self.num_frames
@@ -98,22 +95,20 @@ class StreamWriter:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            if kind is None:
-                self._finish()
+            if kind is not None:
+                return
+            if self.rows:
+                self._write_record()
+            self.cache.done()
+            self.cache.merge()
+            path = self.temporary / INDEX
+            index = json.loads(path.read_text())
+            index["genie"] = self.facts | {"splits": self.splits, "recordings": self.recordings}
+            path.write_text(json.dumps(index))
+            for written in self.temporary.iterdir():
+                sync(written)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            os.replace(self.temporary, self.folder)
+            sync(self.folder.parent)
         finally:
             shutil.rmtree(self.temporary, ignore_errors=True)
-
-    def _finish(self) -> None:
-        if self.rows:
-            self._write_record()
-        self.cache.done()
-        self.cache.merge()
-        path = self.temporary / INDEX
-        index = json.loads(path.read_text())
-        index["genie"] = self.facts | {"splits": self.splits, "recordings": self.recordings}
-        path.write_text(json.dumps(index))
-        for written in self.temporary.iterdir():
-            sync(written)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.replace(self.temporary, self.folder)
-        sync(self.folder.parent)

@@ -1,9 +1,4 @@
-"""Video file: streams and numbered frames.
-
-A video file as PyAV shows it: which of its streams is the film, and its frames with their numbers.
-
-The number of a frame is its place in the order in which frames are shown.
-"""
+"""Video files through PyAV: choice of the stream, and frames numbered in the order of display."""
 
 import io
 import os
@@ -21,19 +16,19 @@ from av.video.stream import VideoStream
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"  # no playlists: these name other files
 COVER = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-SAME_TIME = 1e-7  # seconds by which the time of one frame may differ when it is computed in two ways
+SAME_TIME = 1e-7  # seconds of rounding error between two computations of the time of a frame
 
 
 @dataclass(frozen=True)
 class Video:
-    """What has to be known of a video to read its frames by number; `probing.py` finds it out.
+    """Facts that reading frames by number needs; `decoding.probe` finds them.
 
-    stream: the number of its film among the streams of the file.
+    stream: index of the stream to read.
     times: float64 [N], when each frame is shown, in seconds, rising.
-    height, width: as shown: a telephone's recording is turned as its file says.
+    height, width: as shown: a phone's recording is rotated as its file says.
     timed: whether the decoded frames carry these times. Where not (H.264 in AVI), they are counted from the start.
-    only_pyav: why decord would number the frames otherwise, or show others; "" where it does not.
-    which: of several videos in the file, in words (`find_film`), when it is looked at; "" later on.
+    only_pyav: why decord would number the frames differently or return others; "" where it does not.
+    which: `find_film`'s description of the choice among several videos; only set by `probe`.
     """
 
     path: Path
@@ -47,11 +42,11 @@ class Video:
 
 
 def find_film(source: Path | bytes, formats: str = FORMATS) -> tuple[int, str]:
-    """The number of the stream that is the film, and in words which of several it is; "" where there is only one.
+    """The index of the stream to read, and a description of the choice; "" where there is only one.
 
-    Covers and thumbnails are no films: pictures that are marked as such, single ones, and what lasts less than half as
-    long as the longest. Of several films it is, as in players, the one marked as the default, then the largest, then
-    the one with the most frames, then the first. A file with more than one stream of pictures is read to its end.
+    Left out are covers and thumbnails: streams marked as such, single pictures, and those less than half as long as the
+    longest. Of several others it is, as in players, the one marked as the default, then the largest, then the one with
+    the most frames, then the first. A file with more than one stream of pictures is read to its end.
 
     source: a file, or its content. formats: names of FFmpeg's formats. Raises as `open_stream` does.
     """
@@ -69,7 +64,10 @@ def find_film(source: Path | bytes, formats: str = FORMATS) -> tuple[int, str]:
         lasts = {number: max(shown, default=0.0) - min(shown, default=0.0) for number, shown in times.items()}
         half = max(lasts.values()) / 2
         films = [s for s in streams if len(times[s.index]) > 1 and lasts[s.index] >= half] or streams
-        film = max(films, key=lambda s: (_is_default(s), s.width * s.height, len(times[s.index]), -s.index))
+        default = Disposition.default
+        film = max(
+            films, key=lambda s: (bool(s.disposition & default), s.width * s.height, len(times[s.index]), -s.index)
+        )
         what = f"stream {film.index} ({film.width}x{film.height}, {len(times[film.index])} frames)"
         return film.index, f"of its {len(films)} videos {what} is read" if len(films) > 1 else ""
 
@@ -78,11 +76,11 @@ def find_film(source: Path | bytes, formats: str = FORMATS) -> tuple[int, str]:
 def open_stream(
     source: Path | bytes, number: int, formats: str = FORMATS
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file, or its content, and its stream of that number (`find_film`). Raises `av.FFmpegError`, or ValueError for
+    """The file, or its content, and its stream `number` (`find_film`). Raises `av.FFmpegError`, or ValueError for
     another kind of file."""
     with _opened(source, formats) as container:
         stream = container.streams[number]
-        stream.thread_type = "NONE"  # the workers of the loader are the threads here
+        stream.thread_type = "NONE"  # the loader's workers run in parallel already
         stream.codec_context.thread_count = 1
         yield container, stream
 
@@ -93,7 +91,7 @@ def _opened(source: Path | bytes, formats: str) -> Iterator[InputContainer]:
     if isinstance(source, bytes):
         file = io.BytesIO(source)
     else:
-        # An absolute path: of a relative one that begins with `10:30` the library would take 10 for a protocol.
+        # An absolute path: in a relative one that begins with `10:30` the library would take 10 for a protocol.
         file, options["protocol_whitelist"] = os.path.abspath(source), "file"
     try:
         container = av.open(file, options=options, metadata_errors="ignore")
@@ -103,12 +101,8 @@ def _opened(source: Path | bytes, formats: str) -> Iterator[InputContainer]:
         yield container
 
 
-def _is_default(stream: VideoStream) -> bool:
-    return bool(stream.disposition & Disposition.default)
-
-
 def number_at(time: float, times: np.ndarray) -> int:
-    """The number of the frame that is shown at a time in seconds, -1 before the first."""
+    """The number of the frame shown at a time in seconds, -1 before the first."""
     return int(np.searchsorted(times, time + SAME_TIME, side="right")) - 1
 
 
@@ -121,10 +115,8 @@ def numbered(frames: Iterable[VideoFrame], times: np.ndarray) -> Iterator[tuple[
 
 
 def picture(frame: VideoFrame) -> np.ndarray:
-    """uint8 [H, W, 3] of a decoded frame, turned as the file says; what is transparent is black.
-
-    Raises ValueError for a frame that the decoder could only guess.
-    """
+    """uint8 [H, W, 3] of a decoded frame, rotated as the file says, transparent parts black. Raises ValueError for a
+    corrupt frame, which the decoder could only guess."""
     if frame.is_corrupt:
         raise ValueError("a damaged frame")
     if has_alpha(frame):
@@ -136,20 +128,19 @@ def picture(frame: VideoFrame) -> np.ndarray:
 
 
 def has_alpha(frame: VideoFrame) -> bool:
-    """Whether parts of it may be transparent."""
     return any(component.is_alpha for component in frame.format.components)
 
 
 def thumbnails(video: Video, size: int) -> Iterator[tuple[int, np.ndarray]]:
     """(number, uint8 [size, size, 3]) of all frames that can be decoded."""
+
+    def undamaged() -> Iterator[VideoFrame]:
+        for packet in container.demux(stream):
+            with suppress(av.FFmpegError):
+                yield from packet.decode()
+
     with open_stream(video.path, video.stream) as (container, stream):
-        frames = _undamaged(container, stream)
+        frames = undamaged()
         for number, frame in numbered(frames, video.times) if video.timed else enumerate(frames):
             small = frame.reformat(width=size, height=size, format="rgb24", interpolation="AREA")
             yield number, small.to_ndarray()
-
-
-def _undamaged(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    for packet in container.demux(stream):
-        with suppress(av.FFmpegError):
-            yield from packet.decode()

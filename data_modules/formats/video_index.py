@@ -1,15 +1,12 @@
-"""Index of videos, and scene cuts.
-
-Where a video changes from one scene to the next, so that no clip goes across (`data.videos.cuts=detect`).
+"""Index of the videos of a folder, and detection of scene cuts, which no clip crosses.
 
 A cut is a jump: a change from one frame to the next, of pixels or of colours, that stands out from all changes of the
 few frames around it. Movement is large in several frames and a flash changes the picture twice, so neither stands out;
-noise changes all pixels but no colours. What goes over slowly (a fade) is not found.
+noise changes all pixels but no colours. Gradual transitions (fades) are not found.
 
-What is known of the videos of a folder, found out once: looking at a video means reading all of it.
-
-An entry holds for a path, a size and a time of change; so new and changed files alone are looked at, and those that are
-no longer there are dropped. There is an index for each way of looking for cuts.
+Inspecting a video means reading all of it, so the results are kept: an entry holds for a path, a size and a
+modification time. Only new and changed files are inspected, and entries of deleted files dropped. Each cut threshold
+has an index.
 """
 
 import os
@@ -21,20 +18,22 @@ import numpy as np
 from rich.progress import track
 
 from data_modules.formats.decoding import probe
-from data_modules.formats.index_file import Entry, load, locked, save
+from data_modules.formats.index_file import Entry, load, locked, save, stamp_of
 from data_modules.formats.video_file import thumbnails
 from data_modules.worker_loader import DamagedData, SteadyDataLoader, now_reading, num_cpus
 
 SIZE = 32  # pixels of the thumbnails: of height and width
 LEVELS = 4  # of each colour in a histogram
 AROUND = 3  # frames before and after that a jump has to stand out from
+VERSION = 2  # of the meaning of the entries
+SAVE_SECONDS = 60  # between two saves of new entries, in case the process is killed
 
 
 def changes(thumbnails: Iterable[tuple[int, np.ndarray]], num_frames: int) -> np.ndarray:
-    """float32 [N, 2] in [0, 1]: how much each frame differs from the one before, in its pixels (mean absolute
-    difference) and in its colours (half the sum of the differences of their histograms).
+    """float32 [N, 2] in [0, 1]: the change of each frame from the one before, of its pixels (mean absolute difference)
+    and of its colours (half the sum of the absolute differences of their histograms).
 
-    thumbnails: (number, uint8 [SIZE, SIZE, 3]) of the frames that there are; the others differ by nothing.
+    thumbnails: (number, uint8 [SIZE, SIZE, 3]) of the decodable frames; the others have no change.
     """
     found = np.zeros((num_frames, 2), dtype=np.float32)
     before: tuple[np.ndarray, np.ndarray] | None = None
@@ -47,10 +46,8 @@ def changes(thumbnails: Iterable[tuple[int, np.ndarray]], num_frames: int) -> np
 
 
 def find_cuts(differences: np.ndarray, threshold: float) -> np.ndarray:
-    """int64 [C]: the numbers of the frames that begin a new scene, of `changes` [N, 2].
-
-    threshold: by how much a change has to stand out from all around it, in (0, 1).
-    """
+    """int64 [C]: the numbers of the frames that begin a new scene, from `changes` [N, 2]. threshold: by how much a
+    change has to stand out from all around it, in (0, 1)."""
     padded = np.pad(differences, ((AROUND, AROUND), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1, axis=0)  # [N, 2, window]
     around = np.delete(windows, AROUND, axis=-1).max(-1)
@@ -58,31 +55,27 @@ def find_cuts(differences: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def scenes(cuts: np.ndarray, num_rows: int) -> np.ndarray:
-    """int64 [E, 2]: first and one past the last row of each scene, where new ones begin at the rows `cuts`."""
+    """int64 [E, 2]: first and one past the last row of each scene; new ones begin at the rows `cuts`."""
     inner = np.unique(cuts[(cuts > 0) & (cuts < num_rows)])
     bounds = np.concatenate([[0], inner, [num_rows]]).astype(np.int64)
     return np.stack([bounds[:-1], bounds[1:]], axis=1)
 
 
 def _histogram(thumbnail: np.ndarray) -> np.ndarray:
-    """float [LEVELS ** 3], the share of pixels of each colour."""
+    """float [LEVELS ** 3]: the share of pixels of each colour."""
     levels = thumbnail.reshape(-1, 3) // (256 // LEVELS)
     codes = (levels[:, 0].astype(np.intp) * LEVELS + levels[:, 1]) * LEVELS + levels[:, 2]
     return np.bincount(codes, minlength=LEVELS**3) / len(codes)
 
 
-VERSION = 2  # of what the entries mean
-SAVE_SECONDS = 60  # what was found out is saved so often, for the case that the process is killed
-
-
 def index_videos(folder: Path, files: Sequence[Path], cut_threshold: float | None) -> tuple[list[Entry], set[int]]:
-    """An entry for each of `files`, which are in `folder`, and the numbers of those that were looked at now.
+    """An entry for each of `files`, which are in `folder`, and the numbers of those that were inspected now.
 
-    cut_threshold: of `find_cuts`; None: no cuts are looked for. Looks at files in as many processes as there are CPUs,
-    with progress on a terminal.
+    cut_threshold: of `find_cuts`; None: cuts are not detected. Inspects files in as many processes as there are CPUs,
+    with a progress bar on a terminal.
     """
     name = f"videos-{VERSION}" + ("" if cut_threshold is None else f"-cuts-{cut_threshold:g}")
-    keys, stamps = [os.path.relpath(file, folder) for file in files], [_stamp(file) for file in files]
+    keys, stamps = [os.path.relpath(file, folder) for file in files], [stamp_of(file) for file in files]
     with locked(folder, name) as path:
         known = load(path)
         gone = [key for key in known.keys() - set(keys) if not (folder / key).exists()]
@@ -103,14 +96,13 @@ def index_videos(folder: Path, files: Sequence[Path], cut_threshold: float | Non
 
 
 def look_at(path: Path, stamp: tuple[int, int], cut_threshold: float | None) -> Entry:
-    """Finds out everything about a file."""
+    """Inspects a file."""
     try:
         video = probe(path)
     except DamagedData as error:
         return Entry(stamp, str(error))
-    entry = {
-        name: getattr(video, name) for name in ("which", "stream", "times", "height", "width", "timed", "only_pyav")
-    }
+    names = ("which", "stream", "times", "height", "width", "timed", "only_pyav")
+    entry = {name: getattr(video, name) for name in names}
     if cut_threshold is not None:
         entry["cuts"] = find_cuts(changes(thumbnails(video, SIZE), len(video.times)), cut_threshold)
     return Entry(stamp, **entry)
@@ -119,18 +111,13 @@ def look_at(path: Path, stamp: tuple[int, int], cut_threshold: float | None) -> 
 Task = tuple[Path, tuple[int, int], float | None]  # what `look_at` takes
 
 
-class _Files:
-    """A data set for torch's loader, which gives `Entry`s."""
-
-    def __init__(self, tasks: list[Task]):
-        self.tasks = tasks
-
-    def __len__(self) -> int:
-        return len(self.tasks)
+class _Tasks(list):
+    """A data set for torch's loader, whose items are `Entry`s."""
 
     def __getitem__(self, index: int) -> Entry:
-        now_reading(self.tasks[index][0])
-        return look_at(*self.tasks[index])
+        task = super().__getitem__(index)
+        now_reading(task[0])
+        return look_at(*task)
 
 
 def _look_at_all(tasks: list[Task]) -> Iterator[Entry]:
@@ -142,12 +129,12 @@ def _look_at_all(tasks: list[Task]) -> Iterator[Entry]:
             for entry in track(found, "looking at videos", len(tasks)):
                 yield entry
                 done += 1
-    except RuntimeError:  # torch's, for a worker that died; which file it had, nobody can say
+    except RuntimeError:  # torch's, for a dead worker; it does not say which file the worker had
         yield from map(_look_at_alone, tasks[done:])
 
 
 def _look_at_alone(task: Task) -> Entry:
-    """The entry of a file, found out by a process of its own."""
+    """The entry of a file, inspected by a process of its own."""
     try:
         return next(iter(_loader([task], 1)))
     except RuntimeError:
@@ -155,16 +142,4 @@ def _look_at_alone(task: Task) -> Entry:
 
 
 def _loader(tasks: list[Task], processes: int) -> SteadyDataLoader:
-    return SteadyDataLoader(_Files(tasks), num_workers=processes, batch_size=None, collate_fn=_unchanged)
-
-
-def _unchanged(entry: Entry) -> Entry:
-    return entry
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0  # it has just gone: looking at it will say so
-    return status.st_size, status.st_mtime_ns
+    return SteadyDataLoader(_Tasks(tasks), num_workers=processes, batch_size=None)

@@ -1,9 +1,7 @@
-"""Folders of videos.
+"""Folders of videos as data, resampled in time and space while they are read.
 
-Folders of videos as data: each resampled to `data.fps` and brought to `data.image_size` while it is read.
-
-Row k of a video is what is seen k / fps seconds after its first frame: the last frame shown by then, whatever the
-video's own rate is and however it changes. Scenes are the episodes, where cuts are looked for, files the recordings.
+Row k of a video is the frame that is visible k / fps seconds after its first frame, at any constant or variable rate of
+the video. Scenes are the episodes, where cuts are detected; files are the recordings.
 """
 
 import importlib.util
@@ -21,17 +19,14 @@ from data_modules.image_resize import fit_for
 from genie.common.errors import UserError
 
 # webm rounds the times of its frames to thousandths of a second, GIF to hundredths. Rows are therefore taken so many
-# seconds late: else, of a video that has the wanted rate already, one frame would come twice and the next not at all.
+# seconds late: otherwise a video that has the wanted rate would repeat one frame and skip the next.
 LATE = 0.005
 CUTS = ("none", "detect")
 
 
 class Videos:
-    """The `Source` of video files; the keys of the group `data.videos`.
-
-    decoder: a key of `DECODERS`. cuts: "none" or "detect", with `cut_threshold` of `find_cuts`. Raises UserError for a
-    wrong value.
-    """
+    """The `Source` of video files; the keys of the group `data.videos`. decoder: a key of `DECODERS`. cuts: "none" or
+    "detect", with `cut_threshold` of `find_cuts`. Raises UserError for a wrong value."""
 
     what, suffixes = "video", (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".gif")
 
@@ -56,21 +51,20 @@ class Videos:
     def open(self, path: Path, files: list[Path]) -> "VideoReader":
         folder = path if path.is_dir() else path.parent
         entries, new = index_videos(folder, files, self.cut_threshold)
-        damaged = {
-            n: f"{files[n]} cannot be read ({entry.problem})" for n, entry in enumerate(entries) if entry.problem
-        }
+        problems = {n: entry.problem for n, entry in enumerate(entries) if entry.problem}
+        damaged = {n: f"{files[n]} cannot be read ({problem})" for n, problem in problems.items()}
         if damaged:
-            self._say(path, damaged, len(files), new)
+            self._report_damaged(path, damaged, len(files), new)
         usable = [(files[n], entry) for n, entry in enumerate(entries) if n not in damaged]
         for number in sorted(new):
             if entries[number].which:
                 print(f"{files[number]}: {entries[number].which}", file=sys.stderr, flush=True)
         if self.decoder == "decord":
-            self._say_not_by_decord(path, usable)
+            self._report_only_pyav(path, usable)
         return VideoReader(path, usable, self.reading, self.decoder)
 
-    def _say_not_by_decord(self, path: Path, usable: list[tuple[Path, Entry]]) -> None:
-        """Which files are read by PyAV though decord was chosen, and why."""
+    def _report_only_pyav(self, path: Path, usable: list[tuple[Path, Entry]]) -> None:
+        """Prints which files PyAV reads though decord was chosen, and why."""
         names: dict[str, list[str]] = {}
         for file, entry in usable:
             if entry.only_pyav:
@@ -82,8 +76,9 @@ class Videos:
         said = f"data.videos.decoder=decord: of {len(usable)} videos in {path}, PyAV reads {count}, of which decord"
         print(f"{said} would give wrong frames ({why})", file=sys.stderr, flush=True)
 
-    def _say(self, path: Path, damaged: dict[int, str], count: int, new: set[int]) -> None:
-        """Which files are damaged, when they are found; later only how many. Raises UserError where it is too many."""
+    def _report_damaged(self, path: Path, damaged: dict[int, str], count: int, new: set[int]) -> None:
+        """Prints each newly found damaged file, and their number. Raises UserError where all are damaged or on_error is
+        "raise"."""
         many = f"{len(damaged)} of {count} videos in {path} cannot be read"
         if len(damaged) == count or self.reading.on_error == "raise":
             first = next(iter(damaged.values()))
@@ -94,17 +89,16 @@ class Videos:
 
 
 def _some(names: list[str]) -> str:
-    """The first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class VideoReader:
-    """The videos behind each other, a `FrameReader`. Frames are decoded when they are asked for."""
+    """A `FrameReader` of videos, one after the other. Frames are decoded on each read."""
 
     columns: list[str] = []
     object_names: list[str] = []
     action_meanings = state_size = action_size = ids = None
-    run = 8  # a decoder that has found a place goes on cheaply
+    run = 8  # after a seek, a decoder continues cheaply
 
     def __init__(self, path: Path, usable: list[tuple[Path, Entry]], reading: Reading, decoder: str):
         self.path, self.image_size, self.fps = path, reading.image_size, reading.fps
@@ -122,15 +116,13 @@ class VideoReader:
         self.recordings = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
 
     def _row(self, video: Video, time: float) -> int:
-        """The last row that is not later than a time."""
         return int(np.floor((time - video.times[0] + LATE) * self.fps))
 
     def _first_rows(self, video: Video, frames: np.ndarray) -> np.ndarray:
-        """The first row that shows each of the frames, or a later one."""
+        """The first row at or after the beginning of each of the frames."""
         return np.ceil((video.times[frames] - video.times[0] - LATE) * self.fps).astype(np.int64)
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
-        """As in `FrameReader`."""
         rows = np.arange(start, stop, step)
         numbers = np.searchsorted(self.starts, rows, side="right") - 1
         parts = [self._of_video(number, rows[numbers == number]) for number in np.unique(numbers)]
@@ -140,11 +132,11 @@ class VideoReader:
         video = self.videos[number]
         seconds = video.times[0] + (rows - self.starts[number]) / self.fps + LATE
         shown, places = np.unique(np.searchsorted(video.times, seconds, side="right") - 1, return_inverse=True)
-        return read_frames(video, shown, self.decoder, self._fitted)[places]
 
-    def _fitted(self, frames: np.ndarray) -> np.ndarray:
-        """[1, H, W, 3] of any size: that of a video may change on the way, as in a call."""
-        return fit_for(frames.shape[1:3], self.image_size, self.fit)(frames)
+        def fitted(frames: np.ndarray) -> np.ndarray:  # the size of a video may change on the way, as in a call
+            return fit_for(frames.shape[1:3], self.image_size, self.fit)(frames)
+
+        return read_frames(video, shown, self.decoder, fitted)[places]
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
-        raise KeyError(name)  # a video has frames alone
+        raise KeyError(name)  # a video has only frames

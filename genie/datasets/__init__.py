@@ -1,1 +1,1 @@
-"""What the commands record, replay, convert and inspect do with data on disk."""
+"""Recording, replay, conversion and inspection of data sets on disk."""

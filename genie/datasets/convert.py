@@ -1,53 +1,51 @@
-"""Conversion of data into episode files or a stream.
+"""Conversion of data sets into episode files or a stream: the command `genie.convert`.
 
-What is to be converted: every recording of a data set, and which of its rows go to which split.
-
-The folder in which the finished recordings of a conversion wait until all are there.
-
-One recording at a time: from its reader to a part, in this process or in several.
-
-What a conversion writes in the end: one file, a file or shards for each split, or a stream.
-
-The command `genie.convert`: from a resolved configuration to files.
+Each recording is first written to a part, an episode file in a hidden folder beside the output, by this process or by
+several; a conversion that was killed resumes with the missing parts. In the end the parts are joined into the output:
+one file, a file or shards for each split, or a stream.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import h5py
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import Dataset
 
 from data_modules.clip_data import ClipData
 from data_modules.formats.episodes import COLUMNS, SPLITS, EpisodeWriter
+from data_modules.formats.index_file import stamp_of
 from data_modules.formats.stream import INDEX
 from data_modules.formats.stream_writer import StreamWriter
 from data_modules.frame_reader import FrameReader, episodes_at
-from data_modules.sources import EpisodeFiles, Split, files_of
+from data_modules.sources import EpisodeFiles, files_of
 from data_modules.worker_loader import DamagedData, SteadyDataLoader, num_cpus
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
-from genie.common.files import replacing
+from genie.common.files import read_json, replacing
 from genie.common.folder_lock import one_writer
 
 ALL = "all"  # the split of an output that is one file
 
-# Keys of the group `data` that say how clips are read in training: frames are the same with other values of them.
+# Keys of the group `data` that only affect how clips are read in training, and not the frames.
 OF_CLIPS = (
     "name", "num_frames", "stride", "batch_size", "val_batch_size", "val_clips", "num_workers", "in_memory", "seed",
     "recorder", "on_error", "augmentation", "quality", "min_quality", "quality_splits",
 )  # fmt: skip
+BATCH_BYTES = 16 * 2**20  # read and written at a time: a decoder seeks once for each batch
+BATCH_ROWS = 65536  # likewise, of data without frames
 
 
 @dataclass(frozen=True)
 class SourceRecording:
-    """One recording. `number`: counted over all. `reader`: number of its reader. `episodes`: (first row, one past the
-    last row) of each."""
+    """`number`: counted over all recordings. `reader`: number of its reader. `episodes`: (first row, one past the last
+    row) of each."""
 
     number: int
     split: str
@@ -61,10 +59,8 @@ class SourceRecording:
 
 @dataclass(frozen=True)
 class ConversionPlan:
-    """`readers` and the recordings in them, in the order in which they are written. `fps`: of all.
-
-    `identity`: what the frames depend on, such that JSON can hold it; a conversion goes on where it is the same.
-    """
+    """`recordings` of `readers`, in the order in which they are written. `fps`: of all. `identity`: what the frames
+    depend on, as JSON can store it; a conversion resumes where it is the same."""
 
     readers: list[FrameReader]
     recordings: list[SourceRecording]
@@ -73,24 +69,18 @@ class ConversionPlan:
 
     @property
     def files(self) -> set[Path]:
-        """All files that are read, in full."""
+        """The absolute paths of all files that are read."""
         return {Path(path) for path, _, _ in self.identity["files"]}
 
 
 def make_plan(data: dict[str, Any], in_one: bool) -> ConversionPlan:
-    """The plan for a group `data`. `in_one`: without splits, since the output is one file.
-
-    Raises UserError where the data cannot be read.
-    """
+    """The plan for a group `data`. `in_one`: without splits. Raises UserError where the data cannot be read."""
     module = ClipData(**data)
     if module.augmentation.active or module.good.min_quality is not None:
         key = "augmentation" if module.augmentation.active else "min_quality"
         raise UserError(f"data.{key} is for training: a conversion writes every frame as it is, so leave it out here")
     splits = module.open()
-    readers: list[FrameReader] = []
-    for reader, _ in splits.values():
-        if not any(reader is known for known in readers):
-            readers.append(reader)
+    readers = list({id(reader): reader for reader, _ in splits.values()}.values())
     if in_one:
         splits = {f"{ALL} {number}": (reader, reader.episodes) for number, reader in enumerate(readers)}
     empty = [split for split, (_, episodes) in splits.items() if not len(episodes)]
@@ -100,71 +90,39 @@ def make_plan(data: dict[str, Any], in_one: bool) -> ConversionPlan:
             f"data.holdout={module.holdout:g} of {readers[0].num_frames} frames leaves nothing for {empty[0]}: {way}"
         )
     recordings: list[SourceRecording] = []
-    for split, part in splits.items():
-        number = next(number for number, reader in enumerate(readers) if reader is part[0])
-        for episodes in _by_recording(part):
-            recordings.append(SourceRecording(len(recordings), ALL if in_one else split, number, episodes))
+    for split, (reader, episodes) in splits.items():
+        numbers = reader.recordings[episodes_at(reader, episodes[:, 0])].tolist()
+        rows = zip(numbers, map(tuple, episodes.tolist()), strict=True)
+        for _, group in groupby(rows, itemgetter(0)):
+            found = tuple(episode for _, episode in group)
+            recordings.append(SourceRecording(len(recordings), ALL if in_one else split, readers.index(reader), found))
     fps = readers[0].fps or module.fps
     if fps is None:
         raise UserError(f"{readers[0].path} does not say its frames per second: give data.fps=")
     settings = {key: value for key, value in data.items() if key not in OF_CLIPS}
     rows = [[recording.split, recording.reader, recording.episodes] for recording in recordings]
-    return ConversionPlan(readers, recordings, fps, {"data": settings, "files": _stamps(module), "rows": rows})
-
-
-def _by_recording(part: Split) -> list[tuple[tuple[int, int], ...]]:
-    """The episodes of each recording of a split."""
-    reader, episodes = part
-    places = episodes_at(reader, episodes[:, 0])
-    found: dict[int, list[tuple[int, int]]] = {}
-    for recording, (first, end) in zip(reader.recordings[places].tolist(), episodes.tolist(), strict=True):
-        found.setdefault(recording, []).append((first, end))
-    return [tuple(episodes) for episodes in found.values()]
-
-
-def _stamps(module: ClipData) -> list[list]:
-    """Path, size and time of change of every file that is read."""
     root = Path(module.root).resolve()
-    files = [root] if root.is_file() else files_of(module.source, root)
-    return [[str(path), *_stamp(path)] for path in files]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:  # a link to nothing, which is left out
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-IDENTITY = "identity.json"
+    files = [[str(path), *stamp_of(path)] for path in ([root] if root.is_file() else files_of(module.source, root))]
+    return ConversionPlan(readers, recordings, fps, {"data": settings, "files": files, "rows": rows})
 
 
 class Parts:
-    """A hidden folder beside the output, with an episode file for each recording that is finished.
-
-    A part is whole or not there, so a conversion that was killed goes on with the recordings that have none. Parts of
-    another conversion are of no use and deleted.
-    """
+    """A hidden folder beside the output, with an episode file, written atomically, for each finished recording. Parts
+    of another conversion are deleted."""
 
     def __init__(self, output: Path, identity: dict[str, Any]):
         self.folder = output.with_name(f".{output.name}.parts")
+        self.file = self.folder / "identity.json"
         self.identity = json.loads(json.dumps(identity))  # as it is read back: tuples are lists
-        self.found = self._read()
-
-    def _read(self) -> dict[str, Any] | None:
-        try:
-            return json.loads((self.folder / IDENTITY).read_text())
-        except (OSError, ValueError):
-            return None
+        self.found = read_json(self.file)
 
     @property
     def resumed(self) -> bool:
-        """Whether the parts that are there are of this very conversion."""
+        """Whether the existing parts are of the same conversion."""
         return self.found == self.identity
 
     def changes(self) -> str:
-        """In words, what is not as it was when the parts that are there were made; "" where there are none."""
+        """The differences from the conversion of the existing parts, in words; "" where there are none."""
         if self.found is None or self.resumed:
             return ""
         then, now = self.found.get("data", {}), self.identity["data"]
@@ -172,7 +130,7 @@ class Parts:
         return ", ".join(differing) or "other files"
 
     def open(self) -> None:
-        """Makes the folder, without what another conversion left there. UserError where it cannot be made."""
+        """Makes the folder, without parts of another conversion. UserError where it cannot be made."""
         if self.resumed:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -180,62 +138,46 @@ class Parts:
             self.folder.mkdir(parents=True)
         except OSError as error:
             raise UserError(f"cannot write into {self.folder.parent}: {error.strerror or error}") from None
-        with replacing(self.folder / IDENTITY, "w") as file:
+        with replacing(self.file, "w") as file:
             json.dump(self.identity, file)
 
     def path(self, number: int) -> Path:
-        """The part of a recording."""
         return self.folder / f"{number:06d}.h5"
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-BATCH_BYTES = 16 * 2**20  # read and written at a time: a decoder has to find its place once for so much
-BATCH_ROWS = 65536  # likewise, of data without frames
-
-Done = tuple[SourceRecording, str | None]  # and what is wrong with it, None where its part is written
-
-
-class _Work(Dataset):
-    """Item n is (n, what is wrong with the n-th recording), and its part is then written."""
-
-    def __init__(self, readers: list[FrameReader], tasks: list[tuple[SourceRecording, Path]], fps: float):
-        self.readers, self.tasks, self.fps = readers, tasks, fps
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    def __getitem__(self, number: int) -> tuple[int, str | None]:
-        recording, path = self.tasks[number]
-        return number, write_part(self.readers[recording.reader], recording, path, self.fps)
 
 
 def write_parts(
     readers: list[FrameReader], tasks: list[tuple[SourceRecording, Path]], fps: float, num_workers: int
-) -> Iterator[Done]:
-    """Writes a part for each recording, in `num_workers` processes (0: in this one), and gives each when it is done."""
-    work = _Work(readers, tasks, fps)
-    # An iterator of the loader has its processes already: they are to be there before a progress bar starts a thread.
-    finished = iter(SteadyDataLoader(work, num_workers=num_workers, batch_size=None, in_order=False))
-    return _named(finished, tasks)
+) -> Iterator[tuple[SourceRecording, str | None]]:
+    """Writes a part for each recording, in `num_workers` processes (0: in this one). Yields each finished recording
+    with the reason why it cannot be read, None where its part is written."""
+    write = partial(_write_task, readers, tasks, fps)
+    # The loader's iterator starts its processes here and not in the generator, before a progress bar starts a thread.
+    finished = iter(
+        SteadyDataLoader(range(len(tasks)), num_workers=num_workers, batch_size=None, collate_fn=write, in_order=False)
+    )
+
+    def done() -> Iterator[tuple[SourceRecording, str | None]]:
+        try:
+            for number, damage in finished:
+                yield tasks[number][0], damage
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "a process that converts was killed, perhaps for want of memory: the same command goes on; "
+                "num_workers= takes fewer of them"
+            ) from error
+
+    return done()
 
 
-def _named(finished: Iterator[tuple[int, str | None]], tasks: list[tuple[SourceRecording, Path]]) -> Iterator[Done]:
-    try:
-        for number, damage in finished:
-            yield tasks[number][0], damage
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            "a process that converts was killed, perhaps for want of memory: the same command goes on; "
-            "num_workers= takes fewer of them"
-        ) from error
+def _write_task(readers: list[FrameReader], tasks: list, fps: float, number: int) -> tuple[int, str | None]:
+    recording, path = tasks[number]
+    return number, write_part(readers[recording.reader], recording, path, fps)
 
 
 def write_part(reader: FrameReader, recording: SourceRecording, path: Path, fps: float) -> str | None:
-    """Writes the part of a recording; or says why it cannot be read, and writes nothing."""
+    """Writes the part of a recording; or returns why it cannot be read, and writes nothing."""
     step = rows_at_a_time(reader.image_size)
     try:
         with writer_like(reader, path, fps) as writer:
@@ -253,31 +195,29 @@ def write_part(reader: FrameReader, recording: SourceRecording, path: Path, fps:
 
 
 def writer_like(reader: FrameReader, path: Path, fps: float) -> EpisodeWriter:
-    """A writer of an episode file with all that a reader has."""
+    """A writer of an episode file with all columns and attributes of a reader."""
     columns, names = [name for name in reader.columns if name in COLUMNS], names_of_objects(reader)
     sizes = {"state_size": reader.state_size, "action_size": reader.action_size}
     return EpisodeWriter(path, reader.image_size, None, fps, reader.action_meanings, names, columns, **sizes)
 
 
 def rows_at_a_time(image_size: tuple[int, int] | None) -> int:
-    """So many frames make some `BATCH_BYTES`."""
-    if image_size is None:
-        return BATCH_ROWS
-    return max(1, BATCH_BYTES // (3 * image_size[0] * image_size[1]))
+    """The number of rows that are read and written together."""
+    return BATCH_ROWS if image_size is None else max(1, BATCH_BYTES // (3 * image_size[0] * image_size[1]))
 
 
 def names_of_objects(reader: FrameReader) -> list[str]:
-    """A name for each object whose positions a reader has."""
+    """A name for each object of a reader."""
     if "objects" not in reader.columns:
         return []
     return reader.object_names or [f"object_{index}" for index in range(reader.column("objects", 0, 1).shape[1])]
 
 
 class Output:
-    """Where the data go. `format`: "episodes" or "stream". `shard_frames`: of a file, about; None: one for each split.
+    """Where the data are written. `format`: "episodes" or "stream". `shard_frames`: about the frames of a file; None:
+    one file for each split. An output whose name ends with .h5 is one file of all episodes, else a folder.
 
-    An output whose name ends with .h5 is one file of all episodes; else it is a folder. Raises UserError for a
-    combination that there is not.
+    Raises UserError for an invalid combination.
     """
 
     def __init__(self, path: str | Path, format: str, shard_frames: int | None):
@@ -291,7 +231,7 @@ class Output:
             raise UserError(f"output={path} is one file: shard_frames= needs a folder")
 
     def existing(self) -> list[Path]:
-        """What is there already, that this output would replace or that would be read beside it."""
+        """Existing files that this output would replace, or that would be read together with it."""
         if self.in_one:
             return [self.path] if self.path.exists() else []
         if self.path.is_file():
@@ -305,17 +245,17 @@ class Output:
             if path.is_file()
         )  # fmt: skip
 
-    def require_fits(self, reader: FrameReader) -> None:
-        """Raises UserError where data like those of a reader cannot be written in this format."""
-        if self.format == "stream" and (reader.state_size is not None or reader.action_size is not None):
-            raise UserError(f"format=stream is for frames and ids of actions; {reader.path} needs format=episodes")
-
     def write(
         self, plan: ConversionPlan, parts: Parts, recordings: list[SourceRecording], progress: Callable[[int], None]
     ) -> None:
-        """Writes the parts of these recordings; `progress` is called with the number of new frames."""
+        """Joins the parts of these recordings; `progress` is called with the number of new frames."""
         if self.format == "stream":
-            self._write_stream(plan, parts, recordings, progress)
+            reader = plan.readers[0]
+            about = (plan.fps, reader.action_meanings, names_of_objects(reader), reader.columns)
+            with StreamWriter(self.path, reader.image_size, *about) as writer:
+                for recording in recordings:
+                    writer.split = recording.split
+                    _copy(writer, parts.path(recording.number), recording.number, progress)
             return
         for path in self.existing():
             path.unlink()
@@ -326,7 +266,7 @@ class Output:
                     _copy(writer, parts.path(recording.number), recording.number if scenes else None, progress)
 
     def _files(self, recordings: list[SourceRecording]) -> Iterator[tuple[Path, list[SourceRecording]]]:
-        """Every file and what goes into it. A recording stays in one."""
+        """Every file and its recordings. A recording is never split between files."""
         for split, found in groupby(recordings, lambda recording: recording.split):
             group = list(found)
             if split == ALL:
@@ -337,19 +277,9 @@ class Output:
                 for number, shard in enumerate(_shards(group, self.shard_frames)):
                     yield self.path / split / f"{number:05d}.h5", shard
 
-    def _write_stream(self, plan: ConversionPlan, parts: Parts, recordings: list[SourceRecording], progress) -> None:
-        reader = plan.readers[0]
-        names = names_of_objects(reader)
-        with StreamWriter(
-            self.path, reader.image_size, plan.fps, reader.action_meanings, names, reader.columns
-        ) as writer:
-            for recording in recordings:
-                writer.split = recording.split
-                _copy(writer, parts.path(recording.number), recording.number, progress)
-
 
 def _shards(recordings: list[SourceRecording], num_frames: int) -> Iterator[list[SourceRecording]]:
-    """Groups of at least `num_frames` frames, but for the last."""
+    """Groups of at least `num_frames` frames, except the last."""
     shard: list[SourceRecording] = []
     for recording in recordings:
         shard.append(recording)
@@ -377,10 +307,8 @@ def _copy(
 
 
 def convert(config: dict[str, Any]) -> str:
-    """Converts what the group `data` of a configuration names; returns what was written, in words.
-
-    Raises UserError before any work where something is in the way or cannot be read.
-    """
+    """Converts the group `data` of a configuration; returns a summary of what was written, in words. Raises UserError
+    before any work where an output exists or the data cannot be read."""
     require_whole(config, "shard_frames")
     require_whole(config, "num_workers", least=0)
     output = Output(config["output"], config["format"], config["shard_frames"])
@@ -390,7 +318,9 @@ def convert(config: dict[str, Any]) -> str:
 
 def _convert_into(output: Output, config: dict[str, Any]) -> str:
     plan = make_plan(config["data"], output.in_one)
-    output.require_fits(plan.readers[0])
+    reader = plan.readers[0]
+    if output.format == "stream" and (reader.state_size is not None or reader.action_size is not None):
+        raise UserError(f"format=stream is for frames and ids of actions; {reader.path} needs format=episodes")
     parts = Parts(output.path, plan.identity)
     existing = output.existing()
     replaced = {path.resolve() for path in existing}
@@ -410,27 +340,34 @@ def _convert_into(output: Output, config: dict[str, Any]) -> str:
     written = [recording for recording in plan.recordings if parts.path(recording.number).exists()]
     if not written:
         raise UserError(f"none of the {len(plan.recordings)} recordings in {config['data']['root']} can be read")
+    frames = sum(recording.num_frames for recording in written)
     with _bar() as bar:
-        task = bar.add_task("writing", total=sum(recording.num_frames for recording in written))
+        task = bar.add_task("writing", total=frames)
         output.write(plan, parts, written, lambda count: bar.advance(task, count))
-    parts.remove()
-    return _summary(plan, written, skipped, output)
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    episodes = sum(len(recording.episodes) for recording in written)
+    size = reader.image_size
+    observed = f"{frames} states" if size is None else f"{frames} frames, {size[0]}x{size[1]}"
+    left_out = f"; {skipped} recordings could not be read" if skipped else ""
+    return (
+        f"converted {len(written)} recordings, {episodes} episodes, {observed} "
+        f"at {plan.fps:g} fps, into {output.path}{left_out}"
+    )
 
 
 def _is_read_along(output: Path, root: Path, files: set[Path]) -> bool:
-    """Whether an episode file written there is one more of the episode files of the folder `root`, or of its splits."""
+    """Whether an episode file `output` would belong to the episode files of the folder `root`, or of its splits."""
     if not root.is_dir() or not any(path.suffix.lower() in EpisodeFiles.suffixes for path in files):
         return False
+    entries = [root / f"{split}{ending}" for split in SPLITS for ending in EpisodeFiles.suffixes]
     folders = [root / split for split in SPLITS if (root / split).is_dir()]
-    if not folders and not any(
-        (root / f"{split}{ending}").is_file() for split in SPLITS for ending in EpisodeFiles.suffixes
-    ):
+    if not folders and not any(entry.is_file() for entry in entries):
         folders = [root]
     return any(output.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _make_parts(plan: ConversionPlan, parts: Parts, config: dict[str, Any]) -> int:
-    """Makes the parts that are missing; returns how many recordings cannot be read."""
+    """Makes the missing parts; returns how many recordings cannot be read."""
     missing = [recording for recording in plan.recordings if not parts.path(recording.number).exists()]
     if len(missing) < len(plan.recordings):
         print(f"going on: {len(plan.recordings) - len(missing)} of {len(plan.recordings)} recordings are done")
@@ -452,17 +389,4 @@ def _make_parts(plan: ConversionPlan, parts: Parts, config: dict[str, Any]) -> i
 
 
 def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns)
-
-
-def _summary(plan: ConversionPlan, written: list[SourceRecording], skipped: int, output: Output) -> str:
-    episodes = sum(len(recording.episodes) for recording in written)
-    frames = sum(recording.num_frames for recording in written)
-    size = plan.readers[0].image_size
-    observed = f"{frames} states" if size is None else f"{frames} frames, {size[0]}x{size[1]}"
-    left_out = f"; {skipped} recordings could not be read" if skipped else ""
-    return (
-        f"converted {len(written)} recordings, {episodes} episodes, {observed} "
-        f"at {plan.fps:g} fps, into {output.path}{left_out}"
-    )
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

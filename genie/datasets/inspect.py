@@ -1,12 +1,6 @@
-"""Inspection of a data set.
+"""Inspection of a data set (`genie.inspect`): statistics as a table and as JSON, pictures, videos.
 
-What was seen as numbers, done, and came of it in a split: figures over all rows of its columns.
-
-How the frames of a split look: brightness, motion and duplicates, measured on clips spread over it.
-
-A sheet of frames, and clips as videos: exactly the pixels that the model sees, enlarged.
-
-The command `genie.inspect`: figures as a table and as inspect.json, pictures and videos.
+The pictures (a sheet of frames, and clips as videos) show exactly the pixels that the model sees, enlarged.
 """
 
 import hashlib
@@ -30,6 +24,8 @@ from genie.common.tables import print_table
 
 PIECE = 65536  # rows read at a time
 MOST_VALUES = 10  # different rewards that are counted one by one
+DARK = 0.02  # of full brightness: a frame whose mean is below is black to the eye
+CELL = 96  # least height of a picture in the sheet, in pixels
 
 
 def episode_facts(reader: FrameReader, episodes: np.ndarray, fps: float) -> dict[str, Any]:
@@ -48,24 +44,24 @@ def number_facts(
     reader: FrameReader, episodes: np.ndarray, column: str, names: list[str]
 ) -> dict[str, dict[str, float]]:
     """`min`, `mean`, `max`, `std` of each number of a column, states or actions that are numbers, by its name."""
-    last = 0 if column == "states" else 1  # of an episode: on the last row nothing was decided
+    last = 0 if column == "states" else 1  # rows of an episode on which nothing was decided
     rows = np.concatenate([reader.column(column, first, end - last) for first, end in episodes.tolist()])
-    figures = {name: getattr(rows, name)(axis=0).tolist() for name in ("min", "mean", "max", "std")}
-    return {name: {kind: values[number] for kind, values in figures.items()} for number, name in enumerate(names)}
+    metrics = {kind: getattr(rows, kind)(axis=0).tolist() for kind in ("min", "mean", "max", "std")}
+    return {name: {kind: values[number] for kind, values in metrics.items()} for number, name in enumerate(names)}
 
 
 def action_facts(reader: FrameReader, episodes: np.ndarray) -> dict[str, float]:
-    """Share of each action in the decisions, by its name, or number where nothing says its name."""
+    """Share of each action in the decisions, by its name, or its number where it has no name."""
     counts: Counter[int] = Counter()
     for values in _decisions(reader, episodes, "actions"):
-        counts.update(dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)))
+        counts.update(values.tolist())
     names = reader.action_meanings or [str(number) for number in range(reader.ids.count)]
     total = max(1, counts.total())
     return {name: counts[number] / total for number, name in enumerate(names)}
 
 
 def reward_facts(reader: FrameReader, episodes: np.ndarray) -> dict[str, Any]:
-    """`sum`, `min`, `max`, the share that is not 0, and how often each value comes (None where there are many)."""
+    """`sum`, `min`, `max`, the share that is not 0, and the count of each value (None where there are many)."""
     counts: Counter[float] = Counter()
     total, low, high, not_zero, number = 0.0, np.inf, -np.inf, 0, 0
     for values in _decisions(reader, episodes, "rewards"):
@@ -73,35 +69,27 @@ def reward_facts(reader: FrameReader, episodes: np.ndarray) -> dict[str, Any]:
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         not_zero += int(np.count_nonzero(values))
         if len(counts) <= MOST_VALUES:
-            counts.update(dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True)))
+            counts.update(values.tolist())
     if number == 0:
         return {}
     few = {f"{value:g}": count for value, count in sorted(counts.items())} if len(counts) <= MOST_VALUES else None
     return {"sum": total, "min": low, "max": high, "not_zero": not_zero / number, "counts": few}
 
 
-def count_terminals(reader: FrameReader, episodes: np.ndarray) -> int:
-    """How often an episode was ended by the environment."""
-    return sum(int(values.sum()) for values in _decisions(reader, episodes, "terminals"))
-
-
 def _decisions(reader: FrameReader, episodes: np.ndarray, column: str) -> Iterator[np.ndarray]:
-    """A column's rows in pieces, without those of last frames, on which nothing was decided."""
+    """The rows of a column in pieces, without those of last frames, on which nothing was decided."""
     for first, end in episodes.tolist():
         for low in range(first, end - 1, PIECE):
             yield reader.column(column, low, min(low + PIECE, end - 1))
 
 
-DARK = 0.02  # of full brightness: a frame whose mean is below is black to the eye
-
-
 def frame_facts(clips: ClipDataset, seen: dict[str, tuple[str, int]], split: str) -> dict[str, Any]:
-    """Means over all sampled frames, in [0, 1], and what comes more than once.
+    """Means over all sampled frames, in [0, 1], and numbers of duplicate clips.
 
     brightness; motion: mean absolute difference of neighbouring frames; dark: share of frames below `DARK`; still:
-    share of frames that are the same as the one before; repeated: clips that are the same as another one of the split;
-    in_other_split: clips that are the same as one of a split before. `seen`: the split and number of the first clip
-    with each digest, of all splits before; those of this one are added.
+    share of frames that equal the one before; repeated: clips that equal another one of the split; in_other_split:
+    clips that equal one of an earlier split. `seen`: the split and number of the first clip with each digest, of all
+    earlier splits; those of this one are added.
     """
     brightness, motion, dark, still = [], [], [], []
     repeated = elsewhere = 0
@@ -125,9 +113,6 @@ def frame_facts(clips: ClipDataset, seen: dict[str, tuple[str, int]], split: str
     return means | {"clips_sampled": len(clips), "repeated": repeated, "in_other_split": elsewhere}
 
 
-CELL = 96  # pixels that a picture of the sheet is high, at least
-
-
 def write_sheet(path: Path, clips: ClipDataset, num_rows: int, num_columns: int) -> Path:
     """A clip in each row, evenly spaced over `clips`; frames evenly spaced over each."""
     chosen = _spread(num_rows, len(clips))
@@ -139,7 +124,7 @@ def write_sheet(path: Path, clips: ClipDataset, num_rows: int, num_columns: int)
 
 
 def write_clips(folder: Path, clips: ClipDataset, count: int, scale: int) -> list[Path]:
-    """clip_0.mp4, clip_1.mp4, …, evenly spaced over `clips`; those that were there before are deleted."""
+    """clip_0.mp4, clip_1.mp4, …, evenly spaced over `clips`; earlier ones are deleted."""
     for path in folder.glob("clip_*.mp4"):
         path.unlink()
     return [
@@ -164,32 +149,26 @@ def inspect(config: dict[str, Any]) -> None:
     require_whole(config, "num_videos", least=0)
     require_whole(config["sheet"], "rows", "columns", prefix="sheet.")
     with one_writer(config["output"], "output=") as folder:
-        inspect_into(folder, config)
-
-
-def inspect_into(folder: Path, config: dict[str, Any]) -> None:
-    """`inspect` into a folder that nobody else writes into."""
-    module = ClipData(**config["data"])
-    module.setup()
-    check_scale(config["scale"], module.image_size)
-    facts = data_facts(module, config["num_clips"])
-    with replacing(folder / "inspect.json", "w") as file:
-        json.dump(facts, file, indent=2)
-    print_table(table_of(facts))
-    if module.info.image_size is None:  # there is nothing to be seen
-        print(f"written into {folder}: inspect.json")
-        return
-    clips = module.clips("train", module.num_frames, config["num_clips"])
-    clips.augmentation = module.train_dataset.augmentation  # what training changes is seen as well
-    write_sheet(folder / "contact_sheet.png", clips, config["sheet"]["rows"], config["sheet"]["columns"])
-    scale = config["scale"] or scale_to(module.image_size[0], VIDEO_HEIGHT)
-    videos = write_clips(folder, clips, config["num_videos"], scale)
-    names = ["inspect.json", "contact_sheet.png", *(path.name for path in videos)]
-    print(f"written into {folder}: {', '.join(names)}")
+        module = ClipData(**config["data"])
+        module.setup()
+        check_scale(config["scale"], module.image_size)
+        facts = data_facts(module, config["num_clips"])
+        with replacing(folder / "inspect.json", "w") as file:
+            json.dump(facts, file, indent=2)
+        print_table(table_of(facts))
+        names = ["inspect.json"]
+        if module.info.image_size is not None:
+            clips = module.clips("train", module.num_frames, config["num_clips"])
+            clips.augmentation = module.train_dataset.augmentation  # shown as in training
+            write_sheet(folder / "contact_sheet.png", clips, config["sheet"]["rows"], config["sheet"]["columns"])
+            scale = config["scale"] or scale_to(module.image_size[0], VIDEO_HEIGHT)
+            videos = write_clips(folder, clips, config["num_videos"], scale)
+            names += ["contact_sheet.png", *(path.name for path in videos)]
+        print(f"written into {folder}: {', '.join(names)}")
 
 
 def data_facts(module: ClipData, num_clips: int) -> dict[str, Any]:
-    """All facts about a data set that is set up: of the whole, and of each split under "splits"."""
+    """All facts about a data set after `setup`; those of each split under "splits"."""
     reader, info = module.splits["train"][0], module.info
     facts = {
         "root": str(module.root),
@@ -225,7 +204,7 @@ def split_facts(module: ClipData, split: str, num_clips: int, seen: dict[str, tu
     if "rewards" in reader.columns:
         facts["rewards"] = reward_facts(reader, episodes)
     if "terminals" in reader.columns:
-        facts["terminals"] = count_terminals(reader, episodes)
+        facts["terminals"] = sum(int(values.sum()) for values in _decisions(reader, episodes, "terminals"))
     if reader.image_size is None:
         return facts
     return facts | {"look": frame_facts(module.clips(split, module.num_frames, num_clips), seen, split)}
@@ -245,7 +224,6 @@ def table_of(facts: dict[str, Any]) -> Table:
 
 
 def _observed(facts: dict[str, Any]) -> str:
-    """What is seen, in words."""
     if facts["image_size"] is None:
         return f"states of {facts['state_size']} numbers"
     sizes = ", ".join(f"{height}x{width}" for height, width in facts["stored_sizes"][:4])
@@ -254,7 +232,7 @@ def _observed(facts: dict[str, Any]) -> str:
 
 
 def rows_of(split: dict[str, Any]) -> dict[str, str]:
-    """What the table says of a split."""
+    """The cells of a split in the table, by the names of their rows."""
     lengths, look = split["episode_frames"], split.get("look")
     rows = {
         "recordings": f"{split['recordings']}",
@@ -264,7 +242,7 @@ def rows_of(split: dict[str, Any]) -> dict[str, str]:
         "episode length": f"{lengths['min']} to {lengths['max']}, median {lengths['median']:g}",
         "clips": f"{split['clips']}",
     }
-    if split["too_short"]:  # what ends in them, deaths above all, is then never learned
+    if split["too_short"]:  # their ends, deaths above all, are never learned
         rows["too short"] = f"{split['too_short']} episodes"
     numbers = {f"state {name}": facts for name, facts in split.get("states", {}).items()}
     numbers |= {f"action {name}": facts for name, facts in split.get("action_numbers", {}).items()}

@@ -1,9 +1,4 @@
-"""Recording of an environment.
-
-Records an environment into episode files: `python -m genie.record data=pong`.
-
-Recording a data set that is not there, for the commands that need one.
-"""
+"""Recording of environments into episode files, also for commands whose data are missing."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,8 +15,8 @@ from genie.common.folder_lock import one_writer
 
 
 def replace_environment(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """`env.id=X`: record X, without the settings that were made for the environment of the data group; those of the
-    user's own `overrides` stay."""
+    """`env.id=X`: replaces the recorded environment by X and drops the settings made for the former one, except the
+    user's own `overrides`."""
     env_id, settings = cfg.env.id, cfg.data.recorder
     if env_id is None or settings is None or env_id == settings.env.id:
         return
@@ -37,7 +32,7 @@ def replace_environment(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 
 def _given(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Those of the settings `data.recorder` that overrides name."""
+    """The settings of `data.recorder` that overrides name."""
     given = OmegaConf.create({})
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
@@ -51,7 +46,7 @@ def _given(settings: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
 
 
 def _of(settings: Any, named: Any) -> Any:
-    """The part of the settings that has these names: a dictionary leaves the others of its group alone."""
+    """The part of the settings with these names, recursively: a dictionary does not select others of its group."""
     if not isinstance(named, dict) or not named or not isinstance(settings, dict):
         return settings
     return {name: _of(settings.get(name), inner) for name, inner in named.items()}
@@ -60,62 +55,47 @@ def _of(settings: Any, named: Any) -> Any:
 def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SPLITS) -> Path:
     """Writes train.h5, val.h5 and test.h5 (or some of `splits`) as a group `data` says, and returns the folder.
 
-    Raises UserError for files that are there already (unless `overwrite`), and for an unknown environment
-    or action or an impossible size, before any file is written.
+    Raises UserError for existing files (unless `overwrite`), and for an unknown environment or action or an invalid
+    size, before any file is written.
     """
     if data.recorder is None:
         raise UserError(f"data={data.name} has no recorder settings: choose another data=, for example data=pong")
     settings = OmegaConf.to_container(data.recorder, resolve=True)
-    root, image_size, frames = Path(data.root), list(data.image_size), settings["num_frames"]
-    with one_writer(root, "data.root="):
-        return record_into(root, settings, image_size, frames, overwrite, splits)
-
-
-def record_into(
-    root: Path,
-    settings: dict[str, Any],
-    image_size: list[int],
-    frames: dict[str, int],
-    overwrite: bool,
-    splits: Sequence[str],
-) -> Path:
-    """`record` into a folder that nobody else writes into."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # A second to import: --help and a misspelt key need not wait for it.
+    # A second to import, for which --help and a misspelt key need not wait.
     from data_modules.environments.recorder import build_recorder
 
-    existing = [str(root / f"{split}.h5") for split in splits if (root / f"{split}.h5").exists()]
-    if existing and not overwrite:
-        raise UserError(f"{', '.join(existing)} exist already: give overwrite=true or another data.root=")
-    recorder = build_recorder(settings, image_size)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        for split in splits:
-            task = progress.add_task(f"{recorder.environment.id} {split}", total=frames[split])
-            recorder.record(root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n))
-    count, environment = sum(frames[split] for split in splits), recorder.environment
-    sizes = "x".join(map(str, environment.observation_shape[:2]))
-    what = f"frames, {sizes}" if environment.observes == "frames" else f"states of {sizes} numbers"
-    print(f"recorded {count} {what} at {environment.fps:g} fps, in {root}")
-    return root
+    root, frames = Path(data.root), settings["num_frames"]
+    with one_writer(root, "data.root="):
+        existing = [str(root / f"{split}.h5") for split in splits if (root / f"{split}.h5").exists()]
+        if existing and not overwrite:
+            raise UserError(f"{', '.join(existing)} exist already: give overwrite=true or another data.root=")
+        recorder = build_recorder(settings, list(data.image_size))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns) as progress:
+            for split in splits:
+                task = progress.add_task(f"{recorder.environment.id} {split}", total=frames[split])
+                recorder.record(root / f"{split}.h5", split, frames[split], lambda n, t=task: progress.advance(t, n))
+        count, environment = sum(frames[split] for split in splits), recorder.environment
+        sizes = "x".join(map(str, environment.observation_shape[:2]))
+        what = f"frames, {sizes}" if environment.observes == "frames" else f"states of {sizes} numbers"
+        print(f"recorded {count} {what} at {environment.fps:g} fps, in {root}")
+        return root
 
 
 def missing_splits(data: dict[str, Any]) -> list[str]:
-    """The splits that a group `data` says how to record and that its `root` does not hold.
-
-    A file, and data that are not recorded here, lack nothing.
-    """
+    """The recordable splits of a group `data` that are missing in its `root`; none for a file and for other data."""
     return [split for split in SPLITS if not (Path(data["root"]) / f"{split}.h5").exists()] if _records(data) else []
 
 
 def _records(data: dict[str, Any]) -> bool:
-    """Whether a group `data` says how to record; debug=fast gives all data some settings of a recorder."""
+    """Whether a group `data` has an environment to record; debug=fast gives all data some settings of a recorder."""
     return not Path(data["root"]).is_file() and "env" in (data["recorder"] or {})
 
 
 def shorter_splits(data: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """The splits in `root` that hold fewer frames than a group `data` would record: how many, and how many it would."""
+    """split -> (frames in `root`, frames that a group `data` would record), for splits with too few frames."""
     found = {}
     for split, wanted in data["recorder"].get("num_frames", {}).items() if _records(data) else ():
         path = Path(data["root"]) / f"{split}.h5"
@@ -128,8 +108,8 @@ def shorter_splits(data: dict[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def record_missing(data: dict[str, Any]) -> None:
-    """Records the splits of a resolved group `data` that are not there, and says so, and which are shorter than it
-    asks for."""
+    """Records the missing splits of a resolved group `data` and prints which; prints, too, which are shorter than
+    asked for."""
     for split, (held, wanted) in shorter_splits(data).items():
         print(
             f"{data['root']} holds {held:,} {split} frames and is used as it is; data.recorder.num_frames.{split} is "
@@ -138,7 +118,6 @@ def record_missing(data: dict[str, Any]) -> None:
         )
     if not missing_splits(data):
         return
-    # REMOVED
 
     with one_writer(data["root"], "data.root=", wait=True):
         splits = missing_splits(data)  # another process may have recorded them in the meantime

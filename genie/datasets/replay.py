@@ -1,7 +1,4 @@
-"""Replay of recorded episodes.
-
-The command `genie.replay`: recorded episodes are played again from their seeds and actions, and compared.
-"""
+"""Replay of recorded episodes from their seeds and actions, compared with the recording."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -23,14 +20,12 @@ from genie.common.errors import RunError, UserError
 from genie.common.folder_lock import one_writer
 from genie.common.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
 
-BEFORE = {"reset_screen": True}  # how the recordings were made that do not say how they were made
+BEFORE = {"reset_screen": True}  # settings of recordings that do not store their settings
 
 
 def replay(config: dict[str, Any]) -> str:
-    """Replays what a resolved configuration names; returns what was found, in words.
-
-    Raises UserError where nothing can be replayed, RunError where something else is seen than was recorded.
-    """
+    """Replays the episodes of a resolved configuration; returns a summary in words. Raises UserError where nothing can
+    be replayed, RunError where observations differ from the recorded ones."""
     if not isinstance(config["episodes"], list):
         require_whole(config, "episodes")
     with one_writer(config["output"], "output=") if config["video"] else nullcontext():
@@ -64,10 +59,10 @@ def _replay_into(output: Path, config: dict[str, Any]) -> str:
 
 
 class Recorded:
-    """One episode file and the environment that can play it again.
+    """One episode file and the environment that replays it.
 
-    Files of `genie.record` say how they were recorded; for older ones `data`, a resolved group, has to.
-    Raises UserError where nothing does, where there is no such environment, or where it is not that of the file.
+    Files of `genie.record` store how they were recorded; for older ones `data`, a resolved group, has to give it.
+    Raises UserError where neither does, where there is no such environment, or where the file is not of it.
     """
 
     def __init__(self, name: str, path: Path, data: dict[str, Any]):
@@ -86,13 +81,13 @@ class Recorded:
         self.seeds = _seeds(name, settings, len(self.reader.episodes)) if origin is None else origin.seeds
 
     def rows(self, episode: int) -> np.ndarray:
-        """What was recorded of an episode: frames uint8 [n, H, W, 3] or states float32 [n, k]."""
+        """The recorded observations of an episode: frames uint8 [n, H, W, 3] or states float32 [n, k]."""
         rows = self.reader.episodes[episode]
         return self.reader.frames(*rows) if self.reader.image_size else self.reader.column("states", *rows)
 
 
 class Comparison:
-    """An episode as it is played again, step by step; `difference` says in the end where something else was seen."""
+    """The replay of an episode, step by step; `difference` describes in the end how it differs from the recording."""
 
     def __init__(self, file: Recorded, episode: int):
         self.environment, self.rows = file.environment, file.rows(episode)
@@ -102,7 +97,7 @@ class Comparison:
         self.difference: str | None = None
 
     def __iter__(self) -> Iterator[int]:
-        """Plays; gives the number of each step when it is seen."""
+        """Plays; yields the number of each step."""
         fingerprint, step = Fingerprint(), -1
         for step, seen in enumerate(self.replay.observations()):
             fingerprint.add(seen[None])
@@ -115,7 +110,7 @@ class Comparison:
             self.difference = "has another hash than was stored: the file was changed after it was recorded"
 
     def screens(self) -> Iterator[np.ndarray]:
-        """Plays; gives what a person sees at each step, uint8 [H, W, 3]."""
+        """Plays; yields the screen at each step, uint8 [H, W, 3]."""
         for _ in self:
             screen = self.environment.screen()
             yield enlarge(screen, scale_to(len(screen), VIDEO_HEIGHT))
@@ -138,14 +133,14 @@ def _files(data: dict[str, Any], split: str | None) -> dict[str, Path]:
 
 
 def _seeds(split: str, settings: dict[str, Any], count: int) -> np.ndarray:
-    """int64 [count]: what the episodes of a file are reset with that does not say so itself."""
+    """int64 [count]: the seeds of the episodes of a file that does not store them."""
     if split not in SPLITS:
         raise UserError(f"{split}.h5 has no seeds, and its name, none of {', '.join(SPLITS)}, does not give them away")
     return np.array([episode_seed(settings["seed"], split, episode) for episode in range(count)])
 
 
 def _chosen(given: int | list[int] | None, file: Recorded) -> list[int]:
-    """The numbers of the episodes to play. Raises UserError for others than there are."""
+    """The numbers of the episodes to play. Raises UserError for missing ones."""
     count = len(file.reader.episodes)
     numbers = given if isinstance(given, list) else range(count if given is None else min(given, count))
     for number in numbers:
