@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_module
 
-from callbacks.rollouts import PARTS, Look
+from callbacks.rollouts import PARTS, StageEvaluation
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
@@ -47,7 +47,7 @@ def measure(run: Path, name: str, settings: dict, turns: int, steps: int) -> tup
     batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
     looks, trained = 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        look = Look(LiveRun(stage, run, settings["sampler"]), clips, settings, 0, Path(folder))
+        look = StageEvaluation(LiveRun(stage, run, settings["sampler"]), clips, settings, 0, Path(folder))
         for turn in range(turns + 1):  # the first one is not counted
             stage.eval()
             with torch.inference_mode():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from genie.common.errors import UserError
+from genie.common.errors import EXPLANATIONS, UserError
 
 ON_ERROR = ("skip", "raise")
 LONGEST_PATH = 1000  # bytes that are kept of the name of what a process reads
@@ -105,6 +105,9 @@ def lost_worker(error: BaseException) -> str | None:
         f"{what}{f' while it read {file}' if file else ''}: most likely {shared} is full; lower data.num_workers or "
         "data.batch_size, or leave out data.in_memory"
     )
+
+
+EXPLANATIONS.append(lost_worker)
 
 
 def _start_worker(worker: int, processes: Tensor, reading: Tensor) -> None:

@@ -1,1 +1,1 @@
-"""Errors, files, the command line, devices, media: nothing here imports anything of ours."""
+"""Errors, files, the command line, devices, media; imports no other package of this project on import."""

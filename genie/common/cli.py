@@ -1,16 +1,13 @@
-"""Hydra entry points whose errors are one line.
-
-What every command shares: Hydra's main, and errors of one line instead of tracebacks.
+"""Hydra entry points of the commands, with one-line errors instead of tracebacks.
 
     @hydra_main("train")
     def main(config: dict) -> float | None: ...
 
-A `UserError`, a misspelt key, an unknown choice, a wrong override: `error: <one line>` on stderr, exit code
-2; a `RunError` likewise with exit code 1. Any other error inside the command keeps its traceback (without Hydra's
-frames), exit code 1; where a value was given that no check can judge, such as null for a number, it is one line that
-names it. `debug=trace` or GENIE_TRACE=1 gives the full traceback of everything. Hydra's own settings are in
-conf/command_line.yaml.
-A job of a sweep that goes wrong says so and lets the others go on; the exit code is then 1 in the end.
+A `UserError`, a misspelt key, an unknown choice or a wrong override prints `error: <one line>` on stderr and exits
+with code 2; a `RunError` likewise with code 1. Any other exception keeps its traceback (without Hydra's frames, code 1)
+unless an override that could not be validated, such as null for a number, may have caused it: then one line names that
+override. `debug=trace` or GENIE_TRACE=1 gives full tracebacks. Hydra's own settings are in conf/command_line.yaml.
+A failed job of a sweep reports its error and the others continue; the sweep then exits with code 1.
 """
 
 import errno
@@ -38,13 +35,13 @@ from omegaconf.errors import OmegaConfBaseException
 from genie.common.config_errors import explain, explain_value, group_options, one_line
 from genie.common.config_types import check_overrides, unusual_overrides
 from genie.common.config_values import check_values
-from genie.common.errors import RunError, SilentExit, UserError, reason
+from genie.common.errors import EXPLANATIONS, RunError, SilentExit, UserError, reason
 from genie.common.overrides import spelled
 from genie.common.process import first_here, on_first_rank
 
 
 def options(group: str, without: str | None = None) -> str:
-    """The choices of a group for a help text, but for those that begin with `without`; many take several lines."""
+    """The choices of a group for a help text, wrapped, without those that begin with `without`."""
     names = [name for name in group_options(group) if without is None or not name.startswith(without)]
     return f"\n{'':14}".join(textwrap.wrap(" | ".join(names), width=100, break_on_hyphens=False))
 
@@ -54,21 +51,23 @@ OmegaConf.register_new_resolver("options", options, replace=True)
 
 @dataclass(frozen=True)
 class JobFailed:
-    """What a job of a sweep returns instead of a value. Hydra would end the sweep for an exception."""
+    """The result of a failed job of a sweep: an exception would make Hydra end the sweep."""
 
     message: str
 
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # say all that there is to say
-MISUSED = (TypeError, AttributeError, LookupError, ArithmeticError, ValueError)  # what a value of a wrong kind raises
-FAILED: list[JobFailed] = []  # of this command, wherever they ran
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # need no traceback
+# of the composition of a configuration
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AssertionError)
+MISUSED = (TypeError, AttributeError, LookupError, ArithmeticError, ValueError)  # raised by values of a wrong type
+FAILED: list[JobFailed] = []  # jobs of this command, in whichever process they ran
 
 
 def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
-    """Makes a function of the configuration conf/<config_name>.yaml a command.
+    """Turns a function of the configuration conf/<config_name>.yaml into a command.
 
-    The function gets the resolved configuration as plain containers; with `resolve=False` the `DictConfig`.
-    What it returns is what a sweep (`--multirun`) optimises. Values may be as people type them (`overrides`).
+    The function gets the resolved configuration as plain containers, with `resolve=False` the `DictConfig`. Its return
+    value is the objective of a sweep (`--multirun`). Overrides may be typed without Hydra's quotes (`overrides`).
     """
 
     def decorate(function: Callable[[Any], Any]) -> Callable[[], None]:
@@ -81,30 +80,10 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                     config = to_plain(cfg) if resolve else cfg
                 with output_may_end():
                     return function(config)
-            except (UserError, OmegaConfBaseException) as error:
-                if wants_trace():
-                    raise
-                line, code = explain_value(error) if isinstance(error, OmegaConfBaseException) else one_line(error), 2
-                if not isinstance(error, SilentExit):
-                    print(f"error: {line}", file=sys.stderr)
-            except RunError as error:
-                if wants_trace():
-                    raise
-                line, code = one_line(error), 1
-                print(f"error: {line}", file=sys.stderr)
             except Exception as error:
                 if wants_trace():
                     raise
-                line, code = one_line(f"{type(error).__name__}: {error}"), 1
-                unusual = unusual_overrides(HydraConfig.get()) if isinstance(error, MISUSED) else []
-                if lost := lost_reader(error) or no_memory(error):
-                    line = lost
-                    print(f"error: {line}", file=sys.stderr)
-                elif unusual:
-                    line = f"{line}: perhaps because of {', '.join(unusual)}; GENIE_TRACE=1 shows where"
-                    print(f"error: {line}", file=sys.stderr)
-                else:
-                    traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+                line, code = _report(error)
             if not in_sweep():
                 sys.exit(code)
             FAILED.append(JobFailed(line))
@@ -112,29 +91,20 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
 
         command = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=config_name)(task)
 
-        def run() -> None:
+        @functools.wraps(function)
+        @output_may_end()  # once more: the lines printed below may find no reader, too
+        def main() -> None:
             FAILED.clear()
-            logging.raiseExceptions = (
-                False  # a log whose reader has left is said by `output_may_end`, not with a traceback
-            )
+            logging.raiseExceptions = False  # `output_may_end` handles a log without a reader
             sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
-            # Hydra then raises what went wrong instead of printing it and leaving.
-            os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them and exiting
             try:
                 with output_may_end():
                     command()
             except RunError as error:
                 print(f"error: {one_line(error)}", file=sys.stderr)
                 sys.exit(1)
-            except (
-                HydraException,
-                OmegaConfBaseException,
-                yaml.YAMLError,
-                ValueError,
-                TypeError,
-                AssertionError,
-            ) as error:
-                # Only the composition raises these here: the command's own errors end in `task`.
+            except COMPOSITION_ERRORS as error:  # the command's own errors end in `task`
                 if wants_trace() and "Could not override 'debug'" not in str(error):  # a command without debug=trace
                     raise
                 fail(explain(error, config_name))
@@ -146,30 +116,59 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
             if FAILED:
                 sys.exit(1)
 
-        @functools.wraps(function)
-        def main() -> None:
-            with output_may_end():  # around `run`: what it prints last may find no reader, too
-                run()
-
         return main
 
     return decorate
 
 
+def _report(error: Exception) -> tuple[str, int]:
+    """Prints the line (or the traceback) for an exception of a command; returns the line and the exit code."""
+    line, code = one_line(error), 1
+    if isinstance(error, UserError | OmegaConfBaseException):
+        line, code = explain_value(error) if isinstance(error, OmegaConfBaseException) else line, 2
+        if isinstance(error, SilentExit):
+            return line, code
+    elif not isinstance(error, RunError):
+        line = one_line(f"{type(error).__name__}: {error}")
+        if known := _known_cause(error):
+            line = known
+        elif isinstance(error, MISUSED) and (unusual := unusual_overrides(HydraConfig.get())):
+            line = f"{line}: perhaps because of {', '.join(unusual)}; GENIE_TRACE=1 shows where"
+        else:
+            traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+            return line, code
+    print(f"error: {line}", file=sys.stderr)
+    return line, code
+
+
+def _known_cause(error: Exception) -> str | None:
+    """The message for a killed worker of a data loader or for exhausted memory. Imports torch only where needed."""
+    for explanation in EXPLANATIONS:
+        if line := explanation(error):
+            return line
+    if not isinstance(error, MemoryError | OSError) and "torch" not in sys.modules:
+        return None
+    from genie.common.device import is_out_of_memory
+
+    if not is_out_of_memory(error):
+        return None
+    return f"out of memory: take smaller frames, fewer of them or a smaller model ({one_line(error)[:200]})"
+
+
 @contextmanager
 def output_may_end() -> Iterator[None]:
-    """Around a command: where nobody reads its output any more, as behind `| head`, it ends without a word and with
-    the exit code of a process that SIGPIPE killed, as other programs do. What a disk refuses becomes a `RunError`."""
+    """Around a command: where nothing reads its output any more (`| head`), it ends silently with the exit code of a
+    process that SIGPIPE killed, as other programs do. A disk error becomes a `RunError`."""
     try:
         try:
             yield
         finally:
             if sys.stdout is not None:  # None: a service that was started without one
-                sys.stdout.flush()  # what is left would fail when Python ends
+                sys.stdout.flush()  # otherwise the rest fails when Python exits
     except OSError as error:
-        unread = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream)]
+        unread = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
         if not unread and error.errno not in DISK_ERRORS:
-            raise  # such as another pipe, to a process which the command has started
+            raise  # such as another pipe, to a process that the command has started
         if not unread:
             raise RunError(reason(error)) from error
         for stream in unread:
@@ -177,7 +176,7 @@ def output_may_end() -> Iterator[None]:
         sys.exit(128 + signal.SIGPIPE)
 
 
-def has_no_reader(stream: IO) -> bool:
+def _has_no_reader(stream: IO) -> bool:
     """Whether a stream of this process is a pipe whose reader is gone."""
     try:
         stream.flush()
@@ -188,26 +187,6 @@ def has_no_reader(stream: IO) -> bool:
         return True
     except (OSError, ValueError, AttributeError):  # no file, or closed; or a system without `poll`
         return False
-
-
-def no_memory(error: Exception) -> str | None:
-    """What to say of an error that says that there is no memory; without torch where it cannot be one."""
-    if not isinstance(error, MemoryError | OSError) and "torch" not in sys.modules:
-        return None
-    from genie.common.device import is_out_of_memory
-
-    if not is_out_of_memory(error):
-        return None
-    return f"out of memory: take smaller frames, fewer of them or a smaller model ({one_line(error)[:200]})"
-
-
-def lost_reader(error: Exception) -> str | None:
-    """`lost_worker` of an error; without torch where it cannot be one."""
-    if "DataLoader worker" not in str(error):
-        return None
-    from data_modules.worker_loader import lost_worker
-
-    return lost_worker(error)
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
@@ -221,12 +200,12 @@ def in_sweep() -> bool:
 
 
 def wants_trace() -> bool:
-    """Whether the user asked for full tracebacks: also before a configuration exists."""
+    """Whether the user asked for full tracebacks; works before a configuration exists."""
     return os.environ.get("GENIE_TRACE", "") not in ("", "0") or "debug=trace" in sys.argv[1:]
 
 
 def fail(message: str) -> NoReturn:
-    """`error: <message>` on stderr, exit code 2: a mistake of the user."""
+    """Prints `error: <message>` on stderr and exits with code 2, as for every mistake of the user."""
     if first_here():
         print(f"error: {message}", file=sys.stderr)
     sys.exit(2)

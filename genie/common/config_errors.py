@@ -1,11 +1,9 @@
-"""Configuration errors in one line.
-
-Errors of the configuration in one line that says what is wrong and lists what there is.
-"""
+"""One-line messages for configuration errors, with the valid keys and choices."""
 
 import difflib
 import re
 from importlib.resources import files
+from typing import Any
 
 import yaml
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
@@ -18,22 +16,16 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-# What may be given although the configuration does not name it: presets name only what they change, and a pipeline
-# takes the recipes of all its stages.
+# Keys that may be given although the configuration does not contain them: presets contain only what they change, and a
+# pipeline takes the recipes of all its stages.
 RECIPE = (
     "max_steps", "batch_size", "num_frames", "lr", "min_lr", "warmup_steps", "schedule", "beta2", "past_end",
     "optimizer", "muon_lr",
 )  # fmt: skip
 TRANSFORMER = (
-    "mlp_ratio",
-    "temporal_positions",
-    "spatial_positions",
-    "max_frames",
-    "qk_norm",
-    "bias",
-    "dropout",
+    "mlp_ratio", "temporal_positions", "spatial_positions", "max_frames", "qk_norm", "bias", "dropout",
     "activation_checkpointing",
-)
+)  # fmt: skip
 OPTIONAL_KEYS = {
     "model.tokenizer": (
         "latent_dim", "decoder_width", "decoder_blocks", "decoder_heads", "head_dim", "channels", "quantizer", "levels",
@@ -63,23 +55,20 @@ OPTIONAL_KEYS = {
     "recipe.policy": RECIPE,
     "sampler": ("order", "entropy_bound"),
 }  # fmt: skip
-
-
-STAGE_GROUPS = ("policy", "reward", "simulator")  # groups that a stage of their name adds, in conf/stage/
+STAGE_GROUPS = ("policy", "reward", "simulator")  # groups that the stage of that name adds, in conf/stage/
 
 
 def group_options(group: str) -> list[str]:
-    """Names of the choices of a group in conf/ (of the main configurations for ""), sorted."""
+    """Sorted names of the choices of a group in conf/ ("": the main configurations)."""
     folder = files("conf").joinpath(group) if group else files("conf")
     entries = folder.iterdir() if folder.is_dir() else []
     return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
 
 
 def config_groups(config_name: str) -> list[str]:
-    """Groups that a main configuration and the configurations it includes name in their defaults list."""
-    text = files("conf").joinpath(f"{config_name}.yaml").read_text()
+    """Groups in the defaults lists of a main configuration and of those it includes."""
     groups = []
-    for entry in yaml.safe_load(text).get("defaults", []):
+    for entry in _main_config(config_name).get("defaults", []):
         if isinstance(entry, dict):
             group = str(next(iter(entry))).split()[-1].lstrip("/")
             groups += [] if group.startswith("hydra/") else [group]
@@ -89,7 +78,7 @@ def config_groups(config_name: str) -> list[str]:
 
 
 def explain(error: Exception, config_name: str) -> str:
-    """One line for the user about an error that Hydra or OmegaConf raised while it composed `config_name`."""
+    """One line for the user about an error that Hydra or OmegaConf raised while composing `config_name`."""
     cause = error.__cause__
     if isinstance(error, OverrideParseException):
         key, equals, _ = error.override.partition("=")
@@ -116,7 +105,7 @@ def explain(error: Exception, config_name: str) -> str:
 
 
 def explain_value(error: OmegaConfBaseException) -> str:
-    """One line about a value of the composed configuration that cannot be had."""
+    """One line about a value of the composed configuration that cannot be resolved."""
     if isinstance(error, MissingMandatoryValue):
         return f"'{error.full_key}' is not given: add {error.full_key}=..."
     if isinstance(error, InterpolationKeyError):
@@ -127,7 +116,7 @@ def explain_value(error: OmegaConfBaseException) -> str:
 
 
 def one_line(error: Exception | str) -> str:
-    """The message with every run of white space, line ends included, as one space."""
+    """The message with every run of white space, line breaks included, as one space."""
     return " ".join(str(error).split())
 
 
@@ -137,7 +126,7 @@ def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
 
 
 def _group_of_others(error: ConfigCompositionException, config_name: str) -> str:
-    """A group that only other commands have, as in `python -m genie.generate stage=lam`."""
+    # a group that only other commands have, as in `python -m genie.generate stage=lam`
     found = re.search(r"Could not (?:override|delete) '([^'@]*)", str(error))
     if found is None:
         return one_line(error)
@@ -148,11 +137,15 @@ def _group_of_others(error: ConfigCompositionException, config_name: str) -> str
 
 
 def _own_keys(config_name: str) -> list[str]:
-    """The keys that a main configuration and those it includes have beside their groups."""
-    content = yaml.safe_load(files("conf").joinpath(f"{config_name}.yaml").read_text())
+    """The keys of a main configuration and of those it includes that are not groups."""
+    content = _main_config(config_name)
     included = [name for name in content.get("defaults", []) if isinstance(name, str) and name != "_self_"]
     keys = [key for key in content if key not in ("defaults", "hydra")]
     return keys + [key for name in included for key in _own_keys(name)]
+
+
+def _main_config(name: str) -> dict[str, Any]:
+    return yaml.safe_load(files("conf").joinpath(f"{name}.yaml").read_text())
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
@@ -165,12 +158,12 @@ def _unknown_choice(error: MissingConfigException) -> str:
 
 
 def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | None) -> str:
-    """`given`: the key of the override, of which the error may know no more than the part that is there."""
+    # `given`: the whole key of the override; the error may contain only the part of it that exists
     full_key = given if given and given.rpartition(".")[0] in OPTIONAL_KEYS else error.full_key
     parent, _, key = full_key.rpartition(".")
     there = error.parent_node if full_key == error.full_key else ()
-    optional = {*OPTIONAL_KEYS.get(parent, ()), *_optional_groups(parent)}
-    keys = sorted({*(str(name) for name in there if name != "hydra"), *optional})
+    below = {group.rpartition(".")[2] for group in OPTIONAL_KEYS if group.rpartition(".")[0] == parent}
+    keys = sorted({*(str(name) for name in there if name != "hydra"), *OPTIONAL_KEYS.get(parent, ()), *below})
     if parent and not keys:
         return (
             f"there is no key '{full_key}': {parent} is a value, not a group of keys, or has none so far: "
@@ -188,20 +181,11 @@ def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | N
             f"there is no key or group '{key}' here: stage={key} brings it, with {key}={'|'.join(group_options(key))}"
         )
     names = sorted({*keys, *groups})
-    hint = _same_name_below(key, error.parent_node) or _did_you_mean(key, names)
+    root = error.parent_node  # `lr=1e-3` was meant as `optimizer.lr=1e-3`
+    meant = [f"{name}.{key}" for name in root if name != "hydra" and _has(root, name, key)]
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else _did_you_mean(key, names)
     new = f"(+{key}=... adds one, to which others may refer as ${{{key}}})"
     return f"there is no key or group '{key}'{hint} There is: {', '.join(names)} {new}"
-
-
-def _optional_groups(parent: str) -> list[str]:
-    """The last names of the groups below `parent` that may be given although they are not there."""
-    return [group.rpartition(".")[2] for group in OPTIONAL_KEYS if group.rpartition(".")[0] == parent]
-
-
-def _same_name_below(key: str, root: DictConfig) -> str:
-    """`lr=1e-3` was meant as `optimizer.lr=1e-3`."""
-    found = [f"{name}.{key}" for name in root if name != "hydra" and _has(root, name, key)]
-    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def _has(root: DictConfig, name: str, key: str) -> bool:

@@ -1,8 +1,7 @@
-"""Types of configuration values.
+"""Validation of overrides: value types that differ from the defaults, and numbers of single commands.
 
-Overrides of the wrong kind (`optimizer.lr=fast`, `resume=yes`, `data.image_size=64`), found before any work.
-
-Checks of values that a user gives on the command line: one line that names the key, before any work.
+`check_overrides` finds overrides of the wrong type (`optimizer.lr=fast`, `resume=yes`) before any work, with one line
+that names the key; ranges are in `config_values`.
 """
 
 from typing import Any
@@ -22,9 +21,9 @@ SEVERAL = ("trainer.devices", "actions")  # one, or a list of them
 
 
 def check_step(key: str, config_name: str, overrides: list[str]) -> None:
-    """Raises `UserError` where `overrides` are wrong for a command that runs later: before hours of work, not after.
+    """Raises `UserError` where `overrides` are wrong for the command `config_name` that a later step will run.
 
-    `key`: of the configuration of this command, where they were given.
+    `key`: of this command's configuration, under which they were given.
     """
     try:
         cfg = compose(config_name, spelled(overrides, config_name), return_hydra_config=True)
@@ -36,11 +35,11 @@ def check_step(key: str, config_name: str, overrides: list[str]) -> None:
 
 
 def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
-    """Raises `UserError` for the first override of a command whose kind is not that of the value it replaces.
+    """Raises `UserError` for the first override whose type differs from that of the value it replaces.
 
-    Numbers may be "auto" (Lightning's word for the best choice), and anything may be null but names and places that the
-    defaults give. Nothing may be empty: `key=` is what the shell makes of key=$variable without the variable.
-    `hydra_config`: Hydra's own part of the configuration, which knows the overrides.
+    Numbers may be "auto" (Lightning's word for the best choice), and anything may be null except names and places that
+    the defaults give. No value may be empty: the shell turns key=$variable without the variable into `key=`.
+    `hydra_config`: Hydra's own part of the configuration, which holds the overrides.
     """
     overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
     for override in overrides:
@@ -65,8 +64,8 @@ def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
 
 
 def unusual_overrides(hydra_config: DictConfig) -> list[str]:
-    """The overrides of a command that no check could judge and that may be why it failed, each with a reason: null or
-    nothing in the place of a value, something else than a text where the default is null, a number beyond 2^53."""
+    """The overrides that no check could validate and that may have caused a failure, each with its default: null or
+    empty in place of a value, anything but a text where the default is null, a number beyond 2^53."""
     overrides = OverridesParser.create().parse_overrides(list(hydra_config.overrides.task))
     choices = [override for override in overrides if override.key_or_group in hydra_config.runtime.choices]
     defaults = compose(hydra_config.job.config_name, [one.input_line for one in choices if not one.is_delete()])
@@ -87,7 +86,7 @@ def unusual_overrides(hydra_config: DictConfig) -> list[str]:
 
 
 def wrong_kind(default: Any, value: Any) -> str | None:
-    """What is expected where `value` cannot stand for `default`, None where it can."""
+    """The expected type where `value` cannot replace `default`, None where it can."""
     if default is None or value is None:
         return None
     if isinstance(default, bool):
@@ -111,7 +110,7 @@ def _select(cfg: DictConfig, key: str) -> Any:
 
 
 def _is_given(cfg: DictConfig, key: str) -> bool:
-    """Whether a key has another value than null, or has to get one."""
+    """Whether a key has a value other than null, or must be given one."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     return OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name) or node[name] is not None
@@ -130,8 +129,7 @@ LARGEST = 2**63 - 1  # what a tensor and an array hold
 def require_whole(
     config: dict[str, Any], *names: str, least: int = 1, most: int = LARGEST, prefix: str = "", null: bool = True
 ) -> None:
-    """Raises UserError where one of the keys is not a whole number in [least, most]; None stands for a default where
-    there is one, `null`."""
+    """Raises UserError where one of the keys is not a whole number in [least, most]; with `null` it may be None."""
     for name in names:
         value = config[name]
         if value is None and null:
@@ -143,7 +141,7 @@ def require_whole(
 
 
 def require_number(config: dict[str, Any], *names: str, above: float | None = None, most: float | None = None) -> None:
-    """Raises UserError where one of the keys is no number, not above `above` or above `most`; None: a default."""
+    """Raises UserError where one of the keys is neither None nor a number in (above, most]."""
     for name in names:
         value = config[name]
         if value is None:

@@ -1,10 +1,7 @@
-"""Ranges of configuration values.
+"""Ranges of configuration values, valid for every command: numbers, names of folders, and places.
 
-What the values of a configuration may be, whichever command they are given to and wherever they come from: numbers
-and their ranges, names that become folders, and places that have to be named.
-
-The kinds of values (a number, a list, true or false) are those of the defaults: `config_types.py`. What only one
-command can tell is checked there. Limits are those of the arithmetic and of the libraries, not of what is sensible.
+Types of values (a number, a list, a boolean) are those of the defaults (`config_types`). What only one command can
+validate is checked there. Limits are those of the arithmetic and the libraries, not of what is sensible.
 """
 
 import math
@@ -22,7 +19,7 @@ LONGEST_NAME = 200  # bytes of a folder's name: file systems take 255, and tempo
 
 @dataclass(frozen=True)
 class Number:
-    """A range: from `least` (without itself where `above`) to `most` (without itself where `below`)."""
+    """A range from `least` (exclusive with `above`) to `most` (exclusive with `below`)."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -32,7 +29,6 @@ class Number:
     null: bool = False  # may also be null
 
     def takes(self, value: float) -> bool:
-        """Whether a number is in the range."""
         if not math.isfinite(value) or self.whole and value != int(value):
             return False
         low = value > self.least if self.above else value >= self.least
@@ -222,9 +218,9 @@ PLACES = ("output_dir", "run_dir", "run", "output", "data.root")
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Raises `UserError` for the first value that cannot be. A whole number that was written as 1e5 becomes one.
+    """Raises `UserError` for the first invalid value. A whole number that was written as 1e5 becomes an int.
 
-    Every number has to be finite. What cannot be resolved here, as a key that is not given, is left to the command.
+    Every number has to be finite. What cannot be resolved here, such as a missing key, is left to the command.
     """
     for key in NAMES:
         _check_name(cfg, key)
@@ -249,7 +245,7 @@ def check_values(cfg: DictConfig) -> None:
 
 
 def check_name(key: str, name: Any) -> None:
-    """Raises `UserError` where a name cannot be that of a folder below another one. It may be several: pong/small."""
+    """Raises `UserError` where a name is not a valid relative folder, which may have several parts: pong/small."""
     text = "null" if name is None else str(name)
     problem = None
     if name is None or not text.strip():
@@ -268,12 +264,11 @@ def check_name(key: str, name: Any) -> None:
 
 
 def unprintable(text: str) -> str | None:
-    """The first control character of a text, or half of a pair that is no character."""
+    """The first control character or lone surrogate of a text."""
     return next((char for char in text if ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000), None)
 
 
 def range_of(key: str) -> Number | None:
-    """The range of a key's number, None where there is none."""
     return NUMBERS.get(key) or NUMBERS.get(f"*.{key.rpartition('.')[2]}")
 
 
@@ -309,7 +304,7 @@ def _check_number(node: DictConfig | ListConfig, name: str | int, key: str) -> N
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[DictConfig | ListConfig, str | int, str]]:
-    """(container, key or position in it, dotted key) of every value that can be resolved here."""
+    """(container, key or index in it, dotted key) of every value that can be resolved here."""
     if node is None:
         return
     for name in node if isinstance(node, DictConfig) else range(len(node)):

@@ -1,13 +1,4 @@
-"""Device, precision and memory of this machine.
-
-What depends on the machine: the fast precision, an allocator that keeps what it was given, memory that was used.
-
-Running trained models: on which device, in which precision, without gradients.
-
-Precision where it matters: stretches of a forward pass that stay in fp32 whatever autocast says.
-
-Which settings help a run that does not fit into the memory.
-"""
+"""Device, precision and memory of this machine."""
 
 import ctypes
 import os
@@ -21,17 +12,16 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 
-# parameters of mallopt(3)
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # parameters of mallopt(3)
+CPU_MESSAGES = ("can't allocate memory", "not enough memory", "Cannot allocate memory")  # of torch and of the system
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's allocator to keep what is freed; returns whether it took the settings.
+    """Tells glibc's allocator to keep freed memory; returns whether it accepted the settings.
 
-    It returns every large block to the kernel when a tensor dies and asks for it again for the next one, and each
-    time the kernel has to find, clear and map its pages. `benchmarks/memory.py` prints what that costs in a step.
-
-    Does nothing where there is another C library, or where the user has set any `MALLOC_*` variable.
+    By default it returns each large block to the kernel, which has to find, clear and map pages for the next tensor;
+    `benchmarks/memory.py` prints the cost per step. Does nothing with another C library, or where the user has set any
+    `MALLOC_*` variable.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False
@@ -44,10 +34,9 @@ def keep_freed_memory() -> bool:
 
 
 def best_precision(accelerator: str = "auto") -> str:
-    """Lightning's name of the precision that trains fastest here without loss scaling: bf16-mixed or 32-true.
+    """Lightning's name of the fastest precision here without loss scaling: bf16-mixed or 32-true.
 
-    On a CPU without bf16 instructions bf16 is emulated and takes many times as long as fp32
-    (`benchmarks/precision.py` prints the ratio).
+    A CPU without bf16 instructions emulates bf16, many times slower than fp32 (`benchmarks/precision.py`).
     """
     if accelerator != "cpu" and torch.cuda.is_available():
         device = "cuda"
@@ -59,16 +48,16 @@ def best_precision(accelerator: str = "auto") -> str:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether a type of device, as in `torch.device.type`, multiplies matrices in bf16 without emulating it."""
+    """Whether a `torch.device.type` multiplies matrices in bf16 without emulation."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name (`cpu`, `cuda`, `cuda:1`, `mps`), or the fastest one there is for `auto`.
+    """The device of that name (`cpu`, `cuda`, `cuda:1`, `mps`), for `auto` the fastest available one.
 
-    Raises UserError for a device that is unknown or not there.
+    Raises UserError for a device that is unknown or not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -76,15 +65,14 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        raise UserError(
-            f"device={name} cannot be used here ({str(error).splitlines()[0]}): give device=auto"
-        ) from error
+        message = str(error).splitlines()[0]
+        raise UserError(f"device={name} cannot be used here ({message}): give device=auto") from error
     return device
 
 
 @contextmanager
 def inference(device: torch.device) -> Iterator[str]:
-    """No gradients, and bf16 where the device is faster with it; gives the name of the precision."""
+    """Disables gradients, and uses bf16 where the device is faster with it; yields the name of the precision."""
     precision = best_precision("cpu" if device.type == "cpu" else "auto")
     bf16 = precision == "bf16-mixed"
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
@@ -92,26 +80,19 @@ def inference(device: torch.device) -> Iterator[str]:
 
 
 def full_precision(like: Tensor) -> AbstractContextManager:
-    """Switch autocast off on the device of `like` (the meta device, used for counting, has none)."""
+    """Disables autocast on the device of `like` (the meta device, used for counting, has none)."""
     return nullcontext() if like.device.type == "meta" else torch.autocast(like.device.type, enabled=False)
 
 
-CPU_MESSAGES = ("can't allocate memory", "not enough memory", "Cannot allocate memory")  # of torch and of the system
-MOST_SETTINGS = 3
-
-
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left, on a GPU or for the process."""
+    """Whether an error reports exhausted memory, of a GPU or of the process."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in CPU_MESSAGES)
     )
 
 
 def remedies(config: dict[str, Any], num_devices: int) -> list[str]:
-    """Overrides that lower the memory of a training of this configuration, what costs least first; at most three.
-
-    `num_devices`: GPUs that the machine has.
-    """
+    """At most three overrides that lower a training's memory, the cheapest first; `num_devices`: the machine's GPUs."""
     data, trainer = config["data"], config["trainer"]
     size, accumulate = data["batch_size"], trainer["accumulate"]
     found = []
@@ -129,10 +110,10 @@ def remedies(config: dict[str, Any], num_devices: int) -> list[str]:
         found.append(f"data.num_frames={max(2, data['num_frames'] // 2)}")
     if size <= 1:
         found.append("a smaller model=")
-    return found[:MOST_SETTINGS]
+    return found[:3]
 
 
 def advice(config: dict[str, Any]) -> str:
-    """One line: what ran out, and what helps."""
+    """The one-line message for a training that ran out of memory."""
     devices = torch.cuda.device_count()
     return f"out of memory: give {', or '.join(remedies(config, devices))} (with resume=true the run goes on)"

@@ -1,8 +1,10 @@
-"""Errors that the command line prints as one line.
+"""Exceptions that the command line prints as one line without a traceback."""
 
-The two exceptions that the command line prints as one line, without a traceback: a mistake of the user, and a run
-that cannot go on; and what any other exception says, for such a line.
-"""
+import sys
+from collections.abc import Callable
+
+# Each gives one line for an error of a library, or None; whatever uses that library appends its own.
+EXPLANATIONS: list[Callable[[BaseException], str | None]] = []
 
 
 class UserError(ValueError):
@@ -13,21 +15,26 @@ class UserError(ValueError):
 
 
 class SilentExit(UserError):
-    """The first of several processes has ended with an error that it prints itself: the others end without a word."""
+    """In the other processes, after the first one has failed and printed its error: they exit silently."""
 
 
 class RunError(RuntimeError):
-    """Why a run that began rightly cannot go on: no memory, no disk space, a loss that is no number.
+    """Why a valid run cannot continue: no memory, no disk space, a loss that is not finite.
 
     The message is ONE line. The command line prints `error: <message>` and exits with code 1.
     """
 
 
+def warn(message: str) -> None:
+    """Prints a warning on stderr."""
+    print(f"WARNING: {message}", file=sys.stderr, flush=True)
+
+
 def failure(error: BaseException) -> str:
-    """What went wrong, on one line for a table: what a `UserError` or `RunError` says; of others their kind as well."""
+    """An exception on one line for a table: its message, preceded by its type unless a `UserError` or `RunError`."""
     return reason(error) if isinstance(error, UserError | RunError) else f"{type(error).__name__}: {reason(error)}"
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, on one line; its kind where it says nothing."""
+    """The message of an exception on one line; its type where it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

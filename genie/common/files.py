@@ -1,7 +1,4 @@
-"""Atomic file writing and the cache folder.
-
-Writing a file so that it is there whole or not at all, and where files are kept that can be made again.
-"""
+"""Atomic file writing, JSON, and the cache folder."""
 
 import json
 import math
@@ -14,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from genie.common.errors import reason
+from genie.common.errors import reason, warn
 
 TEMPORARY = ".tmp-"
 
 
 def cache_folder() -> Path:
-    """GENIE_CACHE, or genie-world/ where the platform keeps the user's caches."""
+    """GENIE_CACHE, or genie-world/ in the platform's folder of user caches."""
     if given := os.environ.get("GENIE_CACHE"):
         return Path(given).expanduser()
     if sys.platform == "darwin":
@@ -30,7 +27,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def replacing(path: str | Path, mode: str = "wb", **open_arguments) -> Iterator[IO]:
-    """Opens a temporary file beside `path`; on a normal exit it is synced and takes the place of `path`."""
+    """Opens a temporary file beside `path`, which it replaces after a sync on a normal exit."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")
@@ -46,7 +43,7 @@ def replacing(path: str | Path, mode: str = "wb", **open_arguments) -> Iterator[
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file of JSON; None where there is none, or what is there is damaged or something else."""
+    """The object in a JSON file; None where the file is missing, damaged or holds something else."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -55,7 +52,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def sync(path: Path) -> None:
-    """Makes what was written to a file, or renamed in a folder, survive a power cut."""
+    """Makes writes to a file, or renames in a folder, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -65,24 +62,29 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def not_vital(what: str | Path) -> Iterator[None]:
-    """Around the writing of something that a run can do without: what the disk refuses is a line on stderr."""
+    """Around writing a file that the run does not depend on: a disk error becomes a line on stderr."""
     try:
         yield
     except OSError as error:
-        print(f"WARNING: {what} could not be written ({reason(error)})", file=sys.stderr, flush=True)
+        warn(f"{what} could not be written ({reason(error)})")
 
 
 def remove_leftovers(folder: Path) -> None:
     """Deletes temporary files and folders that a killed process left in `folder`."""
     for leftover in folder.glob(f".*{TEMPORARY}*"):
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        delete(leftover, ignore_errors=True)
+
+
+def delete(path: Path, ignore_errors: bool = False) -> None:
+    """Deletes a file or link if it exists, or a folder; `ignore_errors`: of a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=ignore_errors)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:
-    """Numbers with four decimals, and None for those that are infinite or not numbers, which JSON cannot hold."""
+    """Nested containers with floats rounded to four decimals, and None for non-finite ones, which JSON cannot hold."""
     if isinstance(value, dict):
         return {name: plain(entry) for name, entry in value.items()}
     if isinstance(value, list):
@@ -93,6 +95,6 @@ def plain(value: Any) -> Any:
 
 
 def to_json(report: dict[str, Any]) -> str:
-    """Indented, with every list of plain values on one line."""
+    """Indented JSON with every list of plain values on one line."""
     text = json.dumps(report, indent=2)
     return re.sub(r"\[[^\[\]{}]*\]", lambda match: " ".join(match[0].split()), text) + "\n"

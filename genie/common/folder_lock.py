@@ -1,43 +1,41 @@
-"""Folder lock: one writer at a time.
+"""Folder lock: one writing process at a time.
 
-A folder has one writer: a lock that a second process runs into before it touches anything.
-
-The lock is `flock` on the file `.lock` in the folder (beside the file, where it is one file that is written), which
-also says who has it. The kernel drops it when the process ends, however it ends, so a killed process leaves a file that
-means nothing. Children do not keep it alive: programs that are started do not inherit the file, and forked ones close
-it at once. On NFS Linux makes of `flock` a lock at the server, which holds between machines; Lustre needs the mount
-option `flock`. Where a file system has no locks, a line on stderr says that nothing watches.
+The lock is `flock` on the file `.lock` in the folder (beside the output where that is a single file), which also names
+its holder. The kernel releases it when the process ends, however it ends, so the file that a killed process leaves has
+no effect. Child processes do not keep it: started programs do not inherit the file, and forked processes close it at
+once. On NFS, Linux turns `flock` into a lock at the server, valid between machines; Lustre needs the mount option
+`flock`. Where a file system has no locks, a line on stderr warns of it.
 """
 
 import errno
 import fcntl
 import json
 import os
-import shutil
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from genie.common.errors import UserError
+from genie.common.errors import UserError, warn
+from genie.common.files import delete
 
 LOCK = ".lock"
-GRACE = 0.5  # seconds: a process that was forked and did not yet run holds the lock of a killed parent
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without them answer
-held: dict[str, IO[str]] = {}  # of this process, by the real path of the lock
+GRACE = 0.5  # seconds: a forked process that has not run yet holds the lock of a killed parent
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # from file systems without locks
+held: dict[str, IO[str]] = {}  # lock files of this process by real path
 
 
 @contextmanager
 def one_writer(place: str | Path, key: str, wait: bool = False, beside: bool = False) -> Iterator[Path]:
-    """While the body runs, no other process writes into the folder `place`; yields it.
+    """Yields the folder `place`, into which no other process writes while the body runs.
 
-    It is made, and is removed again if nothing came into it. A process may enter the same place again. `key`: what
-    gives another place, as in "output=". `wait`: until the other writer is done, instead of an error. `beside`: the
-    lock is beside `place`, which may be a file, or a folder that comes into being as a whole.
-    Raises `UserError` where nothing can be written, and where another process writes.
+    The folder is created, and removed again if it stays empty. A process may enter the same place again. `key`: the
+    override that selects another place, as in "output=". `wait`: wait for the other writer instead of raising.
+    `beside`: the lock is beside `place`, which may be a file, or a folder that is renamed into place as a whole.
+    Raises `UserError` where the place is not writable or another process writes.
     """
     place = Path(place)
     lock = place.with_name(f".{place.name}{LOCK}") if beside else place / LOCK
@@ -55,13 +53,13 @@ def one_writer(place: str | Path, key: str, wait: bool = False, beside: bool = F
         yield place
     finally:
         with suppress(OSError):
-            lock.unlink()  # while it is held: who opened it before looks again
+            lock.unlink()  # while it is held: a process that opened it earlier opens it again
         held.pop(name).close()
         _remove_empty(made)
 
 
 def require_writable(path: str | Path, key: str) -> None:
-    """Raises `UserError` where a file `path` could not be written. What had to be made for it is removed again."""
+    """Raises `UserError` where a file `path` could not be written. Leaves no new folders behind."""
     path = Path(path)
     made = _make(path.parent, path, key)
     probe = path.parent / f".{path.name[:50]}{LOCK}-{os.getpid()}"
@@ -79,49 +77,39 @@ def require_writable(path: str | Path, key: str) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Deletes what is in a folder, but for its lock."""
+    """Deletes the contents of a folder except its lock."""
     for entry in folder.iterdir():
-        if entry.name == LOCK:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        if entry.name != LOCK:
+            delete(entry)
 
 
 def _taken(lock: Path, place: Path, key: str, wait: bool) -> IO[str]:
     """The lock file, locked by this process."""
-    told, refused_from = False, time.monotonic() + GRACE
+    waiting, refused_from = False, time.monotonic() + GRACE
     while True:
         try:
             file = open(lock, "a+", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise _refused(place, key, error) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if told else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waiting else fcntl.LOCK_NB))
         except BlockingIOError:
-            holder = _holder(file)
+            busy = f"{place} is being written by {_holder(file)}"
             file.close()
             if not wait and time.monotonic() < refused_from:
                 time.sleep(GRACE / 10)
                 continue
             if not wait:
-                raise UserError(
-                    f"{place} is being written by {holder}: wait until it ends, end it, or give another {key}"
-                ) from None
-            print(f"{place} is being written by {holder}: waiting for it", file=sys.stderr, flush=True)
-            told = True
+                raise UserError(f"{busy}: wait until it ends, end it, or give another {key}") from None
+            print(f"{busy}: waiting for it", file=sys.stderr, flush=True)
+            waiting = True
             continue
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 file.close()
                 raise _refused(place, key, error) from error
-            print(
-                f"WARNING: the file system of {lock.parent} has no locks ({error.strerror}): take care that no second "
-                "process writes there",
-                file=sys.stderr,
-                flush=True,
-            )
+            no_locks = f"the file system of {lock.parent} has no locks ({error.strerror})"
+            warn(f"{no_locks}: take care that no second process writes there")
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
                 _sign(file)
@@ -140,14 +128,14 @@ def _sign(file: IO[str]) -> None:
 def _holder(file: IO[str]) -> str:
     try:
         file.seek(0)
-        about: dict[str, Any] = json.loads(file.read())
+        about = json.loads(file.read())
         return f"process {about['process']} on {about['host']} since {about['since']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it is about to sign
+    except (OSError, ValueError, KeyError, TypeError):  # the holder has not written it yet
         return "another process"
 
 
 def _make(folder: Path, place: Path, key: str) -> list[Path]:
-    """Makes a folder; those that were not there, the innermost first."""
+    """Creates a folder; returns the folders that did not exist, the innermost first."""
     made: list[Path] = []
     try:
         for path in (folder, *folder.parents):

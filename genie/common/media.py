@@ -1,13 +1,11 @@
-"""Image and video files.
+"""Images and videos: conversion, composition and files.
 
-Pictures and videos: frames as bytes, enlarged, framed, set side by side, labelled, and written to files.
-
-A video here is an array uint8 [T, H, W, 3], a picture uint8 [H, W, 3].
+A video is an array uint8 [T, H, W, 3], an image uint8 [H, W, 3].
 """
 
 from collections.abc import Iterable
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import av
@@ -18,13 +16,13 @@ from torch import Tensor
 from genie.common.errors import UserError
 from genie.common.files import replacing
 
-CONTEXT_COLOR = (70, 130, 230)  # border of frames that were given
-PREDICTED_COLOR = (245, 140, 30)  # border of frames that were generated
+CONTEXT_COLOR = (70, 130, 230)  # border of given frames
+PREDICTED_COLOR = (245, 140, 30)  # border of generated frames
 BACKGROUND_COLOR = (24, 24, 24)
 TEXT_COLOR = (230, 230, 230)
 TEXT_SIZE = 14
-LARGEST_SIDE = 8192  # pixels of an enlarged picture: H.264 takes no more, and a frame is 200 MB
-VIDEO_HEIGHT = 256  # pixels that a generated video has at least
+LARGEST_SIDE = 8192  # pixels of an enlarged image: the limit of H.264, where a frame is 200 MB
+VIDEO_HEIGHT = 256  # least height of a generated video in pixels
 
 
 def to_bytes(frames: Tensor) -> np.ndarray:
@@ -36,12 +34,12 @@ def to_bytes(frames: Tensor) -> np.ndarray:
 
 
 def scale_to(height: int, at_least: int) -> int:
-    """The smallest whole factor that makes `height` pixels `at_least` so many."""
+    """The smallest whole factor that enlarges `height` pixels to `at_least` that many."""
     return max(1, -(-at_least // height))
 
 
 def check_scale(scale: int | None, size: tuple[int, int]) -> None:
-    """Raises UserError where pictures (H, W) that are enlarged `scale` times are more than `LARGEST_SIDE` pixels."""
+    """Raises UserError where images (H, W) enlarged `scale` times exceed `LARGEST_SIDE` pixels."""
     if scale is not None and scale * max(size) > LARGEST_SIDE:
         raise UserError(
             f"scale={scale} makes {scale * size[0]}x{scale * size[1]} of {size[0]}x{size[1]}: give at most "
@@ -69,7 +67,7 @@ def border_by_origin(video: np.ndarray, num_context: int, width: int) -> np.ndar
     return np.concatenate([border(frames, color, width) for frames, color in parts])
 
 
-@lru_cache(maxsize=1)
+@cache
 def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(TEXT_SIZE)
 
@@ -81,10 +79,9 @@ def text_size(text: str) -> tuple[int, int]:
 
 
 def caption(text: str, height: int, width: int) -> np.ndarray:
-    """`text` in the middle of a picture of the given size; what does not fit is cut off."""
-    image = Image.new("RGB", (width, height), BACKGROUND_COLOR)
-    where = (width / 2, height / 2)
-    ImageDraw.Draw(image).text(where, text, fill=TEXT_COLOR, font=_font(), anchor="mm", align="center")
+    """`text` centred in an image of the given size, cropped where it does not fit."""
+    image, center = Image.new("RGB", (width, height), BACKGROUND_COLOR), (width / 2, height / 2)
+    ImageDraw.Draw(image).text(center, text, fill=TEXT_COLOR, font=_font(), anchor="mm", align="center")
     return np.asarray(image)
 
 
@@ -94,19 +91,17 @@ def grid(
     column_labels: list[str] | None = None,
     gap: int = 4,
 ) -> np.ndarray:
-    """Videos (or pictures) of one size, set in rows of equal length, with labels at the left and above.
+    """Videos [T, H, W, 3] (or images [H, W, 3]) of one size in rows of equal length, with labels at the left and above.
 
-    rows: arrays uint8 [T, H, W, 3] (or [H, W, 3]). Returns one such array. A label wider than its column is cut off.
+    Returns one such array. A label wider than its column is cropped.
     """
     height, width = rows[0][0].shape[-3:-1]
     leading = rows[0][0].shape[:-3]
     label_height = max((text_size(label)[0] for label in column_labels), default=0) if column_labels else 0
     label_width = max((text_size(label)[1] for label in row_labels), default=0) if row_labels else 0
-    total = (
-        label_height + gap + len(rows) * (height + gap),
-        label_width + gap + len(rows[0]) * (width + gap),
-    )
-    canvas = np.empty((*leading, *total, 3), dtype=np.uint8)
+    total_height = label_height + gap + len(rows) * (height + gap)
+    total_width = label_width + gap + len(rows[0]) * (width + gap)
+    canvas = np.empty((*leading, total_height, total_width, 3), dtype=np.uint8)
     canvas[:] = BACKGROUND_COLOR
     for y, row in enumerate(rows):
         top = label_height + gap + y * (height + gap)
@@ -122,9 +117,9 @@ def grid(
 
 
 def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Path:
-    """H.264 in yuv420p, which every player knows; `frames` are uint8 [H, W, 3], taken one at a time.
+    """Writes H.264 in yuv420p, which every player supports, atomically; takes `frames` uint8 [H, W, 3] one at a time.
 
-    Odd sizes get one more row or column (the last one again): the format needs even ones. The file appears whole.
+    Odd sizes are padded to even ones, which the format needs, by repeating the last row or column.
     Raises ValueError where there is no frame.
     """
     path, stream = Path(path), None
@@ -135,7 +130,7 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
                 stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
-                stream.options = {"crf": "16"}  # nearly without loss: small things have to stay visible
+                stream.options = {"crf": "16"}  # nearly lossless: small objects have to stay visible
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         if stream is None:
             raise ValueError("a video needs at least one frame")
@@ -144,21 +139,21 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
 
 
 def read_mp4(path: str | Path) -> tuple[np.ndarray, float]:
-    """The frames uint8 [T, H, W, 3] of a video file, and how many of them make a second."""
+    """The frames uint8 [T, H, W, 3] of a video file, and frames per second."""
     with av.open(str(path)) as container:
         rate = float(container.streams.video[0].average_rate)
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]), rate
 
 
 def write_png(path: str | Path, picture: np.ndarray) -> Path:
-    """Writes uint8 [H, W, 3]; the file appears whole."""
+    """Writes uint8 [H, W, 3], atomically."""
     with replacing(path) as file:
         Image.fromarray(picture).save(file, format="png")
     return Path(path)
 
 
 def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> Path:
-    """Writes frame_0000.png, frame_0001.png, …; those of a longer video that was there before are deleted."""
+    """Writes frame_0000.png, frame_0001.png, …; deletes further such files of a longer former video."""
     folder, count = Path(folder), 0
     for count, frame in enumerate(frames, 1):
         write_png(folder / f"frame_{count - 1:04d}.png", frame)

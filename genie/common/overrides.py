@@ -1,10 +1,7 @@
-"""Override syntax: what people type, quoted for Hydra's parser.
+"""Override syntax: command-line values quoted for Hydra's parser.
 
-Overrides as people type them, in the spelling that Hydra reads.
-
-For Hydra a value is a word of its own language: it cannot read 日本, #, ( or =, `a,b` is a sweep and 1e3 a number. A
-path, a name or a text is meant as it is typed, so it is quoted here, before Hydra sees it. What is quoted already,
-null, `${...}` and Hydra's functions stay as they are.
+Hydra's parser cannot read 日本, #, ( or = in a value; `a,b` is a sweep and 1e3 a number. Paths, names and texts are
+literal, so they are quoted before Hydra parses them. Quoted values, null, `${...}` and Hydra's functions are unchanged.
 """
 
 import os
@@ -15,6 +12,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -23,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genie.common.config_errors import OPTIONAL_KEYS, group_options
 
-# Keys whose value is a path, a name or a text: 123, 1e3 and true are texts there, and so is a,b but in a sweep. With
-# the command, where another one has something else of that name.
+# Keys whose value is a path, a name or a text: 123, 1e3 and true are texts there, and so is a,b except in a sweep. With
+# a command's name where another command uses the key for something else.
 TEXTS = """
     name output_dir run_dir tokenizer_ckpt lam_ckpt stage.world reward.ratings
     data.name data.root data.quality data.minari.key data.stream.cache data.recorder.env.id env.id
@@ -34,26 +32,24 @@ TEXTS = """
     ablation.name ablation.title model.name hydra.sweep.dir
 """
 TEXT_KEYS = frozenset(TEXTS.split())
-LISTS = ("run",)  # which some commands take several of: [a,b] is a list
-# Other names of keys, by command: the names that other commands have for the same, and former ones. Those of groups are
-# names of keys here: Hydra would take them for choices.
+# Aliases of keys by command: the names in other commands, and former names. Names of groups are keys here: Hydra would
+# read them as choices.
 NAMES = {
     "act": {"policy": "act.policy", "env": "env.id"},
     "generate": {"prompt.": "prompt_"},
     "label_curve": {"policy": "act.policy", "checkpoint": "act.policy"},
     "play": {"prompt.": "prompt_"},
 }
-OPEN_KEYS = ("data.recorder.env.kwargs.", "data.recorder.env.options.")  # the environment's own are below: any key
+OPEN_KEYS = ("data.recorder.env.kwargs.", "data.recorder.env.options.")  # take any key of the environment below them
 OVERRIDE = re.compile(r"(\+{0,2})([^\s=~+'\"-][^\s='\"]*)=(.*)", re.DOTALL)
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|int|float|str|bool|json_str|extend_list)\(.*\)")
 ESCAPED = re.compile(r"\\[,()\[\]{}:=]")  # as Hydra documents it
 
 
 def spelled(words: list[str], config_name: str, sweep: bool | None = False) -> list[str]:
-    """Overrides of the command `config_name` as Hydra reads them; what are none stay as they are.
+    """Overrides of the command `config_name` in Hydra's syntax; other words stay as they are.
 
-    `sweep`: whether values may be lists of several, a,b; None: as the words themselves say, where they are those of a
-    command line.
+    `sweep`: whether values may be alternatives, a,b; None: detected from `words`, a whole command line.
     """
     named = [renamed(word, config_name) for word in words]
     found = [(word, OVERRIDE.fullmatch(word)) for word in named]
@@ -66,13 +62,14 @@ def spelled(words: list[str], config_name: str, sweep: bool | None = False) -> l
             group, _, name = key.rpartition(".")
             sign = sign or "++" * (name in OPTIONAL_KEYS.get(group, ""))
             text = key in TEXT_KEYS or f"{config_name}:{key}" in TEXT_KEYS
-            word = f"{sign}{key}={_value(value, text, key in LISTS, bool(sweep))}"
+            several = key == "run"  # some commands take several runs: [a,b] is a list
+            word = f"{sign}{key}={_value(value, text, several, bool(sweep))}"
         spelled_words.append(word)
     return spelled_words
 
 
 def renamed(word: str, config_name: str) -> str:
-    """A word with the key that its name stands for (`NAMES`); it may be a new one below `OPEN_KEYS`."""
+    """A word with an alias (`NAMES`) replaced by its key, and `++` before a key below `OPEN_KEYS`."""
     for name, key in NAMES.get(config_name, {}).items():
         if name.endswith("."):
             word = re.sub(rf"^{re.escape(name)}(\w+=)", rf"{key}\1", word)
@@ -91,24 +88,30 @@ def quoted(text: str) -> str:
 
 
 def override(key: str, text: Any) -> str:
-    """`key` with a text that a program has, whatever is in it: null, quotes and `${` are letters here."""
+    """`key=` a text from a program, taken literally: null, quotes and `${` have no meaning in it."""
     text = str(text).replace("${", "\\${")
     return f"{key}={text if parsed(text) == text else quoted(text)}"
 
 
 def composed(config_name: str, overrides: list[str]) -> DictConfig:
-    """The configuration of another command with overrides as people type them, within one that Hydra has started."""
+    """The configuration of another command with overrides as typed on its command line; needs an initialized Hydra."""
     return compose(config_name, spelled(overrides, config_name))
 
 
+def given_overrides() -> list[str]:
+    """The overrides of the running command, with `hydra.searchpath=` for its subprocesses."""
+    given = HydraConfig.get().overrides
+    return [*given.task, *(word for word in given.hydra if word.startswith("hydra.searchpath="))]
+
+
 def unquoted(value: str) -> str:
-    """What `quoted` was given; any other value as it is."""
+    """The inverse of `quoted`; any other value as it is."""
     inner = parsed(value) if value[:1] in ("'", '"') else None
     return inner if isinstance(inner, str) else value
 
 
 def parsed(value: str) -> Any:
-    """The value that Hydra reads, a sweep as Hydra's object, None where it cannot read it (and for null)."""
+    """The value that Hydra parses, a sweep as Hydra's object, None where it cannot parse it (and for null)."""
     try:
         return _parser().parse_override(f"key={value}").value()
     except HydraException:
@@ -116,7 +119,7 @@ def parsed(value: str) -> Any:
 
 
 def split(value: str) -> list[str]:
-    """The parts between commas, but not those within quotes or brackets; one part where these are not closed."""
+    """The parts between commas outside quotes and brackets; one part where these are not closed."""
     parts, depth, quote, before = [""], 0, None, ""
     for letter in value:
         if quote:
@@ -133,7 +136,7 @@ def split(value: str) -> list[str]:
 
 
 def is_sweep(words: list[str], config_name: str) -> bool:
-    """Whether these words of a command line start several jobs: by -m, or by a choice that does (a search)."""
+    """Whether the words of a command line start several jobs: by -m, or by a choice that sets the mode (a search)."""
     if any(len(word) > 2 and "--multirun".startswith(word) or word == "-m" for word in words):
         return True
     keys = {word: match[2] for word in words if (match := OVERRIDE.fullmatch(word))}
@@ -142,7 +145,7 @@ def is_sweep(words: list[str], config_name: str) -> bool:
     try:
         with nullcontext() if started else initialize_config_module("conf", version_base="1.3"):
             return compose(config_name, chosen, return_hydra_config=True).hydra.mode == RunMode.MULTIRUN
-    except (HydraException, OmegaConfBaseException, ValueError):  # which is said when the command is composed
+    except (HydraException, OmegaConfBaseException, ValueError):  # reported when the command is composed
         return False
 
 
@@ -166,7 +169,7 @@ def _value(value: str, text: bool, several: bool, sweep: bool) -> str:
 
 
 def _collection(value: str, text: bool) -> str | None:
-    """[a,b] or {a: b} with the elements quoted that need it, with `text` all that are none; None for anything else."""
+    """[a,b] or {a: b} with quotes around elements that need them, with `text` around all; None for anything else."""
     if value[:1] + value[-1:] not in ("[]", "{}"):
         return None
     elements = []

@@ -1,13 +1,9 @@
-"""Matplotlib plots.
-
-The plots of an evaluation.
-"""
+"""Matplotlib plots of evaluations."""
 
 import itertools
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -15,7 +11,7 @@ from torch import Tensor
 
 from genie.common.files import replacing
 
-# what a curve's name ends with -> its style; the baselines are grey, so that the eye goes to what is measured
+# suffix of a curve's name -> its style; baselines are grey
 STYLES = {
     "": {"label": "generated", "color": "tab:orange", "marker": "o"},
     "_reconstruction": {"label": "tokenizer alone (the best possible)", "color": "tab:blue", "linestyle": "--"},
@@ -24,7 +20,7 @@ STYLES = {
     "_background": {"label": "constant background", "color": "0.6", "linestyle": ":"},
 }
 OBJECT_COLORS = ("tab:orange", "tab:green", "tab:blue", "tab:red", "tab:purple", "tab:brown")  # repeated
-# the videos in which objects are looked for -> their style
+# video in which objects are tracked -> its style
 OBJECT_STYLES = {
     "generated": {"marker": "o"},
     "reconstruction": {"linestyle": "--"},
@@ -37,7 +33,6 @@ OBJECT_NAMES = {"reconstruction": "ceiling (true tokens decoded)"}
 def plot_horizon(curves: dict[str, list[float]], unit: str, path: Path) -> None:
     """`unit` against the number of the generated frame (or state), one line for each key of `STYLES` in `curves`."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for name in [name for name in STYLES if name in curves]:
         axes.plot(range(1, len(curves[name]) + 1), curves[name], **STYLES[name])
@@ -46,26 +41,28 @@ def plot_horizon(curves: dict[str, list[float]], unit: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_objects(figures: dict[str, dict], path: Path) -> None:
-    """Of each object (the `figures` of `RolloutObjects`) against the horizon: the share of frames in which it is found,
-    found in its place, and its median distance; above over all frames, beneath over those of rallies. There a band is
-    the 95% interval over clips of what was generated."""
+def plot_objects(metrics: dict[str, dict], path: Path) -> None:
+    """Metrics of each object (`RolloutObjects`) against the horizon: the shares of frames in which it is found and in
+    which it is in its place, and its median distance. Upper row: all frames; lower row: rally frames, where bands are
+    the 95% intervals over clips of the generated videos."""
     panels = {
         "present": "share of {} with the object",
         "in_place": "share of {} with the object in its place",
         "distance_median": "median distance, where found [pixels]",
     }
-    in_rallies = {name: values["rally"] for name, values in figures.items() if "rally" in values}
-    rows = {"frames": figures} | ({"rally frames": in_rallies} if in_rallies else {})
+    in_rallies = {name: values["rally"] for name, values in metrics.items() if "rally" in values}
+    rows = {"frames": metrics} | ({"rally frames": in_rallies} if in_rallies else {})
     figure = Figure(figsize=(15, 4.2 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), len(panels), squeeze=False)
-    colors = dict(zip(figures, itertools.cycle(OBJECT_COLORS), strict=False))
+    colors = dict(zip(metrics, itertools.cycle(OBJECT_COLORS), strict=False))
     lines = {}
     for row, (frames, shown) in zip(grid, rows.items(), strict=True):
         for axes, (name, unit) in zip(row, panels.items(), strict=True):
             for label, videos in shown.items():
-                _draw_object(axes, f"{name}_by_horizon", videos, label, colors[label])
+                for video, style in OBJECT_STYLES.items():
+                    curve = videos[video][f"{name}_by_horizon"]
+                    text = f"{label}, {OBJECT_NAMES.get(video, video.replace('_', ' '))}"
+                    axes.plot(range(1, len(curve) + 1), curve, label=text, color=colors[label], markersize=4, **style)
                 if shown is in_rallies and name != "distance_median":
                     ends = [videos["generated"][f"{name}_{end}_by_horizon"] for end in ("low", "high")]
                     axes.fill_between(range(1, len(ends[0]) + 1), *ends, color=colors[label], alpha=0.15, linewidth=0)
@@ -77,14 +74,6 @@ def plot_objects(figures: dict[str, dict], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_object(axes: Axes, name: str, videos: dict[str, dict], label: str, color: str) -> None:
-    """A line for each video of an object, and for its tracker."""
-    for video, style in OBJECT_STYLES.items():
-        curve = videos[video][name]
-        text = f"{label}, {OBJECT_NAMES.get(video, video.replace('_', ' '))}"
-        axes.plot(range(1, len(curve) + 1), curve, label=text, color=color, markersize=4, **style)
-
-
 def _label_horizon(axes: Axes, unit: str) -> None:
     axes.set(xlabel="generated frame (horizon)", ylabel=unit)
     whole_ticks(axes)
@@ -92,17 +81,16 @@ def _label_horizon(axes: Axes, unit: str) -> None:
 
 
 def whole_ticks(axes: Axes) -> None:
-    """Ticks of the x axis at whole numbers only, be it a single one: there is no half a frame, step or code."""
+    """Ticks of the x axis at whole numbers only, at least one: frames, steps and codes are counted."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def plot_confusion(confusion: Tensor, matching: Tensor, true_names: list[str], path: Path) -> None:
-    """Counts [latent, true] as shares of each latent action, with the counts written in and a frame around those of the
-    best `matching` int64 [latent] (-1: none)."""
+    """Counts [latent, true] coloured by their share of each latent action, annotated with the counts; those of the best
+    `matching` int64 [latent] (-1: none) are framed."""
     shares = confusion / confusion.sum(1, keepdim=True).clamp_min(1)
     rows, columns = confusion.shape
     figure = Figure(figsize=(2 + 0.9 * columns, 1.4 + 0.6 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues", aspect="auto")
     for row in range(rows):
@@ -120,11 +108,9 @@ def plot_confusion(confusion: Tensor, matching: Tensor, true_names: list[str], p
 
 
 def plot_codebook(counts: Tensor, path: Path) -> None:
-    """How often each code was used, counts [K], the most used first: a collapsed codebook is one bar, codes that are
-    never used are missing at the right."""
+    """Usage counts [K] of codes, the most used first: a collapsed codebook is one bar, unused codes leave a gap."""
     counts = counts.sort(descending=True).values
     figure = Figure(figsize=(6.4, 3), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.stairs((counts / counts.sum().clamp_min(1)).tolist(), fill=True)  # a bar each would take seconds to draw
     whole_ticks(axes)
@@ -134,6 +120,6 @@ def plot_codebook(counts: Tensor, path: Path) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes a PNG, atomically."""
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=110)

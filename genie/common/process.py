@@ -1,7 +1,4 @@
-"""Rank of this process, from torchrun, SLURM or the launcher.
-
-Which process of a command this is, as its environment says. Imported by every command: without torch.
-"""
+"""Rank of this process, from the environment (torchrun, SLURM or the launcher); imports no torch."""
 
 import ctypes
 import os
@@ -12,16 +9,16 @@ from contextlib import contextmanager
 
 from genie.common.errors import SilentExit
 
-# in the environment of a process that another one has started: the process of that one, and its how many-th training
+# environment variables of a process that another one has started: the parent's process id, the number of its training
 PARENT, TRAINING = "GENIE_PARENT", "GENIE_TRAINING"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def rank() -> int:
-    """The number of this process among those that one command runs as, 0 for the only one.
+    """The number of this process among those of one command, 0 for the only one.
 
-    torchrun and SLURM say it. Of processes that the command itself started on one machine, it is their number there,
-    which is enough to know the first one.
+    Set by torchrun and SLURM. For processes that the command itself started it is their number on their machine (or
+    that of the machine), enough to identify the first one.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["RANK"])
@@ -38,7 +35,7 @@ def first_here() -> bool:
 
 @contextmanager
 def on_first_rank() -> Iterator[None]:
-    """Around what goes wrong in all processes of a machine alike: the first one says so, the others end silently."""
+    """Around code that fails in all processes of a machine alike: the first one raises, the others exit silently."""
     try:
         yield
     except Exception as error:
@@ -48,7 +45,7 @@ def on_first_rank() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a process that another has started: has the kernel end it with that one, however that ends."""
+    """In a process that another one has started: makes the kernel end it together with its parent."""
     parent = os.environ.get(PARENT)
     if parent is None:
         return

@@ -1,15 +1,10 @@
-"""Time, memory and software versions of a measurement.
-
-What work costs: seconds, memory, and passes of the dynamics for each generated frame.
-
-When a result was made, and with which versions.
-"""
+"""Time, memory and software versions of a measurement."""
 
 import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,33 +13,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch  # seconds to import, and measuring needs none of it
+    import torch  # takes seconds to import, and measuring does not need it
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-CLEAR_PEAK = "5"  # proc_pid_clear_refs(5): forget the peak of the resident memory
+CLEAR_PEAK = "5"  # proc_pid_clear_refs(5): reset the peak of the resident memory
 
 
 @dataclass
 class Cost:
-    """Of a piece of work: wall-clock `seconds`, and `peak_rss_mb`, the most memory (2^20 bytes) that the process held
-    during it, with what it held before. Where the system cannot forget an earlier peak (all but Linux), the most so
-    far."""
+    """Wall-clock `seconds` of some work, and `peak_rss_mb`, the peak resident memory of the process (MB of 2^20 bytes)
+    during it, including what it held before; on systems other than Linux the peak since the process started."""
 
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
 
 
-OPEN: list[Cost] = []  # of the work that is being done, the innermost last
+OPEN: list[Cost] = []  # of running measurements, the innermost last
 
 
 @contextmanager
 def measured() -> Iterator[Cost]:
-    """Gives the `Cost` of what is done inside, known at the end, also where that is an exception. One may be inside
-    another."""
+    """Yields the `Cost` of the body, filled in at its end, also after an exception. Measurements may be nested."""
     cost = Cost()
-    for outer in OPEN:  # their peak so far is about to be forgotten
+    for outer in OPEN:  # their peak so far is about to be reset
         outer.peak_rss_mb = max(outer.peak_rss_mb, peak_rss_mb())
-    _forget_peak()
+    with suppress(OSError):  # another system, or a container that forbids it
+        CLEAR.write_text(CLEAR_PEAK)
     OPEN.append(cost)
     started = time.monotonic()
     try:
@@ -54,16 +48,10 @@ def measured() -> Iterator[Cost]:
         OPEN.pop()
 
 
-def _forget_peak() -> None:
-    with suppress(OSError):  # another system, or a container that forbids it
-        CLEAR.write_text(CLEAR_PEAK)
-
-
 def peak_rss_mb() -> float:
-    """The most memory that this process has held, in MB of 2^20 bytes.
+    """The peak resident memory of this process in MB of 2^20 bytes, without the workers of data loaders.
 
-    Worker processes of a data loader are not counted. Linux has a figure of its own for it: that of getrusage begins
-    with what the process held that started this one.
+    On Linux from /proc: the peak of getrusage starts at what the parent process held.
     """
     try:
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
@@ -75,8 +63,8 @@ def peak_rss_mb() -> float:
 
 
 def peak_device_mb(device: "torch.device | None" = None) -> float | None:
-    """The most memory that tensors have held on a CUDA device (None: the current one) so far, in MB of 2^20 bytes; None
-    for other devices, and where none was used."""
+    """The peak memory of tensors on a CUDA device (None: the current one) in MB of 2^20 bytes; None for other devices
+    and unused ones."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized() or (device is not None and device.type != "cuda"):
         return None
@@ -85,14 +73,14 @@ def peak_device_mb(device: "torch.device | None" = None) -> float | None:
 
 @dataclass
 class GenerationCost:
-    """Of generated frames: how many there are, the passes of the dynamics and the seconds of all of them together."""
+    """Number of generated `frames`, and the `passes` of the dynamics and `seconds` that they took in total."""
 
     frames: int = 0
     passes: int = 0
     seconds: float = 0.0
 
     def add(self, passes: list[int], seconds: float) -> None:
-        """Frames that took so many passes each and `seconds` together."""
+        """`passes`: of each frame; `seconds`: of all of them."""
         self.frames += len(passes)
         self.passes += sum(passes)
         self.seconds += seconds
@@ -111,20 +99,15 @@ class GenerationCost:
 PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "h5py", "av")
 
 
-def software_versions() -> dict[str, str]:
-    """Version of Python and of the packages that make the figures, by name; those that are not installed are not there.
-
-    From a checkout that was never installed, `genie-world` is not there.
-    """
+def software_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of those of the packages that are installed (`genie-world` is not in a bare checkout)."""
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
+    for package in packages:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return versions
 
 
 def now() -> str:
-    """The time in UTC to the second, as in 2025-01-31T12:00:00+00:00."""
+    """The UTC time to the second, as in 2025-01-31T12:00:00+00:00."""
     return datetime.now(UTC).isoformat(timespec="seconds")

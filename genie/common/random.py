@@ -1,13 +1,9 @@
-"""Counter-based random numbers.
+"""Counter-based random numbers, functions of a seed and of a purpose instead of a generator's state.
 
-Counter-based random numbers: what is drawn is a function of a seed and of what it is drawn for, never of what was
-drawn before.
+A stateful generator's draws for one world depend on the worlds drawn with and before it. Without state a training
+resumes exactly, and a world gives the same video alone or in a batch, cached or not, replayed or forked.
 
-A generator remembers, so what it draws for one world depends on which others are drawn with it and before. Here
-nothing is remembered: a training resumes exactly, and a world gives the same video alone or in a batch, cached or not,
-replayed or forked.
-
-Dimension letters: `B` batch, `S` tokens of one frame.
+Dimension letters: `B` batch.
 """
 
 from dataclasses import dataclass
@@ -23,10 +19,10 @@ MASK = 2**64 - 1
 
 
 class Stream(IntEnum):
-    """What numbers are drawn for, from the same seed: each stream is independent of the others.
+    """Purposes of numbers drawn from the same seed: the streams are independent of each other.
 
-    They begin at 2**32, beyond all counts that seeds are derived for (frames, decisions, epochs, clips, episodes), so
-    that no count is a stream. New ones get new numbers: another number is another draw.
+    They start at 2**32, beyond all counts that seeds are derived from (frames, decisions, epochs, clips, episodes). New
+    ones get new numbers: changing a number changes the draws.
     """
 
     TRAINING_STEP = 2**32
@@ -55,10 +51,7 @@ class Stream(IntEnum):
 
 
 def fold_in(*values: int) -> int:
-    """A seed in [0, 2**63) of whole numbers, among them a `Stream`: close inputs, unrelated seeds.
-
-    `mix(seed, number)` is what `derive` gives, without its sign.
-    """
+    """A seed in [0, 2**63) from whole numbers, among them a `Stream`: close inputs, unrelated seeds."""
     state = 0
     for value in values:
         state = ((state ^ (int(value) & MASK)) + GOLDEN) & MASK
@@ -77,7 +70,7 @@ def scramble(x: Tensor) -> Tensor:
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """To the right, with zeros from the left: int64 would repeat its sign."""
+    """Logical right shift: `>>` of int64 would repeat the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -87,7 +80,7 @@ def derive(seeds: Tensor, number: Tensor | int) -> Tensor:
 
 
 def row_seeds(seed: int | Tensor, batch: int, device: torch.device) -> Tensor:
-    """int64 [B]: a different one for each row of a batch, or those that are given."""
+    """int64 [B]: a different seed for each row of a batch, or the given ones."""
     if isinstance(seed, Tensor):
         return seed.to(device=device, dtype=torch.int64).expand(batch).clone()
     return derive(torch.full((batch,), seed, dtype=torch.int64), torch.arange(batch)).to(device)
@@ -95,7 +88,7 @@ def row_seeds(seed: int | Tensor, batch: int, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class FrameNoise:
-    """The draws for one frame of each world: `seeds` int64 [B] of the worlds, `ages` int64 [B] of the frame in each."""
+    """The draws for one frame of each world: `seeds` int64 [B] of the worlds, `ages` int64 [B] of the frame in them."""
 
     seeds: Tensor
     ages: Tensor
@@ -105,5 +98,5 @@ class FrameNoise:
         frame = derive(self.seeds, self.ages)
         start = derive(frame, number * len(STREAMS) + STREAMS.index(stream))
         places = torch.arange(count, device=start.device)
-        bits = _shift(derive(start[:, None], places), 40)  # 24 of them: all that a float32 below 1 holds
+        bits = _shift(derive(start[:, None], places), 40)  # 24 bits: all that a float32 below 1 holds
         return bits.to(torch.float32) * 2.0**-24

@@ -1,9 +1,7 @@
-"""Collective operations over the processes of a training.
+"""Collective operations over the ranks of a training; with one process the identity.
 
-What the processes of a training tell each other about a batch. With one process all of it is the identity.
-
-A rank is one of the `W` processes. Rank r holds every W-th sample of the global batch, from the r-th on
-(`StepBatchSampler`), and as many as any other.
+Dimension letters: `W` ranks, `B` batch of one rank. Rank r holds every W-th sample of the global batch from the r-th on
+(`StepBatchSampler`); all ranks hold the same number.
 """
 
 import torch
@@ -12,15 +10,14 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """W; 1 where nothing was started."""
+    """W; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """The sum of a tensor of the same shape on each rank, on all of them.
+    """The sum over all ranks of a tensor of the same shape on each.
 
-    The gradient of each rank's values is the sum of all ranks' gradients of the sum: what a loss that is the mean
-    over ranks needs.
+    Backward sums the gradients of all ranks, as a loss that is the mean over ranks needs.
     """
     return values if world_size() == 1 else _Sum.apply(values)
 
@@ -39,7 +36,7 @@ class _Sum(torch.autograd.Function):
 
 @torch.no_grad()
 def gather_samples(samples: Tensor) -> Tensor:
-    """[B, ...] of each rank → [W · B, ...] of all, in the order of the global batch; without a gradient."""
+    """[B, ...] of each rank → [W · B, ...] of all in the order of the global batch; without a gradient."""
     if world_size() == 1:
         return samples
     parts = [torch.empty_like(samples, memory_format=torch.contiguous_format) for _ in range(world_size())]
@@ -49,7 +46,7 @@ def gather_samples(samples: Tensor) -> Tensor:
 
 @torch.no_grad()
 def from_first(values: Tensor) -> Tensor:
-    """The first rank's values, on all ranks: for what is drawn, since each rank draws its own."""
+    """The first rank's values on all ranks: for random draws, which differ between ranks."""
     if world_size() > 1:
         values = values.contiguous()
         dist.broadcast(values, 0)
@@ -57,9 +54,18 @@ def from_first(values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean_over_ranks(figures: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The means of scalars of the same names over the ranks, in one message."""
+def mean_over_ranks(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The means of named scalars over the ranks, in one message."""
     if world_size() == 1:
-        return figures
-    total = sum_over_ranks(torch.stack([value.float() for value in figures.values()]))
-    return dict(zip(figures, total / world_size(), strict=True))
+        return metrics
+    total = sum_over_ranks(torch.stack([value.float() for value in metrics.values()]))
+    return dict(zip(metrics, total / world_size(), strict=True))
+
+
+def own_rows(sharded: Tensor) -> slice:
+    """The rows of a sharded tensor (`DTensor`) that this rank holds: FSDP2 cuts the first axis into equal pieces, of
+    which the last may be shorter or empty."""
+    length, ranks = len(sharded), sharded.device_mesh.size()
+    size = -(-length // ranks)
+    first = min(sharded.device_mesh.get_local_rank() * size, length)
+    return slice(first, min(first + size, length))

@@ -1,7 +1,4 @@
-"""Tables for terminals and pipes.
-
-Tables on standard output that lose nothing: as wide as they are in a file or pipe, folded in a narrow terminal.
-"""
+"""Tables on standard output, never truncated."""
 
 import sys
 
@@ -13,9 +10,8 @@ from rich.text import Text
 def print_table(table: Table) -> None:
     """Prints a table, its title on a line of its own.
 
-    Cells are shown as they are: "[red]" or ":x:" in a path is no markup. Where the output is no terminal, each row is
-    one line, however wide (rich would take 80 columns and cut numbers); in a terminal that is too narrow, cells go on
-    in the next line, those of the widest columns first.
+    Cells are literal: "[red]" or ":x:" in a path is not markup. In a file or pipe each row is one line, however wide
+    (rich would truncate at 80 columns); in a narrow terminal cells wrap, those of the widest columns first.
     """
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
     for column in table.columns:
@@ -35,7 +31,7 @@ def size(num_bytes: float) -> str:
 
 
 def short(value: float, base: int, units: tuple[str, ...]) -> str:
-    """A number with three digits and the unit of `units`, each `base` times the one before, that makes it short."""
+    """A number with three digits and the fitting one of `units`, each `base` times the one before."""
     for unit in units:
         if value < base or unit == units[-1]:
             return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"

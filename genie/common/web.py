@@ -1,16 +1,10 @@
-"""Local web server: socket, access guard, pages.
+"""Local web servers of commands: socket, access guard, loading page, and shared parts of pages.
 
-Who may speak to the server: the page that it sent itself, and programs that are no browser.
+Browsers send any page's requests to a loopback address with the user's rights, so WebSockets and all requests that
+change something are refused where `Origin` names another server than `Host` does. DNS rebinding (a hostile name that
+resolves to 127.0.0.1) makes the two agree: a server on a loopback address answers to loopback names only.
 
-A browser sends any page's requests to a loopback address, with the player's rights. So the WebSocket and everything
-that changes something are refused where `Origin` names another server than `Host` does. A hostile name that resolves to
-127.0.0.1 (DNS rebinding) would make the two agree: a server on the loopback address answers to its own names only.
-
-A page on this machine: its socket and address, and the server that sends it. For every command that has one.
-
-The group of a command's configuration that says where, `section`, has the keys host and port.
-
-What the pages on which clips are shown and rated share: the server around them, and a clip as a moving picture.
+`section` is the group of a command's configuration with the keys host and port.
 """
 
 import asyncio
@@ -44,17 +38,21 @@ from genie.common.errors import UserError
 READS = ("GET", "HEAD")
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob:; connect-src 'self' ws: wss:; "
-    "base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "cache-control": "no-cache",
 }
+PROGRESS_SECONDS = 1.0  # between two updates of the loading line
+STYLE = ("style.css", "icon.svg")  # files of every page, in genie/common/page/
+WAITING = (*STYLE, "loading.css", "loading.js")  # of the loading page
+SHARED = (*STYLE, "rating.js", "rating.css")  # of the pages that show and rate clips
+OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly larger one gets an answer
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address, can only be this machine itself."""
+    """Whether `host`, a name or an address, can only mean this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -80,7 +78,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": reason})  # before accepting: HTTP 403
 
     def refusal(self, scope: Scope) -> str | None:
-        """Why a request is refused; None where it is not."""
+        """The reason to refuse a request, None to accept it."""
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if self.loopback and not is_loopback(_name(host)):
@@ -109,15 +107,8 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-PROGRESS_SECONDS = 1.0  # between two updates of the line that says how long it has been loading
-# files of pages, and the package of which the folder page/ has them
-STYLE = {"style.css": "genie.common", "icon.svg": "genie.common"}
-WAITING = STYLE | {"loading.css": "genie.common", "loading.js": "genie.common"}
-OTHER_MESSAGES = 64 * 1024  # bytes above the largest upload, so that a slightly larger one gets an answer
-
-
 def check_address(settings: dict[str, Any], section: str) -> None:
-    """Raises UserError for a host or a port that cannot be."""
+    """Raises UserError for an invalid host or port."""
     if not isinstance(settings["host"], str) or not settings["host"].strip():
         raise UserError(
             f"{section}.host={settings['host']} must be a name or an address: 127.0.0.1 for this machine alone, "
@@ -131,11 +122,11 @@ def check_address(settings: dict[str, Any], section: str) -> None:
 def serve_page(
     build: Callable[[bool], Any], settings: dict[str, Any], section: str, max_upload: int = 0, what: str = "the data"
 ) -> None:
-    """Prints the address as soon as something listens there, and serves until Ctrl-C.
+    """Prints the address as soon as a socket listens there, and serves until Ctrl-C.
 
-    build: gives the app, told whether the address is a loopback one. It runs beside the server, whose page says until
-    then that it is loading `what`; so does a line on stderr.
-    max_upload: bytes. Raises UserError where nothing can listen there, and what `build` raises.
+    build: makes the app, given whether the address is a loopback one. It runs beside the server, which until then
+    serves a page, and prints a line on stderr, that it is loading `what`.
+    max_upload: bytes. Raises UserError where the address cannot be used, and what `build` raises.
     """
     host = settings["host"]
     with bind(host, settings["port"], section) as listener:
@@ -150,8 +141,10 @@ def serve_page(
 
 
 class Loading:
-    """An ASGI app that `build` makes in a thread of its own while this one answers that it is loading `what`, in its
-    place afterwards. `error`: what `build` raised; then `stop` is called, which ends the server."""
+    """ASGI app that serves a loading page while `build` makes the real app in a thread, and then forwards to that.
+
+    `error`: what `build` raised; then `stop` is called, which ends the server.
+    """
 
     def __init__(self, build: Callable[[bool], Any], loopback: bool, what: str) -> None:
         self.build, self.loopback, self.what = build, loopback, what
@@ -169,10 +162,10 @@ class Loading:
             return
         name = scope["path"].strip("/")
         if name == "":
-            page = page_file("genie.common", "loading.html").read_text(encoding="utf-8")
+            page = _page_file("loading.html").read_text(encoding="utf-8")
             answer: Response = HTMLResponse(page.format(what=html.escape(self.what)))
         elif name in WAITING:
-            answer = FileResponse(page_file(WAITING[name], name))
+            answer = FileResponse(_page_file(name))
         else:
             answer = Response(status_code=503, headers={"retry-after": "1"})
         await answer(scope, receive, send)
@@ -186,7 +179,7 @@ class Loading:
             await asyncio.wait([loading])
 
     async def _load(self, stack: contextlib.AsyncExitStack) -> None:
-        """Puts what is built in the place of this one, with its own lifespan."""
+        """Replaces the loading page by the built app, with its own lifespan."""
         loop, built = asyncio.get_running_loop(), asyncio.Event()
         made: list[Any] = []
 
@@ -195,28 +188,27 @@ class Loading:
                 made.append(self.build(self.loopback))
             except BaseException as error:
                 self.error = error
-            with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(built.set)
 
-        # a daemon: Ctrl-C need not wait for what is being loaded
+        # a daemon: Ctrl-C need not wait for it
         threading.Thread(target=work, name="loading", daemon=True).start()
         started = time.monotonic()
         while not built.is_set():
-            self._tell(time.monotonic() - started)
+            self._print_progress(time.monotonic() - started)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(built.wait(), PROGRESS_SECONDS)
         if self.error is not None:
-            self._tell(None)
+            self._print_progress(None)
             self.stop()
             return
-        app = made[0]
-        await stack.enter_async_context(app.router.lifespan_context(app))
-        self.app = app
-        self._tell(None)
+        await stack.enter_async_context(made[0].router.lifespan_context(made[0]))
+        self.app = made[0]
+        self._print_progress(None)
         print(f"ready after {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
-    def _tell(self, seconds: float | None) -> None:
-        """How long it has taken so far, None: that is over. A line that changes in a terminal, else a single one."""
+    def _print_progress(self, seconds: float | None) -> None:
+        """Prints the time so far, None: loading is over. In a terminal the line is updated, elsewhere printed once."""
         text = "" if seconds is None else f"loading {self.what}: {seconds:.0f} s"
         if sys.stderr.isatty():
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
@@ -224,13 +216,12 @@ class Loading:
             print(f"loading {self.what} …", file=sys.stderr, flush=True)
 
 
-def page_file(package: str, name: str) -> Path:
-    """A file of the folder page/ of a package."""
-    return Path(str(files(package))) / "page" / name
+def _page_file(name: str) -> Path:
+    return Path(str(files("genie.common"))) / "page" / name
 
 
 def bind(host: str, port: int, section: str) -> socket.socket:
-    """A socket that listens. Raises UserError where that cannot be."""
+    """A listening socket. Raises UserError where the address cannot be used."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
@@ -242,16 +233,16 @@ def bind(host: str, port: int, section: str) -> socket.socket:
 
 
 def address(host: str, listener: socket.socket) -> str:
-    """What to open in a browser on this machine."""
+    """The URL for a browser on this machine."""
     name = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
     return f"http://{name}:{listener.getsockname()[1]}"
 
 
 def web_server(app: Any, max_upload: int) -> uvicorn.Server:
-    """The server of an app; messages of up to `max_upload` bytes and a few reach it."""
+    """The server of an app, which accepts messages of a little more than `max_upload` bytes."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="on",
-        ws_max_size=max_upload + OTHER_MESSAGES, ws_per_message_deflate=False,  # pictures are compressed already
+        ws_max_size=max_upload + OTHER_MESSAGES, ws_per_message_deflate=False,  # images are compressed already
         timeout_graceful_shutdown=2,
     )  # fmt: skip
     return uvicorn.Server(config)
@@ -264,15 +255,12 @@ def serve(app: Any, listener: socket.socket, max_upload: int) -> None:
         if isinstance(app, Loading):
             app.stop = lambda: setattr(server, "should_exit", True)
         server.run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn hands the signal on once everything is closed
+    except KeyboardInterrupt:  # uvicorn raises the signal again once everything is closed
         print("stopped", file=sys.stderr)
 
 
-SHARED = STYLE | {"rating.js": "genie.common", "rating.css": "genie.common"}  # beside the files of a page
-
-
 def page_app(loopback: bool) -> FastAPI:
-    """A server without any page yet, that says a UserError as JSON; `loopback`: it is bound to a loopback address."""
+    """An app without pages that answers a UserError as JSON; `loopback`: it is bound to a loopback address."""
     # no generated documentation: it would load scripts from other hosts
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, loopback=loopback)
@@ -285,22 +273,22 @@ def page_app(loopback: bool) -> FastAPI:
 
 
 def add_page(app: FastAPI, package: str, folder: str) -> None:
-    """Sends a folder of a package, behind all routes that there are already."""
-    for name, home in SHARED.items():
-        app.add_api_route(f"/{name}", _sender(home, name), methods=["GET", "HEAD"])
+    """Serves a folder of a package and the `SHARED` files; routes that exist already take precedence."""
+    for name in SHARED:
+        app.add_api_route(f"/{name}", _sender(name), methods=list(READS))
     app.mount("/", StaticFiles(directory=str(files(package) / folder), html=True))
 
 
 def moving_picture(frames: np.ndarray, fps: float) -> Response:
-    """An animated PNG of frames uint8 [T, H, W, 3] that loops: exact, and every browser shows it. It never changes."""
+    """A looping animated PNG of frames uint8 [T, H, W, 3]: lossless, shown by every browser, cacheable."""
     first, *others = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
     first.save(file, format="png", save_all=True, append_images=others, duration=1000 / fps, loop=0, compress_level=1)
     return Response(file.getvalue(), media_type="image/png", headers={"cache-control": "max-age=3600"})
 
 
-def _sender(package: str, name: str) -> Callable[[], Awaitable[FileResponse]]:
+def _sender(name: str) -> Callable[[], Awaitable[FileResponse]]:
     async def send() -> FileResponse:
-        return FileResponse(page_file(package, name))
+        return FileResponse(_page_file(name))
 
     return send

@@ -1,1 +1,1 @@
-"""One training on several processes."""
+"""Training on several processes."""

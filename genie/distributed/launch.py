@@ -1,11 +1,7 @@
-"""Processes of a training: how many, started, watched.
+"""Processes of a training: their number, their start on this machine, and supervision.
 
-How many processes a configuration asks for, and whether this machine and what started them can give that many.
-
-Starting the further processes of a training on this machine, and not outliving one another.
-
-Lightning starts them with the command line of the first one. Under `--multirun` that is the whole sweep, which each of
-them would run again; here each runs the job that it belongs to.
+Lightning's launcher repeats the command line of the first process, which under `--multirun` is the whole sweep; here
+each further process runs only the job that it belongs to.
 """
 
 import os
@@ -23,16 +19,20 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from data_modules.worker_loader import num_cpus
 from genie.common.errors import UserError
+from genie.common.overrides import given_overrides
 from genie.common.process import PARENT, TRAINING
 
 LAUNCHERS = ("local", "torchrun", "slurm")
+ENDS_WELL = (None, 0, 130, 143)  # exit codes of a process that runs, has finished, or was told to stop
+END_SECONDS = 60  # within which a process that has finished, or was told to stop, exits
+GRACE_SECONDS = 10  # in which losing another process ends this one by itself: gloo raises, NCCL waits
 
 
 def layout(trainer: dict[str, Any], launcher: str) -> tuple[int, int]:
     """(processes on each machine, machines) of the groups `trainer` and `launcher`.
 
-    "auto" is one device, or what the launcher started; on GPUs without a launcher all of them. Raises UserError for
-    devices that are not there and for numbers that are not those of the launcher.
+    "auto" is what the launcher started; without a launcher all GPUs, or one other device. Raises UserError for devices
+    that do not exist and for numbers that differ from those of the launcher.
     """
     if launcher not in LAUNCHERS:
         raise UserError(f"launcher.name={launcher}: choose one of {', '.join(LAUNCHERS)}")
@@ -41,11 +41,8 @@ def layout(trainer: dict[str, Any], launcher: str) -> tuple[int, int]:
         raise UserError(
             f"trainer.strategy={trainer['strategy']} does not run on MPS: use trainer=auto, or a ..._cpu one"
         )
-    started = _started(launcher)
-    here, machines = trainer["devices"], trainer["num_nodes"]
-    if here == "auto" and started:
-        here = started[0]
-    here = count_devices(kind, here)
+    started, machines = _started(launcher), trainer["num_nodes"]
+    here = count_devices(kind, started[0] if started and trainer["devices"] == "auto" else trainer["devices"])
     if machines == "auto" and not started:
         raise UserError("trainer.num_nodes is not given: trainer.num_nodes=2, or launcher=torchrun, which knows it")
     if machines == "auto":
@@ -69,7 +66,7 @@ def layout(trainer: dict[str, Any], launcher: str) -> tuple[int, int]:
 
 
 def device_kind(accelerator: str) -> str:
-    """cuda, mps or cpu: what Lightning would take for this name. Raises UserError where there is no such device."""
+    """cuda, mps or cpu, as Lightning would choose for this name. Raises UserError where there is no such device."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if accelerator == "auto":
         return next(kind for kind, available in there.items() if available)
@@ -83,7 +80,7 @@ def device_kind(accelerator: str) -> str:
 
 
 def count_devices(kind: str, devices: Any) -> int:
-    """How many devices of a kind `trainer.devices` means: a number, "auto" or -1 (all), or a list of GPUs."""
+    """The number of devices in `trainer.devices`: a number, "auto" or -1 (all), or a list of GPUs."""
     available = {"cuda": torch.cuda.device_count, "mps": lambda: 1}.get(kind)
     if devices == "auto" or devices == -1 and available:
         return available() if available else 1
@@ -99,7 +96,7 @@ def count_devices(kind: str, devices: Any) -> int:
 
 
 def _started(launcher: str) -> tuple[int, int] | None:
-    """(processes on this machine, processes in all) that the launcher has started, None where the command does it."""
+    """(processes on this machine, processes in total) of the launcher, None where the command starts them."""
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if launcher == "torchrun" and not under_torchrun:
         raise UserError(
@@ -113,15 +110,10 @@ def _started(launcher: str) -> tuple[int, int] | None:
     return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
 
 
-ENDS_WELL = (None, 0, 130, 143)  # exit codes of a process that runs, is through, or was told to stop
-END_SECONDS = 60  # in which a process that is through, or was told to stop, has ended
-GRACE_SECONDS = 10  # in which the loss of another process ends this one by itself: gloo tells it, NCCL waits
-
-
 class RankLauncher(_SubprocessScriptLauncher):
-    """Lightning's launcher, with the processes started as jobs of Hydra, watched, and ended with this one.
+    """Lightning's launcher, with processes that are started as jobs of Hydra, watched, and ended with this one.
 
-    `training`: what tells this training from others of the same process.
+    `training`: distinguishes this training from others of the same process.
     """
 
     def __init__(self, environment: ClusterEnvironment, num_processes: int, num_nodes: int, training: str):
@@ -155,7 +147,7 @@ class RankLauncher(_SubprocessScriptLauncher):
         self.watch.start()
 
     def end(self, failed: bool) -> None:
-        """Returns when all processes have ended. `failed`: this one has, so the others would wait for it in vain."""
+        """Returns when all processes have ended. `failed`: this one has, so the others are killed."""
         if not self.procs:
             return
         if failed:
@@ -171,7 +163,7 @@ class RankLauncher(_SubprocessScriptLauncher):
 
 
 class Watch(threading.Thread):
-    """Ends this process where one that it has started died and no error came of it."""
+    """Ends this process where a process that it has started died without causing an error here."""
 
     def __init__(self, processes: list[subprocess.Popen]):
         super().__init__(daemon=True, name="watch-ranks")
@@ -190,26 +182,20 @@ class Watch(threading.Thread):
 
 
 def print_lost(processes: list[subprocess.Popen]) -> None:
-    """Says on stderr which of the processes has died, and of what."""
+    """Reports on stderr which of the processes has died, and why."""
     for number, process in enumerate(processes, 1):
         code = process.poll()
         if code not in ENDS_WELL:
             cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            message = (
-                f"process {number} of this machine {cause}; the run goes on from its last checkpoint with resume=true"
-            )
-            print(message, file=sys.stderr, flush=True)
+            hint = "the run goes on from its last checkpoint with resume=true"
+            print(f"process {number} of this machine {cause}; {hint}", file=sys.stderr, flush=True)
 
 
 def this_job() -> list[str]:
-    """The command that runs this training in another process: never the sweep whose job it is.
-
-    Raises UserError outside of a command, where nobody knows it.
-    """
+    """The command that runs this training, but not the sweep it belongs to. Raises UserError outside of a command."""
     if not HydraConfig.initialized():
         raise UserError("several processes are started by the command alone: python -m genie.train trainer=ddp ...")
-    hydra = HydraConfig.get()
-    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    sources = HydraConfig.get().runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line"]
     flags = [word for folder in folders for word in ("--config-dir", folder)]
-    searchpath = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath=")]
-    return [sys.executable, "-m", "genie.train", *flags, *hydra.overrides.task, *searchpath, "hydra.mode=RUN"]
+    return [sys.executable, "-m", "genie.train", *flags, *given_overrides(), "hydra.mode=RUN"]

@@ -1,11 +1,7 @@
-"""Optimiser offload and the norm of distributed gradients.
+"""Optimizers with offloaded state, and the norm of distributed gradients.
 
-The norm of all gradients where several processes train one model, each with all of them or with its shards.
-
-Optimisers with their state in main memory (optimizer.cpu_offload=true), for GPUs that do not hold it too.
-
-With FSDP the shards themselves are in main memory, and the plain optimiser works on them there
-(`genie.distributed.sharding.shard`).
+With `optimizer.cpu_offload=true` the optimizer's state is in main memory, for GPUs that cannot hold it. With FSDP the
+shards themselves are in main memory (`genie.distributed.sharding.shard`), and the plain optimizer works on them there.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,10 +17,9 @@ from genie.stages.optimization import MuonWithAdamW
 
 @torch.no_grad()
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The norm of all gradients taken together, fp32, the same on all ranks.
+    """The norm of all gradients together, fp32, the same on all ranks.
 
-    Squares are summed in fp64: however the gradients are cut, the rounded result is one and the same, and with it what
-    sharded and unsharded training clip to.
+    Squares are summed in fp64, so that the rounded result, and with it the clipping, does not depend on the sharding.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     sharded = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
@@ -32,22 +27,21 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     device = (sharded[0].to_local() if sharded else whole[0]).device if gradients else None
     total = torch.zeros((), dtype=torch.float64, device=device)
     for gradient in sharded:
-        total += squares(gradient.to_local())
+        total += _sum_of_squares(gradient.to_local())
     if sharded:
         dist.all_reduce(total, group=sharded[0].device_mesh.get_group())
     for gradient in whole:
-        total += squares(gradient).to(total.device)
+        total += _sum_of_squares(gradient).to(total.device)
     return total.sqrt().float()
 
 
-def squares(gradient: Tensor) -> Tensor:
-    """The sum of the squares, fp64."""
+def _sum_of_squares(gradient: Tensor) -> Tensor:
     return torch.linalg.vector_norm(gradient, dtype=torch.float64).square()
 
 
 @torch.no_grad()
 def clip_by_norm(parameters: Iterable[nn.Parameter], largest: float) -> None:
-    """Scale all gradients so that their norm is at most `largest`."""
+    """Scales all gradients so that their norm is at most `largest`."""
     parameters = list(parameters)
     scale = (largest / (gradient_norm(parameters) + 1e-6)).clamp(max=1.0)
     for parameter in parameters:
@@ -57,25 +51,22 @@ def clip_by_norm(parameters: Iterable[nn.Parameter], largest: float) -> None:
 
 
 class Offloaded(torch.optim.Optimizer):
-    """An optimiser, `worker_type`, whose state is in main memory, in fp32, where its arithmetic is done as well.
+    """An optimizer `worker_type` whose state, in fp32, and arithmetic are on the CPU.
 
-    A step brings weights and gradients to the CPU and the new weights back. Nothing but the worker's state is kept
-    between steps, and it is saved in the form of the worker, so a checkpoint goes on with either. Not run on a GPU so
-    far.
+    A step copies weights and gradients to the CPU and the new weights back. Only the worker's state is kept between
+    steps, and it is saved in the worker's format, so that checkpoints are interchangeable. Not yet run on a GPU.
     """
 
     worker_type: type[torch.optim.Optimizer]
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         super().__init__(groups)
-        twins = [[self._twin(parameter) for parameter in group["params"]] for group in self.param_groups]
+        twins = [
+            [nn.Parameter(torch.empty(p.shape, dtype=torch.float32, pin_memory=p.is_cuda)) for p in group["params"]]
+            for group in self.param_groups
+        ]
         pairs = zip(self.param_groups, twins, strict=True)
         self.worker = self.worker_type([{**group, "params": params} for group, params in pairs])
-
-    @staticmethod
-    def _twin(parameter: nn.Parameter) -> nn.Parameter:
-        """A parameter of that shape in main memory, from where GPUs read fast."""
-        return nn.Parameter(torch.empty(parameter.shape, dtype=torch.float32, pin_memory=parameter.is_cuda))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -113,9 +104,9 @@ class OffloadedMuon(Offloaded, MuonWithAdamW):
 
 
 def build_optimizer(groups: list[dict[str, Any]], cpu_offload: bool) -> torch.optim.Optimizer:
-    """AdamW for parameter groups with named parameters, or Muon with AdamW where a group has a `momentum`.
+    """AdamW for groups of named parameters, or Muon with AdamW where a group has a `momentum`.
 
-    `cpu_offload`: with its state in main memory.
+    `cpu_offload`: keeps the state in main memory.
     """
     muon = any("momentum" in group for group in groups)
     sharded = any(isinstance(parameter, DTensor) for group in groups for _, parameter in group["params"])

@@ -1,9 +1,7 @@
-"""Rendezvous of the processes of a training.
+"""Rendezvous of the processes of a training: shared configuration, preparation by the first one.
 
-The processes of one training, seen from one of them: one configuration, one preparation, one that prints.
-
-The first process checks everything, records, opens the run folder. The others begin when it is through, with its
-configuration and into the folder as it left it; where it fails, they end without a word.
+The first process validates everything, records, opens the run folder and prints. The others wait for it, take its
+configuration and start in the folder as it left it; where it fails, they exit silently.
 """
 
 import atexit
@@ -22,16 +20,16 @@ from genie.common.process import TRAINING, end_with_parent, on_first_rank
 from genie.distributed.launch import RankLauncher, layout
 
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")  # where the processes meet
-WAIT_SECONDS = 0.2  # between two questions whether the first process is through
+WAIT_SECONDS = 0.2  # between two checks whether the first process is ready
 FAILED = "failed"
 
-trainings = itertools.count()  # in this process: the processes of a launcher run the same jobs in the same order
+trainings = itertools.count()  # of this process: all processes of a launcher run the same jobs in the same order
 
 
 class Ranks:
     """Context manager around the training of a configuration on one or more processes.
 
-    Raises UserError where the devices or the launcher are not what `trainer` and `launcher` ask for.
+    Raises UserError where the devices or the launcher do not match the groups `trainer` and `launcher`.
 
     Attributes: `rank`, `world_size`, `num_devices` (on each machine), `num_nodes`; `config`: that of the first process.
     """
@@ -51,7 +49,7 @@ class Ranks:
         self.former = {name: os.environ.get(name) for name in ADDRESS}
         self.processes: RankLauncher | None = None
         self.store: dist.Store | None = None
-        self.told = False
+        self.announced = False
 
     @property
     def is_first(self) -> bool:
@@ -62,12 +60,11 @@ class Ranks:
             attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store outlives its restarts
             self.store = dist.PrefixStore(f"training {self.number} attempt {attempt}", self._meet())
             if not self.is_first:
-                self.config = self._hear()
+                self.config = self._receive()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if self.is_first:
-            self._tell(kind is not None)
+        self._announce(kind is not None)
         failed = kind is not None and issubclass(kind, Exception)
         if self.processes is not None and failed:
             self.processes.end(failed)
@@ -87,17 +84,16 @@ class Ranks:
             print(text, flush=True)
 
     def open(self) -> None:
-        """The first process is through with what is done once: the others may begin."""
-        if self.is_first:
-            self._tell(failed=False)
+        """Lets the other processes start, after the first one has done the preparation."""
+        self._announce(failed=False)
 
     @property
     def environment(self) -> ClusterEnvironment:
-        """What Lightning asks for ranks and addresses: of the launcher that was chosen, not of one that it detects."""
+        """The source of ranks and addresses for Lightning: the configured launcher, not one that it detects."""
         return LightningEnvironment() if self.launcher == "local" else TorchElasticEnvironment()
 
     def attach(self, trainer: L.Trainer) -> L.Trainer:
-        """The trainer, which starts its processes as Hydra needs it."""
+        """The trainer with a launcher that starts its processes as jobs of Hydra."""
         strategy = trainer.strategy
         if self.launcher == "local" and strategy.launcher is not None:
             strategy._launcher = self.processes = RankLauncher(
@@ -109,25 +105,26 @@ class Ranks:
         return trainer
 
     def _meet(self) -> dist.Store:
-        """The store through which the processes talk before they train. Lightning's group then meets there too."""
+        """The store by which the processes communicate before they train; Lightning's group uses its address, too."""
         if self.launcher == "local" and self.is_first and self.num_nodes == 1:
             store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, multi_tenant=True)
             os.environ.update(zip(ADDRESS, ("127.0.0.1", str(store.port)), strict=True))
             return store
         host, port = (os.environ[name] for name in ADDRESS)
-        serves = self.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun does
+        serves = self.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun serves it
         return dist.TCPStore(host, int(port), is_master=serves, wait_for_workers=False, multi_tenant=True)
 
-    def _tell(self, failed: bool) -> None:
-        if self.store is None or self.told:
+    def _announce(self, failed: bool) -> None:
+        """Sends the configuration, or the failure, of the first process to the others, once."""
+        if not self.is_first or self.store is None or self.announced:
             return
-        # for the others, a run that the first has begun is one to go on with
+        # the others resume the run that the first one has begun
         word = FAILED if failed else json.dumps(self.config | {"resume": True, "overwrite": False})
         self.store.set("word", word)
-        self.told = True
+        self.announced = True
 
-    def _hear(self) -> dict[str, Any]:
-        while not self.store.check(["word"]):  # not `wait`, in which Ctrl-C would have to wait too
+    def _receive(self) -> dict[str, Any]:
+        while not self.store.check(["word"]):  # not `wait`, which Ctrl-C does not interrupt
             time.sleep(WAIT_SECONDS)
         word = self.store.get("word").decode()
         if word == FAILED:
@@ -136,6 +133,6 @@ class Ranks:
 
 
 def leave() -> None:
-    """Leaves the group of the processes. With a group an exit may end in an abort by the threads of gloo."""
+    """Destroys the process group: at exit, gloo's threads may abort a process that has one."""
     if dist.is_initialized():
         dist.destroy_process_group()

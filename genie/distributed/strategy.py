@@ -1,14 +1,8 @@
-"""Lightning strategies and trainer arguments.
+"""Lightning strategies, precision plugin and trainer arguments of a training on one or more devices.
 
-What does not go together in a training on several devices: one line before any work.
-
-The group `trainer` of the configuration as arguments of Lightning's Trainer.
-
-Data parallelism with a copy of the model on each device.
-
-trainer.precision=bf16-true: weights, gradients and optimiser state in bf16, half the memory of fp32.
-
-trainer=fsdp: Lightning's strategy for FSDP2 with the parallel plan, and its checkpoints.
+`trainer=fsdp` is Lightning's strategy for FSDP2 with the parallel plan of `genie.distributed.sharding` and its own
+checkpoints; otherwise each device has a copy of the model. `trainer.precision=bf16-true` keeps weights, gradients and
+optimizer state in bf16, half the memory of fp32.
 """
 
 import inspect
@@ -33,23 +27,26 @@ from genie.common.errors import UserError
 from genie.common.files import TEMPORARY
 from genie.distributed.launch import device_kind
 from genie.distributed.sharding import average_exact_gradients, exact_parameters, materialize, shard
+from genie.runs import sharded_checkpoint as shards
 from genie.runs.checkpoint_store import publish, write_manifest
-from genie.runs.sharded_checkpoint import gather_shards, open_stored, restore_optimizer, restore_weights, write_shard
 
 SHARDED = "fsdp"  # trainer.strategy of sharded training
-OTHERS = ("fsdp_", "deepspeed", "model_parallel")  # beginnings of the names of Lightning's own, which need other stages
+OTHERS = ("fsdp_", "deepspeed", "model_parallel")  # prefixes of Lightning's strategies that need other stages
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "32", "bf16", "16", "64")
 HALF = ("16", "16-mixed", "16-true")
+# settings of the group `trainer` that are not Lightning's
+OURS = ("accumulate", "on_nan", "activation_checkpointing", "sharded_checkpoints", "gather_precision")
+SEND_BUFFERS = ("forward_sync_buffers", "broadcast_buffers")  # newer and older name of DDP's switch
 
 
 def chosen_precision(trainer: dict[str, Any]) -> str:
-    """`trainer.precision`, "auto" replaced by the best one."""
+    """`trainer.precision`, with "auto" resolved."""
     precision = str(trainer["precision"])
     return best_precision(trainer["accelerator"]) if precision == "auto" else precision
 
 
 def check_parallel(config: dict[str, Any]) -> None:
-    """Raises `UserError` for the first combination of settings that does not work."""
+    """Raises `UserError` for the first invalid combination of settings."""
     trainer, precision = config["trainer"], chosen_precision(config["trainer"])
     sharded, gather = trainer["strategy"] == SHARDED, trainer["gather_precision"]
     if precision not in PRECISIONS:
@@ -76,13 +73,10 @@ def check_parallel(config: dict[str, Any]) -> None:
         raise UserError("ema=true does not go with trainer.precision=bf16-true, which would round the average")
 
 
-OURS = ("accumulate", "on_nan", "activation_checkpointing", "sharded_checkpoints", "gather_precision")
-
-
 def trainer_arguments(
     config: dict[str, Any], num_devices: int, num_nodes: int, leaves_out: bool
 ) -> tuple[dict[str, Any], list[Precision]]:
-    """Arguments by name, and the precision as a plugin where it is one of ours.
+    """Arguments of Lightning's Trainer, and the precision as a plugin where it is one of ours.
 
     `num_devices`: on each of `num_nodes` machines. `leaves_out`: see `ddp_strategy`.
     """
@@ -93,12 +87,10 @@ def trainer_arguments(
         arguments["devices"] = num_devices
     arguments["precision"] = chosen_precision(trainer)
     if trainer["strategy"] == SHARDED:
-        # REMOVED  # FSDP2 takes a while to import
-
         gather = torch.bfloat16 if trainer["gather_precision"] else None
         offload = config["optimizer"]["cpu_offload"]
         arguments["strategy"] = ShardedStrategy(gather, offload, trainer["sharded_checkpoints"])
-        arguments["inference_mode"] = False  # what is gathered in it could not be trained with later
+        arguments["inference_mode"] = False  # tensors gathered in inference mode could not be trained later
     elif trainer["strategy"] == "ddp" or trainer["strategy"] == "auto" and num_devices * num_nodes > 1:
         arguments["strategy"] = ddp_strategy(leaves_out)
     if arguments["precision"] != "bf16-true":
@@ -107,14 +99,10 @@ def trainer_arguments(
     return arguments, [TrueBFloat16(device_kind(trainer["accelerator"]))]
 
 
-# torch's newer name of the switch, where it has it
-SEND_BUFFERS = ("forward_sync_buffers", "broadcast_buffers")
-
-
 def ddp_strategy(leaves_out: bool) -> DDPStrategy:
-    """`leaves_out`: whether there are steps in which parameters get no gradient. Looking for them takes time.
+    """`leaves_out`: whether parameters get no gradient in some steps; finding them takes time.
 
-    Buffers are not sent around: each rank computes the same ones (`genie/models/quantizers.py`, `quantizers.py`).
+    Buffers are not broadcast: each rank computes the same ones (`genie/models/quantizers.py`).
     """
     known = inspect.signature(DistributedDataParallel).parameters
     switch = next(name for name in SEND_BUFFERS if name in known)
@@ -122,12 +110,9 @@ def ddp_strategy(leaves_out: bool) -> DDPStrategy:
 
 
 class TrueBFloat16(Precision):
-    """Parameters in bf16 but for those that have to be exact (`sharding.EXACT`); buffers stay as they are.
+    """Parameters in bf16 except `sharding.EXACT`; buffers are unchanged. `device`: type of the device, for autocast.
 
-    Lightning's own converts buffers too, and makes bf16 the type of every new tensor: masks would be drawn in it.
-
-    Args:
-        device: type of the device, for autocast.
+    Lightning's plugin also converts buffers and makes bf16 the default type, in which masks would then be drawn.
     """
 
     precision = "bf16-true"
@@ -144,19 +129,18 @@ class TrueBFloat16(Precision):
 
     @contextmanager
     def forward_context(self) -> Iterator[None]:
-        """Autocast: frames come in fp32, and what has to be exact switches it off."""
+        """Autocast: frames are fp32, and exact parts disable it."""
         with torch.autocast(self.device, dtype=torch.bfloat16):
             yield
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Weights, gradients and optimiser state of a `Stage` split among all ranks; each of them sees other data.
+    """Weights, gradients and optimizer state of a `Stage` sharded over all ranks, which train on different data.
 
     Args:
-        gather: see `genie.distributed.sharding.shard`.
-        cpu_offload: see there.
-        sharded_checkpoints: every rank writes its part of a checkpoint, into a folder (`sharded_files`); otherwise the
-            first rank gathers and writes the single file of every other strategy.
+        gather, cpu_offload: see `genie.distributed.sharding.shard`.
+        sharded_checkpoints: every rank writes its part of a checkpoint into a folder (`genie.runs.sharded_checkpoint`);
+            otherwise the first rank gathers and writes the single file of every other strategy.
     """
 
     def __init__(self, gather: torch.dtype | None, cpu_offload: bool, sharded_checkpoints: bool) -> None:
@@ -168,11 +152,11 @@ class ShardedStrategy(ModelParallelStrategy):
         self.gather, self.cpu_offload, self.sharded_checkpoints = gather, cpu_offload, sharded_checkpoints
 
     def setup_environment(self) -> None:
-        self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning's guess: a rank for each node
+        self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning assumes one rank per node
         super().setup_environment()
 
     def setup(self, trainer: Trainer) -> None:
-        """Shards the stage, which has no values yet, and gives each rank its own."""
+        """Shards the stage, which has no values yet, and initializes the shards of this rank."""
         stage, mesh = self.lightning_module, self.device_mesh["data_parallel"]
         self.accelerator.setup(trainer)
         self.model = self.precision_plugin.convert_module(stage)
@@ -181,7 +165,7 @@ class ShardedStrategy(ModelParallelStrategy):
         materialize(stage, self.root_device, torch.device("cpu") if self.cpu_offload else self.root_device)
         for part in stage.parts().values():
             average_exact_gradients(part, mesh)
-        _update_properties(stage, device=self.root_device)  # what `stage.to(...)` would do, but leave shards in place
+        _update_properties(stage, device=self.root_device)  # as `stage.to(...)`, which would move shards
         self.barrier()
         if trainer.state.fn == TrainerFn.FITTING:
             self.setup_optimizers(trainer)
@@ -196,8 +180,7 @@ class ShardedStrategy(ModelParallelStrategy):
         return self._portable(optimizer.state_dict())
 
     def _portable(self, state: dict[str, Any]) -> dict[str, Any]:
-        """What goes into a checkpoint of the form that was asked for."""
-        return dict(state) if self.sharded_checkpoints else gather_shards(state, keep=self.is_global_zero)
+        return dict(state) if self.sharded_checkpoints else shards.gather_shards(state, keep=self.is_global_zero)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
         final = Path(self.broadcast(str(filepath)))
@@ -207,8 +190,7 @@ class ShardedStrategy(ModelParallelStrategy):
             self.checkpoint_io.save_checkpoint(checkpoint, final, storage_options)
 
     def _save_folder(self, checkpoint: dict[str, Any], temporary: Path, final: Path) -> None:
-        """All ranks write into a temporary folder, which takes its name when it is whole. Where one cannot write, the
-        first one notes the failure."""
+        """All ranks write into a temporary folder, which is renamed when complete. The first rank reports a failure."""
         if self.is_global_zero:
             self.checkpoint_io.failure = None
             shutil.rmtree(temporary, ignore_errors=True)
@@ -216,7 +198,7 @@ class ShardedStrategy(ModelParallelStrategy):
         failure = None
         try:
             temporary.mkdir(parents=True, exist_ok=True)
-            write_shard(temporary, checkpoint, self.global_rank, self.world_size)
+            shards.write_shard(temporary, checkpoint, self.global_rank, self.world_size)
         except (OSError, RuntimeError) as error:  # torch.save raises the latter on a full disk
             failure = OSError(str(error))
         failed = self.reduce_boolean_decision(failure is not None, all=False)
@@ -232,10 +214,10 @@ class ShardedStrategy(ModelParallelStrategy):
         self.barrier()
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Weights and optimisers from a file or a folder, written by any strategy; returns the rest of it."""
-        stored = open_stored(Path(self.broadcast(str(checkpoint_path))))
-        restore_weights(self.lightning_module, stored)
+        """Weights and optimizers from a file or a folder, written by any strategy; returns the rest of it."""
+        stored = shards.StoredCheckpoint(Path(self.broadcast(str(checkpoint_path))))
+        shards.restore_weights(self.lightning_module, stored)
         for index, optimizer in enumerate(self.optimizers):
-            restore_optimizer(optimizer, stored, index)
+            shards.restore_optimizer(optimizer, stored, index)
         restored = ("state_dict", "optimizer_states")
         return {name: value for name, value in stored.checkpoint.items() if name not in restored}

@@ -1,6 +1,4 @@
-"""Checkpoint files: whole or not at all, verified, pruned.
-
-Checkpoints on disk: there whole or not at all, proved whole before they are used, the newest few of them kept.
+"""Checkpoints on disk: atomic, verified, pruned to the newest few.
 
     checkpoints/
       step-000001500.ckpt    the newest states, by optimizer steps done
@@ -8,9 +6,8 @@ Checkpoints on disk: there whole or not at all, proved whole before they are use
       last.ckpt              the newest one under the name that later stages use: a link, nothing is stored twice
       best.ckpt
 
-A checkpoint is one file, as `torch.save` writes it, or a folder of the same name that several processes wrote. The file
-is a zip; each of its entries has a CRC-32, which `torch.load` does not look at. A folder has a manifest.json with the
-size and CRC-32 of each of its files, written last.
+A checkpoint is one file of `torch.save`, a zip whose entries have CRC-32s that `torch.load` does not check, or a folder
+of the same name that several processes wrote, with a manifest.json of the size and CRC-32 of each file, written last.
 """
 
 import json
@@ -33,32 +30,25 @@ STEP = re.compile(r"step-(\d+)\.ckpt")
 CHUNK = 2**22  # bytes read at once
 
 
-# -- names ------------------------------------------------------------------------------------------------------------
-
-
 def step_path(folder: Path, step: int) -> Path:
-    """Where the state after `step` optimizer steps is kept."""
+    """The path of the state after `step` optimizer steps."""
     return folder / f"step-{step:09}.ckpt"
 
 
 def step_of(path: Path) -> int:
-    """The step in the name of a kept checkpoint."""
     return int(STEP.fullmatch(path.name)[1])
 
 
 def kept(folder: Path) -> list[Path]:
-    """The checkpoints that are kept by their step, the newest first."""
+    """The checkpoints of single steps, the newest first."""
     return sorted((path for path in folder.glob("step-*.ckpt") if STEP.fullmatch(path.name)), key=step_of, reverse=True)
 
 
-# -- writing ----------------------------------------------------------------------------------------------------------
-
-
 def publish(temporary: Path, final: Path) -> None:
-    """Gives a checkpoint that was written beside `final` under a temporary name its name, for good.
+    """Gives a checkpoint that was written beside `final` under a temporary name its final name, durably.
 
-    Whoever opens `final` at any moment, also after a power cut, finds the former one or this one. A folder cannot take
-    the place of another in one step: it gets a name of its own, and `final` is a symbolic link, which can.
+    At any moment, also after a power cut, `final` is the former checkpoint or this one. A folder cannot replace another
+    atomically: it gets a name of its own, and `final` is a symbolic link to it.
     """
     former = _home(final)
     if temporary.is_dir():
@@ -73,6 +63,16 @@ def publish(temporary: Path, final: Path) -> None:
         shutil.rmtree(former, ignore_errors=True)
 
 
+def write_manifest(folder: Path) -> None:
+    """Writes manifest.json of a folder that is otherwise complete, after syncing everything in it."""
+    files = _files(folder)
+    for path in [*files.values(), *{path.parent for path in files.values()}]:
+        sync(path)
+    entries = {name: {"bytes": path.stat().st_size, "crc32": _crc32(path)} for name, path in files.items()}
+    with replacing(folder / MANIFEST, "w") as file:
+        json.dump(entries, file, indent=1)
+
+
 def keep_as_last(path: Path, keep: int) -> None:
     """Makes last.ckpt another name of the checkpoint `path` beside it, and deletes all but the `keep` newest."""
     last = path.with_name(LAST)
@@ -83,7 +83,7 @@ def keep_as_last(path: Path, keep: int) -> None:
 
 
 def name_also(path: Path, name: Path) -> None:
-    """Gives the checkpoint `path` a second name in its folder, in place of what had that name."""
+    """Gives the checkpoint `path` a second name in its folder, replacing the former holder of that name."""
     if name.exists() and name.samefile(path):
         return
     try:
@@ -98,7 +98,6 @@ def name_also(path: Path, name: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Deletes a checkpoint, a file or a folder."""
     home = _home(path)
     if home is None and path.is_dir():
         home = _set_aside(path)
@@ -108,76 +107,33 @@ def remove(path: Path) -> None:
 
 
 def remove_orphans(folder: Path) -> None:
-    """Deletes folders of shards that have no name: those of a process that was killed before they got one."""
+    """Deletes folders of shards that no link points to, left by a process that was killed while publishing them."""
     named = {_home(path) for path in folder.iterdir() if path.is_symlink()}
     for home in folder.glob(".*.ckpt.*"):
         if home.is_dir() and home not in named:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def _home(path: Path) -> Path | None:
-    """The folder that a published folder's name points to."""
-    return path.parent / os.readlink(path) if path.is_symlink() else None
-
-
-def _link(make: Callable, target: str | Path, name: Path) -> None:
-    temporary = name.with_name(f".{name.name}{TEMPORARY}{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    try:
-        make(target, temporary)
-        _take_name(temporary, name)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _take_name(temporary: Path, name: Path) -> None:
-    """`os.replace`, also where a folder has the name: that of a run that was copied with what its links point to."""
-    aside = _set_aside(name) if name.is_dir() and not name.is_symlink() else None
-    os.replace(temporary, name)
-    if aside is not None:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _set_aside(folder: Path) -> Path:
-    """Gives a folder a temporary name, which is returned."""
-    aside = folder.with_name(f".{folder.name}{TEMPORARY}former-{os.getpid()}")
-    os.replace(folder, aside)
-    return aside
-
-
-def write_manifest(folder: Path) -> None:
-    """Writes manifest.json of a folder that is complete but for it, when everything in it is safe on the disk."""
-    files = _files(folder)
-    for path in [*files.values(), *{path.parent for path in files.values()}]:
-        sync(path)
-    entries = {name: {"bytes": path.stat().st_size, "crc32": _crc32(path)} for name, path in files.items()}
-    with replacing(folder / MANIFEST, "w") as file:
-        json.dump(entries, file, indent=1)
-
-
-# -- checking ---------------------------------------------------------------------------------------------------------
-
-
 def verify(path: Path) -> None:
-    """Raises UserError where a checkpoint is missing or a single byte of its contents is not what was written.
+    """Raises UserError where a checkpoint is missing or any byte of its contents has changed.
 
-    Everything is read once; `python -m benchmarks.torture --cost` prints the seconds that a gigabyte takes.
+    Reads everything once; `python -m benchmarks.torture --cost` prints the seconds per gigabyte.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"there is no checkpoint {path}")
     try:
         wrong = _wrong_in_folder(path) if path.is_dir() else _wrong_in_file(path)
-    except Exception as error:  # what is wrong in a zip or a manifest makes its reader raise anything
+    except Exception as error:  # readers of damaged zips and manifests raise anything
         wrong = reason(error)[:120]
     if wrong:
         raise UserError(f"{path} is not a checkpoint of this project or is damaged ({wrong})")
 
 
 def newest_whole(folder: Path, damaged: Callable[[Path, str], None] = lambda path, message: None) -> Path | None:
-    """The newest whole checkpoint of a run: last.ckpt, or the newest of the kept ones; None where there is none.
+    """The newest intact checkpoint of a run: last.ckpt, or the newest of the kept ones; None where there is none.
 
-    `damaged(path, message)` is called for each that is passed over.
+    `damaged(path, message)` is called for each one skipped.
     """
     seen = []
     for path in [folder / LAST, *kept(folder)]:
@@ -193,17 +149,45 @@ def newest_whole(folder: Path, damaged: Callable[[Path, str], None] = lambda pat
     return None
 
 
+def _home(path: Path) -> Path | None:
+    return path.parent / os.readlink(path) if path.is_symlink() else None
+
+
+def _link(make: Callable, target: str | Path, name: Path) -> None:
+    temporary = name.with_name(f".{name.name}{TEMPORARY}{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        make(target, temporary)
+        _take_name(temporary, name)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, name: Path) -> None:
+    """`os.replace`, also over a folder: in a copied run, links may have become what they point to."""
+    aside = _set_aside(name) if name.is_dir() and not name.is_symlink() else None
+    os.replace(temporary, name)
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> Path:
+    aside = folder.with_name(f".{folder.name}{TEMPORARY}former-{os.getpid()}")
+    os.replace(folder, aside)
+    return aside
+
+
 def _wrong_in_file(path: Path) -> str | None:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        # `torch.save` compresses nothing: what claims to be larger than the file would only fill the memory
+        # `torch.save` compresses nothing: entries that claim to be larger than the file would only fill the memory
         if any(entry.compress_type for entry in entries) or sum(e.file_size for e in entries) > path.stat().st_size:
             return "its entries are compressed or larger than the file"
         for entry in entries:
             with archive.open(entry) as contents:
-                while contents.read(CHUNK):  # raises at the end where the CRC-32 is another one
+                while contents.read(CHUNK):  # raises at the end where the CRC-32 differs
                     pass
-    torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # its reader is stricter in what is around them
+    torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # stricter about the bytes between the entries
     return None
 
 

@@ -1,25 +1,21 @@
-"""Run folder outputs/<name>/<stage>/.
-
-The folder of a run, outputs/<name>/<stage>/: what may start in it, and what a resumed run goes on from.
+"""Run folder outputs/<name>/<stage>/: checks before a run starts, and the state of a resumed run.
 
 config.yaml  run.json  checkpoints/{last,best,step-<n>}.ckpt  metrics.csv  plots/  media/  wandb/ or tensorboard/
 """
 
 import os
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from genie.common.errors import UserError
-from genie.common.files import TEMPORARY, remove_leftovers, replacing
+from genie.common.errors import UserError, warn
+from genie.common.files import TEMPORARY, delete, remove_leftovers, replacing
 from genie.runs.checkpoint_store import LAST, kept, name_also, newest_whole, remove, remove_orphans, step_of, step_path
 from genie.runs.loading import read_checkpoint
 
 CONTENTS = ("checkpoints", "config.yaml", "run.json", "metrics.csv", "plots", "media", "wandb", "tensorboard")
-# the model of each stage: the keys and groups of the configuration that its weights belong to
+# keys and groups of the configuration that the weights of each stage depend on
 MODEL_KEYS = {
     "tokenizer": ("model.image_size", "model.tokenizer"),
     "lam": ("model.image_size", "model.lam"),
@@ -29,30 +25,25 @@ MODEL_KEYS = {
     "reward": ("model.image_size", "reward.name", "reward.network"),
     "policy": ("model.image_size", "policy.name", "policy.network"),
 }
-# what a training goes on with, beside the configuration
+# the state of a training in a checkpoint, beside the configuration
 RESUMED = {
-    "global_step": int,
-    "state_dict": dict,
-    "callbacks": dict,
-    "loops": dict,
-    "optimizer_states": list,
+    "global_step": int, "state_dict": dict, "callbacks": dict, "loops": dict, "optimizer_states": list,
     "lr_schedulers": list,
-}
+}  # fmt: skip
 HOW_TO_START = "resume=true goes on, name=... takes another folder, overwrite=true deletes it"
 
 
 class RunFolder:
     """The folder of one run of one stage, from a resolved configuration.
 
-    `source`: the checkpoint that a resumed run goes on from, None for a new run; known after `resumable`.
+    `source`: the checkpoint that a resumed run starts from, None for a new run; set by `resumable`.
     """
 
     def __init__(self, config: dict[str, Any]):
-        self.config = config
-        self.path = Path(config["run_dir"])
+        self.config, self.path = config, Path(config["run_dir"])
+        self.source: Path | None = None
         self.checkpoints = self.path / "checkpoints"
         self.last = self.checkpoints / LAST
-        self.source: Path | None = None
         self.metrics = self.path / "metrics.csv"
         self.record = self.path / "run.json"
         self.loss_plot = self.path / "plots" / "loss.png"
@@ -63,11 +54,11 @@ class RunFolder:
         return (self.path / "config.yaml").exists() or self.last.exists() or bool(kept(self.checkpoints))
 
     def resumable(self, proved: bool = False) -> dict[str, Any] | None:
-        """The checkpoint to go on from, its tensors still in the file; None for a new run. Nothing on disk is changed.
+        """The checkpoint to resume from, its tensors still in the file; None for a new run. Changes nothing on disk.
 
-        It is the newest one that is whole: what is damaged is said on stderr. `proved`: another process has gone back
-        to that one, and it is last.ckpt. Raises `UserError` where a run is in the way, where its model is not the one
-        that is asked for, and where it has checkpoints and none of them is whole.
+        It is the newest intact one; damaged ones are reported on stderr. `proved`: another process has verified it and
+        made it last.ckpt. Raises `UserError` where a run exists and is neither resumed nor overwritten, where its model
+        is not the configured one, and where none of its checkpoints is intact.
         """
         resume, overwrite = self.config["resume"], self.config["overwrite"]
         if resume and overwrite:
@@ -86,7 +77,7 @@ class RunFolder:
         return checkpoint
 
     def is_complete(self) -> bool:
-        """Whether last.ckpt is whole and holds all of the run's steps. `UserError` where no checkpoint is whole."""
+        """Whether last.ckpt is intact and holds all of the run's steps. `UserError` where no checkpoint is intact."""
         return self._newest_whole() == self.last and self._read(self.last)["global_step"] >= self.max_steps
 
     @property
@@ -94,7 +85,7 @@ class RunFolder:
         return self.config["trainer"]["max_steps"]
 
     def open(self, resumed: bool) -> None:
-        """Makes the folder and writes config.yaml; what a former run left goes, unless it is `resumed`."""
+        """Creates the folder and writes config.yaml; deletes the contents of a former run unless it is `resumed`."""
         if resumed:
             self.go_back()
         else:
@@ -108,7 +99,7 @@ class RunFolder:
             yaml.safe_dump(self.config, file, sort_keys=False)
 
     def changed_settings(self, then: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """Keys in which the configuration differs from a former one, `then`: (there, now)."""
+        """Keys in which the configuration differs from a former one, `then`: (former value, present value)."""
         before, now = flatten(then), flatten(self.config)
         ignored = ("resume", "overwrite", "run_dir", "output_dir", "name")
         return {
@@ -126,7 +117,7 @@ class RunFolder:
                 "overwrite=true"
             )
         for message in damaged:
-            print(f"WARNING: {message}: going back to {path}", file=sys.stderr, flush=True)
+            warn(f"{message}: going back to {path}")
         return path
 
     @staticmethod
@@ -141,23 +132,20 @@ class RunFolder:
             raise UserError(f"{error}; put a good one in its place, or start anew with overwrite=true") from error
 
     def go_back(self) -> None:
-        """The state that the run goes on from is the newest one there is, under both of its names."""
+        """Makes `source` the newest checkpoint, under both of its names."""
         step = self._read(self.source)["global_step"]
         for path in kept(self.checkpoints):
             if step_of(path) > step:
                 remove(path)
         name_also(self.source, self.last)
-        if not step_path(self.checkpoints, step).exists():  # a file that was put there by hand
+        if not step_path(self.checkpoints, step).exists():  # last.ckpt was put there by hand
             name_also(self.last, step_path(self.checkpoints, step))
 
     def _delete(self, entry: Path) -> None:
-        """Deletes a file or a folder; a folder is gone as a whole before its contents go one by one."""
-        if not entry.is_dir() or entry.is_symlink():
-            entry.unlink(missing_ok=True)
-            return
-        condemned = self.path / f".{entry.name}{TEMPORARY}{os.getpid()}"
-        os.replace(entry, condemned)
-        shutil.rmtree(condemned)
+        """Deletes a file or a folder; a folder is renamed first, so that it never exists in part."""
+        if entry.is_dir() and not entry.is_symlink():
+            entry = entry.rename(self.path / f".{entry.name}{TEMPORARY}{os.getpid()}")
+        delete(entry)
 
     def _check_same_model(self, checkpoint: dict[str, Any]) -> None:
         ours = MODEL_KEYS[self.config["stage"]["name"]]

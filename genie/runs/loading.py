@@ -1,4 +1,4 @@
-"""Trained models from their checkpoints, with no configuration but their own, without unpickling code or Lightning."""
+"""Trained models from their checkpoints alone, without unpickling code and without Lightning."""
 
 import hashlib
 from pathlib import Path
@@ -13,20 +13,20 @@ from genie.runs.checkpoint_store import newest_whole, verify
 from genie.runs.safetensors_file import SUFFIX, digest, read_exported
 from genie.runs.sharded_checkpoint import is_checkpoint, read_sharded
 
-WORLD = "world"  # the part in the fingerprints of what is trained on a finished world
-OF_TRAINING = "objective."  # what only further training needs: the slow critic of a policy, say
+WORLD = "world"  # key in the fingerprints of models that are trained on a finished world
+OF_TRAINING = "objective."  # prefix of weights that only further training needs, such as the slow critic of a policy
 
 
 class TrainedModel(nn.Module):
-    """The models that a stage has trained, as a checkpoint holds them.
+    """The trained models of a stage, from a checkpoint.
 
     Attributes:
-        model: what the stage trains; of co-training the dynamics.
+        model: the model of the stage; of co-training the dynamics.
         lam: the latent action model of co-training; other stages have no such attribute.
         background, fps: see `register_data_facts`.
-        config: the resolved configuration that it was trained with; `options` is its group `stage`.
+        config: the resolved configuration of the training; `options` is its group `stage`.
         fingerprints: by part, the `fingerprint` of the earlier models that it was trained on.
-        trained_steps: steps of the optimiser.
+        trained_steps: optimizer steps.
     """
 
     model: nn.Module
@@ -49,16 +49,16 @@ class TrainedModel(nn.Module):
 
 
 def stage_file(run: Path, stage: str) -> Path:
-    """Where a folder holds a trained stage: a run's last checkpoint, or an exported file (`genie.export`)."""
+    """The file of a trained stage in a folder: a run's last checkpoint, or an exported file (`genie.export`)."""
     last, exported = run / stage / "checkpoints" / "last.ckpt", run / f"{stage}{SUFFIX}"
     return exported if exported.is_file() and not last.exists() else last
 
 
 def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
-    """The contents of a checkpoint, a file or the folder of a sharded one, or of an exported file (weights,
-    configuration and steps alone), on the CPU.
+    """The contents of a checkpoint (a file or a sharded folder) or of an exported file (only weights, configuration and
+    steps) on the CPU.
 
-    `peek`: tensors stay in the file until they are used, those in shards have shapes alone, and nothing is verified.
+    `peek`: tensors stay in the file until they are used, sharded ones have only shapes, and nothing is verified.
     Raises UserError where it is missing, damaged or holds more than plain data.
     """
     path = Path(path)
@@ -73,7 +73,7 @@ def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
             checkpoint = read_sharded(path, weights=not peek)
         else:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=peek)
-    except Exception as error:  # a few flipped bytes make it raise anything: struct.error, IndexError, TypeError, …
+    except Exception as error:  # flipped bytes raise anything: struct.error, IndexError, TypeError, …
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} is not a checkpoint of this project or is damaged ({reason[:120]})") from error
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
@@ -83,9 +83,9 @@ def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
 
 
 def load_model(path: str | Path) -> TrainedModel:
-    """The models of a checkpoint, in evaluation mode on the CPU; of a run with `ema=true`, with the averaged weights.
+    """The models of a checkpoint in evaluation mode on the CPU, with the averaged weights of a run with `ema=true`.
 
-    Raises UserError where it is missing or damaged, or does not fit this version of its model.
+    Raises UserError where it is missing, damaged, or does not fit this version of its model.
     """
     path = Path(path)
     try:
@@ -103,7 +103,7 @@ def build_from(checkpoint: dict[str, Any], path: str | Path) -> TrainedModel:
         if unknown := [group for group in ("stage", "model", "data") if not isinstance(config.get(group), dict)]:
             raise ValueError(f"no configuration of {', '.join(unknown)}")
         state = TrainedModel.of(checkpoint["state_dict"])
-        with torch.device("meta"):  # a size that somebody made up takes no memory
+        with torch.device("meta"):  # a made-up size takes no memory
             found = differing(TrainedModel(config).state_dict(), state)
         if found:
             raise ValueError(f"size mismatch: {', '.join(found)}")
@@ -120,8 +120,8 @@ def build_from(checkpoint: dict[str, Any], path: str | Path) -> TrainedModel:
 
 
 def differing(ours: dict[str, Any], theirs: Any) -> list[str]:
-    """Names of tensors that are in one of two state dictionaries alone, or have another shape there, or numbers of
-    another kind: of complex ones `load_state_dict` would take the real part."""
+    """Names of tensors that only one of two state dictionaries has, or that differ in shape or in kind of number (of
+    complex numbers `load_state_dict` would take the real part)."""
     if not isinstance(theirs, dict):
         return [f"the weights are a {type(theirs).__name__}"]
     found = []
@@ -137,17 +137,16 @@ def differing(ours: dict[str, Any], theirs: Any) -> list[str]:
 
 
 def _kind(value: Any) -> str:
-    """Of the numbers of a tensor, in any precision."""
     if not isinstance(value, torch.Tensor):
         return f"a {type(value).__name__}"
     return "real numbers" if value.is_floating_point() else "complex numbers" if value.is_complex() else "whole numbers"
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Hash of a module's weights: says whether a tokenizer is the one that a dynamics model was trained on."""
+    """Hash of a module's weights, which identifies the tokenizer that a dynamics model was trained on."""
     return digest(module.state_dict())
 
 
 def world_fingerprint(tokenizer: str, dynamics: str) -> str:
-    """Of a Genie world, from the fingerprints of its parts: what is trained on it keeps this one."""
+    """Fingerprint of a Genie world from those of its parts, stored with models that are trained on it."""
     return hashlib.blake2b(f"{tokenizer} {dynamics}".encode(), digest_size=16).hexdigest()

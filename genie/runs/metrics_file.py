@@ -1,7 +1,4 @@
-"""metrics.csv and run.json, read.
-
-Reading metrics.csv and run.json; apart from what writes them, because reading needs no Lightning.
-"""
+"""Reading of metrics.csv and run.json, separate from the writers because it needs no Lightning."""
 
 import csv
 from pathlib import Path
@@ -11,12 +8,13 @@ from genie.common.files import read_json
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.csv, with the values they have (`step`, `epoch`: int); [] where there is no file."""
+    """Rows of a metrics.csv without empty cells (`step`, `epoch`: int); [] where there is no file."""
     if not Path(path).exists():
         return []
     whole = Path(path).read_text().rpartition("\n")[0]  # a killed run may leave half a line
     rows = [row for row in csv.DictReader(whole.split("\n")) if None not in row.values()]
-    return [{name: _number(name, value) for name, value in row.items() if value != ""} for row in rows]
+    kinds = {"step": int, "epoch": int}
+    return [{name: kinds.get(name, float)(value) for name, value in row.items() if value != ""} for row in rows]
 
 
 def last_values(path: Path) -> dict[str, float]:
@@ -28,9 +26,5 @@ def last_values(path: Path) -> dict[str, float]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The contents of a run.json; {} where there is none, or a damaged one."""
+    """The contents of a run.json; {} where it is missing or damaged."""
     return read_json(path) or {}
-
-
-def _number(name: str, value: str) -> float:
-    return int(value) if name in ("step", "epoch") else float(value)

@@ -1,6 +1,4 @@
-"""One trained model as one safetensors file.
-
-One trained stage as one safetensors file: its weights, and beside them all that is needed to build it again.
+"""One trained stage as one safetensors file: its weights and all that is needed to rebuild it.
 
 The header's metadata, texts by name: `format`, `config` (JSON, the resolved configuration), `global_step` (steps
 trained), `fingerprints` (JSON, of the earlier stages that it was trained on), `digest` (of names and weights).
@@ -26,9 +24,9 @@ FORMAT = "genie-world 1"
 
 
 def write_exported(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Writes a checkpoint's `state_dict`, configuration, steps and fingerprints, whole or not at all.
+    """Writes a checkpoint's `state_dict`, configuration, steps and fingerprints atomically.
 
-    Raises UserError where nothing can be written.
+    Raises UserError where the file cannot be written.
     """
     tensors = {name: compact(value) for name, value in checkpoint["state_dict"].items()}
     metadata = {
@@ -47,7 +45,7 @@ def write_exported(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def read_exported(path: Path) -> dict[str, Any]:
-    """What `write_exported` was given; UserError for a file that is missing, damaged or something else."""
+    """The inverse of `write_exported`. Raises UserError for a file that is missing, damaged or of another format."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -67,16 +65,12 @@ def read_exported(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: its header cannot be read ({reason(error)[:120]})") from error
     if not whole:
         raise UserError(f"{path} is damaged: its weights are not those that were written")
-    return {
-        "state_dict": tensors,
-        "hyper_parameters": {"config": config},
-        "global_step": steps,
-        "fingerprints": fingerprints,
-    }
+    checkpoint = {"state_dict": tensors, "global_step": steps, "fingerprints": fingerprints}
+    return checkpoint | {"hyper_parameters": {"config": config}}
 
 
 def compact(value: Tensor) -> Tensor:
-    """A tensor that owns its memory, and no more than it needs: safetensors refuses others."""
+    """A tensor that owns exactly the memory it needs: safetensors refuses others."""
     value = value.detach().contiguous()
     return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
 

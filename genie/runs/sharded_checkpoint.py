@@ -1,16 +1,15 @@
-"""Sharded checkpoints.
-
-Sharded checkpoints: a folder in which every rank has written its own part, for models that no process holds whole.
+"""Sharded checkpoints: folders into which each rank writes its part of a model, never held whole.
 
     meta.pt                      the checkpoint as in a single file, with None in place of every sharded tensor
-    shard-00001-of-00008.pt      rows of the sharded tensors, of one rank, by their place in the checkpoint
+    shard-00001-of-00008.pt      rows of the sharded tensors of one rank, by their place in the checkpoint
 
 All are files of `torch.save` with plain containers and tensors, and are read as such. (torch.distributed.checkpoint
-describes its folders by a pickle, which runs what is in it when it is read.)
-
-Sharded models and optimisers from checkpoints of any strategy and number of ranks: each rank reads its own rows.
+describes its folders by a pickle, which executes code when it is read.) Sharded models and optimizers can be restored
+from checkpoints of any strategy and number of ranks: each rank reads its own rows.
 """
 
+import functools
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,14 @@ from torch.distributed.tensor import DTensor
 
 from genie.common.errors import UserError
 from genie.common.files import sync
-from genie.distributed.sharding import own_rows
+from genie.common.ranks import own_rows
 
 META = "meta.pt"
 Place = tuple[str | int, ...]  # keys and indices that lead to a tensor in a checkpoint
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether there is something of that name: a file, or the folder of a sharded checkpoint."""
+    """Whether the path is a file, or the folder of a sharded checkpoint."""
     return path.is_file() or (path / META).is_file()
 
 
@@ -37,7 +36,7 @@ def shard_name(rank: int, num_shards: int) -> str:
 
 
 def with_shards_replaced(value: Any, replace: Callable[[DTensor, Place], Any], place: Place = ()) -> Any:
-    """A copy of a part of a checkpoint, with `replace(tensor, place)` in place of every sharded tensor, one by one."""
+    """A copy of a part of a checkpoint, with `replace(tensor, place)` instead of each sharded tensor."""
     if isinstance(value, DTensor):
         return replace(value, place)
     if isinstance(value, dict):
@@ -48,7 +47,7 @@ def with_shards_replaced(value: Any, replace: Callable[[DTensor, Place], Any], p
 
 
 def gather_shards(value: Any, keep: bool) -> Any:
-    """A copy of a part of a checkpoint with whole tensors on the CPU where `keep`, with None in their place elsewhere.
+    """A copy of a part of a checkpoint, with sharded tensors whole on the CPU, or None in their place without `keep`.
 
     All ranks have to call it.
     """
@@ -61,9 +60,9 @@ def gather_shards(value: Any, keep: bool) -> Any:
 
 
 def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards: int) -> None:
-    """Write what a rank writes of a checkpoint into a folder that is there: its shard, and meta.pt if it is the first.
+    """Writes a rank's part of a checkpoint into an existing folder: its shard, and meta.pt if it is the first.
 
-    On return it is on disk. All ranks have to call it.
+    On return it is synced to disk. All ranks have to call it.
     """
     shards: dict[Place, Tensor] = {}
 
@@ -79,70 +78,52 @@ def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards:
         sync(folder / name)
 
 
-class ShardedFiles:
-    """The files of a sharded checkpoint, of any number of ranks: read without processes, tensors only where touched.
+class StoredCheckpoint:
+    """A checkpoint of one file, or of a folder with shards of any number of ranks, whose tensors are read where used.
 
-    Raises FileNotFoundError for missing files, and what `torch.load` raises for damaged ones.
+    Raises FileNotFoundError for missing shards, and what `torch.load` raises for damaged files.
 
-    `checkpoint`: the contents of meta.pt.
+    `checkpoint`: the contents of the file or of meta.pt; `shards`: of each rank, none of a single file.
     """
 
-    def __init__(self, folder: Path) -> None:
-        meta = torch.load(folder / META, map_location="cpu", weights_only=True)
+    def __init__(self, path: Path) -> None:
+        load = functools.partial(torch.load, map_location="cpu", weights_only=True, mmap=True)
+        self.shards: list[dict[Place, Tensor]] = []
+        if not path.is_dir():
+            self.checkpoint: dict[str, Any] = load(path)
+            return
+        meta = load(path / META, mmap=False)
         names = [shard_name(rank, meta["num_shards"]) for rank in range(meta["num_shards"])]
-        if missing := [name for name in names if not (folder / name).is_file()]:
+        if missing := [name for name in names if not (path / name).is_file()]:
             raise FileNotFoundError(f"{', '.join(missing)} missing")
-        self.checkpoint: dict[str, Any] = meta["checkpoint"]
-        self.shards: list[dict[Place, Tensor]] = [
-            torch.load(folder / name, map_location="cpu", weights_only=True, mmap=True) for name in names
-        ]
+        self.checkpoint, self.shards = meta["checkpoint"], [load(path / name) for name in names]
 
     def pieces(self, *place: str | int) -> list[Tensor]:
         """The tensor at that place, cut along its first axis."""
-        if place in self.shards[0]:
+        if self.shards and place in self.shards[0]:
             return [shard[place] for shard in self.shards]
         return [at(self.checkpoint, place)]
 
 
-class SingleFile:
-    """A checkpoint of one file behind the same interface."""
-
-    def __init__(self, path: Path) -> None:
-        self.checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-
-    def pieces(self, *place: str | int) -> list[Tensor]:
-        return [at(self.checkpoint, place)]
-
-
-def open_stored(path: Path) -> ShardedFiles | SingleFile:
-    """A checkpoint of either form."""
-    return ShardedFiles(path) if path.is_dir() else SingleFile(path)
-
-
 def at(value: Any, place: Place) -> Any:
-    """What is at a place."""
-    for key in place:
-        value = value[key]
-    return value
+    """The value at a place of a checkpoint."""
+    return functools.reduce(operator.getitem, place, value)
 
 
 def read_sharded(folder: Path, weights: bool = True) -> dict[str, Any]:
     """A sharded checkpoint as a single file would hold it, with whole tensors on the CPU; in one process.
 
-    `weights=False`: what was sharded is on the meta device: it has a shape, and is not read.
+    `weights=False`: sharded tensors are not read, they have only their shapes (meta device).
     """
-    stored = ShardedFiles(folder)
+    stored = StoredCheckpoint(folder)
     for place in stored.shards[0]:
         pieces = stored.pieces(*place)
         at(stored.checkpoint, place[:-1])[place[-1]] = torch.cat(pieces if weights else [p.to("meta") for p in pieces])
     return stored.checkpoint
 
 
-Stored = ShardedFiles | SingleFile
-
-
 def rows(pieces: list[Tensor], wanted: slice) -> Tensor:
-    """Rows of a tensor that is cut into `pieces` along its first axis; no others are read."""
+    """The `wanted` rows of a tensor that is cut into `pieces` along its first axis; no others are read."""
     found, first = [], 0
     for piece in pieces:
         low, high = max(first, wanted.start), min(first + len(piece), wanted.stop)
@@ -153,7 +134,7 @@ def rows(pieces: list[Tensor], wanted: slice) -> Tensor:
 
 
 def fill(target: Tensor, pieces: list[Tensor], name: str) -> None:
-    """Give a tensor, of which this rank may hold its rows, what is stored in pieces. UserError for another shape."""
+    """Copies stored pieces into a tensor, of which this rank may hold only its rows. UserError for another shape."""
     shape = pieces[0].shape
     if len(pieces) > 1:
         shape = torch.Size([sum(len(piece) for piece in pieces), *shape[1:]])
@@ -166,8 +147,8 @@ def fill(target: Tensor, pieces: list[Tensor], name: str) -> None:
 
 
 @torch.no_grad()
-def restore_weights(module: nn.Module, stored: Stored) -> None:
-    """Give a module the parameters and buffers of a checkpoint. UserError where they are not those of the module."""
+def restore_weights(module: nn.Module, stored: StoredCheckpoint) -> None:
+    """Restores the parameters and buffers of a module. UserError where the checkpoint is of another module."""
     own = module.state_dict()
     differing = sorted(own.keys() ^ stored.checkpoint["state_dict"].keys())
     if differing:
@@ -177,10 +158,10 @@ def restore_weights(module: nn.Module, stored: Stored) -> None:
 
 
 @torch.no_grad()
-def restore_optimizer(optimizer: torch.optim.Optimizer, stored: Stored, index: int) -> None:
-    """Give an optimiser, whose parameters carry names, its state number `index` in a checkpoint, parameter by name.
+def restore_optimizer(optimizer: torch.optim.Optimizer, stored: StoredCheckpoint, index: int) -> None:
+    """Restores an optimizer with named parameters from the state number `index` of a checkpoint, by parameter name.
 
-    A checkpoint from before the names tells parameters by their order in the groups, which is that of the names here.
+    Older checkpoints without names identify parameters by their order in the groups, which is the order of the names.
     """
     saved, groups = stored.checkpoint["optimizer_states"][index], optimizer.param_groups
     if [len(group["params"]) for group in saved["param_groups"]] != [len(group["params"]) for group in groups]:
@@ -200,14 +181,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, stored: Stored, index: i
             if place is None:
                 raise UserError(f"the checkpoint's optimiser does not know {name}: it was written with another model")
             entry = saved["state"].get(place)
-            if entry is not None:  # none yet for parameters that never had a gradient
+            if entry is not None:  # None: the parameter never had a gradient
                 at = ("optimizer_states", index, "state", place)
                 state[number] = {key: _like(parameter, stored.pieces(*at, key), f"{key} of {name}") for key in entry}
     optimizer.load_state_dict({"state": state, "param_groups": numbered})
 
 
 def _like(parameter: nn.Parameter, pieces: list[Tensor], name: str) -> Tensor:
-    """A tensor of the optimiser's state, sharded as its parameter is; the count of steps as it is."""
+    """A tensor of the optimizer's state, sharded like its parameter; the step count as it is."""
     if pieces[0].dim() == 0:
         return pieces[0].clone()
     value = torch.empty_like(parameter, dtype=pieces[0].dtype)
