@@ -1,13 +1,11 @@
-"""Plays the real environment by planning in a trained world: `python -m genie.act run=outputs/pong planner=cem`."""
-
-from typing import Any
+"""Planning in a world, played in the environment: `python -m genie.act run=outputs/pong planner=cem`."""
 
 from genie.common.cli import hydra_main
 
 
 @hydra_main("act")
-def main(config: dict[str, Any]) -> float | None:
-    from genie.agents.act import act, act_for_budgets, has_budgets  # seconds to import: --help need not wait for it
+def main(config: dict) -> float | None:
+    from genie.agents.act import act, act_for_budgets, has_budgets
 
     return act_for_budgets(config) if has_budgets(config) else act(config)
 

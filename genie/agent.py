@@ -1,29 +1,14 @@
-"""An agent from nothing: `python -m genie.agent experiment=pong` collects, trains a world, trains a policy, and again.
-
-Each training is the command that a user would give, in a process of its own. The same command goes on after any stop.
-"""
-
-from typing import Any
-
-from hydra.core.hydra_config import HydraConfig
+"""Agent loop, collecting data and training by turns: `python -m genie.agent experiment=pong`."""
 
 from genie.common.cli import hydra_main
+from genie.common.overrides import given_overrides
 
 
 @hydra_main("agent")
-def main(config: dict[str, Any]) -> None:
-    from genie.common.folder_lock import one_writer
-    from genie.common.tables import print_table
-    from genie.training.agent_loop import Loop  # seconds to import: --help and a misspelt key need not wait for it
+def main(config: dict) -> None:
+    from genie.training.agent_loop import run_agent_loop
 
-    given = HydraConfig.get().overrides
-    searchpath = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
-    loop = Loop(config, [*given.task, *searchpath])
-    with one_writer(loop.run_folder, "name= or output_dir="):
-        if config["overwrite"]:
-            loop.start_anew()
-        loop.run()
-    print_table(loop.table())
+    run_agent_loop(config, given_overrides())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes episode files, or a stream, from data of any kind: `python -m genie.convert videos=folder output=mine.h5`."""
+"""Conversion of data into episode files: `python -m genie.convert videos=folder output=mine.h5`."""
 
 from omegaconf import DictConfig
 
@@ -8,14 +8,13 @@ from genie.common.errors import UserError
 
 @hydra_main("convert", resolve=False)  # `videos` says what data.root is
 def main(cfg: DictConfig) -> None:
+    from genie.datasets.convert import convert
+
     if cfg.videos is not None:
         if cfg.data.source != "videos":
             raise UserError(f"videos={cfg.videos} is for videos alone: with data={cfg.data.name} give data.root=")
         cfg.data.root = cfg.videos
-    config = to_plain(cfg)
-    from genie.datasets.convert import convert  # seconds to import: --help and a misspelt key need not wait for it
-
-    print(convert(config))
+    print(convert(to_plain(cfg)))
 
 
 if __name__ == "__main__":

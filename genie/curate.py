@@ -1,13 +1,11 @@
-"""Finds the clips that are worth training on: `python -m genie.curate data=pong`."""
-
-from typing import Any
+"""Curation, the clips worth training on: `python -m genie.curate data=pong`."""
 
 from genie.common.cli import hydra_main
 
 
 @hydra_main("curate")
-def main(config: dict[str, Any]) -> None:
-    from genie.labeling.curate import curate  # seconds to import: --help and a misspelt key need not wait for it
+def main(config: dict) -> None:
+    from genie.labeling.curate import curate
 
     curate(config)
 

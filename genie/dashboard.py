@@ -1,15 +1,11 @@
-"""Makes the dashboard in Weights & Biases: `python -m genie.dashboard project=genie`."""
-
-from typing import Any
+"""Dashboard in Weights & Biases: `python -m genie.dashboard project=genie`."""
 
 from genie.common.cli import hydra_main
 
 
 @hydra_main("dashboard")
-def main(config: dict[str, Any]) -> None:
-    from genie.publishing.dashboard import (
-        make_dashboard,  # seconds to import: --help and a misspelt key need not wait for it
-    )
+def main(config: dict) -> None:
+    from genie.publishing.dashboard import make_dashboard
 
     make_dashboard(config)
 

@@ -1,14 +1,11 @@
-"""Measures a trained run on held-out episodes: `python -m genie.evaluate run=outputs/pong`."""
-
-from typing import Any
+"""Evaluation of a trained run on held-out episodes: `python -m genie.evaluate run=outputs/pong`."""
 
 from genie.common.cli import hydra_main
 from genie.common.errors import RunError
 
 
 @hydra_main("evaluate")
-def main(config: dict[str, Any]) -> None:
-    # seconds to import: --help and a misspelt key need not wait for it
+def main(config: dict) -> None:
     from genie.common.tables import print_table
     from genie.evaluation.evaluate import evaluate_runs, report_folder
     from genie.evaluation.table import report_table

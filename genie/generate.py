@@ -1,13 +1,11 @@
-"""Generates a video from a prompt and a sequence of actions: `python -m genie.generate run=outputs/pong`."""
-
-from typing import Any
+"""Generation of a video from a prompt and actions: `python -m genie.generate run=outputs/pong`."""
 
 from genie.common.cli import hydra_main
 
 
 @hydra_main("generate")
-def main(config: dict[str, Any]) -> None:
-    from genie.play_server.generate import generate  # seconds to import: --help and a misspelt key need not wait for it
+def main(config: dict) -> None:
+    from genie.play_server.generate import generate
 
     print(generate(config))
 

@@ -1,13 +1,11 @@
-"""How many labels latent actions need: `python -m genie.label_curve run=outputs/pong`."""
-
-from typing import Any
+"""Return of a policy against its number of labels: `python -m genie.label_curve run=outputs/pong`."""
 
 from genie.common.cli import hydra_main
 
 
 @hydra_main("label_curve")
-def main(config: dict[str, Any]) -> None:
-    from genie.agents.label_curve import label_curve  # seconds to import: --help need not wait for it
+def main(config: dict) -> None:
+    from genie.agents.label_curve import label_curve
 
     label_curve(config)
 

@@ -1,19 +1,14 @@
-"""Makes a world from nothing: `python -m genie.pipeline experiment=pong` records, trains the stages, evaluates."""
-
-from typing import Any
-
-from hydra.core.hydra_config import HydraConfig
+"""Pipeline of recording, training and evaluation: `python -m genie.pipeline experiment=pong`."""
 
 from genie.common.cli import hydra_main
+from genie.common.overrides import given_overrides
 
 
 @hydra_main("pipeline")
-def main(config: dict[str, Any]) -> None:
+def main(config: dict) -> None:
     from genie.training.pipeline import run_pipeline
 
-    given = HydraConfig.get().overrides
-    searchpath = [word for word in given.hydra if word.startswith("hydra.searchpath=")]
-    run_pipeline(config, [*given.task, *searchpath])
+    run_pipeline(config, given_overrides())
 
 
 if __name__ == "__main__":

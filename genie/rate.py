@@ -1,13 +1,11 @@
-"""Asks people which of two segments is better: `python -m genie.rate run=outputs/pong`."""
-
-from typing import Any
+"""Preferences of people between two segments: `python -m genie.rate run=outputs/pong`."""
 
 from genie.common.cli import hydra_main
 
 
 @hydra_main("rate")
-def main(config: dict[str, Any]) -> None:
-    from genie.labeling.rate import rate  # seconds to import: --help and a misspelt key need not wait for it
+def main(config: dict) -> None:
+    from genie.labeling.rate import rate
 
     rate(config)
 

@@ -1,13 +1,11 @@
-"""Plays recorded episodes again and compares: `python -m genie.replay data=pong split=val`."""
-
-from typing import Any
+"""Replay of recorded episodes, compared with them: `python -m genie.replay data=pong split=val`."""
 
 from genie.common.cli import hydra_main
 
 
 @hydra_main("replay")
-def main(config: dict[str, Any]) -> None:
-    from genie.datasets.replay import replay  # seconds to import: --help and a misspelt key need not wait for it
+def main(config: dict) -> None:
+    from genie.datasets.replay import replay
 
     print(replay(config))
 

@@ -1,6 +1,4 @@
-"""Trains one stage: `python -m genie.train stage=tokenizer`. `--help` explains the groups."""
-
-from typing import Any
+"""Training of one stage: `python -m genie.train stage=tokenizer`. `--help` explains the groups."""
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -8,8 +6,8 @@ from genie.common.cli import hydra_main, in_sweep
 
 
 @hydra_main("train")
-def main(config: dict[str, Any]) -> float | None:
-    from genie.training.train import train  # seconds to import: --help and a misspelt key need not wait for it
+def main(config: dict) -> float | None:
+    from genie.training.train import train
 
     if not in_sweep():
         return train(config)

@@ -1,4 +1,4 @@
-"""Agents in real environments: planners, policies, random play. docs/planning.md explains it."""
+"""Agents in real environments: planners, policies, random play (docs/planning.md)."""
 
 from genie.agents.agents import Agent, PlanningAgent, RandomAgent, WorldAgent
 from genie.agents.episodes import Episode, play_episodes

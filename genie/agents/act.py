@@ -1,9 +1,6 @@
-"""Play of a real environment, for one budget of a planner or several.
+"""Play of a real environment by an agent and by the random policy, on the same seeds.
 
-One play: an agent and the random policy on the same seeds. The command is `genie/act.py`.
-
-What does planning longer or wider bring? `act.budget` lists candidates and horizons: all combinations are played.
-
+`act.budget` lists candidates and horizons of a planner: all their combinations are played.
 `<folder>/budget/c<candidates>_h<horizon>/` holds each play; budget.csv, budget.json and budget.png compare them.
 """
 
@@ -14,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
@@ -35,7 +30,7 @@ from genie.agents.results import (
     summarise,
 )
 from genie.agents.setup import Setup, open_stage
-from genie.agents.statistics import PromisedAndTrue, pairs_of, plot_pairs
+from genie.agents.statistics import pairs_of, plot_pairs
 from genie.agents.videos import draw_imagined, draw_plan, write_episode
 from genie.common.cli import wants_trace
 from genie.common.config_types import require_number, require_whole
@@ -48,39 +43,41 @@ from genie.common.random import fold_in
 from genie.common.tables import print_table
 from genie.planning.optimizers import check_planner
 
-SEED_LIMIT = 2**31  # what environments take
+SEED_LIMIT = 2**31  # of environments
+AXES = ("candidates", "horizon")
+# of each row in budget.json
+COLUMNS = {*AXES, "return", "return_low", "return_high", "success", "random", "decisions_per_second"}
 
 
 def act(config: dict[str, Any]) -> float | None:
-    """Plays as the configuration `act` says; returns the agent's mean return, None where no episode is over. All that
-    was played is kept when it is interrupted. Raises UserError for a value that cannot be, before any episode."""
+    """Plays as the configuration `act` says; returns the agent's mean return, None without a finished episode.
+
+    All finished episodes are kept when the play is interrupted. Raises UserError for an invalid value, before any
+    episode.
+    """
     check(config)
     device = choose_device(config["device"])
-    name = config["act"]["name"] or agent_name(config)
-    config = {**config, "act": {**config["act"], "name": name}}
+    name = config["act"]["name"] or config["agent"] or (config.get("planner") or {"name": "policy"})["name"]
+    settings = {**config["act"], "name": name}
+    config = {**config, "act": settings}
     path = Path(config["output"] or Path(config["run"]) / "acting" / name)
     with one_writer(path, "output= or act.name="):
-        return _act_into(path, config, device)
-
-
-def _act_into(path: Path, config: dict[str, Any], device: torch.device) -> float | None:
-    name = config["act"]["name"]
-    stage = open_stage(config, device, min(config["act"]["parallel"], config["act"]["episodes"]))
-    folder = ActingFolder(path, config)
-    agents: dict[str, Agent] = {RANDOM: RandomAgent(stage.environments[0].action_space)}
-    if name != RANDOM:
-        agents[name] = stage.agent
-    try:
-        with inference(device):
-            for label, agent in agents.items():
-                play(label, agent, stage, folder, config)
-    except BaseException:  # Ctrl-C, or an error: what was played is not lost
-        if folder.rows:
-            _conclude(folder, config, stage)
-        raise
-    finally:
-        stage.close()
-    return _conclude(folder, config, stage)["return"]["mean"]
+        stage = open_stage(config, device, min(settings["parallel"], settings["episodes"]))
+        folder = ActingFolder(path, config)
+        agents: dict[str, Agent] = {RANDOM: RandomAgent(stage.environments[0].action_space)}
+        if name != RANDOM:
+            agents[name] = stage.agent
+        try:
+            with inference(device):
+                for label, agent in agents.items():
+                    play(label, agent, stage, folder, config)
+        except BaseException:  # Ctrl-C, or an error: finished episodes are reported all the same
+            if folder.rows:
+                _conclude(folder, config, stage)
+            raise
+        finally:
+            stage.close()
+        return _conclude(folder, config, stage)["return"]["mean"]
 
 
 def _conclude(folder: ActingFolder, config: dict[str, Any], stage: Setup) -> dict[str, Any]:
@@ -94,21 +91,12 @@ def _conclude(folder: ActingFolder, config: dict[str, Any], stage: Setup) -> dic
     return summary
 
 
-def agent_name(config: dict[str, Any]) -> str:
-    """What the agent is called where `act.name` does not say."""
-    if config["agent"] is not None:
-        return config["agent"]
-    planner = config.get("planner")
-    return "policy" if planner is None else planner["name"]
-
-
 def check(config: dict[str, Any]) -> None:
-    """Raises UserError for the first value that cannot be."""
+    """Raises UserError for the first invalid value."""
     settings, planner = config["act"], config.get("planner")
     if config["agent"] not in (None, RANDOM):
         raise UserError(f"agent={config['agent']}: there is agent=random; others are planner=... and policy=...")
-    chosen = [planner is not None or config["act"]["policy"] is not None, config["agent"] is not None]
-    if sum(chosen) != 1:
+    if (planner is not None or settings["policy"] is not None) == (config["agent"] is not None):
         raise UserError("who plays? Give one of planner=cem (or another), policy=<path>, agent=random")
     require_whole(settings, "episodes", "parallel", "max_steps", "labels", "horizon", prefix="act.", null=False)
     require_whole(settings, "videos", least=0, prefix="act.", null=False)
@@ -127,115 +115,100 @@ def episode_seed(seed: int, number: int) -> int:
 
 def play(label: str, agent: Agent, stage: Setup, folder: ActingFolder, config: dict[str, Any]) -> None:
     """The episodes of one agent that are not in the folder yet."""
-    settings = config["act"]
-    seeds = {
-        number: episode_seed(config["seed"], number)
-        for number in range(settings["episodes"])
-        if number not in folder.played(label)
-    }
+    settings, videos = config["act"], folder.path / "videos"
+    missing = [number for number in range(settings["episodes"]) if number not in folder.played(label)]
+    seeds = {number: episode_seed(config["seed"], number) for number in missing}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=not sys.stderr.isatty()), transient=True) as progress:
         task = progress.add_task(label, total=len(seeds))
 
         def ended(episode: Episode) -> None:
             if episode.screens:
-                write_episode(folder.path / "videos", label, episode, stage.world.fps)
-            folder.add(label, episode, _pairs(agent, episode))
+                write_episode(videos, label, episode, stage.world.fps)
+            plans = isinstance(agent, PlanningAgent)
+            folder.add(
+                label, episode, pairs_of(episode, agent.planner.horizon, agent.planner.discount) if plans else []
+            )
             progress.advance(task)
 
         episodes = play_episodes(
-            stage.environments,
-            agent,
-            seeds,
-            settings["max_steps"],
-            stage.repeat,
-            lambda number: number < settings["videos"],
-            ended,
-        )
+            stage.environments, agent, seeds, settings["max_steps"], stage.repeat,
+            lambda number: number < settings["videos"], ended,
+        )  # fmt: skip
     first = next((episode for episode in episodes if episode.screens), None)
     if first is not None and label != RANDOM:
-        videos = folder.path / "videos"
         draw_imagined(videos, stage.world, first, stage.action_map, settings["horizon"])
         if isinstance(agent, PlanningAgent):
             draw_plan(videos, agent, first)
 
 
-def _pairs(agent: Agent, episode: Episode) -> list[PromisedAndTrue]:
-    if not isinstance(agent, PlanningAgent):
-        return []
-    return pairs_of(episode, agent.planner.horizon, agent.planner.discount)
-
-
-AXES = ("candidates", "horizon")
-# of each row in budget.json
-COLUMNS = {*AXES, "return", "return_low", "return_high", "success", "random", "decisions_per_second"}
-
-
 def has_budgets(config: dict[str, Any]) -> bool:
-    """Whether several budgets are to be compared."""
     return any(config["act"]["budget"][name] for name in AXES)
 
 
 def act_for_budgets(config: dict[str, Any]) -> float:
     """Plays with every budget; returns the best mean return.
 
-    Raises UserError for a budget that cannot be, before any episode. One that fails has no figures in the table, the
-    others are played, and a RunError says which in the end.
+    Raises UserError for an invalid budget, before any episode. A budget that fails has no row in the table; the others
+    are played, and a RunError at the end lists what failed.
     """
     root = Path(config["output"] or Path(config["run"]) / "acting" / "budget")
     plays = plays_of(config, root)
-    with one_writer(root, "output="):
-        return _compare(plays, root)
-
-
-def _compare(plays: dict[tuple[int, int], dict[str, Any]], root: Path) -> float:
     rows, failed = [], {}
-    for pair, play in plays.items():
-        print("{} candidates, horizon {}".format(*pair), flush=True)
-        try:
-            act(play)
-        except UserError:  # of all of them
-            raise
-        except Exception as error:
-            if wants_trace():
+    with one_writer(root, "output="):
+        for pair, play in plays.items():
+            label = "{} candidates, horizon {}".format(*pair)
+            print(label, flush=True)
+            try:
+                act(play)
+            except UserError:  # of all of them
                 raise
-            failed["{} candidates, horizon {}".format(*pair)] = failure(error)
-            print(f"not measured: {failure(error)}", flush=True)
-            continue
-        rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
-        _write(root, rows)
-    if rows:
-        print_table(_table(rows))
-        print(f"table and plot: {root}")
+            except Exception as error:
+                if wants_trace():
+                    raise
+                failed[label] = failure(error)
+                print(f"not measured: {failed[label]}", flush=True)
+                continue
+            rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
+            _write(root, rows)
+        if rows:
+            print_table(_table(rows))
+            print(f"table and plot: {root}")
     if failed:
-        raise RunError(f"not measured: {'; '.join(f'{pair} ({why})' for pair, why in failed.items())}")
+        raise RunError(f"not measured: {'; '.join(f'{label} ({why})' for label, why in failed.items())}")
     return max((row["return"] for row in rows if row["return"] is not None), default=float("nan"))
 
 
 def plays_of(config: dict[str, Any], root: Path) -> dict[tuple[int, int], dict[str, Any]]:
-    """The configuration of each play, by candidates and horizon. Raises UserError for a budget that cannot be."""
-    if config.get("planner") is None:
+    """The configuration of each play, by candidates and horizon. Raises UserError for an invalid budget."""
+    planner, budget = config.get("planner"), config["act"]["budget"]
+    if planner is None:
         raise UserError("act.budget is of a planner: give planner=cem, or another")
-    group, budget = _search_group(config["planner"]), config["act"]["budget"]
-    chosen = {name: budget[name] or [group[name]] for name in AXES}
+    search = planner.get("optimizer", planner)
+    chosen = {name: budget[name] or [search[name]] for name in AXES}
     for name, values in chosen.items():
         for value in values:
             require_whole({name: value}, name, prefix="act.budget.", null=False)
     plays = {}
     for pair in itertools.product(*chosen.values()):
         name = "c{}_h{}".format(*pair)
-        settings = {**config["act"], "name": name, "budget": dict.fromkeys(AXES, [])}
+        changed = {**search, **dict(zip(AXES, pair, strict=True))}
         plays[pair] = {
-            **config, "planner": with_budget(config["planner"], *pair), "act": settings, "output": str(root / name)
-        }  # fmt: skip
+            **config,
+            "planner": {**planner, "optimizer": changed} if "optimizer" in planner else changed,
+            "act": {**config["act"], "name": name, "budget": dict.fromkeys(AXES, [])},
+            "output": str(root / name),
+        }
         check(plays[pair])
     return plays
 
 
 def read_budgets(folder: Path) -> list[dict[str, Any]]:
-    """The rows of budget.json: `candidates`, `horizon`, the `return` with the ends of its interval, `success`, the
-    return of the `random` policy, `decisions_per_second`; None stands for what is not known. Raises UserError where
-    there is none, or another one."""
+    """The rows of budget.json, one for each budget.
+
+    `candidates`, `horizon`, the `return` with the ends of its interval, `success`, the return of the `random` policy,
+    `decisions_per_second`; None: not measured. Raises UserError where there is no such file, or it is damaged.
+    """
     path = folder / "budget.json"
     way = "play with `python -m genie.act` and act.budget.candidates=[16,64]"
     if not path.is_file():
@@ -249,23 +222,15 @@ def read_budgets(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def with_budget(planner: dict[str, Any], candidates: int, horizon: int) -> dict[str, Any]:
-    """The group `planner` with another budget, of its optimizer where it has one."""
-    changed = {**_search_group(planner), "candidates": candidates, "horizon": horizon}
-    return {**planner, "optimizer": changed} if "optimizer" in planner else changed
-
-
-def _search_group(planner: dict[str, Any]) -> dict[str, Any]:
-    return planner.get("optimizer", planner)
-
-
 def _row(summary: dict[str, Any]) -> dict[str, Any]:
-    values = {"return": "mean", "return_low": "low", "return_high": "high"}
-    row = {name: summary["return"][key] for name, key in values.items()}
-    row["success"] = None if summary["success"] is None else summary["success"]["mean"]
-    row["random"] = summary["random"]["return"]["mean"]
-    row["decisions_per_second"] = summary["decisions_per_second"]
-    return row
+    return {
+        "return": summary["return"]["mean"],
+        "return_low": summary["return"]["low"],
+        "return_high": summary["return"]["high"],
+        "success": summary["success"] and summary["success"]["mean"],
+        "random": summary["random"]["return"]["mean"],
+        "decisions_per_second": summary["decisions_per_second"],
+    }
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -274,10 +239,10 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         shown = {"mean": row["return"], "low": row["return_low"], "high": row["return_high"]}
-        success = "" if row["success"] is None else f"{row['success']:.0%}"
         rate, random = row["decisions_per_second"], row["random"]
         table.add_row(
-            *(str(row[name]) for name in AXES), interval(shown), success,
+            *(str(row[name]) for name in AXES), interval(shown),
+            "" if row["success"] is None else f"{row['success']:.0%}",
             f"{random:.4g}" if known(random) else "",
             f"{rate:.2f}" if known(rate) else "",
         )  # fmt: skip
@@ -292,7 +257,6 @@ def _write(root: Path, rows: list[dict[str, Any]]) -> None:
     with replacing(root / "budget.json", "w") as file:
         file.write(json.dumps(rows, indent=2))
     figure = Figure(figsize=(6.4, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for horizon in dict.fromkeys(row["horizon"] for row in rows):
         line = sorted((row for row in rows if row["horizon"] == horizon), key=lambda row: row["candidates"])

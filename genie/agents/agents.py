@@ -1,16 +1,9 @@
-"""Agents: random, policy, planning.
+"""Agents that play environments: random, by a trained policy, by planning in a world.
 
-Now and then another action than the chosen one: a policy that plays to learn must see what it would not do.
+An agent plays one episode, or several at once: then observations, actions and seeds have a leading axis `B`, and each
+episode is played as it would be alone.
 
-A trained policy, ready to choose actions from the states of its world.
-
-Who plays: one episode, or several at once.
-
-For several, observations, actions and seeds have a leading axis B; each episode is played as it would be alone.
-
-Dimension letters: `B` states, `A` actions, or numbers of one.
-
-Dimension letters: `B` states, `A` numbers of an action.
+Dimension letters: `B` states or episodes, `A` numbers of an action.
 """
 
 from collections.abc import Callable
@@ -30,11 +23,12 @@ from genie.planning.search import Plan
 from genie.runs.loading import WORLD, TrainedModel, load_model, stage_file
 from genie.world.protocol import State, World
 
-ChooseOne = Callable[[State, int | Tensor], Tensor]
+Choose = Callable[[State, Tensor], Tensor]  # state of B worlds, seeds int64 [B] → actions [B] or [B, A]
+DECISION = 0  # frame of the noise: the seed tells one decision from another
 
 
-def exploring(choose: ChooseOne, space: spaces.Discrete | spaces.Box, share: float) -> ChooseOne:
-    """`choose`, but a uniformly drawn action of `space` in the `share` of decisions: a function of the seed, too."""
+def exploring(choose: Choose, space: spaces.Discrete | spaces.Box, share: float) -> Choose:
+    """`choose`, with a uniformly drawn action of `space` in the `share` of decisions, as a function of the seed."""
 
     def explore(state: State, seed: int | Tensor = 0) -> Tensor:
         chosen = choose(state, seed)
@@ -49,15 +43,8 @@ def exploring(choose: ChooseOne, space: spaces.Discrete | spaces.Box, share: flo
     return explore
 
 
-DECISION = 0  # of a state: the seed tells one decision from another
-
-
 class Policy:
-    """The networks of a `trained` policy in its world.
-
-    Args:
-        greedy: True: always the likeliest action; False: drawn as in training.
-    """
+    """The networks of a `trained` policy in its world. `greedy`: the likeliest action, else drawn as in training."""
 
     def __init__(self, trained: TrainedModel, world: World, greedy: bool = False) -> None:
         self.trained, self.world, self.greedy = trained, world, greedy
@@ -65,7 +52,7 @@ class Policy:
 
     @property
     def gives_environment_actions(self) -> bool:
-        """Whether the actions are those of the environment; else they are the latent ones of the world."""
+        """Whether actions are those of the environment, not latent ones of the world."""
         return self.world.takes_environment_actions or self.trained.config["policy"].get("actions") == "environment"
 
     @torch.no_grad()
@@ -82,7 +69,7 @@ class Policy:
 
     @torch.no_grad()
     def value(self, state: State) -> Tensor | None:
-        """The discounted return [B] that is still to come; None of a policy that learned none (cloning)."""
+        """The discounted return [B] to come; None for a policy without a critic (behavior cloning)."""
         if "critic" not in self.trained.model:
             return None
         return self.trained.model["critic"].value(self.world.features(state))
@@ -93,31 +80,23 @@ def load_policy(path: str | Path, world: World, greedy: bool = False) -> Policy:
 
     Raises UserError where there is none, and where it was trained in another world than `world`.
     """
-    file = policy_file(Path(path))
-    trained = load_model(file)
+    path = Path(path)
+    if path.is_dir():
+        last = path / "checkpoints" / "last.ckpt"
+        path = last if last.exists() else stage_file(path, "policy")
+    trained = load_model(path)
     if trained.options["name"] != "policy":
-        raise UserError(f"policy={file} is a trained {trained.options['name']}, not a policy")
+        raise UserError(f"policy={path} is a trained {trained.options['name']}, not a policy")
     if trained.fingerprints.get(WORLD) != world.fingerprint():
         raise UserError(
-            f"policy={file} was trained in another world than this one, or this one was trained further since: train "
+            f"policy={path} was trained in another world than this one, or this one was trained further since: train "
             "stage=policy on it"
         )
     return Policy(trained, world, greedy)
 
 
-def policy_file(path: Path) -> Path:
-    """The file that `path` means (`load_policy`)."""
-    if not path.is_dir():
-        return path
-    last = path / "checkpoints" / "last.ckpt"
-    return last if last.exists() else stage_file(path, "policy")
-
-
-Choose = Callable[[State, Tensor], Tensor]  # state of B worlds, seeds int64 [B] → actions [B] or [B, A]
-
-
 class ActionTranslation(Protocol):
-    """Latent actions to those of the environment, and back: int64 [B] each."""
+    """Translation between latent actions and those of the environment, int64 [B] each."""
 
     def to_true(self, latent: Tensor) -> Tensor: ...
 
@@ -125,7 +104,7 @@ class ActionTranslation(Protocol):
 
 
 class Agent(Protocol):
-    """Sees observations, uint8 [H, W, 3] or float32 [n], and gives actions, a whole number or float32 [A] in [-1, 1].
+    """Sees observations, uint8 [H, W, 3] or float32 [n]; gives actions, a whole number or float32 [A] in [-1, 1].
 
     Attributes:
         plan: the plan that the last action is of; None for an agent that makes none.
@@ -134,24 +113,24 @@ class Agent(Protocol):
     plan: Plan | None
 
     def reset(self, observation: np.ndarray, seed: int | list[int]) -> None:
-        """Episodes begin: one, or several where `seed` is a list."""
+        """Begins an episode, or several where `seed` is a list."""
         ...
 
     def act(self) -> int | np.ndarray:
-        """What to do now."""
+        """The next action."""
         ...
 
     def observe(self, action: int | np.ndarray, observation: np.ndarray) -> None:
-        """What was done and what it led to."""
+        """Takes the action that was done and the observation that it led to."""
         ...
 
     def keep(self, rows: list[int]) -> None:
-        """Of several episodes only those of these rows go on."""
+        """Continues, of several episodes, only those of these rows."""
         ...
 
 
 class RowSelectable:
-    """What agents share: whether one episode is played, or several."""
+    """Base of agents: the axis B is there where several episodes are played."""
 
     plan: Plan | None = None
     alone = True
@@ -161,18 +140,17 @@ class RowSelectable:
         return [seed] if self.alone else seed
 
     def _given(self, actions: np.ndarray) -> int | np.ndarray:
-        """What `act` returns of actions [B] or [B, A]."""
+        """Actions [B] or [B, A] as `act` returns them."""
         if not self.alone:
             return actions
         return int(actions[0]) if actions.ndim == 1 else actions[0]
 
     def _rows(self, values: int | np.ndarray) -> np.ndarray:
-        """The same with the axis B."""
         return np.asarray(values)[None] if self.alone else np.asarray(values)
 
 
 class RandomAgent(RowSelectable):
-    """Any action alike, in every step: what each other agent is compared with."""
+    """Uniformly drawn actions: the baseline of all other agents."""
 
     def __init__(self, action_space: spaces.Discrete | spaces.Box) -> None:
         self.action_space = action_space
@@ -182,7 +160,9 @@ class RandomAgent(RowSelectable):
         self.draws = [np.random.default_rng(fold_in(seed, Stream.RANDOM_AGENT)) for seed in self._begin(seed)]
 
     def act(self) -> int | np.ndarray:
-        return self._given(np.stack([self._draw(draw) for draw in self.draws]))
+        if isinstance(space := self.action_space, spaces.Discrete):
+            return self._given(np.stack([draw.integers(space.n) for draw in self.draws]))
+        return self._given(np.stack([draw.uniform(-1, 1, space.shape).astype(np.float32) for draw in self.draws]))
 
     def observe(self, action: int | np.ndarray, observation: np.ndarray) -> None:
         pass
@@ -190,17 +170,12 @@ class RandomAgent(RowSelectable):
     def keep(self, rows: list[int]) -> None:
         self.draws = [self.draws[row] for row in rows]
 
-    def _draw(self, draw: np.random.Generator) -> np.ndarray:
-        if isinstance(self.action_space, spaces.Discrete):
-            return draw.integers(self.action_space.n)
-        return draw.uniform(-1, 1, self.action_space.shape).astype(np.float32)
-
 
 class WorldAgent(RowSelectable):
-    """Keeps what a world makes of the episodes so far, and lets `choose` decide from that.
+    """Keeps the state that a world infers from the episodes so far; `choose` decides from that state.
 
     Args:
-        choose: a policy's, for example: a function of the state and the seeds alone.
+        choose: a function of the state and the seeds alone, such as a policy's.
         action_map: for a world of latent actions; None: its actions are those of the environment.
     """
 
@@ -210,8 +185,8 @@ class WorldAgent(RowSelectable):
         self.seeds, self.decisions = torch.zeros(0, dtype=torch.int64), 0
 
     def reset(self, observation: np.ndarray, seed: int | list[int]) -> None:
-        self.seeds, self.decisions = torch.tensor(self._begin(seed), dtype=torch.int64), 0
-        self.seeds = self.seeds.to(self.world.device)
+        self.seeds = torch.tensor(self._begin(seed), dtype=torch.int64).to(self.world.device)
+        self.decisions = 0
         self.state = self.world.reset(self._seen(observation)[:, None], seed=self.seeds)
 
     @torch.no_grad()
@@ -237,7 +212,7 @@ class WorldAgent(RowSelectable):
 
 
 class PlanningAgent(WorldAgent):
-    """Plans anew in each step, or as often as the planner does, from the plan before."""
+    """Plans in each step, or as often as the planner does, starting from the previous plan."""
 
     def __init__(self, world: World, planner: Planner, action_map: ActionTranslation | None = None) -> None:
         super().__init__(world, self._choose, action_map)

@@ -1,6 +1,4 @@
-"""Recordings of an agent.
-
-Recordings of an agent, and what it earned in them.
+"""Rounds of recordings of an agent, and the returns of their episodes.
 
     <folder>/train/round_000.h5  val/round_000.h5  test/round_000.h5    round 0: the recorder's own policy, at random
 
@@ -19,24 +17,23 @@ from data_modules.formats.episodes import SPLITS
 
 
 def recording(folder: Path, split: str, number: int) -> Path:
-    """The file of a split of round `number`."""
     return folder / split / f"round_{number:03}.h5"
 
 
 def is_collected(folder: Path, number: int) -> bool:
-    """Whether all of round `number` is there: a file is there whole or not at all."""
+    """Whether all files of round `number` are there (each is whole or absent)."""
     return all(recording(folder, split, number).exists() for split in SPLITS)
 
 
 def collect(
     data: dict[str, Any], folder: Path, number: int, num_frames: dict[str, int], agent: RecordingAgent | None = None
 ) -> None:
-    """Records what is missing of round `number`; every round has seeds of its own.
+    """Records the missing files of round `number`; every round has seeds of its own.
 
     Args:
-        data: a resolved group `data`, whose `recorder` says how.
+        data: a resolved group `data` with a `recorder`.
         num_frames: by split.
-        agent: who plays; None: the recorder's own policy.
+        agent: the player; None: the recorder's own policy.
     """
     settings = data["recorder"] | {"seed": data["recorder"]["seed"] + number}
     recorder = build_recorder(settings, list(data["image_size"]))
@@ -48,9 +45,9 @@ def collect(
 
 
 def episode_returns(path: Path, longest: int | None = None) -> np.ndarray:
-    """The sums of rewards float [E] of the episodes of a file, of the first `longest` of each; None: of all.
+    """The sums of rewards float [E] of the episodes of a file, of the first `longest` rewards of each (None: of all).
 
-    Without the last one where the end of the file cut it.
+    The last episode is left out where the end of the file cut it.
     """
     with h5py.File(path) as file:
         rewards, terminals, ends = file["rewards"][:], file["terminals"][:], file["episode_ends"][:]

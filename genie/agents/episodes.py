@@ -1,8 +1,7 @@
-"""Episodes of an environment, several at once.
+"""Episodes of a real environment, played by an agent one at a time or several as one batch.
 
-Episodes of a real environment, played by an agent: one at a time, or several as one batch of world states.
-
-Does the player of Pong meet the ball? What the score hardly says: a game is lost 21 to 0 by many kinds of play.
+Of Pong the balls that came to the player are counted: a score hardly tells players apart, as a game is lost 21 to 0 by
+many kinds of play.
 """
 
 import itertools
@@ -23,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Episode:
-    """One that was played.
+    """A played episode.
 
     Attributes:
-        number, seed: which one; the seed is the environment's and the agent's.
+        seed: of the environment and of the agent.
         rewards: of each decision.
         terminal: whether the environment ended it; else its time was up.
-        cut: whether `max_steps` ended it, and the environment would have gone on.
+        cut: whether `max_steps` ended it before the environment did.
         balls, returned: of Pong, that came to the player, and that the player sent back.
-        seconds: that the agent took, of a batch its share.
+        seconds: of the agent's computation, of a batch its share.
         imagined: (step, imagined discounted rewards) of each plan that was made.
         screens: uint8 [H', W', 3] at each step and after the last; only where it was filmed.
         observations, actions: likewise, as the agent saw and did them.
@@ -52,12 +51,11 @@ class Episode:
 
     @property
     def return_(self) -> float:
-        """The sum of the rewards."""
         return float(sum(self.rewards))
 
     @property
     def length(self) -> int:
-        """Decisions."""
+        """Number of decisions."""
         return len(self.rewards)
 
 
@@ -73,29 +71,28 @@ def play_episodes(
     """Plays an episode for each of the seeds, in the order of their numbers.
 
     Args:
-        environment: one, or as many as are played at once. They have to be of one kind; what comes out does not depend
-            on how many there are.
+        environment: one, or as many as are played at once, of one kind; the result does not depend on their number.
         seeds: of episodes 0, 1, …, or by the numbers of episodes.
-        max_steps: decisions after which an episode is over; None: when the environment says so.
+        max_steps: decisions after which an episode is over; None: only the environment ends it.
         repeat: steps of the environment that an action is held: those from one frame of the world to its next.
-        filmed: of which numbers screens, observations and actions are kept.
-        ended: is called with each episode when it is over.
+        filmed: for which numbers screens, observations and actions are kept.
+        ended: called with each finished episode.
     """
     environments = list(environment) if isinstance(environment, Sequence) else [environment]
     jobs = list(seeds.items()) if isinstance(seeds, dict) else list(enumerate(seeds))
     episodes = []
     for start in range(0, len(jobs), len(environments)):
-        tables = [
-            _EpisodeSlots(playing, Episode(*job), repeat, filmed(job[0]))
-            for playing, job in zip(environments, jobs[start : start + len(environments)], strict=False)
+        slots = [
+            _EpisodeSlot(playing, Episode(*job), repeat, filmed(job[0]))
+            for playing, job in zip(environments, jobs[start:], strict=False)
         ]
-        for episode in _play_together(tables, agent, max_steps):
+        for episode in _play_together(slots, agent, max_steps):
             ended(episode)
             episodes.append(episode)
     return sorted(episodes, key=lambda episode: episode.number)
 
 
-class _EpisodeSlots:
+class _EpisodeSlot:
     """One environment and the episode that is played in it."""
 
     def __init__(self, environment: "Environment", episode: Episode, repeat: int, filmed: bool) -> None:
@@ -107,25 +104,22 @@ class _EpisodeSlots:
 
     def step(self, action: Any) -> bool:
         """Whether the environment says that the episode is over."""
+        reward, rallies = 0.0, self.rallies
         with in_episode(f"episode {self.episode.number}"):
-            return self._step(action)
-
-    def _step(self, action: Any) -> bool:
-        reward = 0.0
-        for _ in range(self.repeat):
-            self.observation, gained, terminal, truncated = self.environment.step(action)
-            reward += gained
-            if self.rallies is not None:
-                self.rallies.step(gained)
-            if terminal or truncated:
-                break
-        self.episode.rewards.append(reward)
-        self.episode.terminal = terminal
-        if self.rallies is not None:
-            self.episode.balls, self.episode.returned = self.rallies.balls, self.rallies.returned
-        if self.filmed:
-            self.episode.actions.append(action)
-        self._film()
+            for _ in range(self.repeat):
+                self.observation, gained, terminal, truncated = self.environment.step(action)
+                reward += gained
+                if rallies is not None:
+                    rallies.step(gained)
+                if terminal or truncated:
+                    break
+            self.episode.rewards.append(reward)
+            self.episode.terminal = terminal
+            if rallies is not None:
+                self.episode.balls, self.episode.returned = rallies.balls, rallies.returned
+            if self.filmed:
+                self.episode.actions.append(action)
+            self._film()
         return terminal or truncated
 
     def _film(self) -> None:
@@ -134,60 +128,52 @@ class _EpisodeSlots:
             self.episode.observations.append(self.observation)
 
 
-def _play_together(tables: list[_EpisodeSlots], agent: Agent, max_steps: int | None) -> Iterator[Episode]:
-    """The episodes of all tables, in the order in which they end."""
-    agent.reset(np.stack([table.observation for table in tables]), [table.episode.seed for table in tables])
+def _play_together(slots: list[_EpisodeSlot], agent: Agent, max_steps: int | None) -> Iterator[Episode]:
+    """The episodes of all slots, in the order in which they end."""
+    agent.reset(np.stack([slot.observation for slot in slots]), [slot.episode.seed for slot in slots])
     for number in itertools.count():
         started = time.monotonic()
         actions = agent.act()
-        _share(tables, started)
+        _add_seconds(slots, started)
         if agent.plan is not None and agent.plan.age == 0:
-            for table, imagined in zip(tables, agent.plan.imagined_return.tolist(), strict=True):
-                table.episode.imagined.append((number, imagined))
-        whole = isinstance(tables[0].environment.action_space, spaces.Discrete)
-        over = [table.step(int(a) if whole else a) for table, a in zip(tables, actions, strict=True)]
+            for slot, imagined in zip(slots, agent.plan.imagined_return.tolist(), strict=True):
+                slot.episode.imagined.append((number, imagined))
+        whole = isinstance(slots[0].environment.action_space, spaces.Discrete)
+        over = [slot.step(int(a) if whole else a) for slot, a in zip(slots, actions, strict=True)]
         if number + 1 == max_steps:
-            for table, ends in zip(tables, over, strict=True):
-                table.episode.cut = not ends
-            over = [True] * len(tables)
-        yield from (table.episode for table, ends in zip(tables, over, strict=True) if ends)
+            for slot, ends in zip(slots, over, strict=True):
+                slot.episode.cut = not ends
+            over = [True] * len(slots)
+        yield from (slot.episode for slot in itertools.compress(slots, over))
         going = [row for row, ends in enumerate(over) if not ends]
         if not going:
             return
-        if len(going) < len(tables):
+        if len(going) < len(slots):
             agent.keep(going)
-            tables = [tables[row] for row in going]
+            slots = [slots[row] for row in going]
         started = time.monotonic()
-        agent.observe(actions[going], np.stack([table.observation for table in tables]))
-        _share(tables, started)
+        agent.observe(actions[going], np.stack([slot.observation for slot in slots]))
+        _add_seconds(slots, started)
 
 
-def _share(tables: list[_EpisodeSlots], started: float) -> None:
-    for table in tables:
-        table.episode.seconds += (time.monotonic() - started) / len(tables)
+def _add_seconds(slots: list[_EpisodeSlot], started: float) -> None:
+    for slot in slots:
+        slot.episode.seconds += (time.monotonic() - started) / len(slots)
 
-
-if TYPE_CHECKING:
-    from data_modules.environments import Environment
 
 PONG = "ALE/Pong-v5"
 PLAYER_SIDE = 80  # screen pixels: the ball turns left to the right of it only where the player's paddle met it
 
 
 class Rallies:
-    """Counts the balls that came to the player of an environment, step by step, from where they are on the screen.
-
-    Attributes:
-        balls: that were returned or missed.
-        returned: that the player's paddle sent back.
-    """
+    """Counts the `balls` that came to the player and those `returned`, from their positions on the screen."""
 
     def __init__(self, environment: "Environment") -> None:
         self.environment, self.balls, self.returned = environment, 0, 0
         self._place, self._comes = float("nan"), False
 
     def step(self, reward: float) -> None:
-        """After each step of the environment; `reward` is -1 where the player lost the point."""
+        """To be called after each step of the environment; `reward` is -1 where the player lost the point."""
         left, right = self.environment.boxes()[0, 2:]
         place = (left + right) / 2 if 0 < left < 160 else float("nan")  # a ball that is not in play lies outside
         move = place - self._place
@@ -201,5 +187,5 @@ class Rallies:
 
 
 def rallies_of(environment: "Environment") -> Rallies | None:
-    """A counter for an environment that begins an episode now; None where no rallies are known."""
+    """A counter for an environment at the beginning of an episode; None for any but Pong with frames."""
     return Rallies(environment) if environment.id == PONG and environment.observes == "frames" else None

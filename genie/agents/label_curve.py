@@ -1,9 +1,7 @@
-"""Return against the number of action labels.
+"""Return of a policy in latent actions against the number of labelled transitions.
 
-What few labels are worth: the return of a policy in latent actions against the number of labelled transitions that
-told it what they are called (Genie §3.3, figure 15).
-
-`python -m genie.label_curve`: a policy in latent actions, played in the environment with more and more labels.
+The labels tell which true action each latent one stands for (Genie §3.3, figure 15); the policy is played in the
+environment with more and more of them.
 """
 
 import json
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -21,7 +18,7 @@ from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
 from data_modules.formats.episodes import SPLITS
 from genie.agents.act import SEED_LIMIT
-from genie.agents.agents import Agent, ChooseOne, Policy, RandomAgent, WorldAgent, load_policy
+from genie.agents.agents import Agent, Choose, Policy, RandomAgent, WorldAgent, load_policy
 from genie.agents.collect import episode_returns
 from genie.agents.episodes import play_episodes
 from genie.agents.setup import environment_of, open_environments
@@ -36,8 +33,8 @@ from genie.world.action_map import ActionMap, fit_action_map
 from genie.world.opening import open_world
 from genie.world.protocol import World
 
-# what a player that chooses the world's actions earns in the environment, by episode: other ones for each draw
-Play = Callable[[ChooseOne, ActionMap, int], Sequence[float]]
+# policy, meaning of its actions, number of the draw → returns of episodes, other ones for each draw
+Play = Callable[[Choose, ActionMap, int], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,11 @@ class Earned:
 
     @property
     def mean(self) -> float:
-        """Their mean."""
         return float(self.returns.mean())
 
     @property
     def error(self) -> float:
-        """Its standard error: between draws, where there are several, else between episodes; 0 for a single one."""
+        """Standard error of the mean: between draws where there are several, else between episodes; 0 for one value."""
         values = self.returns.mean(-1) if self.returns.ndim == 2 and len(self.returns) > 1 else self.returns.ravel()
         return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
@@ -61,28 +57,25 @@ class Earned:
 def return_against_labels(
     policy: Policy, world: World, clips: ClipDataset, labels: Sequence[int], play: Play, draws: int = 1, seed: int = 0
 ) -> dict[int, Earned]:
-    """What `policy` earns, by number of labels.
+    """The returns of `policy` in the environment, by number of labels.
 
     Args:
         clips: a recording with actions, from which the labelled transitions are drawn.
-        labels: how many of them, in any order.
+        labels: numbers of labels, in any order.
         play: plays the real environment.
-        draws: of labels, for each number: which ones they are decides while they are few.
+        draws: of labels, for each number: with few labels, the return depends on which ones are drawn.
         seed: of the draws.
     """
 
     def earned(count: int, draw: int) -> Sequence[float]:
         return play(policy.choose, fit_action_map(world, clips, count, fold_in(seed, draw)), draw)
 
-    return {
-        count: Earned(np.array([earned(count, draw) for draw in range(draws)], dtype=np.float64)) for count in labels
-    }
+    return {n: Earned(np.array([earned(n, draw) for draw in range(draws)], dtype=np.float64)) for n in labels}
 
 
 def draw(curve: dict[int, Earned], references: dict[str, Earned], picture: Path) -> None:
     """The curve as a PNG, with a line for each of the `references`, as in {"random": …, "expert": …}."""
     figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     counts = sorted(curve)
     axes.errorbar(counts, [curve[n].mean for n in counts], [curve[n].error for n in counts], marker="o", capsize=3)
@@ -100,9 +93,15 @@ def draw(curve: dict[int, Earned], references: dict[str, Earned], picture: Path)
 def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
     """Prints, writes and draws the curve that the configuration `label_curve` describes.
 
-    Raises UserError for a policy that needs no labels, and for data that are not there.
+    Raises UserError for a policy that needs no labels, and for missing data.
     """
-    check(config)
+    require_whole(config, "episodes", "draws", "parallel")
+    if config["max_steps"] is not None:
+        require_whole(config, "max_steps")
+    if not isinstance(config["labels"], list | tuple) or not config["labels"]:
+        raise UserError(f"labels={config['labels']} must be a list of whole numbers, as in labels=[100,1000]")
+    for count in config["labels"]:
+        require_whole({"labels": count}, "labels", null=False)
     with one_writer(config["output"] or Path(config["run"]) / "policy", "output=") as output:
         return _curve_into(output, config)
 
@@ -125,9 +124,6 @@ def _curve_into(output: Path, config: dict[str, Any]) -> dict[int, Earned]:
         seeds = [(config["seed"] + draw * episodes + number) % SEED_LIMIT for number in range(episodes)]
         return np.array([episode.return_ for episode in play_episodes(environments, agent, seeds, longest, stride)])
 
-    def play(choose: ChooseOne, action_map: ActionMap, draw: int) -> Sequence[float]:
-        return earned(WorldAgent(world, choose, action_map), draw)
-
     chance = RandomAgent(environments[0].action_space)
     references = {"random": Earned(np.stack([earned(chance, draw) for draw in range(config["draws"])]))}
     expert = Path(config["expert"] or policy.trained.config["data"]["root"])
@@ -135,8 +131,11 @@ def _curve_into(output: Path, config: dict[str, Any]) -> dict[int, Earned]:
     recorded = [episode_returns(path, longest * stride) for path in files]
     if sum(map(len, recorded)):
         references["expert"] = Earned(np.concatenate(recorded))
-    clips, labels = module.train_dataset, config["labels"]
-    curve = return_against_labels(policy, world, clips, labels, play, config["draws"], config["seed"])
+    curve = return_against_labels(
+        policy, world, module.train_dataset, config["labels"],
+        lambda choose, action_map, draw: earned(WorldAgent(world, choose, action_map), draw),
+        config["draws"], config["seed"],
+    )  # fmt: skip
     report(curve, references, output)
     return curve
 
@@ -155,14 +154,3 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
         json.dump({name: earned.returns.tolist() for name, earned in rows.items()}, file, indent=2)
     draw(curve, references, output / "label_curve.png")
     print(f"drawn: {output / 'label_curve.png'}")
-
-
-def check(config: dict[str, Any]) -> None:
-    """Raises UserError for the first value that cannot be."""
-    require_whole(config, "episodes", "draws", "parallel")
-    if config["max_steps"] is not None:
-        require_whole(config, "max_steps")
-    if not isinstance(config["labels"], list | tuple) or not config["labels"]:
-        raise UserError(f"labels={config['labels']} must be a list of whole numbers, as in labels=[100,1000]")
-    for count in config["labels"]:
-        require_whole({"labels": count}, "labels", null=False)

@@ -1,15 +1,8 @@
-"""Files, summary and table of a play.
+"""Results of a play: the files of its folder, summary.json, and the printed report.
 
-The folder of a play: episodes.csv, plans.csv, summary.json, config.yaml and pictures.
-
-A folder of an earlier version, which knew fewer columns and settings, is gone on with; one whose files were damaged or
-edited into something else is a `UserError`.
-
-Files are written whole after each episode: what was played is there after any stop, and can be gone on with.
-
-What a play comes to: summary.json.
-
-What `python -m genie.act` prints at the end.
+The folder holds episodes.csv, plans.csv, summary.json, config.yaml and pictures. Files are written whole after each
+episode, so a play resumes after any stop. A folder of an earlier version, with fewer columns and settings, resumes too;
+damaged or edited files are a `UserError`.
 """
 
 import csv
@@ -33,15 +26,16 @@ from genie.common.files import plain, replacing, to_json
 from genie.common.folder_lock import empty
 from genie.common.profiling import now, software_versions
 
-FREE = ("resume", "overwrite", "device", "output")  # keys that a play which goes on may change
+FREE = ("resume", "overwrite", "device", "output")  # keys that may change when a play resumes
 FREE_ACT = ("episodes", "parallel")
 RANDOM = "random"
+TRUTHS = {"True": True, "False": False, "TRUE": True, "FALSE": False}  # as spreadsheets write it
+WAY_OUT = "mend it, take another folder with act.name=..., or delete this one with overwrite=true"
 
 
 @dataclass(frozen=True)
 class EpisodeRow:
-    """An episode in episodes.csv; `agent`: the one that acts, or "random". The others are those of `Episode`; its
-    return is the column "return"."""
+    """A row of episodes.csv: the `agent` (its name, or "random") and fields of `Episode`."""
 
     agent: str
     episode: int
@@ -60,11 +54,12 @@ class EpisodeRow:
 
 
 class ActingFolder:
-    """`rows` and `pairs` of all episodes that are over. Raises UserError for a folder that holds some, unless
-    config["resume"] or config["overwrite"] says what to do with them."""
+    """`rows` and `pairs` of all finished episodes. Raises UserError for a folder that holds some, without
+    config["resume"] or config["overwrite"]."""
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path, self.rows, self.pairs = path, [], []
+        self._episodes, self._plans = path / "episodes.csv", path / "plans.csv"
         settings = _settings(config)
         if config["resume"] and config["overwrite"]:
             raise UserError("resume=true and overwrite=true exclude each other: give one of them")
@@ -84,65 +79,51 @@ class ActingFolder:
         except OSError as error:
             raise UserError(f"cannot write into {path} ({error.strerror or error})") from error
 
-    @property
-    def _episodes(self) -> Path:
-        return self.path / "episodes.csv"
-
-    @property
-    def _plans(self) -> Path:
-        return self.path / "plans.csv"
-
     def played(self, agent: str) -> set[int]:
-        """The numbers of its episodes that are there."""
         return {row.episode for row in self.rows if row.agent == agent}
 
     def of(self, agent: str, count: int) -> list[EpisodeRow]:
-        """Its first `count` episodes, as far as they are there."""
+        """The finished episodes of an agent among its first `count`."""
         return sorted((row for row in self.rows if row.agent == agent and row.episode < count), key=lambda r: r.episode)
 
     def add(self, agent: str, episode: Episode, pairs: list[PromisedAndTrue]) -> None:
-        """An episode that is over. Its plans are written first: a row of it says that all is there."""
+        """Adds a finished episode. Its plans are written first, so that its row implies that they are there."""
         self.pairs += pairs
         self.rows.append(EpisodeRow.of(agent, episode))
         _write(self._plans, PromisedAndTrue, self.pairs)
         _write(self._episodes, EpisodeRow, self.rows)
 
     def write_summary(self, summary: dict[str, Any]) -> Path:
-        """summary.json."""
         path = self.path / "summary.json"
         with replacing(path, "w") as file:
             file.write(to_json(plain(summary)))
         return path
 
     def _read(self, settings: dict[str, Any]) -> None:
-        changed = changes(_read_settings(self.path / "config.yaml", self._way_out), settings)
+        changed = changes(_read_settings(self.path / "config.yaml"), settings)
         if changed:
             raise UserError(
                 f"cannot resume {self.path} with other settings ({', '.join(changed)}): give those of its config.yaml, "
                 "or another act.name="
             )
-        self.rows = _read(self._episodes, EpisodeRow, self._way_out)
-        if "cut" not in _header(self._episodes):  # of an earlier version: the environment's own end is not told apart
+        self.rows = _read(self._episodes, EpisodeRow)
+        if "cut" not in _header(self._episodes):  # an earlier version did not tell cut episodes from others
             longest = settings["act"]["max_steps"]
             self.rows = [replace(row, cut=not row.terminal and row.length == longest) for row in self.rows]
         twice = [key for key, count in Counter((row.agent, row.episode) for row in self.rows).items() if count > 1]
         if twice:
-            raise UserError(f"{self._episodes} has episode {twice[0][1]} of {twice[0][0]} twice: {self._way_out}")
+            raise UserError(f"{self._episodes} has episode {twice[0][1]} of {twice[0][0]} twice: {WAY_OUT}")
         known = self.played(settings["act"]["name"])
-        self.pairs = [pair for pair in _read(self._plans, PromisedAndTrue, self._way_out) if pair.episode in known]
-
-    @property
-    def _way_out(self) -> str:
-        return "mend it, take another folder with act.name=..., or delete this one with overwrite=true"
+        self.pairs = [pair for pair in _read(self._plans, PromisedAndTrue) if pair.episode in known]
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What `write_summary` wrote; None stands for a figure that is not finite."""
+    """The content of summary.json; None stands for a number that is not finite."""
     return json.loads((folder / "summary.json").read_text())
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """The keys that both have and that differ, as in `act.labels`. A key that one version alone knows is no change."""
+    """The keys, such as `act.labels`, that both have with different values."""
     found = []
     for key in before.keys() & now.keys():
         if isinstance(before[key], dict) and isinstance(now[key], dict):
@@ -152,13 +133,13 @@ def changes(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> li
     return sorted(found)
 
 
-def _read_settings(path: Path, way_out: str) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read ({reason(error)}): {way_out}") from error
+        raise UserError(f"{path} cannot be read ({reason(error)}): {WAY_OUT}") from error
     if not isinstance(settings, dict):
-        raise UserError(f"{path} holds no settings: {way_out}")
+        raise UserError(f"{path} holds no settings: {WAY_OUT}")
     return settings
 
 
@@ -175,59 +156,55 @@ def _write(path: Path, kind: type, rows: list) -> None:
         writer.writerows(asdict(row).values() for row in rows)
 
 
-def _read(path: Path, kind: type, way_out: str) -> list:
-    """The rows of a file, [] where there is none; columns that it lacks have the default of the field. Raises UserError
-    for a row that cannot be one."""
+def _read(path: Path, kind: type) -> list:
+    """The rows of a file, [] without one; missing columns have the field's default. Raises UserError for bad rows."""
     if not path.exists():
         return []
     names = dict(zip(_columns(kind), fields(kind), strict=True))
     known = _header(path)
     if lacking := [name for name, field in names.items() if name not in known and field.default is MISSING]:
-        raise UserError(f"{path} has no column {', '.join(lacking)}: {way_out}")
+        raise UserError(f"{path} has no column {', '.join(lacking)}: {WAY_OUT}")
+    casts = {name: (field.name, _truth if field.type is bool else field.type) for name, field in names.items()}
     rows: list = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file):
-                casts = {field.name: _truth if field.type is bool else field.type for field in names.values()}
-                given = {field.name: row[name] for name, field in names.items() if name in known}
-                rows.append(kind(**{name: casts[name](text) for name, text in given.items()}))
+                rows.append(kind(**{name: cast(row[key]) for key, (name, cast) in casts.items() if key in known}))
     except (ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}, row {len(rows) + 1}, cannot be read ({reason(error)}): {way_out}") from error
+        raise UserError(f"{path}, row {len(rows) + 1}, cannot be read ({reason(error)}): {WAY_OUT}") from error
     return rows
 
 
 def _header(path: Path) -> list[str]:
-    """The names of the columns."""
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         return next(csv.reader(file), [])
 
 
 def _columns(kind: type) -> list[str]:
-    """The names of the fields; `return_` is no word of Python's here."""
     return [field.name.rstrip("_") for field in fields(kind)]
 
 
 def _truth(text: str) -> bool:
-    if text not in (truths := {"True": True, "False": False, "TRUE": True, "FALSE": False}):  # as spreadsheets write it
+    if text not in TRUTHS:
         raise ValueError(f"{text!r} is neither True nor False")
-    return truths[text]
+    return TRUTHS[text]
 
 
 def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict[str, Any]:
-    """The figures of all episodes that are over.
+    """The metrics of all finished episodes, as in summary.json.
 
-    `return`, `length`, `success` (the share of episodes above `success_above`; None where no threshold is known, and
-    where one that is not `act.success` is of whole episodes and some were cut: `success_not_measured` says so) and
-    `balls_returned` (of Pong: the share of an episode's balls, else None) of the agent and, under `random`, of the
-    random policy; `difference` of the returns by Welch, with its standard error, and how many of these it is, and
-    `difference_balls_returned` likewise; `decisions_per_second`; `imagined`: see `Honesty`, with the `horizon` of the
-    plans.
+    Of the agent and, under `random`, of the random policy: `return`, `length`, `success` (share of episodes above
+    `success_above`; None where no threshold is known, and where it is one of whole episodes and some were cut, for
+    which `success_not_measured` gives the reason) and `balls_returned` (Pong only: share of an episode's balls).
+    `difference` of the returns by Welch, with its standard error and how many of these it is;
+    `difference_balls_returned` likewise; `decisions_per_second`; `imagined`: see `PlanOptimism`.
     """
     settings, name = config["act"], config["act"]["name"]
     rows, others = folder.of(name, settings["episodes"]), folder.of(RANDOM, settings["episodes"])
     above = threshold(settings, env_id)
     cut = cut_short(rows if name == RANDOM else rows + others, settings) if above is not None else None
-    judged = above if cut is None else None
+    measured = above if cut is None else None
+    seconds, optimism = sum(row.seconds for row in rows), optimism_of(folder.pairs)
     summary = {
         "run": str(config["run"]),
         "environment": env_id,
@@ -235,26 +212,23 @@ def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict
         "seed": config["seed"],
         "success_above": above,
         "success_not_measured": cut,
-        **_figures(rows, judged),
-        "decisions_per_second": _rate(rows),
-        "random": _figures(others, judged),
+        **_metrics(rows, measured),
+        "decisions_per_second": sum(row.length for row in rows) / seconds if seconds else float("nan"),
+        "random": _metrics(others, measured),
         "difference": None,
         "difference_balls_returned": None,
-        "imagined": None,
+        "imagined": optimism and {**asdict(optimism), "gap": _estimate(optimism.gap)},
     }
     if name != RANDOM:
         summary["difference"] = _difference([row.return_ for row in rows], [row.return_ for row in others])
         if summary["balls_returned"] and summary["random"]["balls_returned"]:
             summary["difference_balls_returned"] = _difference(_shares(rows), _shares(others))
-    honesty = optimism_of(folder.pairs)
-    if honesty is not None:
-        summary["imagined"] = {**asdict(honesty), "gap": _estimate(honesty.gap)}
     return {**summary, "date": now(), "versions": software_versions()}
 
 
 def threshold(settings: dict[str, Any], env_id: str) -> float | None:
-    """The return above which an episode is a success: `act.success`, else that of `act.thresholds` for this
-    environment, else what Gymnasium's registry says; None where nobody knows."""
+    """The return above which an episode is a success: from `act.success`, else from `act.thresholds` for this
+    environment, else from Gymnasium's registry; None: unknown."""
     if settings["success"] is not None:
         return float(settings["success"])
     if env_id in settings["thresholds"]:
@@ -264,8 +238,8 @@ def threshold(settings: dict[str, Any], env_id: str) -> float | None:
 
 
 def cut_short(rows: list[EpisodeRow], settings: dict[str, Any]) -> str | None:
-    """Why success is not known: episodes that `act.max_steps` has cut, whose returns a threshold of whole ones says
-    nothing about. None where all are whole, and where `act.success` says what counts in episodes of that length."""
+    """The reason why success is not measured: episodes were cut by `act.max_steps`, and the threshold is one of whole
+    episodes. None where all are whole or `act.success` is given."""
     count = sum(row.cut for row in rows)
     if settings["success"] is not None or not count:
         return None
@@ -275,20 +249,19 @@ def cut_short(rows: list[EpisodeRow], settings: dict[str, Any]) -> str | None:
     )
 
 
-def _figures(rows: list[EpisodeRow], above: float | None) -> dict[str, Any]:
+def _metrics(rows: list[EpisodeRow], above: float | None) -> dict[str, Any]:
     totals, shares = [row.return_ for row in rows], _shares(rows)
-    success = None if above is None else _estimate(share_of([total > above for total in totals]))
     return {
         "episodes": len(rows),
         "return": _estimate(mean_of(totals)),
         "length": _estimate(mean_of([float(row.length) for row in rows])),
-        "success": success,
+        "success": None if above is None else _estimate(share_of([total > above for total in totals])),
         "balls_returned": _estimate(mean_of(shares)) if shares else None,
     }
 
 
 def _shares(rows: list[EpisodeRow]) -> list[float]:
-    """Which share of its balls was returned, by episode that had some."""
+    """The share of balls returned, of each episode that had some."""
     return [row.returned / row.balls for row in rows if row.balls]
 
 
@@ -302,33 +275,31 @@ def _estimate(estimate: Estimate) -> dict[str, float]:
     return {name: value for name, value in asdict(estimate).items() if name != "count"}
 
 
-def _rate(rows: list[EpisodeRow]) -> float:
-    seconds = sum(row.seconds for row in rows)
-    return sum(row.length for row in rows) / seconds if seconds else float("nan")
-
-
 def report_table(summary: dict[str, Any]) -> Table:
     """The agent beside the random policy, with 95% confidence intervals."""
     title = f"{summary['run']}, {summary['environment']}: {summary['episodes']} episodes, 95% confidence intervals"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("figure")
-    for name in dict.fromkeys((summary["agent"], "random")):
+    for name in dict.fromkeys((summary["agent"], RANDOM)):
         table.add_column(name, justify="right")
-    sides = [summary] if summary["agent"] == "random" else [summary, summary["random"]]
-    rows = [_row(label, sides, name) for name, label in (("return", "return"), ("length", "decisions"))]
+    sides = [summary] if summary["agent"] == RANDOM else [summary, summary["random"]]
+
+    def add(label: str, name: str, scale: float = 1, unit: str = "") -> None:
+        table.add_row(Text(label), *(Text(interval(side[name], scale, unit)) for side in sides))
+
+    add("return", "return")
+    add("decisions", "length")
     if summary["success"] is not None:
-        rows.append(_row(f"success: above {summary['success_above']:g}", sides, "success", 100, "%"))
+        add(f"success: above {summary['success_above']:g}", "success", 100, "%")
     elif summary["success_not_measured"]:
-        rows.append((f"success: above {summary['success_above']:g}", *("not measured" for _ in sides)))
+        table.add_row(f"success: above {summary['success_above']:g}", *["not measured"] * len(sides))
     if all(side["balls_returned"] for side in sides):
-        rows.append(_row("balls returned", sides, "balls_returned", 100, "%"))
-    for row in rows:
-        table.add_row(*map(Text, row))
+        add("balls returned", "balls_returned", 100, "%")
     return table
 
 
 def report_lines(summary: dict[str, Any]) -> list[str]:
-    """What the agent is better by, how fast it is, and how honest its imagination was."""
+    """Lines below the table: difference to the random policy, speed, and optimism of the plans."""
     lines = []
     if difference := summary["difference"]:
         lines.append(f"better than random by {interval(difference)}: {_errors(difference)} (Welch)")
@@ -342,22 +313,22 @@ def report_lines(summary: dict[str, Any]) -> list[str]:
         lines.append(f"{summary['decisions_per_second']:.2f} decisions a second")
     if imagined := summary["imagined"]:
         correlation = imagined["correlation"]
-        told = f"correlation {correlation:.2f} over" if known(correlation) else "no correlation:"
+        shown = f"correlation {correlation:.2f} over" if known(correlation) else "no correlation:"
         why = "" if known(correlation) else ", too few, or all alike"
         lines.append(
             f"returns imagined for the plans {imagined['imagined']:.3g}, true ones in the same steps "
-            f"{imagined['true']:.3g}: too much by {interval(imagined['gap'])}, {told} {imagined['pairs']} plans{why}"
+            f"{imagined['true']:.3g}: too much by {interval(imagined['gap'])}, {shown} {imagined['pairs']} plans{why}"
         )
     return lines
 
 
 def known(value: float | None) -> bool:
-    """Whether a figure is a number: NaN, and None of a file, stand for what could not be measured."""
+    """Whether a value was measured: neither NaN nor, from a file, None."""
     return value is not None and math.isfinite(value)
 
 
 def interval(estimate: dict[str, float | None], scale: float = 1, unit: str = "") -> str:
-    """A mean, and in brackets its interval, which one episode does not have."""
+    """A mean with its interval in brackets, for people."""
     if not known(estimate["mean"]):
         return "not measured"
     mean = f"{scale * estimate['mean']:.4g}{unit}"
@@ -373,7 +344,3 @@ def _errors(difference: dict[str, float | None], scale: float = 1, unit: str = "
     if not known(difference["standard_errors"]):
         return "no standard error: all episodes of each are alike"
     return f"{error:.3g}{unit} standard error, {difference['standard_errors']:.1f} of them"
-
-
-def _row(label: str, sides: list[dict], name: str, scale: float = 1, unit: str = "") -> tuple[str, ...]:
-    return label, *(interval(side[name], scale, unit) for side in sides)

@@ -1,7 +1,4 @@
-"""Environment, world and agent of a configuration.
-
-What `python -m genie.act` plays: the environment, the world and the agent that a configuration names.
-"""
+"""Environments, world and agent that the configuration of a play names."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +7,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.agents.agents import ActionTranslation, Agent, PlanningAgent, RandomAgent, WorldAgent
+from genie.agents.agents import ActionTranslation, Agent, PlanningAgent, RandomAgent, WorldAgent, load_policy
 from genie.common.errors import UserError
 from genie.evaluation.clips import load_clips
 from genie.planning.optimizers import build_planner
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a play needs; `environments`: as many as are played at once."""
+    """The parts of a play; `environments`: as many as are played at once."""
 
     world: World
     agent: Agent
@@ -42,7 +39,7 @@ class Setup:
 
 
 def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Setup:
-    """Opens all, with `count` environments. Raises UserError for parts that do not fit each other."""
+    """Opens all parts, with `count` environments. Raises UserError for parts that do not fit each other."""
     from genie.world.opening import open_world
 
     world = open_world(config["run"], config["world"]).to(device)
@@ -51,15 +48,19 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Setu
     _, settings = environment_of(world, config["data_root"])
     environments = open_environments(world, settings, count, config["env"]["id"])
     space = environments[0].action_space
-    check_actions(world, space)
-    latent = not world.takes_environment_actions and config["agent"] != "random"
-    action_map = learn_map(world, config) if latent else None
+    own = world.takes_environment_actions
+    if own and _describe(world.action_space) != _describe(space):
+        raise UserError(
+            f"the world takes {_describe(world.action_space)} and the environment {_describe(space)}: play the "
+            "environment that it was trained on, or train it on this one"
+        )
+    action_map = None if own or config["agent"] == "random" else _learn_map(world, config)
     return Setup(world, _agent(config, world, space, action_map), environments, action_map)
 
 
 def environment_of(world: World, root: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The group `data` that a world was trained with, whose folder may have moved to `root`, and what the environment
-    of these data is opened with. Raises UserError where nothing names one."""
+    """The group `data` that a world was trained with, whose folder may have moved to `root`, and the settings of its
+    environment. Raises UserError where the data name none."""
     from data_modules.environments.opening import environment_settings
 
     data = world.config["data"] | ({"root": root} if root else {})
@@ -75,7 +76,7 @@ def environment_of(world: World, root: str | None) -> tuple[dict[str, Any], dict
 def open_environments(
     world: World, settings: dict[str, Any], count: int, env_id: str | None = None
 ) -> "list[Environment]":
-    """So many environments of `settings` (`environment_of`), or of another id with the same actions."""
+    """`count` environments of `settings` (`environment_of`), or of another id with the same actions."""
     from data_modules.environments import open_environment
 
     image_size = tuple(world.observation_shape[1:]) if shows_frames(world) else None
@@ -90,28 +91,16 @@ def open_environments(
     return environments
 
 
-def check_actions(world: World, space: spaces.Space) -> None:
-    """Raises UserError where a world of environment actions was trained on others than `space`."""
-    if not world.takes_environment_actions:
-        return
-    if describe(world.action_space) != describe(space):
-        raise UserError(
-            f"the world takes {describe(world.action_space)} and the environment {describe(space)}: play the "
-            "environment that it was trained on, or train it on this one"
-        )
-
-
-def describe(space: spaces.Space) -> str:
-    """Of which kind actions are, and how many."""
+def _describe(space: spaces.Space) -> str:
     return f"{space.n} actions" if isinstance(space, spaces.Discrete) else f"{space.shape[0]} numbers"
 
 
-def learn_map(world: World, config: dict[str, Any]) -> ActionTranslation:
-    """Which true action each latent one stands for, from `act.labels` labelled transitions of the recorded data."""
+def _learn_map(world: World, config: dict[str, Any]) -> ActionTranslation:
+    """The true action of each latent one, from `act.labels` labelled transitions of the recorded data."""
     from genie.world.action_map import fit_action_map
 
     labels, data = config["act"]["labels"], world.config["data"]
-    length = data["num_frames"]  # of the clips that the latent action model knows: one label less
+    length = data["num_frames"]  # of the clips that the latent action model was trained on: one label fewer
     clips = load_clips(data, config["data_root"], "val", -(-labels // (length - 1)), length, 1)
     return fit_action_map(world, clips.source, labels, config["seed"], "act.labels")
 
@@ -119,21 +108,18 @@ def learn_map(world: World, config: dict[str, Any]) -> ActionTranslation:
 def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map: ActionTranslation | None) -> Agent:
     if config["agent"] == "random":
         return RandomAgent(space)
-    policy = None
-    if config["act"]["policy"] is not None:
-        from genie.agents.agents import load_policy
-
-        policy = load_policy(config["act"]["policy"], world)
+    path = config["act"]["policy"]
+    policy = None if path is None else load_policy(path, world)
     if config.get("planner") is None:
         direct = action_map is not None and policy.gives_environment_actions
         return WorldAgent(world, policy.choose, ActionAdapter(action_map) if direct else action_map)
-    value = None if policy is None else policy.value
-    return PlanningAgent(world, build_planner(config["planner"], world, value), action_map)
+    planner = build_planner(config["planner"], world, None if policy is None else policy.value)
+    return PlanningAgent(world, planner, action_map)
 
 
 @dataclass(frozen=True)
 class ActionAdapter:
-    """For a policy of true actions in a world of latent ones: only what was done is translated."""
+    """Translation for a policy of true actions in a world of latent ones: only observed actions are translated."""
 
     action_map: ActionTranslation
 

@@ -1,20 +1,16 @@
-"""95% confidence intervals and optimism of plans.
+"""Confidence intervals of means, shares and differences, and optimism of plans.
 
-How sure a mean is: 95% confidence intervals of means, shares and differences.
-
-Did what was imagined come true? The check for plans that please the world's rewards and nobody else.
-
-A planner looks for what its world rewards most, and so finds the places where the world is wrong in its favour. Beside
-the rewards that were imagined for each plan stand those that truly came in the same steps. These follow from plans that
-were made anew meanwhile, so they may well be better; much worse they are only where the world's rewards mislead.
+A planner looks for what its world rewards most, and so finds where the world is wrong in its favour. The rewards that
+were imagined for each plan are therefore compared with those that came in the same steps. The latter follow from plans
+made meanwhile, so they may well be higher; they are much lower only where the world's rewards mislead the planner.
 """
 
 from dataclasses import dataclass
 from math import nan, sqrt
+from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import t
 
@@ -23,11 +19,12 @@ from genie.common.plots import save_figure
 from genie.metrics.intervals import CONFIDENCE, wilson
 
 QUANTILE = (1 + CONFIDENCE) / 2
+LEAST_PAIRS = 3  # for a correlation
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`mean` of so many values, between `low` and `high` with 95% confidence; NaN where there are too few to say."""
+    """`mean` of `count` values, between `low` and `high` with 95% confidence; NaN where there are too few."""
 
     mean: float
     low: float
@@ -39,11 +36,9 @@ class Estimate:
 def mean_of(values: list[float]) -> Estimate:
     """By Student's t distribution."""
     count = len(values)
-    if count == 0:
-        return Estimate(nan, nan, nan, nan, 0)
-    mean = float(np.mean(values))
-    if count == 1:
-        return Estimate(mean, nan, nan, nan, 1)
+    mean = float(np.mean(values)) if values else nan
+    if count < 2:
+        return Estimate(mean, nan, nan, nan, count)
     error = float(np.std(values, ddof=1)) / sqrt(count)
     reach = float(t.ppf(QUANTILE, count - 1)) * error
     return Estimate(mean, mean - reach, mean + reach, error, count)
@@ -72,12 +67,9 @@ def difference_of(values: list[float], others: list[float]) -> Estimate:
     return Estimate(difference, difference - reach, difference + reach, error, mine.count + theirs.count)
 
 
-LEAST = 3  # pairs that a correlation is taken of
-
-
 @dataclass(frozen=True)
 class PromisedAndTrue:
-    """Of the plan made in `step` of an episode: the discounted rewards imagined, and those that came."""
+    """The discounted rewards of the plan made in `step` of an episode: `imagined`, and as they came (`true`)."""
 
     episode: int
     step: int
@@ -87,8 +79,8 @@ class PromisedAndTrue:
 
 @dataclass(frozen=True)
 class PlanOptimism:
-    """`gap`: imagined minus true, the mean over episodes of each one's mean, so that its interval counts episodes and
-    not steps, which are much alike. `correlation` of all pairs, NaN where one side never differs."""
+    """`gap`: imagined minus true, averaged within each episode and then over episodes, as steps of one episode are not
+    independent. `correlation` over all pairs, NaN where one side is constant."""
 
     pairs: int
     imagined: float
@@ -98,7 +90,7 @@ class PlanOptimism:
 
 
 def pairs_of(episode: Episode, horizon: int, discount: float) -> list[PromisedAndTrue]:
-    """Of all plans whose horizon was played to its end; behind a true end nothing comes."""
+    """The pairs of all plans whose horizon was played to its end; after a terminal step rewards are 0."""
     rewards = np.array(episode.rewards)
     weights = discount ** np.arange(horizon)
     found = []
@@ -116,15 +108,14 @@ def optimism_of(pairs: list[PromisedAndTrue]) -> PlanOptimism | None:
     imagined, true = np.array([pair.imagined for pair in pairs]), np.array([pair.true for pair in pairs])
     episodes = np.array([pair.episode for pair in pairs])
     gaps = [float((imagined - true)[episodes == number].mean()) for number in np.unique(episodes)]
-    varied = len(pairs) >= LEAST and imagined.std() > 0 and true.std() > 0
-    correlation = float(np.corrcoef(imagined, true)[0, 1]) if varied else float("nan")
+    varied = len(pairs) >= LEAST_PAIRS and imagined.std() > 0 and true.std() > 0
+    correlation = float(np.corrcoef(imagined, true)[0, 1]) if varied else nan
     return PlanOptimism(len(pairs), float(imagined.mean()), float(true.mean()), mean_of(gaps), correlation)
 
 
-def plot_pairs(pairs: list[PromisedAndTrue], path) -> None:
-    """True against imagined rewards, a dot for each plan; on the line the world was right."""
+def plot_pairs(pairs: list[PromisedAndTrue], path: Path) -> None:
+    """True against imagined rewards, a dot for each plan."""
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     imagined, true = [pair.imagined for pair in pairs], [pair.true for pair in pairs]
     axes.scatter(imagined, true, s=8, alpha=0.5)

@@ -1,1 +1,1 @@
-"""Judgements of people: quality of clips, preferences between segments."""
+"""Ratings by people: quality of clips, preferences between segments."""

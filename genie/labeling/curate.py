@@ -1,12 +1,4 @@
-"""Curation of clips by a learned quality.
-
-The ratings of windows, in a file that is whole after each of them.
-
-Which windows to rate, so that few ratings tell much: some from everywhere, some unlike all that were taken before.
-
-The page on which clips are rated, and its server: one clip after the other, until enough or until Ctrl-C.
-
-`python -m genie.curate`: rate, train, score.
+"""Curation of clips by a learned quality: ratings on a page, training, scores.
 
 Dimension letters: `N` windows, `F` signals.
 """
@@ -19,7 +11,7 @@ import numpy as np
 from fastapi import FastAPI, HTTPException, Response
 from rich.table import Table as Printed
 
-from data_modules.annotations import QUALITY_FILE, Table, Window, read_table, require_same_data, write_table
+from data_modules.annotations import QUALITY_FILE, Window, read_table, require_same_data
 from genie.common.config_types import require_number, require_whole
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
@@ -27,75 +19,54 @@ from genie.common.folder_lock import one_writer
 from genie.common.tables import print_table
 from genie.common.web import add_page, check_address, moving_picture, page_app, serve_page
 from genie.labeling.features import SIGNALS, all_signals, as_features, look_at, pooled_features, stack, write_scores
-from genie.labeling.page_server import RatingSession, add_rating
+from genie.labeling.page_server import Answers, RatingSession, add_rating
 from genie.labeling.quality_head import Head, RidgeFit, agreement, fit_head
-from genie.labeling.windows import WindowedData
+from genie.labeling.windows import WindowedData, name_of
 
 BEST = 5  # the ratings are 1 (worst) … 5
-SKIPPED = ""
+FAR = 4.0
+STEPS = ("label", "train", "score")
+FEWEST = 10  # ratings for training a head
+THRESHOLDS = (2.0, 2.5, 3.0, 3.5, 4.0)  # shown beside the given one
 
 
-class Ratings:
-    """labels.csv: `values` of windows in the order in which they were rated, None where one was skipped.
+class Ratings(Answers):
+    """labels.csv: ratings 1 … 5 of windows, "" where one was skipped.
 
-    A file that is there is gone on with; one that was written by hand needs nothing beside it. Raises UserError where
-    it is of other data, has other windows, or something that is no rating.
+    An existing file is continued; one that was written by hand needs nothing beside it. Raises UserError for a file of
+    other data, of other windows, or with an invalid rating.
     """
 
+    columns = ("rating",)
+
     def __init__(self, path: Path, footage: WindowedData):
-        self.path, self.data = path, footage.data
-        self.values: dict[Window, int | None] = {}
+        super().__init__(path, footage.data)
         if not path.exists():
             return
-        table, windows = read_table(path, ["rating"]), set(footage.windows)
+        table, windows = read_table(path, self.columns), set(footage.windows)
         if table.data:
             require_same_data(path, table.data, footage.readers)
         for window, row in table.rows.items():
-            where = f"{window.part} {window.first}-{window.stop}"
+            where = name_of(window)
             if window not in windows:
                 raise UserError(f"{path} rates {where}, which is no window: were others rated, data.num_frames=…?")
-            if row["rating"] not in (SKIPPED, *map(str, range(1, BEST + 1))):
+            if row["rating"] not in ("", *map(str, range(1, BEST + 1))):
                 raise UserError(f"{path} rates {where} as {row['rating']!r}: give 1 … {BEST}, or nothing to skip it")
             self.values[window] = int(row["rating"]) if row["rating"] else None
 
-    @property
-    def given(self) -> dict[Window, int]:
-        """Without those that were skipped."""
-        return {window: rating for window, rating in self.values.items() if rating is not None}
-
-    def give(self, window: Window, rating: int | None) -> None:
-        """Keeps a rating, 1 … 5, or None to skip the window. Raises UserError where it cannot be written."""
-        others = {other: value for other, value in self.values.items() if other != window}
-        self.write(others | {window: rating})
-
-    def undo(self) -> Window | None:
-        """Forgets the newest rating, and gives its window; None where there is none."""
-        if not self.values:
-            return None
-        *older, newest = self.values
-        self.write({window: self.values[window] for window in older})
-        return newest
-
-    def write(self, values: dict[Window, int | None] | None = None) -> None:
-        """Writes the file, with other values where they are given. Raises UserError where that cannot be."""
-        values = self.values if values is None else values
-        rows = {window: {"rating": SKIPPED if rating is None else str(rating)} for window, rating in values.items()}
-        write_table(self.path, Table(self.data, rows), ["rating"])
-        self.values = values
-
-
-FAR = 4.0
+    def row(self, thing: Window, value: int | None) -> tuple[Window, dict[str, str]]:
+        return thing, {"rating": "" if value is None else str(value)}
 
 
 def rating_order(signals: np.ndarray) -> list[int]:
-    """All of N windows in the order in which to rate them; `signals` float [N, F] in the order of the data.
+    """All of N windows in the order in which to rate them, so that few ratings tell much.
 
-    Turn by turn the next one of an even spread over the data, in which what is common is common, and the one that
-    differs most from those before, so that what is rare is seen early. The unit of a signal is its spread in the data.
+    `signals` float [N, F] in the order of the data. Windows are taken alternately from an even spread over the data,
+    which represents the common ones, and as the one that differs most from all before, which finds rare ones early.
     """
     count = len(signals)
     places = standardise(signals)
-    nearest = np.full(count, np.inf)  # distance to those that were taken
+    nearest = np.full(count, np.inf)  # squared distance to the windows taken so far
     taken: list[int] = []
     even = iter(even_spread(count))
     free = np.ones(count, dtype=bool)
@@ -111,14 +82,14 @@ def rating_order(signals: np.ndarray) -> list[int]:
 
 
 def standardise(signals: np.ndarray) -> np.ndarray:
-    """[N, F] about their medians, in units of the range of the middle half; what is far out counts as `FAR`."""
+    """[N, F] minus their medians, in units of the interquartile range, clipped to ±`FAR`."""
     low, middle, high = np.percentile(signals, [25, 50, 75], axis=0)
     spread = np.where(high > low, high - low, signals.std(axis=0))
     return ((signals - middle) / np.where(spread > 0, spread, 1)).clip(-FAR, FAR)
 
 
 def even_spread(count: int) -> list[int]:
-    """0 … count - 1 in an order whose every beginning is spread evenly: van der Corput's, of base 2."""
+    """0 … count - 1 in an order of which every prefix is spread evenly: the van der Corput sequence of base 2."""
     bits = max(1, (count - 1).bit_length())
     turned = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(2**bits))
     return [number for number in turned if number < count]
@@ -132,7 +103,7 @@ def candidates(count: int, most: int) -> list[int]:
 
 @dataclass
 class CurationSession(RatingSession):
-    """Windows of `footage`, as they are to be rated."""
+    """Windows of `footage` in the order in which they are rated."""
 
     footage: WindowedData
     answers: Ratings
@@ -160,50 +131,26 @@ def create_app(session: CurationSession, loopback: bool = True) -> FastAPI:
     return app
 
 
-STEPS = ("label", "train", "score")
-FEWEST = 10  # ratings that a head is trained on
-THRESHOLDS = (2.0, 2.5, 3.0, 3.5, 4.0)  # shown beside the one that was asked for
-
-
-@dataclass
-class Files:
-    """Where everything is."""
-
-    labels: Path
-    head: Path
-    quality: Path
-
-
 def curate(config: dict[str, Any]) -> None:
-    """Does the step of the configuration `curate`, or what comes next. Raises UserError for a value that cannot be."""
+    """Performs the step of the configuration `curate`, or the next one. Raises UserError for an invalid value."""
     check(config)
     keep_freed_memory()
-    footage = WindowedData(config["data"])
+    footage, step = WindowedData(config["data"]), config["step"]
     with one_writer(config["output"] or footage.folder, "output=") as folder:
-        curate_into(folder, footage, config)
-
-
-def curate_into(folder: Path, footage: WindowedData, config: dict[str, Any]) -> None:
-    """`curate` in a folder that nobody else writes into."""
-    files = Files(
-        labels=Path(config["labels"] or folder / "labels.csv"),
-        head=Path(config["head"] or folder / "head.safetensors"),
-        quality=folder / QUALITY_FILE,
-    )
-    ratings = Ratings(files.labels, footage)
-    step = config["step"]
-    if step == "label" or step is None and not ratings.given:
-        label(config, footage, ratings)
-    elif step == "train":
-        train(config, footage, ratings, files)
-    elif step == "score":
-        score(config, footage, Head.load(files.head) if config["head"] or files.head.exists() else None, files)
-    else:
-        score(config, footage, train(config, footage, ratings, files), files)
+        head, quality = Path(config["head"] or folder / "head.safetensors"), folder / QUALITY_FILE
+        ratings = Ratings(Path(config["labels"] or folder / "labels.csv"), footage)
+        if step == "label" or step is None and not ratings.given:
+            label(config, footage, ratings)
+        elif step == "train":
+            train(config, footage, ratings, head)
+        elif step == "score":
+            score(config, footage, Head.load(head) if config["head"] or head.exists() else None, quality)
+        else:
+            score(config, footage, train(config, footage, ratings, head), quality)
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raises UserError for values that no data could make right."""
+    """Raises UserError for values that are invalid for any data."""
     if config["step"] not in (None, *STEPS):
         raise UserError(f"there is no step={config['step']}, only {', '.join(STEPS)}, or null for what comes next")
     require_whole(config, "num_pictures", "picture_size")
@@ -221,7 +168,7 @@ def label(config: dict[str, Any], footage: WindowedData, ratings: Ratings) -> No
         print(f"{len(ratings.given)} clips are rated in {ratings.path}; Ctrl-C ends, the same command goes on")
         return create_app(session, loopback)
 
-    ratings.write()  # whether it can be: before the first rating
+    ratings.write()  # an error comes before the first rating
     serve_page(app, settings, "label")
 
 
@@ -232,8 +179,8 @@ def rating_queue(footage: WindowedData, most: int) -> list[Window]:
     return [looks[index].window for index in rating_order(as_features(all_signals(looks), SIGNALS))]
 
 
-def train(config: dict[str, Any], footage: WindowedData, ratings: Ratings, files: Files) -> Head:
-    """Fits the head, says how well it knows what it was not shown, and keeps it."""
+def train(config: dict[str, Any], footage: WindowedData, ratings: Ratings, path: Path) -> Head:
+    """Fits the head, prints its precision and recall on held-out ratings, and saves it."""
     given = ratings.given
     if len(given) < FEWEST or len(set(given.values())) < 2:
         way = f"give {FEWEST} at least, not all the same, with `python -m genie.curate step=label`"
@@ -250,14 +197,13 @@ def train(config: dict[str, Any], footage: WindowedData, ratings: Ratings, files
     held_out = "all clips of its recording" if by_recording else "it"
     print(f"{len(windows)} rated clips, the quality of each by a head that was trained without {held_out}:")
     print_agreement(fit, values, config["min_quality"])
-    fit.head.save(files.head)
-    print(f"head: {files.head}")
+    fit.head.save(path)
+    print(f"head: {path}")
     return fit.head
 
 
 def print_agreement(fit: RidgeFit, ratings: np.ndarray, threshold: float) -> None:
-    """Precision, recall and the kept share of the rated clips, at several thresholds; "none" where there is no clip
-    of which a share could be taken."""
+    """Precision, recall and the kept share of the rated clips, by threshold; "none" for a share of no clips."""
     table = Printed("min_quality", "precision", "recall", "kept", box=None)
     for one in sorted({*THRESHOLDS, float(threshold)}):
         found = agreement(fit.held_out, ratings, one)
@@ -267,16 +213,16 @@ def print_agreement(fit: RidgeFit, ratings: np.ndarray, threshold: float) -> Non
     print_table(table)
 
 
-def score(config: dict[str, Any], footage: WindowedData, head: Head | None, files: Files) -> None:
-    """Writes the quality of every window, and what is measured; says how much is good enough."""
+def score(config: dict[str, Any], footage: WindowedData, head: Head | None, path: Path) -> None:
+    """Writes quality and signals of every window; prints the share of frames above the threshold."""
     network = pooled_features(head.settings, config["device"]) if head else None
     looks, quality = [], []
     for look in look_at(footage, footage.windows, network):
         if head:
             quality.append(float(head(np.concatenate(look.blocks))))
-        looks.append(replace(look, blocks=[]))  # of much data they would fill the memory
-    write_scores(files.quality, footage.data, looks, quality if head else None)
-    print(f"scores of {len(looks):,} windows: {files.quality}")
+        looks.append(replace(look, blocks=[]))  # those of a large data set would not fit into memory
+    write_scores(path, footage.data, looks, quality if head else None)
+    print(f"scores of {len(looks):,} windows: {path}")
     if head is None:
         print("nothing was rated: they are what can be measured, and data.min_quality cannot use them")
         return
@@ -284,5 +230,5 @@ def score(config: dict[str, Any], footage: WindowedData, head: Head | None, file
     threshold = config["min_quality"]
     total = sum(window.stop - window.first for window in footage.windows)
     kept = lengths[np.array(quality) >= threshold].sum() / total
-    where = "" if files.quality == footage.folder / QUALITY_FILE else f"data.quality={files.quality} "
+    where = "" if path == footage.folder / QUALITY_FILE else f"data.quality={path} "
     print(f"{kept:.1%} of all frames have {threshold:g} or more: train with {where}data.min_quality={threshold:g}")

@@ -1,14 +1,6 @@
-"""Features of windows.
+"""Features of windows: measured signals, pooled features of a network, the file of qualities.
 
-What can be said of a window without ratings: does it move, is it dark, blurred, overlaid with text, seen before?
-
-What a network trained on photographs sees in a window: the features of some of its frames, pooled over time.
-
-Windows in numbers: what is measured, what a network sees, and the file of qualities that training reads.
-
-Dimension letters: `T` frames, `H W` pixels, `N` windows.
-
-Dimension letters: `B` pictures, `T` frames, `H W` pixels, `D` features of one picture.
+Dimension letters: `B` pictures, `T` frames, `H W` pixels, `N` windows, `D` features of one picture.
 """
 
 import sys
@@ -34,25 +26,28 @@ from genie.labeling.windows import WindowedData
 from genie.metrics.efficientnet_lite import SHRINKS, pretrained_efficientnet_lite0
 from genie.metrics.video_features import Frozen
 
-MEASURED = ("motion", "still", "darkness", "sharpness", "overlay")  # of a window alone
+MEASURED = ("motion", "still", "darkness", "sharpness", "overlay")  # from a window alone
 SIGNALS = (*MEASURED, "duplicates")
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32) / 255
-SAME = 4 / 255  # a pixel that changes by less is the same: compressed video flickers by so much
+SAME = 4 / 255  # a pixel that changes by less counts as constant: the flicker of compressed video
 DARK = 0.1
-EDGE = 0.1  # between neighbours: more than the shades of a surface
-GLANCE = (8, 8)  # what is equal in so many areas,
-SHADE = 16  # in steps of so many of 256 levels, looks the same
-SMALLEST = 1e-5  # motion and sharpness span decades: their logarithms are compared
+EDGE = 0.1  # difference of neighbours: more than the shades of a surface
+GLANCE = (8, 8)  # areas of a perceptual hash
+SHADE = 16  # of 256 levels: a level of a perceptual hash
+SMALLEST = 1e-5  # added to motion and sharpness, which span decades, before the logarithm
+NETWORKS = ("lite0", "resnet18", "none")
+# of the photographs that ResNets are trained on
+MEAN, DEVIATION = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
 
 def measure(frames: np.ndarray) -> dict[str, float]:
-    """Of frames uint8 [T, H, W, 3]:
+    """The signals `MEASURED` of frames uint8 [T, H, W, 3]:
 
     motion     mean difference of a pixel from one frame to the next, in [0, 1]
     still      share of frames in which no pixel differs from the frame before
     darkness   share of pixels that are nearly black
     sharpness  mean difference of a pixel from its neighbours, in [0, 1]: low where blurred, high in noise
-    overlay    share of pixels that are on an edge and never change: text, frames, logos, and anything that rests
+    overlay    share of pixels that are on an edge and never change: text, frames, logos, static objects
     """
     grey = frames @ GREY  # [T, H, W]
     steps = np.abs(np.diff(grey, axis=0)) if len(grey) > 1 else np.zeros_like(grey)
@@ -73,13 +68,13 @@ def measure(frames: np.ndarray) -> dict[str, float]:
 
 
 def perceptual_hash(frames: np.ndarray) -> bytes:
-    """What is equal for windows that look the same: rough pictures of the first, a middle and the last frame."""
+    """A value that is equal for windows that look the same: coarse first, middle and last frames."""
     some = frames[[0, len(frames) // 2, -1]]
     return (AreaResize(frames.shape[1:3], GLANCE)(some) // SHADE).tobytes()
 
 
 def count_duplicates(glances: list[bytes]) -> list[int]:
-    """For each window: how many of the others look the same."""
+    """For each window, the number of others that look the same."""
     counts = Counter(glances)
     return [counts[one] - 1 for one in glances]
 
@@ -91,11 +86,6 @@ def as_features(rows: list[dict[str, float]], names: Sequence[str]) -> np.ndarra
         column = np.array([row[name] for row in rows], dtype=np.float64)
         columns.append(np.log(column + SMALLEST) if name in ("motion", "sharpness") else column)
     return np.stack(columns, axis=1)
-
-
-NETWORKS = ("lite0", "resnet18", "none")
-# of the photographs that ResNets are trained on
-MEAN, DEVIATION = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
 
 class Lite0(nn.Module):
@@ -112,7 +102,7 @@ class Lite0(nn.Module):
 class ResNet(nn.Module):
     """A ResNet of `transformers`: pictures [B, 3, H, W] in [0, 1] → [B, D], 512 of ResNet-18.
 
-    `name`: a folder or a name on the hub. Raises UserError where it, or the package, cannot be had.
+    `name`: a folder or a name on the hub. Raises UserError where it, or the package, is not available.
     """
 
     def __init__(self, name: str) -> None:
@@ -134,10 +124,10 @@ class ResNet(nn.Module):
 
 
 class PooledFeatures:
-    """Callable uint8 [T, H, W, 3] → float64 [3 D]: of the features over time the mean, the deviation and the change.
+    """Callable uint8 [T, H, W, 3] → float64 [3 D]: mean, standard deviation and mean change of the features over time.
 
-    count: of the frames at most so many are looked at, evenly spaced, the first and the last among them.
-    size: pictures are scaled to so many pixels, high and wide, as those that the network was trained on.
+    count: maximal number of frames that are used, evenly spaced, with the first and the last.
+    size: pixels to which pictures are scaled, high and wide.
     """
 
     def __init__(self, network: nn.Module, count: int, size: int, device: torch.device):
@@ -154,9 +144,9 @@ class PooledFeatures:
 
 
 def pooled_features(settings: dict[str, Any], device: str) -> PooledFeatures | None:
-    """What the keys `features`, `resnet`, `num_pictures` and `picture_size` choose; None for features=none.
+    """The features that the keys `features`, `resnet`, `num_pictures`, `picture_size` choose; None for features=none.
 
-    Raises UserError for a network that is unknown or cannot be had, and for pictures that are too small.
+    Raises UserError for an unknown or unavailable network, and for pictures that are too small.
     """
     name, size = settings["features"], settings["picture_size"]
     if name not in NETWORKS:
@@ -171,18 +161,18 @@ def pooled_features(settings: dict[str, Any], device: str) -> PooledFeatures | N
 
 @dataclass
 class WindowFeatures:
-    """What is known of a window. `blocks`: its features by kind, [D] each."""
+    """Signals and features of a window. `blocks`: its features by kind, [D] each."""
 
     window: Window
-    signals: dict[str, float]  # without the duplicates, which only all windows together tell
+    signals: dict[str, float]  # without the duplicates, which depend on all windows
     perceptual_hash: bytes
     blocks: list[np.ndarray]
 
 
 def look_at(footage: WindowedData, windows: list[Window], network: PooledFeatures | None) -> Iterator[WindowFeatures]:
-    """A look at one window after the other, with progress on a terminal; features without a network are the signals.
+    """The features of one window after the other, with progress on a terminal; without a network, only the signals.
 
-    Windows that cannot be read are named and left out; with `data.on_error=raise` they are a DamagedData.
+    Unreadable windows are reported and left out; with `data.on_error=raise` DamagedData is raised.
     """
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     for window in track(windows, "looking at clips", console=console, transient=True):
@@ -206,8 +196,8 @@ def stack(looks: list[WindowFeatures]) -> list[np.ndarray]:
 
 
 def all_signals(looks: list[WindowFeatures]) -> list[dict[str, float]]:
-    """Of each window the `SIGNALS`; duplicates are counted among these windows."""
-    counts = count_duplicates([look.glance for look in looks])
+    """The `SIGNALS` of each window; duplicates are counted among these windows."""
+    counts = count_duplicates([look.perceptual_hash for look in looks])
     return [look.signals | {"duplicates": count} for look, count in zip(looks, counts, strict=True)]
 
 

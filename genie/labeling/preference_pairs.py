@@ -1,6 +1,4 @@
-"""Rated pairs as training data of a reward model.
-
-Rated pairs as a reward model is trained on them: their features, computed once, and what was said.
+"""Rated pairs as training data of a reward model: features, computed once, and preferences.
 
 Dimension letters: `P` pairs, `T` observations of a segment, `n` = T-1 steps, `F` the shape of features.
 """
@@ -19,14 +17,14 @@ from genie.common.random import Stream, fold_in
 from genie.labeling.rate import BETTER, Preferences, SegmentPair
 from genie.world.protocol import World
 
-FEWEST = 10  # pairs that a model is trained on
-HELD_OUT = 5  # one of so many pairs is for validation
+FEWEST = 10  # pairs for training
+HELD_OUT = 5  # one of 5 pairs is for validation
 
 
 class RatedPairs:
-    """The pairs of a file of `genie.rate`, of the data of the group `data`; which of them are held out, `seed` decides.
+    """The pairs of a file of `genie.rate`, of the data of the group `data`; `seed` decides which are held out.
 
-    Raises UserError where there is no such file, too little in it, or pairs of different lengths.
+    Raises UserError for a missing file, too few pairs, and pairs of different lengths.
     """
 
     def __init__(self, path: str, data: dict[str, Any], seed: int) -> None:
@@ -40,26 +38,22 @@ class RatedPairs:
         lengths = {pair.this.stop - pair.this.first for pair in given}
         if len(lengths) > 1:
             raise UserError(f"{path} has segments of {' and '.join(map(str, sorted(lengths)))} frames: give one length")
-        order = torch.randperm(
-            len(given), generator=torch.Generator().manual_seed(fold_in(seed, Stream.RATED_PAIR))
-        ).tolist()
-        pairs = [list(given.items())[number] for number in order]
+        generator, rated = torch.Generator().manual_seed(fold_in(seed, Stream.RATED_PAIR)), list(given.items())
+        pairs = [rated[number] for number in torch.randperm(len(rated), generator=generator).tolist()]
         held = len(pairs) // HELD_OUT
         self.pairs = {"held_out": pairs[:held], "train": pairs[held:]}
         self.features: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
     def draw(self, world: World, seeds: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
         """A pair for each of the seeds int64 [P]: the features [P, n, *F] of the states after the steps of one segment
-        and of the other, and how much the first is preferred [P] in [0, 1]; while not training, of those held out."""
+        and of the other, and the preference [P] in [0, 1] for the first; without `training`, from those held out."""
         first, second, labels = self.all(world, "train" if training else "held_out")
-        chosen = torch.tensor(
-            [fold_in(seed, Stream.RATED_PAIR) % len(labels) for seed in seeds.tolist()], device=labels.device
-        )
+        chosen = [fold_in(seed, Stream.RATED_PAIR) % len(labels) for seed in seeds.tolist()]
         return first[chosen], second[chosen], labels[chosen]
 
     def agreement(self, world: World, worth: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """`rated_accuracy`: the share of the pairs held out, but for equal ones, in which the segment of larger `worth`
-        is the preferred one; `rated_pairs`, how many there are."""
+        """`rated_accuracy`: of the held-out pairs that are not equal, the share in which the segment of larger `worth`
+        is the preferred one; `rated_pairs`: their number."""
         first, second, labels = self.all(world, "held_out")
         decided = labels != 0.5
         right = ((worth(first) > worth(second)) == (labels > 0.5))[decided].float()
@@ -67,7 +61,7 @@ class RatedPairs:
 
     @torch.no_grad()
     def all(self, world: World, which: str) -> tuple[Tensor, Tensor, Tensor]:
-        """As `draw`: all pairs that are held out, or all others."""
+        """All pairs of `which`, "train" or "held_out", as in `draw`."""
         if which not in self.features:
             pairs: list[tuple[SegmentPair, str]] = self.pairs[which]
             first, second = (
@@ -79,7 +73,6 @@ class RatedPairs:
         return self.features[which]
 
     def _features(self, world: World, window: Window) -> Tensor:
-        """[n, *F]."""
         reader, actions = self.readers[window.part], None
         frames = torch.from_numpy(reader.frames(window.first, window.stop).transpose(0, 3, 1, 2).copy())
         if world.takes_environment_actions:

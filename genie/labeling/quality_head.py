@@ -1,6 +1,4 @@
-"""Ridge regression from features to quality.
-
-From features to a quality: ridge regression on the ratings, and what it makes of ratings that it was not shown.
+"""Ridge regression from features of windows to their quality, and its predictions of held-out ratings.
 
 The fit, and every fit with some ratings held out, comes from one singular value decomposition: without the ratings of
 a group G, its predictions are off by (1 - H_GG)⁻¹ r_G, with r the residuals of the whole fit and H its hat matrix. This
@@ -22,17 +20,17 @@ from genie.common.errors import UserError
 from genie.common.files import replacing
 
 PENALTIES = 10.0 ** np.arange(-4, 2)  # times the largest eigenvalue
-OUTLYING = 5.0  # deviations, to which features are clipped: far from all that was rated nothing is known
-SMALLEST = 1e-6  # deviation of a feature that is the same in all rated windows
+OUTLYING = 5.0  # deviations, to which features are clipped: the ratings do not support extrapolation
+SMALLEST = 1e-6  # deviation below which a feature counts as constant
 
 
 @dataclass
 class Head:
-    """Callable float64 [N, D] → quality [N]. `settings`: what its features were made with."""
+    """Callable float64 [N, D] → quality [N]. `settings`: of the computation of its features."""
 
-    mean: np.ndarray  # [D] of the features, from the rated windows; likewise the others
+    mean: np.ndarray  # [D] of the features of the rated windows; likewise the others
     deviation: np.ndarray
-    share: np.ndarray  # the larger a block of features, the less each of them counts
+    share: np.ndarray  # weight of a feature, smaller in larger blocks
     weights: np.ndarray
     intercept: float
     settings: dict[str, Any]
@@ -41,11 +39,10 @@ class Head:
         return self.scaled(features) @ self.weights + self.intercept
 
     def scaled(self, features: np.ndarray) -> np.ndarray:
-        """The features as the fit sees them."""
         return ((features - self.mean) / self.deviation).clip(-OUTLYING, OUTLYING) * self.share
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file, whole or not at all. Raises UserError where that cannot be."""
+        """Writes a safetensors file, whole or not at all. Raises UserError where it cannot be written."""
         arrays = {name: getattr(self, name) for name in ("mean", "deviation", "share", "weights")}
         arrays["intercept"] = np.array([self.intercept])
         try:
@@ -56,7 +53,7 @@ class Head:
 
     @classmethod
     def load(cls, path: Path) -> "Head":
-        """What `save` wrote. Raises UserError for anything else."""
+        """Reads a file of `save`. Raises UserError for anything else."""
         try:
             with safe_open(path, "numpy") as file:
                 names = file.keys()
@@ -71,7 +68,7 @@ class Head:
 
 @dataclass
 class RidgeFit:
-    """`held_out` [N]: the quality of each window by a head that saw neither it nor others of its group."""
+    """`held_out` [N]: the quality of each window by a head that was fitted without its group."""
 
     head: Head
     held_out: np.ndarray
@@ -79,15 +76,15 @@ class RidgeFit:
 
 
 def fit_head(blocks: list[np.ndarray], ratings: np.ndarray, groups: list, settings: dict[str, Any]) -> RidgeFit:
-    """Fits the ratings [N] with the penalty whose held-out predictions are nearest to them.
+    """Fits the ratings [N] with the penalty of the smallest held-out error.
 
-    blocks: features [N, D_i] of several kinds, which count the same together, however many each has.
-    groups: N values; windows of one are held out at once, for they resemble each other.
+    blocks: features [N, D_i] of several kinds, weighted so that all kinds count the same.
+    groups: N values; windows of one group, which resemble each other, are held out together.
     """
     features = np.concatenate(blocks, axis=1)
     share = np.concatenate([np.full(block.shape[1], block.shape[1] ** -0.5) for block in blocks])
     deviation = features.std(axis=0)
-    deviation[deviation < SMALLEST] = np.inf  # tells nothing
+    deviation[deviation < SMALLEST] = np.inf  # ignored
     head = Head(features.mean(axis=0), deviation, share, np.zeros(len(share)), float(ratings.mean()), settings)
     inputs = head.scaled(features)
     centre = inputs.mean(axis=0)
@@ -108,7 +105,7 @@ def fit_head(blocks: list[np.ndarray], ratings: np.ndarray, groups: list, settin
 
 
 def _held_out(left: np.ndarray, shrink: np.ndarray, ratings: np.ndarray, members: list[np.ndarray]) -> np.ndarray:
-    """Predictions [N], those of each group without its ratings."""
+    """Predictions [N], of each group without its ratings."""
     centred = ratings - ratings.mean()
     residuals = centred - left @ (shrink * (left.T @ centred))
     held_out = np.empty(len(ratings))
@@ -120,16 +117,15 @@ def _held_out(left: np.ndarray, shrink: np.ndarray, ratings: np.ndarray, members
 
 @dataclass(frozen=True)
 class Agreement:
-    """How windows of at least some quality agree with ratings of at least as much; NaN where there is none."""
+    """Agreement of qualities with ratings, both at least `threshold`; NaN for a share of no windows."""
 
     threshold: float
-    precision: float  # of those with the quality, the share that is rated so
-    recall: float  # of those that are rated so, the share with the quality
-    kept: float  # share with the quality
+    precision: float
+    recall: float
+    kept: float  # share of windows with the quality
 
 
 def agreement(quality: np.ndarray, ratings: np.ndarray, threshold: float) -> Agreement:
-    """Of qualities [N] with ratings [N] at a threshold."""
     kept, good = quality >= threshold, ratings >= threshold
     both = float((kept & good).sum())
     precision, recall = (both / n if (n := group.sum()) else float("nan") for group in (kept, good))

@@ -1,16 +1,10 @@
-"""Preferences between segments, given on a page.
+"""Preferences between segments of a world's data, given on a page and kept in preferences.csv.
 
-Pairs of segments of a data set, and what was said of them: preferences.csv, whole after each verdict.
-
-A file of windows (`data_modules/annotations.py`), a line for each pair:
+The file is one of windows (`data_modules/annotations.py`), with a line for each pair, whole after each answer:
 
     part,first,stop,other_part,other_first,other_stop,better
 
 `better` is "this" (the segment of the first three columns), "other", "equal", or nothing where a pair was skipped.
-
-The page on which two segments are compared, and its server: one pair after the other, until enough or Ctrl-C.
-
-`python -m genie.rate`: pairs of segments of a world's data on a page, until Ctrl-C.
 """
 
 from dataclasses import dataclass
@@ -20,20 +14,20 @@ from typing import Any
 import torch
 from fastapi import FastAPI, HTTPException, Response
 
-from data_modules.annotations import Table, Window, identity, parts, read_table, require_same_data, write_table
+from data_modules.annotations import Window, identity, parts, read_table, require_same_data
 from data_modules.clip_data import ClipData
 from data_modules.frame_reader import FrameReader
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.web import add_page, check_address, moving_picture, page_app, serve_page
-from genie.labeling.page_server import RatingSession, add_rating
+from genie.labeling.page_server import Answers, RatingSession, add_rating
+from genie.labeling.windows import name_of
 from genie.world.opening import open_world
 
 COMMAND = "genie.rate"
-COLUMNS = ("other_part", "other_first", "other_stop", "better")
-BETTER = {"this": 1.0, "equal": 0.5, "other": 0.0}  # how much the first segment is preferred
-SKIPPED = ""
+BETTER = {"this": 1.0, "equal": 0.5, "other": 0.0}  # the probability that the first segment is preferred
+SIDES = ("this", "other")  # shown on the left and on the right
 
 
 @dataclass(frozen=True)
@@ -44,63 +38,40 @@ class SegmentPair:
     other: Window
 
 
-class Preferences:
-    """preferences.csv: `values` of pairs in the order in which they were given, None where one was skipped.
+class Preferences(Answers):
+    """preferences.csv: "this", "equal" or "other" of pairs.
 
-    A file that is there is gone on with. Raises UserError where it is of other data or has a line that is no pair.
+    An existing file is continued. Raises UserError for a file of other data or with an invalid line.
     """
 
+    columns = ("other_part", "other_first", "other_stop", "better")
+
     def __init__(self, path: Path, data: dict[str, dict], readers: dict[str, FrameReader]) -> None:
-        self.path, self.data = path, data
-        self.values: dict[SegmentPair, str | None] = {}
+        super().__init__(path, data)
         if not path.exists():
             return
-        table = read_table(path, COLUMNS, COMMAND)
+        table = read_table(path, self.columns, COMMAND)
         for window, row in table.rows.items():
             pair = _pair(path, window, row)
             for one in (pair.this, pair.other):
                 if one.part not in readers or not 0 <= one.first < one.stop <= readers[one.part].num_frames:
-                    raise UserError(f"{path} rates {where(one)}, which is not in the data")
+                    raise UserError(f"{path} rates {name_of(one)}, which is not in the data")
             self.values[pair] = row["better"] or None
         if table.data:
             used = {window.part for pair in self.values for window in (pair.this, pair.other)}
             require_same_data(path, table.data, {part: readers[part] for part in sorted(used)}, COMMAND)
 
-    @property
-    def given(self) -> dict[SegmentPair, str]:
-        """Without those that were skipped."""
-        return {pair: better for pair, better in self.values.items() if better is not None}
-
-    def give(self, pair: SegmentPair, better: str | None) -> None:
-        """Keeps what is said of a pair, None to skip it. Raises UserError where it cannot be written."""
-        others = {other: value for other, value in self.values.items() if other != pair}
-        self.write(others | {pair: better})
-
-    def undo(self) -> None:
-        """Forgets the newest verdict, where there is one."""
-        if self.values:
-            *older, _ = self.values
-            self.write({pair: self.values[pair] for pair in older})
-
-    def write(self, values: dict[SegmentPair, str | None] | None = None) -> None:
-        """Writes the file, with other values where they are given. Raises UserError where that cannot be."""
-        values = self.values if values is None else values
-        rows = {}
-        for pair, better in values.items():
-            named = (pair.other.part, str(pair.other.first), str(pair.other.stop), better or SKIPPED)
-            rows[pair.this] = dict(zip(COLUMNS, named, strict=True))
-        write_table(self.path, Table(self.data, rows), COLUMNS)
-        self.values = values
-
-
-def where(window: Window) -> str:
-    """A segment in words."""
-    return f"{window.part} {window.first}-{window.stop}"
+    def row(self, thing: SegmentPair, value: str | None) -> tuple[Window, dict[str, str]]:
+        other = thing.other
+        cells = other.part, str(other.first), str(other.stop), value or ""
+        return thing.this, dict(zip(self.columns, cells, strict=True))
 
 
 def choose_pairs(reader: FrameReader, part: str, length: int, most: int, seed: int) -> list[SegmentPair]:
-    """At most `most` pairs of segments of `length` frames, drawn by `seed` from all that lie beside each other in the
-    episodes of a part; no segment is in two of them. Raises UserError where there is none."""
+    """At most `most` disjoint pairs of segments of `length` frames, drawn by `seed` from the episodes of a part.
+
+    Raises UserError where there is none.
+    """
     starts = [start for first, end in reader.episodes.tolist() for start in range(first, end - length + 1, length)]
     order = torch.randperm(len(starts), generator=torch.Generator().manual_seed(seed)).tolist()
     windows = [Window(part, starts[number], starts[number] + length) for number in order]
@@ -114,15 +85,12 @@ def _pair(path: Path, window: Window, row: dict[str, str]) -> SegmentPair:
     try:
         other = Window(row["other_part"], int(row["other_first"]), int(row["other_stop"]))
     except ValueError:
-        raise UserError(f"{path} has a line without another segment: that of {where(window)}") from None
-    if row["better"] not in (SKIPPED, *BETTER):
-        raise UserError(f"{path} says {row['better']!r} of {where(window)}: give {', '.join(BETTER)}, or nothing")
+        raise UserError(f"{path} has a line without another segment: that of {name_of(window)}") from None
+    if row["better"] not in ("", *BETTER):
+        raise UserError(f"{path} says {row['better']!r} of {name_of(window)}: give {', '.join(BETTER)}, or nothing")
     if window.stop - window.first != other.stop - other.first:
-        raise UserError(f"{path} compares {where(window)} with {where(other)}: segments of a pair are equally long")
+        raise UserError(f"{path} compares {name_of(window)} with {name_of(other)}: segments of a pair are equally long")
     return SegmentPair(window, other)
-
-
-SIDES = ("this", "other")  # shown on the left and on the right
 
 
 @dataclass
@@ -137,7 +105,7 @@ class PreferenceSession(RatingSession):
     choices = tuple(BETTER)
 
     def where(self, thing: SegmentPair) -> str:
-        return f"{where(thing.this)} or {where(thing.other)}"
+        return f"{name_of(thing.this)} or {name_of(thing.other)}"
 
 
 def create_app(session: PreferenceSession, loopback: bool = True) -> FastAPI:
@@ -156,39 +124,33 @@ def create_app(session: PreferenceSession, loopback: bool = True) -> FastAPI:
     return app
 
 
-SPLIT = "train"
-
-
 def rate(config: dict[str, Any]) -> None:
-    """Serves the page. Raises UserError for a value that cannot be, before anything is shown."""
+    """Serves the page until Ctrl-C. Raises UserError for an invalid value, before anything is shown."""
     require_whole(config, "num_frames", least=2)
     require_whole(config, "pairs")
     require_whole(config, "seed", least=0)
     check_address(config["page"], "page")
     session = open_session(config)
-    with one_writer(session.answers.path, "ratings=", beside=True):
-        _serve(session, config)
+    answers = session.answers
 
-
-def _serve(session: PreferenceSession, config: dict[str, Any]) -> None:
     def app(loopback: bool) -> FastAPI:
-        print(f"{len(session.answers.given)} pairs are rated in {session.answers.path}; Ctrl-C ends, the same "
-              "command goes on")  # fmt: skip
+        print(f"{len(answers.given)} pairs are rated in {answers.path}; Ctrl-C ends, the same command goes on")
         return create_app(session, loopback)
 
-    session.answers.write()  # whether it can be: before the first verdict
-    serve_page(app, config["page"], "page")
+    with one_writer(answers.path, "ratings=", beside=True):
+        answers.write()  # an error comes before the first answer
+        serve_page(app, config["page"], "page")
 
 
 def open_session(config: dict[str, Any]) -> PreferenceSession:
-    """The pairs to be rated, of the training split of the data that the world of `run` was trained on."""
+    """The pairs to rate, from the training split of the data of the world of `run`."""
     world = open_world(config["run"], config["kind"])
     if len(world.observation_shape) != 3:
         raise UserError(f"run={config['run']} is a world of states: there is nothing to look at")
     data = {**world.config["data"], "num_frames": config["num_frames"], "batch_size": 1, "num_workers": 0}
     module = ClipData(**{**data, "augmentation": None, "min_quality": None})
     readers = parts(module.open())
-    part = SPLIT if SPLIT in readers else "all"
+    part = "train" if "train" in readers else "all"
     path = Path(config["ratings"] or Path(config["run"]) / "preferences.csv")
     preferences = Preferences(path, {part: identity(readers[part])}, readers)
     chosen = choose_pairs(readers[part], part, config["num_frames"], config["pairs"], config["seed"])

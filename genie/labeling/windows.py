@@ -1,8 +1,6 @@
-"""Windows of a data set.
+"""Windows of a data set, which are rated, scored and kept as a whole."""
 
-A data set cut into windows: what is rated, scored and kept as a whole.
-"""
-
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from data_modules.clip_data import ClipData
 class WindowedData:
     """All frames of the resolved group `data`, each in one window of about `data.num_frames` rows.
 
-    `data`: what tells these data from others; `recordings`: of each window the recording, a number in its part.
+    `data`: the identity of each part; `recordings`: of each window its part and the number of its recording.
     Raises UserError where the data cannot be read.
     """
 
@@ -35,7 +33,7 @@ class WindowedData:
 
     @property
     def folder(self) -> Path:
-        """Where the files of its curation are, unless they are told to be elsewhere."""
+        """The default folder of its curation."""
         return curation_folder(self.root)
 
     def frames(self, window: Window) -> np.ndarray:
@@ -43,8 +41,13 @@ class WindowedData:
         return self.readers[window.part].frames(window.first, window.stop)
 
 
+def name_of(window: Window) -> str:
+    """A window in words."""
+    return f"{window.part} {window.first}-{window.stop}"
+
+
 def cut(part: str, first: int, stop: int, length: int) -> list[Window]:
-    """Rows first … stop - 1 in windows of nearly the same number of rows, as close to `length` as that can be."""
+    """Rows first … stop - 1 in windows of nearly equal length, as close to `length` as possible."""
     count = max(1, round((stop - first) / length))
     bounds = [first + number * (stop - first) // count for number in range(count + 1)]
-    return [Window(part, low, high) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [Window(part, *ends) for ends in itertools.pairwise(bounds)]

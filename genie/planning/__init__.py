@@ -1,15 +1,9 @@
-"""Planning in imagination: which actions lead, in a world, to the most reward. docs/planning.md explains it.
+"""Planning in imagination: the actions that lead, in a world, to the most reward (docs/planning.md).
 
-objective.py      what a sequence of actions is worth
-noise.py          all that is drawn
-distributions.py  what candidates are drawn from
-budget.py         seconds of a decision
+objective.py      the worth of a sequence of actions
+distributions.py  the distributions of candidates, and all random numbers
 settings.py       the group `planner` of the configuration
-search.py         the loop that all optimisers share; random shooting
-refined.py        searches that draw again
-cem.py, mppi.py   how one moves what it draws from
-mpc.py            doing some actions of a plan before the next
-plan.py           what comes out
-building.py       a planner from a configuration
-pictures.py       imagined rollouts to look at
+search.py         the loop of all optimisers, with a time budget; random shooting; plans
+optimizers.py     CEM, MPPI, receding horizon (MPC); a planner from a configuration
+plots.py          imagined rollouts as videos and plots
 """

@@ -1,22 +1,18 @@
-"""Distributions of action sequences, and their noise.
+"""Distributions of action sequences, and the noise from which they are drawn.
 
-All that a planner draws, as a function of each state's own seed: its plan is the same alone and among others.
+All random numbers of a planner are a function of each state's own seed: its plan is the same alone and among others.
+They are normal numbers z, whose steps may depend on each other. A discrete action is the quantile of its distribution
+at the probability of z, so that held or coloured noise applies to discrete actions, too.
 
-What candidates are drawn from: numbers in [-1, 1] or one of K actions for each step, and how weights move it.
-
-All are drawn from normal noise z, whose steps may depend on each other: an action of K is the one at the share of z in
-the distribution. So noise that is held or coloured holds discrete actions, too.
-
-Dimension letters: `B` states, `N` candidates, `H` steps, `A` numbers drawn for a step, `P` imagined futures.
-
-Dimension letters: `B` states, `N` candidates, `H` steps, `A` numbers of an action, `K` actions.
+Dimension letters: `B` states, `N` candidates, `H` steps, `A` numbers drawn for a step, `K` actions, `P` imagined
+futures.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
+from gymnasium import spaces
 from torch import Tensor
 
 from genie.common.random import FrameNoise, Stream, derive
@@ -31,16 +27,15 @@ class PlanNoise:
     seeds: Tensor
 
     def normal(self, iteration: int, shape: tuple[int, int, int], hold: float, colour: float) -> Tensor:
-        """float [B, N, H, A] for shape (N, H, A): every number is normal with variance 1; steps may depend on another.
+        """float [B, N, H, A] for shape (N, H, A): normal numbers of variance 1, correlated over steps.
 
         Args:
-            hold: mean number of steps that a draw is held (geometric), 1: none is.
+            hold: mean number of steps that a draw is held (geometric), 1: no correlation.
             colour: β of the power spectrum 1/f^β over the steps (iCEM, Pinneri et al. 2020), 0: white.
         """
         count, horizon, numbers = shape
         length = horizon if colour == 0 else 2 * horizon  # a coloured sequence is periodic: half of one is not
-        u = self._uniform(iteration, VALUES, (count, length, numbers))
-        z = torch.special.ndtri(u)
+        z = torch.special.ndtri(self._uniform(iteration, VALUES, (count, length, numbers)))
         if colour != 0:
             z = coloured(z, colour)[:, :, :horizon]
         if hold > 1:
@@ -66,13 +61,15 @@ class PlanNoise:
 
 
 def coloured(white: Tensor, colour: float) -> Tensor:
-    """Independent normal numbers [B, N, L, A] to a sequence over L with the power spectrum 1/f^colour and the same
-    variance. The constant part is as strong as the slowest wave."""
+    """Independent normal numbers [B, N, L, A] to sequences over L with power spectrum 1/f^colour and the same variance.
+
+    The constant part is as strong as the slowest wave.
+    """
     length = white.shape[2]
     frequencies = torch.fft.rfftfreq(length, device=white.device)
     frequencies[0] = frequencies[1]
     scale = frequencies ** (-colour / 2)
-    times = torch.full_like(scale, 2.0)  # each wave but the constant one, and the fastest, is there twice
+    times = torch.full_like(scale, 2.0)  # of each frequency in the full spectrum, once of the constant and the fastest
     times[0] = 1.0
     if length % 2 == 0:
         times[-1] = 1.0
@@ -80,68 +77,48 @@ def coloured(white: Tensor, colour: float) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(white, dim=2) * scale[:, None], n=length, dim=2)
 
 
-class Distribution(Protocol):
-    """Of action sequences, one for each of B states."""
-
-    def draw(self, z: Tensor) -> Tensor:
-        """Candidates [B, N, H] or [B, N, H, A] for normal noise [B, N, H, A], A = 1 for discrete actions."""
-        ...
-
-    @property
-    def mode(self) -> Tensor:
-        """The likeliest sequence [B, H] or [B, H, A]."""
-        ...
-
-    def fitted(self, candidates: Tensor, weights: Tensor) -> Self:
-        """To candidates with `weights` [B, N], which sum to 1."""
-        ...
-
-    def mixed(self, other: Self, share: float) -> Self:
-        """`share` of this one and the rest of the other."""
-        ...
-
-    def softened(self, min_std: float, smoothing: float) -> Self:
-        """Never so narrow that nothing else is tried: `min_std` of numbers, a share `smoothing` of any of K actions."""
-        ...
-
-    def as_wide_as(self, other: Self) -> Self:
-        """With the spread of another one, where the spread is a parameter of its own."""
-        ...
-
-
 @dataclass(frozen=True)
 class Gaussian:
-    """`mean` and `std` [B, H, A]. What is drawn beyond -1 or 1 becomes the limit itself: the best actions of many tasks
-    are there, and a distribution that is cut off would hardly ever draw them."""
+    """Sequences of actions, one distribution for each of B states; `mean` and `std` [B, H, A].
+
+    Draws are clipped to [-1, 1], not truncated: the best actions of many tasks are the limits, which a truncated
+    distribution would hardly ever draw.
+    """
 
     mean: Tensor
     std: Tensor
 
     def draw(self, z: Tensor) -> Tensor:
+        """Candidates [B, N, H, A] for normal noise [B, N, H, A]."""
         return (self.mean[:, None] + self.std[:, None] * z).clamp(-1, 1)
 
     @property
     def mode(self) -> Tensor:
+        """The likeliest sequence [B, H, A]."""
         return self.mean
 
     def fitted(self, candidates: Tensor, weights: Tensor) -> "Gaussian":
+        """The distribution fitted to candidates with `weights` [B, N], which sum to 1."""
         share = weights[:, :, None, None]
         mean = (share * candidates).sum(1)
         return Gaussian(mean, (share * (candidates - mean[:, None]).square()).sum(1).sqrt())
 
     def mixed(self, other: "Gaussian", share: float) -> "Gaussian":
+        """`share` of this one mixed with 1 - `share` of the other."""
         return Gaussian(share * self.mean + (1 - share) * other.mean, share * self.std + (1 - share) * other.std)
 
     def softened(self, min_std: float, smoothing: float) -> "Gaussian":
+        """With a minimal spread: standard deviation `min_std`; of K actions, a share `smoothing` of uniform ones."""
         return Gaussian(self.mean, self.std.clamp_min(min_std))
 
     def as_wide_as(self, other: "Gaussian") -> "Gaussian":
+        """With the spread of another one, where the spread is a separate parameter."""
         return Gaussian(self.mean, other.std)
 
 
 @dataclass(frozen=True)
 class Categorical:
-    """`probabilities` [B, H, K]."""
+    """`probabilities` [B, H, K] of discrete actions; draws [B, N, H] for noise [B, N, H, 1], else as `Gaussian`."""
 
     probabilities: Tensor
 
@@ -169,7 +146,7 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Uniform:
-    """Every number in [-1, 1] alike, `shape` (B, H, A): what random shooting draws from, and nothing moves it."""
+    """Uniform numbers in [-1, 1], `shape` (B, H, A): only drawn from, by random shooting."""
 
     shape: tuple[int, int, int]
 
@@ -177,8 +154,10 @@ class Uniform:
         return 2 * torch.special.ndtr(z) - 1
 
 
-def uniform(space, batch: int, horizon: int, device: torch.device) -> Uniform | Categorical:
-    """Every sequence of actions of a space alike."""
-    if hasattr(space, "n"):
+Distribution = Gaussian | Categorical | Uniform
+
+
+def uniform(space: spaces.Discrete | spaces.Box, batch: int, horizon: int, device: torch.device) -> Distribution:
+    if isinstance(space, spaces.Discrete):
         return Categorical(torch.full((batch, horizon, int(space.n)), 1 / int(space.n), device=device))
     return Uniform((batch, horizon, space.shape[0]))

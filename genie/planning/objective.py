@@ -1,8 +1,8 @@
-"""What a plan is worth: the rewards that a world imagines for it, and the value of where it ends.
+"""Worth of a plan: the rewards that a world imagines for it, and the value of its last state.
 
     Σ_k γ^k · c_1…c_k · (r_{k+1} - penalties - end · (1 - c_{k+1}))  +  γ^H · c_1…c_H · value(state_H)
 
-c_k is the probability that the episode goes on behind step k: nothing counts that lies behind an end.
+c_k is the probability that the episode continues after step k: nothing counts after an end.
 
 Dimension letters: `B` states, `N` candidates, `H` steps, `P` imagined futures, `A` numbers of an action, `R` rows of
 imagination: all futures of all candidates of all states.
@@ -23,11 +23,11 @@ class PlanObjective:
 
     Args:
         discount: γ of a step.
-        effort: taken from the reward of a step for the mean square of the numbers of its action.
-        change: taken from it for the mean squared change since the step before; for discrete actions, for any other.
-        end: taken from it for the probability that it ends the episode.
-        batch_size: rows that are imagined at once: the memory this takes, and nothing else, depends on it.
-        value: float [B] of states, what is to be had behind the last step. None, or a value that gives None: nothing.
+        effort: penalty of a step for the mean square of the numbers of its action.
+        change: penalty for the mean squared change since the step before; of discrete actions, for any change.
+        end: penalty for the probability that the step ends the episode.
+        batch_size: rows that are imagined at once; only the memory depends on it.
+        value: float [B] of states, the return after the last step. None, or a value that gives None: 0.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PlanObjective:
         """The worth and the discounted rewards alone, float [B, N] each, means over the futures.
 
         `actions` [B, N, H] or [B, N, H, A] from the B rows of `state`; `futures` int64 [B, N, P] are their seeds.
-        Where a world gives no finite number, the candidate is as bad as the worst of its state.
+        A candidate without a finite worth counts as the worst of its state.
         """
         shape, particles = futures.shape, futures.shape[2]
         plans, seeds = actions.flatten(0, 1), futures.flatten()
@@ -69,9 +69,9 @@ class PlanObjective:
             worth += weight * (step.reward - penalty)
             rewards += weight * step.reward
             weight = weight * self.discount * step.continues
-        behind = None if self.value is None else self.value(state)
-        if behind is not None:
-            worth += weight * behind
+        rest = None if self.value is None else self.value(state)
+        if rest is not None:
+            worth += weight * rest
         return worth, rewards
 
     def _penalty(self, action: Tensor, before: Tensor) -> Tensor | float:
@@ -81,7 +81,7 @@ class PlanObjective:
 
 
 def finite(values: Tensor) -> Tensor:
-    """[B, N] with the smallest finite number of its row (0 without one) in the place of what is none."""
+    """[B, N] with the smallest finite number of the row (0 without one) in the place of NaN and infinities."""
     known = values.isfinite()
     worst = values.masked_fill(~known, torch.inf).amin(1, keepdim=True)
     return torch.where(known, values, torch.where(worst.isfinite(), worst, 0.0))

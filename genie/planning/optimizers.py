@@ -1,18 +1,8 @@
-"""CEM, MPPI and MPC.
+"""Optimisers CEM and MPPI, receding horizon (MPC), and planners from the group `planner`.
 
-Optimisers that draw again, from a distribution that moves towards what was good.
-
-The cross-entropy method (Rubinstein 1999): draw, keep the best few, fit what is drawn from to them, and again.
-
-With ideas of iCEM (Pinneri et al. 2020, arXiv 2008.06389): coloured noise, and the best candidate and the mean of one
-iteration are candidates of the next.
-
-Model predictive path integral control (Williams et al. 2017): every candidate counts, by the exponential of its
-worth.
-
-Receding horizon: some actions of a plan are done before the next is made.
-
-A planner from the group `planner` of a configuration.
+CEM: the cross-entropy method (Rubinstein 1999) with ideas of iCEM (Pinneri et al. 2020, arXiv 2008.06389): coloured
+noise, and the best candidate and the mean of one iteration are candidates of the next. MPPI: model predictive path
+integral control (Williams et al. 2017), which weights every candidate by the exponential of its worth.
 
 Dimension letters: `B` states, `H` steps, `A` numbers of an action, `K` actions.
 """
@@ -29,9 +19,11 @@ from genie.planning.search import Plan, RandomShooting, Scored
 from genie.planning.settings import CemSettings, MppiSettings, RefinedSettings, SearchSettings, settings_from
 from genie.world.protocol import State, World
 
+SMALLEST = 1e-8  # standard deviation of the worths below which all count as equal
+
 
 class Refined(RandomShooting):
-    """A search of several iterations; subclasses say how candidates move the distribution (`improved`)."""
+    """A search of several iterations; subclasses define how candidates move the distribution (`improved`)."""
 
     settings: RefinedSettings
 
@@ -40,23 +32,19 @@ class Refined(RandomShooting):
         return self.settings.iterations
 
     def start(self, guess: Tensor | None, batch: int) -> Distribution:
-        """Around no action of numbers, or all of K alike; `warm_start` of the way to the guess where there is one."""
-        plain = self._plain(batch)
+        """A Gaussian around 0, or K equally likely actions; moved towards the guess by the share `warm_start`."""
+        plain = uniform(self.world.action_space, batch, self.horizon, self.world.device)
+        if not isinstance(plain, Categorical):
+            mean = torch.zeros(plain.shape, device=self.world.device)
+            plain = Gaussian(mean, torch.full_like(mean, self.settings.std))
         if guess is None:
             return plain
         one = torch.ones(batch, 1, device=self.world.device)
         return plain.mixed(plain.fitted(guess[:, None], one).as_wide_as(plain), 1 - self.settings.warm_start)
 
-    def _plain(self, batch: int) -> Gaussian | Categorical:
-        space = uniform(self.world.action_space, batch, self.horizon, self.world.device)
-        if isinstance(space, Categorical):
-            return space
-        mean = torch.zeros(space.shape, device=self.world.device)
-        return Gaussian(mean, torch.full_like(mean, self.settings.std))
-
 
 class CrossEntropy(Refined):
-    """Elites count alike, all others nothing."""
+    """Fits the distribution to the best candidates, equally weighted."""
 
     settings: CemSettings
 
@@ -69,12 +57,9 @@ class CrossEntropy(Refined):
         return distribution.mixed(fitted, settings.momentum).softened(settings.min_std, settings.smoothing)
 
 
-SMALLEST = 1e-8  # spread of the worths below which all are alike
-
-
 class PathIntegral(Refined):
-    """The weighted mean moves; how far is drawn around it stays. The temperature counts in standard deviations of the
-    candidates' worth, so that it means the same for rewards of any size."""
+    """Moves the weighted mean and keeps the spread. The temperature is in standard deviations of the candidates' worth,
+    so that it does not depend on the scale of the rewards."""
 
     settings: MppiSettings
 
@@ -87,23 +72,14 @@ class PathIntegral(Refined):
 
 
 class RecedingHorizon:
-    """Any optimiser; `execute` actions of each plan are taken, 1 … the horizon. The optimisers alone take one."""
+    """Takes `execute` actions, 1 … the horizon, of each plan of an optimiser before the next search."""
 
     def __init__(self, optimizer: RandomShooting, execute: int) -> None:
         self.optimizer, self.execute = optimizer, execute
-
-    @property
-    def horizon(self) -> int:
-        """H."""
-        return self.optimizer.horizon
-
-    @property
-    def discount(self) -> float:
-        """γ of a step."""
-        return self.optimizer.discount
+        self.horizon, self.discount = optimizer.horizon, optimizer.discount
 
     def plan(self, state: State, seed: int | Tensor, previous: Plan | None = None) -> Plan:
-        """The rest of the plan before while it lasts, else a new one that begins from it."""
+        """The rest of the previous plan while it lasts, else a new plan that starts from it."""
         if previous is not None and previous.age + 1 < self.execute:
             return previous.later()
         return self.optimizer.plan(state, seed, previous)
@@ -118,22 +94,20 @@ Planner = RandomShooting | RecedingHorizon
 
 
 def check_planner(group: dict[str, Any]) -> None:
-    """Raises UserError for the first value of a group `planner` that cannot be, in one line."""
-    if group["name"] == "mpc":
-        settings = _optimizer(group["optimizer"])[1]
-        execute = group["execute"]
-        if not isinstance(execute, int) or isinstance(execute, bool) or not 1 <= execute <= settings.horizon:
-            raise UserError(
-                f"planner.execute={execute} must be a whole number in 1 … planner.optimizer.horizon={settings.horizon}"
-            )
-    else:
-        _optimizer(group)
+    """Raises UserError for the first invalid value of a group `planner`, in one line."""
+    mpc = group["name"] == "mpc"
+    _, settings = _optimizer(group["optimizer"] if mpc else group)
+    execute = group["execute"] if mpc else 1
+    if not isinstance(execute, int) or isinstance(execute, bool) or not 1 <= execute <= settings.horizon:
+        raise UserError(
+            f"planner.execute={execute} must be a whole number in 1 … planner.optimizer.horizon={settings.horizon}"
+        )
 
 
 def build_planner(group: dict[str, Any], world: World, value: Value | None = None) -> Planner:
-    """The planner of a group, in a world. Raises UserError for values that cannot be and a world without rewards.
+    """The planner of a group, in a world. Raises UserError for invalid values and a world without rewards.
 
-    `value`: what the state behind the last step is worth, such as a policy's critic.
+    `value`: the return after the last step, such as a policy's critic.
     """
     check_planner(group)
     if not world.knows_rewards:
@@ -142,9 +116,10 @@ def build_planner(group: dict[str, Any], world: World, value: Value | None = Non
             "planning needs a world that predicts rewards, and this one does not: train them with "
             f"`python -m genie.train stage=reward name={name}`"
         )
-    optimizer, settings = _optimizer(group["optimizer"] if group["name"] == "mpc" else group)
+    mpc = group["name"] == "mpc"
+    optimizer, settings = _optimizer(group["optimizer"] if mpc else group)
     search = optimizer(world, settings, value)
-    return RecedingHorizon(search, group["execute"]) if group["name"] == "mpc" else search
+    return RecedingHorizon(search, group["execute"]) if mpc else search
 
 
 def _optimizer(group: dict[str, Any]) -> tuple[type[RandomShooting], SearchSettings]:

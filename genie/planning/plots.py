@@ -1,8 +1,6 @@
-"""Pictures of plans.
+"""Imagined rollouts of a plan's candidates: videos of frames, plots of numbers.
 
-Imagined rollouts to look at: a plan's candidates side by side, as video, or as lines where a world shows numbers.
-
-Dimension letters: `M` candidates, `H` steps, `O` the shape of an observation, `n` numbers of a state.
+Dimension letters: `R` rows, `H` steps, `O` the shape of an observation, `T` observations, `n` numbers of a state.
 """
 
 import math
@@ -10,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -19,14 +16,13 @@ from genie.common.plots import save_figure, whole_ticks
 from genie.planning.search import Plan
 from genie.world.protocol import State, World
 
-CELL = 128  # pixels that a frame is high at least
+CELL = 128  # pixels: minimal height of a frame
 PANELS = 6  # numbers of a state that are drawn
 
 
 @torch.no_grad()
 def imagine(world: World, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """The observations [R, H, *O] that `actions` [R, H, …] lead to, and the rewards [R, H] that count: none behind an
-    end."""
+    """Observations [R, H, *O] and rewards [R, H] of `actions` [R, H, …]; after an end, rewards are 0."""
     observations, rewards = [], []
     alive = torch.ones(len(actions), device=actions.device)
     for action in actions.unbind(1):
@@ -43,29 +39,31 @@ def shows_frames(world: World) -> bool:
 
 
 def draw_candidates(world: World, state: State, plan: Plan, row: int, folder: Path, name: str) -> Path:
-    """The candidates of one row of a plan, best first, each with the rewards that are imagined for it; `state` is the
-    one that was planned from. Writes <name>.mp4 for frames, else <name>.png."""
+    """The candidates of one row of a plan, best first, each with the sum of its imagined rewards.
+
+    `state`: the one that was planned from. Writes <name>.mp4 for frames, else <name>.png.
+    """
     candidates = plan.candidates[row]
     forks = state.select([row] * len(candidates))
-    start = world.decode(forks)
+    start = world.decode(forks)[:, None]
     observations, rewards = imagine(world, forks, candidates)
+    seen = torch.cat([start, observations], dim=1)
     labels = [f"{number}: {total:.2f}" for number, total in enumerate(rewards.sum(1).tolist(), 1)]
     if not shows_frames(world):
-        seen = torch.cat([start[:, None], observations], dim=1)
         return plot_states(dict(zip(labels, seen.cpu().numpy(), strict=True)), folder / f"{name}.png")
-    videos = to_bytes(torch.cat([start[:, None], observations], dim=1))
+    videos = to_bytes(seen)
     scale = scale_to(videos.shape[-3], CELL)
     frames = grid([list(enlarge(videos, scale))], column_labels=labels)
     return write_mp4(folder / f"{name}.mp4", frames, world.fps)
 
 
 def plot_states(lines: dict[str, np.ndarray], path: Path) -> Path:
-    """Each of the first numbers of a state against the step: `lines` [T, n] by their labels. Gaps are NaN."""
+    """The first `PANELS` numbers of a state against the step: `lines` [T, n] by their labels; gaps are NaN."""
     count = min(PANELS, next(iter(lines.values())).shape[1])
     columns = min(3, count)
-    figure = Figure(figsize=(4.2 * columns, 2.6 * math.ceil(count / columns)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, axes in enumerate(figure.subplots(math.ceil(count / columns), columns, squeeze=False).flat):
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(4.2 * columns, 2.6 * rows), layout="constrained")
+    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         if number >= count:
             axes.set_axis_off()
             continue

@@ -1,14 +1,8 @@
-"""Search: random shooting and refined searches under a deadline.
+"""Search for plans under a time budget: the loop of all optimisers, which alone is random shooting.
 
-A time budget: work in pieces goes on while the next piece is likely to fit.
+An iteration draws candidates, imagines them and moves the distribution that they are drawn from.
 
-What a planner gives: a plan is a value, from which the next one may begin.
-
-The loop of all optimisers: draw candidates, imagine them, move what is drawn from. Alone it is random shooting.
-
-Dimension letters: `B` states, `H` steps of a plan, `M` candidates that are kept, `A` numbers of an action.
-
-Dimension letters: `B` states, `N` candidates, `H` steps, `A` numbers of an action.
+Dimension letters: `B` states, `N` candidates, `H` steps, `M` candidates that are kept, `A` numbers of an action.
 """
 
 import time
@@ -26,16 +20,17 @@ from genie.planning.objective import PlanObjective, Value
 from genie.planning.settings import SearchSettings
 from genie.world.protocol import State, World
 
+FINALISTS = 4  # candidates that a plan keeps
+
 
 class Deadline:
-    """`seconds` from now on; None: there is all the time."""
+    """A time budget of `seconds` from now on, None: unlimited. A piece of work starts while it is likely to fit."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds, self.started, self.longest = seconds, time.monotonic(), 0.0
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
         return time.monotonic() - self.started
 
     def fits(self) -> bool:
@@ -55,13 +50,13 @@ class Plan:
     """Actions for B states.
 
     Attributes:
-        actions: int64 [B, H], or float [B, H, A] in [-1, 1]; the first ones are to be taken now.
-        value: float [B], what they are worth by the objective, with its penalties and the value of the last state.
+        actions: int64 [B, H], or float [B, H, A] in [-1, 1].
+        value: float [B], their worth by the objective, with its penalties and the value of the last state.
         imagined_return: float [B], the discounted rewards alone.
         candidates: [B, M, H] or [B, M, H, A], the best ones of the search, best first; the plan is the first.
-        num_candidates: how many were imagined for each state; with a time budget fewer than were asked for.
+        num_candidates: imagined for each state; a time budget may reduce it.
         seconds: that the search took.
-        age: how many actions of the plan that the search gave are done already.
+        age: number of its actions that were taken already.
     """
 
     actions: Tensor
@@ -78,17 +73,13 @@ class Plan:
         return self.actions[:, 0]
 
     def later(self) -> "Plan":
-        """The same plan one step on: the last action is repeated at its end."""
+        """The same plan one step later: the last action is repeated at its end."""
         return replace(self, actions=torch.cat([self.actions[:, 1:], self.actions[:, -1:]], dim=1), age=self.age + 1)
 
     def select(self, index: Tensor | list[int]) -> "Plan":
-        """The plans of the rows `index`."""
         at = torch.as_tensor(index, device=self.actions.device)
         rows = {name: getattr(self, name)[at] for name in ("actions", "value", "imagined_return", "candidates")}
         return replace(self, **rows)
-
-
-FINALISTS = 4  # candidates that a plan names
 
 
 @dataclass(frozen=True)
@@ -101,55 +92,41 @@ class Scored:
 
     @classmethod
     def ordered(cls, candidates: Tensor, worth: Tensor, rewards: Tensor) -> "Scored":
-        """From candidates in any order; of equal ones the first stays first."""
+        """Sorts candidates, stably."""
         order = worth.argsort(dim=1, descending=True, stable=True)
         rows = torch.arange(len(worth), device=worth.device)[:, None]
         return cls(candidates[rows, order], worth[rows, order], rewards[rows, order])
 
 
 class RandomShooting:
-    """Draws all candidates alike from the whole space, and takes the best.
+    """Draws all candidates uniformly from the whole space, and takes the best.
 
-    Args:
-        world: with rewards.
-        settings: see conf/planner/.
-        value: what the state behind the last step is worth; see `PlanObjective`.
+    `world` predicts rewards; `settings`: see conf/planner/; `value`: see `PlanObjective`.
     """
+
+    iterations = 1  # in each of which all candidates are drawn
 
     def __init__(self, world: World, settings: SearchSettings, value: Value | None = None) -> None:
         self.world, self.settings = world, settings
+        self.horizon, self.discount = settings.horizon, settings.discount
         self.objective = PlanObjective(
             world, settings.discount, settings.effort, settings.change, settings.end, settings.batch_size, value
         )
 
-    @property
-    def horizon(self) -> int:
-        """H."""
-        return self.settings.horizon
-
-    @property
-    def discount(self) -> float:
-        """γ of a step."""
-        return self.settings.discount
-
-    @property
-    def iterations(self) -> int:
-        """How often all candidates are drawn."""
-        return 1
-
     def start(self, guess: Tensor | None, batch: int) -> Distribution:
-        """What is drawn from first; `guess` [B, H, …]: a sequence that was good one step before."""
+        """The first distribution; `guess` [B, H, …]: the sequence found one step before."""
         return uniform(self.world.action_space, batch, self.horizon, self.world.device)
 
     def improved(self, distribution: Distribution, scored: Scored) -> Distribution | None:
-        """What is drawn from next. None: nothing was learned, and the best candidate is the plan."""
+        """The next distribution; None: the best candidate is the plan."""
         return None
 
     @torch.no_grad()
     def plan(self, state: State, seed: int | Tensor, previous: Plan | None = None) -> Plan:
-        """Plans for the B rows of `state`, a function of the state and the seed (one, or int64 [B]) where there is no
-        time budget. `previous`: the plan of the step before, from which the search begins."""
-        settings, device = self.settings, self.world.device
+        """Plans for the B rows of `state`; without a time budget, a function of the state and the seed (one, or int64
+        [B]). `previous`: the plan of the step before, from which the search starts."""
+        settings, device, space = self.settings, self.world.device, self.world.action_space
+        numbers = 1 if isinstance(space, spaces.Discrete) else space.shape[0]
         state = self.world.warmed(state)
         deadline, noise = Deadline(settings.seconds), PlanNoise(row_seeds(seed, len(state), device))
         guess = None if previous is None else previous.later().actions
@@ -159,35 +136,24 @@ class RandomShooting:
         for iteration in range(self.iterations):
             if iteration > 0 and not deadline.fits():
                 break
-            drawn = settings.candidates - len(known)
-            z = noise.normal(iteration, (drawn, self.horizon, self._numbers), settings.hold, settings.colour)
+            shape = settings.candidates - len(known), self.horizon, numbers
+            z = noise.normal(iteration, shape, settings.hold, settings.colour)
             candidates = torch.cat([sequence[:, None] for sequence in known] + [distribution.draw(z)], dim=1)
             scored = self._scored(state, candidates, noise, iteration, deadline)
             count += scored.worth.shape[1]
             distribution = self.improved(distribution, scored)
             known = [scored.candidates[:, 0]] + ([] if distribution is None else [distribution.mode])
         if distribution is not None and deadline.fits():
-            # The mode was never imagined, and the best were once: where the world draws what follows, luck counts less.
+            # The mode was not imagined yet. In a stochastic world, imagining the best ones again rules out lucky draws.
             finalists = torch.cat([scored.candidates[:, :FINALISTS], distribution.mode[:, None]], dim=1)
             scored = self._scored(state, finalists, noise, self.iterations, deadline)
             count += finalists.shape[1]
-        return Plan(
-            scored.candidates[:, 0],
-            scored.worth[:, 0],
-            scored.rewards[:, 0],
-            scored.candidates[:, :FINALISTS],
-            count,
-            deadline.elapsed,
-        )
-
-    @property
-    def _numbers(self) -> int:
-        space = self.world.action_space
-        return 1 if isinstance(space, spaces.Discrete) else space.shape[0]
+        candidates = scored.candidates[:, :FINALISTS]
+        return Plan(candidates[:, 0], scored.worth[:, 0], scored.rewards[:, 0], candidates, count, deadline.elapsed)
 
     def _scored(self, state: State, candidates: Tensor, noise: PlanNoise, iteration: int, deadline: Deadline) -> Scored:
-        """Candidates [B, N, …] imagined in pieces of at most `batch_size` rows: as many as the time allows, and one
-        piece at least."""
+        """Candidates [B, N, …] imagined in pieces of at most `batch_size` rows: at least one piece, else as many as the
+        time allows."""
         settings = self.settings
         futures = noise.futures(iteration, candidates.shape[1], settings.particles, settings.common_noise)
         size = max(1, settings.batch_size // (len(state) * settings.particles))

@@ -1,16 +1,17 @@
-"""The group `planner` of the configuration (conf/planner/ says what the values mean and why they are so)."""
+"""Settings of planners: the group `planner` of the configuration, whose values conf/planner/ explains."""
 
 from dataclasses import dataclass, fields
 from typing import Any
 
+from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 
-LEAST_CANDIDATES = 4  # two may be known ones: the best so far and the distribution's mode
+LEAST_CANDIDATES = 4  # two of them may not be drawn: the best so far and the distribution's mode
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Of every optimiser. Raises UserError for a value that cannot be."""
+    """Settings of every optimiser. Raises UserError for an invalid value."""
 
     name: str
     horizon: int
@@ -27,19 +28,13 @@ class SearchSettings:
     batch_size: int
 
     def __post_init__(self) -> None:
-        self._whole("horizon", "particles", "batch_size")
-        self._whole("candidates", least=LEAST_CANDIDATES)
+        require_whole(vars(self), "horizon", "particles", "batch_size", prefix="planner.", null=False)
+        require_whole(vars(self), "candidates", least=LEAST_CANDIDATES, prefix="planner.", null=False)
         self._number("hold", least=1)
         self._number("colour", "effort", "change", "end")
         self._number("discount", most=1)
         if self.seconds is not None:
             self._number("seconds")
-
-    def _whole(self, *names: str, least: int = 1) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UserError(f"planner.{name}={value} must be a whole number of at least {least}")
 
     def _number(self, *names: str, least: float = 0, most: float | None = None, above: float | None = None) -> None:
         for name in names:
@@ -54,7 +49,7 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class RefinedSettings(SearchSettings):
-    """Of the optimisers that draw again, from what was good."""
+    """Settings of the optimisers of several iterations."""
 
     iterations: int
     std: float
@@ -63,15 +58,13 @@ class RefinedSettings(SearchSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._whole("iterations")
+        require_whole(vars(self), "iterations", prefix="planner.", null=False)
         self._number("std", above=0)
         self._number("smoothing", "warm_start", most=1)
 
 
 @dataclass(frozen=True)
 class CemSettings(RefinedSettings):
-    """Of the cross-entropy method."""
-
     elites: float
     momentum: float
     min_std: float
@@ -85,8 +78,6 @@ class CemSettings(RefinedSettings):
 
 @dataclass(frozen=True)
 class MppiSettings(RefinedSettings):
-    """Of model predictive path integral control."""
-
     temperature: float
 
     def __post_init__(self) -> None:
@@ -95,13 +86,11 @@ class MppiSettings(RefinedSettings):
 
 
 def settings_from(kind: type[SearchSettings], group: dict[str, Any]) -> SearchSettings:
-    """The settings of a plain configuration. Raises UserError for a value that cannot be, a key that is missing or
-    one that this planner does not have."""
+    """The settings of a plain configuration. Raises UserError for an invalid value and a missing or unknown key."""
     names = [field.name for field in fields(kind)]
     for name in group:
         if name not in names:
             raise UserError(f"planner.{name}: planner={group['name']} has no such key; it has {', '.join(names)}")
-    for name in names:
-        if name not in group:
-            raise UserError(f"planner.{name} is not given")
+    if missing := next((name for name in names if name not in group), None):
+        raise UserError(f"planner.{missing} is not given")
     return kind(**group)

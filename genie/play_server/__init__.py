@@ -1,1 +1,1 @@
-"""Play of a trained world, in a browser, a terminal or a video."""
+"""Play of a trained world in a browser, in a terminal, or as a video."""

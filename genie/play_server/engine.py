@@ -1,21 +1,16 @@
-"""Engine: sessions stepped together on the model's thread.
+"""Engine of the play server: the worlds of all sessions, stepped together in the model's own thread.
 
-The worlds of all sessions, stepped together: in the model's own thread, and nowhere else.
+Everything but the model runs on the event loop and never waits for it. Sessions of one frame rate are due at the same
+moments, so that they are stepped together; those with equal samplers are one batch. While a step takes longer than the
+period of a frame, nothing queues up: sessions that are due meanwhile are in the next step.
 
-Sessions with equal samplers that fall in one tick are one batch. Joining copies keys and values, so a batch stays
-joined as long as the same sessions tick together; one that ticks alone for once is taken out and joined again later.
-
-When which session gets its next frame.
-
-The model runs in one thread of its own; everything else here runs on the event loop and never waits for it. The
-sessions of one frame rate are due at the same moments, so they fall in one tick and into one batch. While a step takes
-longer than a frame should, everybody waits: nothing queues up, and whoever is due by then is in the next batch.
-
-Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
+Joining states copies keys and values, so a batch stays joined while the same sessions are stepped together; a session
+that is stepped alone is taken out and joined again later.
 """
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import time
@@ -24,15 +19,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from genie.common.device import inference
 from genie.common.media import to_bytes
-from genie.play_server.session import Prompt, Session, encode_png
+from genie.play_server.session import Made, Prompt, Session, encode_png
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
-from genie.world.world_model import GenieStep, WorldModel
+from genie.world.world_model import WorldModel
+
+SLACK = 0.002  # seconds: timers are not exact, and a step that is too early costs a batch
+ROUNDING = 1e-3  # periods: a moment divided by the period is not exactly a whole number
 
 
 @dataclass(frozen=True)
@@ -45,35 +42,22 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A frame as PNG, made in `passes` of the dynamics, with `together` sessions in one step of `seconds`; the `reward`
-    of that step and whether it is an end, None in a world that knows no rewards."""
-
-    png: bytes
-    passes: int
-    seconds: float
-    together: int
-    reward: float | None = None
-    terminal: bool | None = None
-
-
-@dataclass(frozen=True)
 class Seat:
-    """A session's row of a state that it may share."""
+    """A session's row of a state that sessions may share."""
 
     state: WorldState
     row: int
 
 
 class Worlds:
-    """A world model and, by session, the state that each has reached."""
+    """A world model and the current state of each session."""
 
     def __init__(self, world: WorldModel) -> None:
         self.world = world
         self.places: dict[Hashable, Seat] = {}
 
     def begin(self, session: Hashable, prompt: Prompt, seed: int) -> list[bytes]:
-        """Begin anew from a prompt; returns its frames as PNG."""
+        """Starts a session again from a prompt; returns its frames as PNG."""
         device = self.world.device
         known = None if prompt.actions is None else prompt.actions[None].to(device)
         with inference(device):
@@ -82,11 +66,10 @@ class Worlds:
         return [encode_png(picture) for picture in to_bytes(prompt.frames)]
 
     def end(self, session: Hashable) -> None:
-        """Forget a session."""
         self.places.pop(session, None)
 
     def step(self, jobs: list[Job]) -> dict[Hashable, Made | Exception]:
-        """One frame for each job, or what went wrong with it: an error of one session leaves the others."""
+        """One frame, or the error, of each job: an error of one session does not affect the others."""
         groups: dict[Sampler, list[Job]] = {}
         for job in jobs:
             groups.setdefault(job.sampler, []).append(job)
@@ -115,45 +98,34 @@ class Worlds:
         with inference(self.world.device):
             actions = torch.tensor([job.action for job in jobs], device=self.world.device)
             state, step = self.world.step(state, actions)
-        pictures, passes, rewards = _on_host(step)
+        pictures, passes = to_bytes(step.observation), step.passes.tolist()
+        rewards, ends = step.reward.tolist(), step.terminal.tolist()
         seconds = time.perf_counter() - start
         results = {}
         for row, job in enumerate(jobs):
             self.places[job.session] = Seat(state, row)
-            judged = rewards[row] if self.world.knows_rewards else (None, None)
-            results[job.session] = Made(encode_png(pictures[row]), passes[row], seconds, len(jobs), *judged)
+            reward = (rewards[row], ends[row]) if self.world.knows_rewards else (None, None)
+            results[job.session] = Made(encode_png(pictures[row]), passes[row], seconds, len(jobs), *reward)
         return results
 
     def _order(self, job: Job) -> tuple[int, int]:
-        """Rows of one state side by side and in their order, so that a joined state is used as it is."""
+        """Rows of one state side by side and in their order, so that a joined state is used without a copy."""
         place = self.places[job.session]
         return id(place.state), place.row
 
     @staticmethod
     def _together(places: list[Seat]) -> WorldState:
         """One state whose rows are these places, copied only where they are not one already."""
-        parts: list[tuple[WorldState, list[int]]] = []
-        for place in places:
-            if parts and parts[-1][0] is place.state:
-                parts[-1][1].append(place.row)
-            else:
-                parts.append((place.state, [place.row]))
-        chosen = [state if rows == list(range(len(state))) else state.select(rows) for state, rows in parts]
+        chosen = []
+        for _, group in itertools.groupby(places, key=lambda place: id(place.state)):
+            first, *others = group
+            state, rows = first.state, [place.row for place in (first, *others)]
+            chosen.append(state if rows == list(range(len(state))) else state.select(rows))
         return chosen[0] if len(chosen) == 1 else WorldState.joined(chosen)
 
 
-def _on_host(step: GenieStep) -> tuple[np.ndarray, list[int], list[tuple[float, bool]]]:
-    """Pictures uint8 [B, H, W, 3], passes, and rewards with ends of a step."""
-    rewards = list(zip(step.reward.tolist(), step.terminal.tolist(), strict=True))
-    return to_bytes(step.observation), step.passes.tolist(), rewards
-
-
-SLACK = 0.002  # seconds: timers are not exact, and a tick too early costs a batch
-ROUNDING = 1e-3  # periods: a moment divided by the period is not exactly a whole number
-
-
 class ServerFullError(Exception):
-    """There is no place for another session."""
+    """All places for sessions are taken."""
 
 
 class Engine:
@@ -162,7 +134,7 @@ class Engine:
     Args:
         worlds: the model and its states; from now on only the engine's thread may touch them.
         max_sessions: at once.
-        idle_seconds: a session of which nothing was heard for so long ends.
+        idle_seconds: time without a message after which a session ends.
     """
 
     def __init__(self, worlds: Worlds, max_sessions: int = 8, idle_seconds: float = 600) -> None:
@@ -175,7 +147,7 @@ class Engine:
     # ---------------------------------------------------------------- sessions
 
     async def open(self, session: Session) -> None:
-        """Takes a session in and begins its world. Raises ServerFullError, and the world's own errors."""
+        """Adds a session and starts its world. Raises ServerFullError, and the world's own errors."""
         if len(self.sessions) >= self.max_sessions:
             raise ServerFullError(
                 f"all places of this world are taken (players at most: {self.max_sessions}); try again in a while, or "
@@ -189,7 +161,7 @@ class Engine:
             raise
 
     async def reset(self, session: Session, prompt: Prompt, seed: int) -> None:
-        """Begin the session's world anew."""
+        """Starts the session's world again."""
         self.touch(session)
         rollout = session.begin(prompt, seed)
         pictures = await self._work(self.worlds.begin, session.id, prompt, seed)
@@ -198,7 +170,7 @@ class Engine:
             self.hurry(session)
 
     def close(self, session: Session, message: str | None = None) -> None:
-        """Ends a session and frees what it held; with a `message`, the player is told."""
+        """Ends a session, with a `message` to the player, and frees its state."""
         if self.sessions.pop(session.id, None) is None:
             return
         self.worker.submit(self.worlds.end, session.id)
@@ -206,11 +178,10 @@ class Engine:
             session.on_end(message)
 
     def touch(self, session: Session) -> None:
-        """The player is there."""
         session.used = self.clock()
 
     def hurry(self, session: Session) -> None:
-        """The session's next frame is not a matter of the frame rate: it was reset, resumed or stepped."""
+        """Makes the next frame due at once, after a reset, a pause or a single step."""
         session.due = 0.0
         self.changed.set()
 
@@ -233,20 +204,17 @@ class Engine:
         for session in sessions:
             asked[session.id] = session.rollout, session.press
             jobs.append(Job(session.id, session.next_action(), session.sampler))
-            # Moments that all sessions of one rate share. Those that pass during the step are left out.
+            # multiples of the period, which all sessions of one rate share; those that pass during the step are skipped
             session.due = (math.floor(max(now, session.due) / session.period + ROUNDING) + 1) * session.period
         results = await self._work(self.worlds.step, jobs)
         for job in jobs:
             session, (rollout, press) = self.sessions.get(job.session), asked[job.session]
-            if session is not None and session.rollout == rollout:
-                self._deliver(session, job, results[job.session], press)
-
-    def _deliver(self, session: Session, job: Job, result: Made | Exception, press: int) -> None:
-        if isinstance(result, Exception):
-            self.close(session, "the world could not make the next frame, and this session has ended")
-            return
-        cost = result.passes, result.seconds, result.together
-        session.add(result.png, job.action, job.sampler, *cost, press, result.reward, result.terminal)
+            if session is None or session.rollout != rollout:
+                continue
+            if isinstance(made := results[job.session], Exception):
+                self.close(session, "the world could not make the next frame, and this session has ended")
+            else:
+                session.add(made, job.action, job.sampler, press)
 
     async def _due(self) -> list[Session]:
         """Waits until some session is due; returns all that are."""

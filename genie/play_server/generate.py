@@ -1,7 +1,4 @@
-"""Generation of a video from a prompt and actions.
-
-A video from a prompt and actions, or of a session that was played. The command is `genie/generate.py`.
-"""
+"""Generation of a video from a prompt and actions, or replay of a recorded session."""
 
 import itertools
 import sys
@@ -33,7 +30,7 @@ from genie.common.media import (
 )
 from genie.common.profiling import GenerationCost, measured
 from genie.play_server.session import SessionRecording, prompt_from, read_session
-from genie.prompts.data_clips import data_prompt
+from genie.prompts.data_clips import PromptClips
 from genie.prompts.prompt import Prompter, prompt_kind
 from genie.world.sampler import Sampler
 from genie.world.sampler_choice import with_overrides
@@ -45,7 +42,7 @@ MOST_FRAMES = 1_000_000  # to generate: more would take days on any machine
 def generate(config: dict[str, Any]) -> Path:
     """Writes the video (or the folder of frames) that the configuration `generate` describes; returns its path.
 
-    Raises UserError for a value that cannot be, before anything is generated.
+    Raises UserError for an invalid value, before anything is generated.
     """
     _check(config)
     recording = None
@@ -74,26 +71,21 @@ def _generate_into(output: Path, recording: SessionRecording | None, config: dic
             torch.set_num_threads(recording.threads)
     check_scale(config["scale"], world.image_size)
     scale = config["scale"] or scale_to(world.image_size[0], VIDEO_HEIGHT)
-    moves = list(zip(actions, samplers, strict=True))
-
-    made = GenerationCost()
-
-    def pictures() -> Iterator[np.ndarray]:
-        for frame in itertools.chain(frames, _rollout(world, frames, prompt_actions, moves, config["seed"], made)):
-            yield enlarge(to_bytes(frame), scale)
-
+    moves, made = list(zip(actions, samplers, strict=True)), GenerationCost()
+    generated = _rollout(world, frames, prompt_actions, moves, config["seed"], made)
+    pictures = (enlarge(to_bytes(frame), scale) for frame in itertools.chain(frames, generated))
     try:
         if config["save_prompt"]:
             given = np.concatenate(list(enlarge(to_bytes(frames), scale)), axis=1)
             write_png(output.with_name(f"{output.stem}_prompt.png"), given)
         with measured() as cost:
             if config["save_frames"]:
-                path = write_frames(output, pictures())
+                path = write_frames(output, pictures)
             else:
-                path = write_mp4(output, pictures(), config["fps"] or fps)
+                path = write_mp4(output, pictures, config["fps"] or fps)
     except OSError as error:
         raise UserError(f"cannot write output={output} ({error.strerror or error})") from error
-    # not on stdout, which says where the video is
+    # stdout has the path of the video alone
     print(
         f"{made.frames} frames, {made.passes_per_frame:.1f} passes and {made.seconds_per_frame:.3f} s each, "
         f"peak memory {cost.peak_rss_mb:.0f} MB",
@@ -105,13 +97,12 @@ def _generate_into(output: Path, recording: SessionRecording | None, config: dic
 def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> list[int]:
     """`count` actions: a whole number, or a list repeated until there are enough of them, or "random" ones.
 
-    A text "0,1,2" counts as a list. Raises UserError for anything else and for actions that the world does not have.
+    A text "0,1,2" counts as a list. Raises UserError for anything else and for actions out of range.
     """
     if actions == "random":
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(num_actions, (count,), generator=generator).tolist()
-    given = actions.split(",") if isinstance(actions, str) else actions
-    given = given if isinstance(given, list) else [given]
+    given = actions.split(",") if isinstance(actions, str) else actions if isinstance(actions, list) else [actions]
     try:
         numbers = [int(action) for action in given]
     except (TypeError, ValueError):
@@ -153,12 +144,12 @@ def _output(config: dict[str, Any]) -> Path:
 
 
 def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor | None]:
-    """Frames [T, 3, H, W] in [0, 1] and the actions int64 [T-1] between, where the world takes them."""
+    """Frames [T, 3, H, W] in [0, 1] and the actions int64 [T-1] between them, where the world takes them."""
     given = Prompter(config, world).given()
     if given is not None:
         return given, None
-    data, length = world.config["data"], config["prompt_frames"]
-    frames, actions = data_prompt(data, world.image_size, length, config["prompt_clip"])
+    clips = PromptClips(world.config["data"], world.image_size, config["prompt_frames"])
+    frames, actions = clips[config["prompt_clip"]]
     return frames, world.prompt_actions(actions)
 
 

@@ -1,12 +1,11 @@
-"""Action names and keys.
+"""Names and keys of a world's actions.
 
-What a world's actions are called, and which key does which.
-
-Latent actions have no names. Where the evaluation has counted which true action each of them stands for, they get
-that one's; the user's own names come before.
+Latent actions have no names. They get the names of the true actions that they stand for, where the evaluation has
+counted these; names given by the user come first.
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ LONGEST_LABEL = 24
 
 @dataclass(frozen=True)
 class Action:
-    """One button: `keys` are names of keys as a browser gives them ("1", "ArrowUp")."""
+    """A button: `keys` are names of keys as in a browser ("1", "ArrowUp")."""
 
     index: int
     label: str
@@ -29,7 +28,7 @@ class Action:
 
 
 def make_actions(labels: list[str]) -> list[Action]:
-    """The actions of that many labels: digits for the first ten, an arrow for the first label that is a direction."""
+    """An action for each label: digits for the first ten, an arrow for the first label of each direction."""
     actions, free = [], dict(ARROWS)
     for index, label in enumerate(labels):
         keys = (DIGITS[index],) if index < len(DIGITS) else ()
@@ -39,9 +38,9 @@ def make_actions(labels: list[str]) -> list[Action]:
 
 
 def action_labels(given: Any, suggested: list[str | None]) -> list[str]:
-    """A label for every action: the user's (`given`, {action: label} or a list), the suggested one, "action i".
+    """A label for every action: the user's (`given`, {action: label} or a list), the suggested one, or "action i".
 
-    Raises UserError for what is neither, for actions that are not there, and for labels that are no short text.
+    Raises UserError for another `given`, for actions out of range, and for labels that are no short text.
     """
     num_actions = len(suggested)
     if isinstance(given, list):
@@ -59,40 +58,37 @@ def action_labels(given: Any, suggested: list[str | None]) -> list[str]:
 
 
 def suggest(run: Path, num_actions: int, true_actions: bool, names: list[str] | None) -> list[str | None]:
-    """A name for each action where one is known, None elsewhere.
+    """A name for each action, None where it is unknown.
 
-    `names`: of the true actions of the data. For a world trained on them (`true_actions`) they are its own; latent
-    ones take the one that most of their uses stood for in `<run>/evaluation/evaluation.json`, where that is clear.
+    `names`: of the true actions of the data. For a world trained on them (`true_actions`) they are its own; a latent
+    action takes the true one of more than half of its uses in `<run>/evaluation/evaluation.json`.
     """
     if not names:
         return [None] * num_actions
     if true_actions:
         return [*names, *[None] * num_actions][:num_actions]
-    return _aligned(_confusion(run), num_actions, names)
-
-
-def _confusion(run: Path) -> Any:
     try:
-        return json.loads((run / "evaluation" / "evaluation.json").read_text())["lam"]["confusion"]
+        confusion = json.loads((run / "evaluation" / "evaluation.json").read_text())["lam"]["confusion"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not evaluated, or without true actions: no names, but playable
-
-
-def _aligned(confusion: Any, num_actions: int, names: list[str]) -> list[str | None]:
-    """Of a table of counts (rows: latent actions); it may be of another run's shape."""
-    if not isinstance(confusion, list) or len(confusion) != num_actions:
+        confusion = None  # not evaluated, or without true actions: no names, but playable
+    if not isinstance(confusion, list) or len(confusion) != num_actions:  # of another run
         return [None] * num_actions
+    return _aligned(confusion, names)
+
+
+def _aligned(confusion: list, names: list[str]) -> list[str | None]:
+    """Names from a table of counts, whose rows are latent actions; rows may have another run's shape."""
     best: list[tuple[float, str] | None] = []
     for row in confusion:
         fits = isinstance(row, list) and len(row) == len(names) and all(_is_count(cell) for cell in row) and any(row)
         share = max(row) / sum(row) if fits else 0
         best.append((share, names[row.index(max(row))]) if share > 0.5 else None)
-    labels: list[str | None] = [None] * num_actions
-    count: dict[str, int] = {}
-    for index in sorted(range(num_actions), key=lambda index: -(best[index] or (0, ""))[0]):
+    labels: list[str | None] = [None] * len(best)
+    count = Counter()
+    for index in sorted(range(len(best)), key=lambda index: -(best[index] or (0, ""))[0]):
         if best[index]:
             name = best[index][1]
-            count[name] = count.get(name, 0) + 1  # several codes may mean the same; the surest is called just that
+            count[name] += 1  # several codes may stand for one action; the surest gets the plain name
             labels[index] = name if count[name] == 1 else f"{name} ({count[name]})"
     return labels
 
@@ -102,7 +98,7 @@ def _is_count(value: Any) -> bool:
 
 
 def idle_action(given: int | None, labels: list[str]) -> int:
-    """The action when no key is held: the user's, the one that is called so, or 0. Raises UserError."""
+    """The action when no key is held: the user's, else the first with an idle label, or 0. Raises UserError."""
     if given is not None:
         if not 0 <= given < len(labels):
             raise UserError(f"play.idle={given}: there is no such action; this world has 0 … {len(labels) - 1}")

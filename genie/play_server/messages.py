@@ -1,17 +1,15 @@
-"""Messages between page and server.
-
-What the page and the server say to each other, over one WebSocket: /ws.
+"""Messages between the page and the server, over one WebSocket: /ws.
 
 From the page, as JSON text:
 
-    {"type": "hold", "action": 2, "press": 17}   hold an action until the next such message; null lets go
+    {"type": "hold", "action": 2, "press": 17}   holds an action until the next such message; null releases it
     {"type": "pause", "paused": true}
-    {"type": "step"}                             pause, and make one frame
-    {"type": "reset", "seed": 3, "clip": 12}     begin again; without "seed" or "clip" with the same one
+    {"type": "step"}                             pauses, and makes one frame
+    {"type": "reset", "seed": 3, "clip": 12}     starts again; without "seed" or "clip" with the same one
     {"type": "reset", "text": "a red platform"}  likewise, once a model has drawn the text
     {"type": "settings", "fps": 10, "sampler": "maskgit", "steps": 12, "temperature": 1, "sketch": true}
                                                  any of these; a sampler's name sets all its settings
-or as binary: the content of a picture or a video, to begin again from; a drawing while "sketch" is true.
+or as binary: the content of a picture or a video, to start from; a drawing while "sketch" is true.
 
 From the server, as JSON text:
 
@@ -20,17 +18,17 @@ From the server, as JSON text:
     {"type": "state", "paused", "fps", "seed", "clip": 12 | null, "sketch",
      "sampler": {"name", "steps", "temperature", …}}
                                                  after every change
-    {"type": "notice", "message"}                something could not be done; the session goes on
+    {"type": "notice", "message"}                an error; the session continues
     {"type": "end", "message"}                   the session is over; the connection closes
 
-or as binary, one frame: the length of a header (4 bytes, the highest first), the header as JSON, a PNG. The header:
+or as binary, one frame: the length of a header (4 bytes, big-endian), the header as JSON, a PNG. The header:
 
     {"rollout", "number", "press", "action", "passes", "seconds", "together", "reward", "score", "terminal"}
 
 `rollout` counts resets, `number` the frames of one; the prompt's have null from "action" on. `press` is that of the
-last "hold" that the frame can know of, so the page can tell how long a key took to show. Frames that a connection is
-too slow for are left out: there are gaps in `number`, and the download has them all. The last three are null in a world
-without a reward model; `score` is the sum of all rewards since the reset.
+last "hold" before the frame, from which the page computes the latency. Frames that a connection is too slow for are
+left out: there are gaps in `number`, and the download has them all. The last three are null in a world without a reward
+model; `score` is the sum of all rewards since the reset.
 """
 
 import json
@@ -44,7 +42,7 @@ from genie.world.sampler_choice import Samplers
 if TYPE_CHECKING:
     from genie.play_server.session import Frame, Session
 
-MOST_TEXT = 4096  # characters of a message: the largest that the page sends has some 100
+MOST_TEXT = 4096  # characters of a message; those of the page have some 100
 FPS = (0.2, 120.0)
 STEPS = (1, 100)
 TEMPERATURE = (0.0, 20.0)
@@ -52,27 +50,21 @@ LARGEST_SEED = 2**53 - 1  # whole numbers in JavaScript are exact up to here
 
 
 def frame_message(frame: "Frame") -> bytes:
-    """One frame, as binary."""
     header = {name: value for name, value in vars(frame).items() if name != "png"}
     text = json.dumps(header).encode()
     return struct.pack(">I", len(text)) + text + frame.png
 
 
 def state_message(session: "Session") -> dict[str, Any]:
-    """How the session runs."""
     return {
-        "type": "state",
-        "paused": session.paused,
-        "fps": session.fps,
-        "seed": session.seed,
-        "clip": session.prompt.source.get("clip"),
-        "sketch": session.sketch,
+        "type": "state", "paused": session.paused, "fps": session.fps, "seed": session.seed,
+        "clip": session.prompt.source.get("clip"), "sketch": session.sketch,
         "sampler": {"name": session.sampler_name, **asdict(session.sampler)},
-    }
+    }  # fmt: skip
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The message in a text. Raises UserError where there is none."""
+    """The message in a text. Raises UserError for any other text."""
     if len(text) > MOST_TEXT:
         raise UserError(f"a message of {len(text)} characters is too long")
     try:
@@ -101,7 +93,7 @@ def number(message: dict[str, Any], name: str, least: float, most: float) -> flo
 
 
 def hold(session: "Session", message: dict[str, Any], num_actions: int) -> None:
-    """Does what a message "hold" says. Raises UserError for an action that is not there."""
+    """Applies a message "hold". Raises UserError for an invalid action."""
     action = message.get("action")
     if action is not None:
         action = whole(message, "action", 0, num_actions - 1)
@@ -109,7 +101,7 @@ def hold(session: "Session", message: dict[str, Any], num_actions: int) -> None:
 
 
 def settle(session: "Session", message: dict[str, Any], samplers: Samplers) -> None:
-    """Does what a message "settings" says: all of it, or nothing. Raises UserError for a value that cannot be."""
+    """Applies a message "settings". Raises UserError for an invalid value, and then changes nothing."""
     fps, name, sampler = session.fps, session.sampler_name, session.sampler
     sketch = message.get("sketch", session.sketch)
     if not isinstance(sketch, bool):

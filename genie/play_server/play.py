@@ -1,8 +1,6 @@
-"""The command genie.play.
+"""Command genie.play: its configuration, checked, and the shared parts of the server.
 
-`python -m genie.play`: the configuration, checked, and everything put together.
-
-What is checked first needs few libraries: the address is printed before the rest is imported and the world loaded.
+The first checks need few libraries: the address is printed before the others are imported and the world is loaded.
 """
 
 import time
@@ -27,14 +25,13 @@ if TYPE_CHECKING:
     from genie.world.world_model import WorldModel
 
 MEGABYTE = 2**20
-DYNAMICS = ("dynamics", "cotrain")  # stages of which a world has one
+DYNAMICS = ("dynamics", "cotrain")  # a world has one of these stages
 
 
 def play(config: dict[str, Any]) -> None:
     """Serves the page, or plays in the terminal, until the player ends it.
 
-    Raises UserError for a value that cannot be: before anything is loaded, and before the address is printed, where
-    that is possible.
+    Raises UserError for an invalid value: where possible, before the address is printed and anything is loaded.
     """
     check(config)
     if config["terminal"]:
@@ -43,19 +40,18 @@ def play(config: dict[str, Any]) -> None:
         require_terminal()
         play_in_terminal(load_game(config))
         return
-    settings = config["play"]
-    max_upload = settings["max_upload"] * MEGABYTE
 
     def build(loopback: bool) -> Any:
         from genie.play_server.server import create_app
 
         return create_app(load_game(config), loopback)
 
-    serve_page(build, settings, "play", max_upload, f"the world of {config['run']}")
+    settings = config["play"]
+    serve_page(build, settings, "play", settings["max_upload"] * MEGABYTE, f"the world of {config['run']}")
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raises UserError for values that no world could make right."""
+    """Raises UserError for values that are invalid for any world."""
     settings = config["play"]
     require_whole(config, "prompt_frames")
     require_whole(config, "prompt_clip", "seed", least=0)
@@ -76,7 +72,7 @@ def check(config: dict[str, Any]) -> None:
 
 
 def load_game(config: dict[str, Any]) -> "Game":
-    """The world of a run and everything that its players share. Raises UserError."""
+    """The world of a run and the other parts that its players share. Raises UserError."""
     from genie.play_server.engine import Engine, Worlds
     from genie.play_server.labels import action_labels, idle_action, make_actions, suggest
     from genie.play_server.server import Game
@@ -110,7 +106,7 @@ def load_game(config: dict[str, Any]) -> "Game":
 
 
 def _prompt(config: dict[str, Any], world: "WorldModel", prompter: Prompter) -> "tuple[PromptClips | None, Prompt]":
-    """The validation clips (None: not there, but there is a prompt), and where a session begins."""
+    """The validation clips (None where they are missing and a prompt is given), and the first prompt of a session."""
     from genie.play_server.session import clip_prompt, picture_prompt
     from genie.prompts.data_clips import PromptClips
 
@@ -125,9 +121,8 @@ def _prompt(config: dict[str, Any], world: "WorldModel", prompter: Prompter) -> 
 
 
 def _threads(given: int | None, world: "WorldModel", prompt: "Prompt") -> int:
-    """Sets and returns the number of threads of the CPU that step the world: one is faster for small models."""
-    most = torch.get_num_threads()
-    counts = [given] if given else sorted({1, most})
+    """Sets and returns the number of CPU threads: the given one, else the faster one (one thread for small models)."""
+    counts = [given] if given else sorted({1, torch.get_num_threads()})
     if len(counts) > 1 and world.device.type == "cpu":
         counts.sort(key=lambda count: _step_seconds(world, prompt, count))
     torch.set_num_threads(counts[0])
@@ -135,7 +130,7 @@ def _threads(given: int | None, world: "WorldModel", prompt: "Prompt") -> int:
 
 
 def _step_seconds(world: "WorldModel", prompt: "Prompt", threads: int) -> float:
-    """Of the faster of two steps."""
+    """Seconds of the faster of two steps."""
     torch.set_num_threads(threads)
     actions, seconds = torch.zeros(1, dtype=torch.int64, device=world.device), []
     with inference(world.device):
@@ -144,4 +139,4 @@ def _step_seconds(world: "WorldModel", prompt: "Prompt", threads: int) -> float:
             start = time.perf_counter()
             state, _ = world.step(state, actions)
             seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])  # the first one runs the prompt too
+    return min(seconds[1:])  # the first one also runs the prompt

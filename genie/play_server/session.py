@@ -1,17 +1,7 @@
-"""One player's session.
+"""Session of one player: prompt, settings, the rollout since the last reset, and its file and video.
 
-Where a rollout begins: a clip of the validation data, or pictures that somebody gave.
-
-A prompt knows its `source`, which is what a session file keeps of it: {"clip": index, "frames": T}, or the pictures
-themselves, {"images": [PNG in base64, …]}, at the model's size and therefore without loss.
-
-One player's session: what is held, how it runs, and all that happened since the last reset.
-
-Nothing here knows of models, threads or the web.
-
-A session as a video, and as a JSON file that `python -m genie.generate replay=session.json` plays again.
-
-The file:
+A prompt knows its `source`, which a session file keeps: {"clip": index, "frames": T}, or lossless pictures at the
+model's size, {"images": [PNG in base64, …]}. `python -m genie.generate replay=session.json` plays the file again:
 
     {"format": "genie session", "version": 1,
      "run": "outputs/pong", "seed": 0, "fps": 10.0, "threads": 2,
@@ -19,8 +9,8 @@ The file:
      "samplers": [{"from": 0, "steps": 8, "temperature": 1.0, "order": "confidence", "entropy_bound": null}, …],
      "labels": ["down", "stay", "up"], "actions": [1, 1, 2, …]}
 
-A sampler holds from the action of that index on. The last bits of a sum depend on the number of `threads` that share
-it, and they may decide a token, so a replay on the CPU takes as many.
+A sampler holds from the action of the index `from` on. The last bits of a sum depend on the number of `threads` that
+share it, and they may decide a token, so a replay on the CPU takes as many.
 
 Dimension letters: `T` frames, `H W` pixels.
 """
@@ -32,7 +22,7 @@ import itertools
 import json
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +38,9 @@ from genie.prompts.prompt import read_prompt
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
 
-MOST_IMAGES = 64  # in a session file: more than a window is of no use
+MOST_IMAGES = 64  # in a session file: frames beyond a window have no effect
+FORMAT, VERSION = "genie session", 1
+LARGEST_FILE = 64 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -61,26 +53,26 @@ class Prompt:
 
 
 def encode_png(picture: np.ndarray) -> bytes:
-    """uint8 [H, W, 3] as PNG; quickly rather than small."""
+    """uint8 [H, W, 3] as PNG, compressed quickly rather than well."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="png", compress_level=1)
     return file.getvalue()
 
 
 def decode_png(content: bytes) -> np.ndarray:
-    """The picture uint8 [H, W, 3] of `encode_png`."""
+    """uint8 [H, W, 3]."""
     with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
         return np.asarray(image.convert("RGB"))
 
 
 def clip_prompt(clips: PromptClips, index: int, world: WorldModel) -> Prompt:
-    """A clip of the validation data. Raises UserError where there is none of this number."""
+    """A clip of the validation data. Raises UserError for an index out of range."""
     frames, actions = clips[index]
     return Prompt(frames, world.prompt_actions(actions), {"clip": index, "frames": len(frames)})
 
 
 def picture_prompt(frames: Tensor) -> Prompt:
-    """Frames [T, 3, H, W] in [0, 1] that are multiples of 1/255, at the model's size."""
+    """A prompt of frames [T, 3, H, W] in [0, 1] that are multiples of 1/255, at the model's size."""
     pictures = [base64.b64encode(encode_png(picture)).decode() for picture in to_bytes(frames)]
     return Prompt(frames, None, {"images": pictures})
 
@@ -102,12 +94,26 @@ def prompt_from(source: Any, world: WorldModel) -> Prompt:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A picture of a rollout as PNG, with what is said of it: `number` counts from the prompt's first frame.
+class Made:
+    """A generated frame as PNG, made in `passes` of the dynamics, in a step of `seconds` for `together` sessions.
 
-    `action` led to it, in `passes` of the dynamics; a step that made `together` sessions' frames took `seconds`. None
-    for a frame of the prompt. `press` is the number of the last key press it can know of. `reward` of the step, the
-    rewards since the reset together, `terminal`: whether it is an end; None in a world that knows no rewards.
+    `reward` of that step, `terminal`: whether it ends the episode; None in a world without rewards.
+    """
+
+    png: bytes
+    passes: int
+    seconds: float
+    together: int
+    reward: float | None = None
+    terminal: bool | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a rollout as PNG, and its description for the page: fields of `Made`, and others.
+
+    `number` counts from the prompt's first frame; `press`: the number of the last key press before it; `action` and the
+    fields of `Made` are None for a frame of the prompt. `score`: sum of rewards since the reset, None without rewards.
     """
 
     rollout: int
@@ -123,15 +129,12 @@ class Frame:
     terminal: bool | None = None
 
 
-def _ignore(_: Frame) -> None:
-    pass
-
-
 @dataclass(eq=False)
 class Session:
-    """`rollout` counts resets, so that what was begun before one is recognised after it.
+    """A session, without models, threads or the web.
 
-    `on_frame(frame)` and `on_end(message)` are called from the engine's event loop.
+    `rollout` counts resets, so that work from before a reset is recognised after it. `on_frame(frame)` and
+    `on_end(message)` are called from the engine's event loop.
     """
 
     prompt: Prompt
@@ -142,12 +145,12 @@ class Session:
     sampler_name: str = "run"
     sketch: bool = False  # pictures that the player sends are drawings
     max_frames: int = 10_000
-    on_frame: Callable[[Frame], None] = _ignore
+    on_frame: Callable[[Frame], None] = field(default=lambda frame: None)
     on_end: Callable[[str], None] = field(default=lambda message: None)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     held: int | None = None
-    tapped: int | None = None  # pressed since the last frame, perhaps released again: it acts for one frame
+    tapped: int | None = None  # pressed since the last frame, perhaps released since: acts for one frame
     press: int = 0
     paused: bool = False
     singles: int = 0  # frames asked for while paused
@@ -168,7 +171,6 @@ class Session:
 
     @property
     def full(self) -> bool:
-        """Whether the rollout is as long as it may be."""
         return len(self.made) >= self.max_frames
 
     @property
@@ -177,20 +179,20 @@ class Session:
         return self.ready and not self.full and (not self.paused or self.singles > 0)
 
     def hold(self, action: int | None, press: int = 0) -> None:
-        """Hold an action from now on; None lets go."""
+        """Holds an action from now on; None releases it."""
         self.held, self.press = action, press
         if action is not None:
             self.tapped = action
 
     def next_action(self) -> int:
-        """The action of the frame that is made now."""
+        """The action of the next frame, which consumes a tap and a single step."""
         action = next((action for action in (self.held, self.tapped) if action is not None), self.idle)
         self.tapped = None
         self.singles = max(0, self.singles - 1)
         return action
 
     def begin(self, prompt: Prompt, seed: int) -> int:
-        """Forget the rollout; the world has to be reset. Returns the number of the new rollout."""
+        """Starts a new rollout, for which the world has to be reset; returns its number."""
         self.prompt, self.seed = prompt, seed
         self.ready, self.tapped, self.singles, self.score = False, None, 0, None
         self.rollout += 1
@@ -198,34 +200,25 @@ class Session:
         return self.rollout
 
     def add_prompt(self, pictures: list[bytes]) -> None:
-        """The world has begun: these are the frames it saw."""
+        """Adds the frames of the prompt, once the world was reset."""
         self.given, self.ready = pictures, True
         for number, png in enumerate(pictures):
             self.on_frame(Frame(self.rollout, number, png, press=self.press))
 
-    def add(
-        self, png: bytes, action: int, sampler: Sampler, passes: int, seconds: float, together: int, press: int,
-        reward: float | None = None, terminal: bool | None = None,
-    ) -> None:  # fmt: skip
-        """One generated frame."""
-        if reward is not None:
-            self.score = (self.score or 0.0) + reward
+    def add(self, made: Made, action: int, sampler: Sampler, press: int = 0) -> None:
+        if made.reward is not None:
+            self.score = (self.score or 0.0) + made.reward
         if not self.samplers or self.samplers[-1][1] != sampler:
             self.samplers.append((len(self.actions), sampler))
         number = len(self.given) + len(self.made)
-        self.made.append(png)
+        self.made.append(made.png)
         self.actions.append(action)
-        said = reward, self.score, terminal
-        self.on_frame(Frame(self.rollout, number, png, action, passes, seconds, together, press, *said))
-
-
-FORMAT, VERSION = "genie session", 1
-LARGEST_FILE = 64 * 2**20  # bytes
+        self.on_frame(Frame(self.rollout, number, action=action, press=press, score=self.score, **vars(made)))
 
 
 @dataclass(frozen=True)
 class SessionRecording:
-    """What a session file says. `samplers`: one for each of `actions`; `threads`: None where it does not say."""
+    """The content of a session file. `samplers`: one for each of `actions`; `threads`: None where it is not given."""
 
     run: str
     seed: int
@@ -237,35 +230,23 @@ class SessionRecording:
 
 
 def session_json(session: Session, run: str, labels: list[str], threads: int) -> dict[str, Any]:
-    """The file of a session, as plain values."""
+    samplers = [{"from": first, **asdict(sampler)} for first, sampler in session.samplers]
     return {
-        "format": FORMAT,
-        "version": VERSION,
-        "run": run,
-        "seed": session.seed,
-        "fps": session.fps,
-        "threads": threads,
-        "prompt": session.prompt.source,
-        "samplers": [{"from": first, **asdict(sampler)} for first, sampler in session.samplers],
-        "labels": labels,
-        "actions": list(session.actions),
-    }
+        "format": FORMAT, "version": VERSION, "run": run, "seed": session.seed, "fps": session.fps, "threads": threads,
+        "prompt": session.prompt.source, "samplers": samplers, "labels": labels, "actions": list(session.actions),
+    }  # fmt: skip
 
 
 def session_mp4(pictures: list[bytes], fps: float) -> bytes:
-    """The video of PNG pictures, enlarged as `genie.generate` does it."""
-
-    def frames() -> Iterator[np.ndarray]:
-        for png in pictures:
-            picture = decode_png(png)
-            yield enlarge(picture, scale_to(len(picture), VIDEO_HEIGHT))
-
+    """The video of PNG pictures, enlarged as by `genie.generate`."""
+    decoded = map(decode_png, pictures)
+    frames = (enlarge(picture, scale_to(len(picture), VIDEO_HEIGHT)) for picture in decoded)
     with tempfile.TemporaryDirectory() as folder:
-        return write_mp4(Path(folder) / "session.mp4", frames(), fps).read_bytes()
+        return write_mp4(Path(folder) / "session.mp4", frames, fps).read_bytes()
 
 
 def read_session(path: str | Path) -> SessionRecording:
-    """Reads a session file. Raises UserError, in one line, for anything that is not one."""
+    """Reads a session file. Raises UserError, in one line, for any other or damaged file."""
     path = Path(path)
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -273,9 +254,9 @@ def read_session(path: str | Path) -> SessionRecording:
         content = json.loads(path.read_text())
     except OSError as error:
         raise UserError(f"replay={path} cannot be read ({error.strerror})") from error
+    except UserError:
+        raise
     except ValueError as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"replay={path} is not JSON: give a session that the page of genie.play saved") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"replay={path} is not a session that the page of genie.play saved")

@@ -1,21 +1,20 @@
-"""Play in a terminal.
+"""Play in a terminal, with two pixels to a character: the colours of the letter ▀ and of its background.
 
-The world in a terminal: two pixels to a character, the upper in the colour of the letter ▀, the lower behind it.
-
-A terminal tells when a key goes down and repeats it, but not when it is let go: a key counts as held for a moment
-after each time it was seen.
+A terminal reports when a key goes down and repeats it, but not when it is released: a key counts as held for a moment
+after each report.
 
 Dimension letters: `H W` pixels.
 """
 
 import os
+import re
 import select
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -31,8 +30,8 @@ try:
 except ImportError:  # Windows
     termios = tty = None
 
-HOLD_SECONDS = 0.4  # keyboards wait that long, or less, before they repeat
-SHORTEST_WAIT = 0.001  # so that a slow world leaves time to look at the keys
+HOLD_SECONDS = 0.4  # at least the delay after which keyboards repeat
+SHORTEST_WAIT = 0.001  # seconds for keys, even if the world is slow
 ESCAPES = {"A": "ArrowUp", "B": "ArrowDown", "C": "ArrowRight", "D": "ArrowLeft"}
 SYMBOLS = {"ArrowUp": "↑", "ArrowDown": "↓", "ArrowRight": "→", "ArrowLeft": "←"}
 HOME, CLEAR_BELOW, CLEAR_LINE, PLAIN = "\x1b[H", "\x1b[J", "\x1b[K", "\x1b[0m"
@@ -41,7 +40,7 @@ LEAVE = PLAIN + "\x1b[?25h\x1b[?1049l"
 
 
 def half_blocks(picture: np.ndarray, columns: int, lines: int) -> list[str]:
-    """Lines of text that show uint8 [H, W, 3], at most `lines` of `columns` characters; larger ones are thinned out."""
+    """Lines of text that show uint8 [H, W, 3], at most `lines` of `columns` characters; larger ones are subsampled."""
     height, width = picture.shape[:2]
     step = max(1, -(-width // columns), -(-height // (2 * lines)))
     picture = picture[::step, ::step]
@@ -51,7 +50,7 @@ def half_blocks(picture: np.ndarray, columns: int, lines: int) -> list[str]:
     for above, below in zip(picture[::2], picture[1::2], strict=True):
         text, last = [], None
         for colors in zip(above.tolist(), below.tolist(), strict=True):
-            if colors != last:  # a colour holds until the next one: flat pictures stay short
+            if colors != last:  # a colour holds until the next one
                 (r, g, b), (s, h, c) = colors
                 text.append(f"\x1b[38;2;{r};{g};{b};48;2;{s};{h};{c}m")
                 last = colors
@@ -61,24 +60,13 @@ def half_blocks(picture: np.ndarray, columns: int, lines: int) -> list[str]:
 
 
 def read_keys(text: str) -> list[str]:
-    """Names of the keys in what a terminal sent: of arrows as a browser calls them, letters and digits themselves."""
-    keys, place = [], 0
-    while place < len(text):
-        if text[place] == "\x1b" and text[place + 1 : place + 2] in ("[", "O"):
-            end = place + 2
-            while end < len(text) and not text[end].isalpha() and text[end] != "~":
-                end += 1
-            if text[end : end + 1] in ESCAPES:
-                keys.append(ESCAPES[text[end]])
-            place = end + 1
-        else:
-            keys.append(text[place])
-            place += 1
-    return keys
+    """Names of the keys in the input of a terminal: arrows as in a browser, letters and digits themselves."""
+    found = re.finditer(r"\x1b[\[O][^A-Za-z~]*([A-Za-z~]?)|(.)", text, re.DOTALL)
+    keys = (ESCAPES.get(match[1]) if match[2] is None else match[2] for match in found)
+    return [key for key in keys if key is not None]
 
 
 def require_terminal() -> None:
-    """Raises UserError where there is no terminal to play in."""
     if termios is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(
             "terminal=true needs a terminal: input or output is something else here; leave it out for the page"
@@ -87,7 +75,7 @@ def require_terminal() -> None:
 
 @contextmanager
 def raw_terminal() -> Iterator[None]:
-    """Keys come one by one, unseen; however this ends, the terminal is as it was."""
+    """Reads keys one by one without echo; restores the terminal however this ends."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     terminated = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -106,14 +94,11 @@ def raw_terminal() -> Iterator[None]:
 def play_in_terminal(game: Game) -> None:
     """Plays until `q`, or Ctrl-C."""
     player = TerminalPlayer(game)
-    try:
-        with raw_terminal():
-            while not player.left:
-                player.draw()
-                player.listen()
-                player.advance()
-    except KeyboardInterrupt:
-        pass
+    with suppress(KeyboardInterrupt), raw_terminal():
+        while not player.left:
+            player.draw()
+            player.listen()
+            player.advance()
 
 
 class TerminalPlayer:
@@ -129,14 +114,13 @@ class TerminalPlayer:
         self.begin()
 
     def begin(self) -> None:
-        """From the prompt again."""
         session = self.session
         session.begin(session.prompt, session.seed)
         session.add_prompt(self.worlds.begin(session.id, session.prompt, session.seed))
         session.due = time.monotonic() + session.period
 
     def listen(self) -> None:
-        """Keys, until the next frame is due."""
+        """Handles keys until the next frame is due."""
         while not self.left:
             now = time.monotonic()
             if self.session.held is not None and now - self.seen > HOLD_SECONDS:
@@ -154,7 +138,6 @@ class TerminalPlayer:
                 return
 
     def press(self, key: str) -> None:
-        """What a key does."""
         session = self.session
         if key in self.keys:
             session.hold(self.keys[key])
@@ -171,7 +154,6 @@ class TerminalPlayer:
             self.left = True
 
     def advance(self) -> None:
-        """One frame, where one is wanted."""
         session = self.session
         if self.left or not session.wants_frame:
             return
@@ -180,7 +162,7 @@ class TerminalPlayer:
         made = self.worlds.step([job])[session.id]
         if isinstance(made, Exception):
             raise made
-        session.add(made.png, job.action, job.sampler, made.passes, made.seconds, 1, 0, made.reward, made.terminal)
+        session.add(made, job.action, job.sampler)
         rate = 1 / max(time.monotonic() - (self.last or start), session.period / 2)
         self.last = time.monotonic()
         self.status = f"{rate:.1f} frames/s   {made.passes} passes   {self.game.actions[job.action].label}"
@@ -189,7 +171,6 @@ class TerminalPlayer:
         session.due = max(session.due + session.period, start)
 
     def draw(self) -> None:
-        """The newest frame, what the keys do, and how it goes."""
         size, session = shutil.get_terminal_size(), self.session
         png = session.made[-1] if session.made else session.given[-1]
         number = len(session.made)

@@ -1,1 +1,1 @@
-"""Prompts: what a user gives becomes frames of the model's size."""
+"""Prompts of users, converted to frames of the model's size."""

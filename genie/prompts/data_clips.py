@@ -1,7 +1,4 @@
-"""Clips of the data that a run was trained on.
-
-Prompts out of the data that a run was trained on: clips of its validation split.
-"""
+"""Prompts from the validation split of the data that a run was trained on."""
 
 from torch import Tensor
 
@@ -10,30 +7,20 @@ from genie.common.errors import UserError
 
 
 def open_data(data: dict, image_size: tuple[int, int], num_frames: int) -> ClipData:
-    """The data of a run, `data` being the group of that name in its configuration, ready to be read.
-
-    Raises UserError where they are not there.
-    """
+    """The data of a run, opened; `data`: the group of its configuration. Raises UserError where they are missing."""
     settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": None, "num_workers": 0, "in_memory": False}
-    settings |= {"augmentation": None, "min_quality": None}  # of training alone: what they need may be gone
+    settings |= {"augmentation": None, "min_quality": None}  # of training alone, and their files may be gone
     module = ClipData(**{**data, **settings, "image_size": image_size})
     module.own_length = False
     module.setup()
     return module
 
 
-def data_prompt(data: dict, image_size: tuple[int, int], num_frames: int, index: int) -> tuple[Tensor, Tensor | None]:
-    """Frames [T, 3, H, W] in [0, 1] of a validation clip, and its actions int64 [T] (None: not recorded).
-
-    `data` as in `open_data`. Raises UserError where there is no such clip.
-    """
-    return PromptClips(data, image_size, num_frames)[index]
-
-
 class PromptClips:
-    """The validation clips of a run's data: `clips[index]` as `data_prompt` gives it.
+    """The validation clips of a run's data, `data` as in `open_data`.
 
-    `info`: what is known of the data set. Raises UserError where the data is not there.
+    `clips[index]`: frames [T, 3, H, W] in [0, 1] and actions int64 [T] (None: not recorded). `info`: of the data set.
+    Raises UserError for missing data and an index out of range.
     """
 
     def __init__(self, data: dict, image_size: tuple[int, int], num_frames: int) -> None:

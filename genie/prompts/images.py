@@ -1,14 +1,7 @@
-"""Prompt images and videos, read and fitted.
+"""Prompt images and videos, decoded safely, resampled in time and fitted to the model's size.
 
-What moves, at another rate.
-
-A picture of any shape becomes one of the model's size.
-
-Pictures of any size and format as RGB, upright, without more being decoded than memory holds.
-
-Moving pictures (GIF, WebP, APNG) are read here too. `None` stands for what is no picture: perhaps a video.
-
-The first frames of a video file.
+Pictures of any size and format become RGB, upright, without more being decoded than memory holds. Moving pictures (GIF,
+WebP, APNG) are read like videos.
 
 Dimension letters: `H W` pixels.
 """
@@ -34,12 +27,23 @@ from genie.common.errors import UserError, reason
 
 Picture = TypeVar("Picture")
 ROUNDING = 1e-6  # seconds: times in files are multiples of some fraction
+# Common formats. The others that Pillow knows are rare, and some of them start other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF")
+MOVING = ("GIF", "WEBP", "PNG")  # of the other formats, only the first picture of a file is read
+LARGE = 4096  # pixels: a longer side is first reduced by a whole factor, so that memory stays small
+MOST_PIXELS = 80_000_000  # of a picture: some 300 MB when it is decoded
+SMALLEST = 2  # pixels a side: a picture of one pixel is a mistake, such as the counting pixel of a web page
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\xd8\xff")  # of pictures that are no videos
+SECONDS = 0.1  # for which a picture of a moving one is shown by default, as in browsers
+# Files that hold a video themselves. Others, playlists above all, would have FFmpeg open other files.
+CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,m4v"
+MOST_DECODED = 1000  # frames for each one that is taken, so that a file cannot keep the decoder busy for ever
 
 
 def at_rate(shown: Iterable[tuple[float, Picture | None]], fps: float) -> Iterator[Picture]:
-    """What is seen 0, 1/`fps`, 2/`fps`, ... seconds after the beginning.
+    """The pictures shown 0, 1/`fps`, 2/`fps`, ... seconds after the beginning.
 
-    `shown`: when each picture appears, in seconds, rising; the last is None: from then on nothing is seen.
+    `shown`: pictures with the increasing second at which each appears; the last is None and marks the end.
     """
     count, first, seen = 0, None, None
     for second, one in shown:
@@ -51,14 +55,14 @@ def at_rate(shown: Iterable[tuple[float, Picture | None]], fps: float) -> Iterat
 
 
 def usual_fit(config: dict[str, Any]) -> str:
-    """How the frames were fitted that a run was trained on, by its configuration."""
+    """The fit (see `Fit`) of the frames that a run was trained on, by its configuration."""
     return config.get("data", {}).get("fit", "squeeze")
 
 
 def fit_picture(
     picture: np.ndarray, size: tuple[int, int], how: str, around: np.ndarray | tuple[int, int, int] = (0, 0, 0)
 ) -> np.ndarray:
-    """uint8 [H, W, 3] → [*size, 3], `how` as in `Fit`; "pad" shows the colour `around` the picture."""
+    """uint8 [H, W, 3] → [*size, 3], `how` as in `Fit`; "pad" fills with the colour `around`."""
     fit = Fit(picture.shape[:2], size, how)
     fitted = fit(picture[None])[0]
     if how == "pad":
@@ -69,24 +73,14 @@ def fit_picture(
     return fitted
 
 
-# What people have. The others that Pillow knows are rare, and some of them start other programs.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF")
-MOVING = ("GIF", "WEBP", "PNG")  # of the other formats, the first picture of a file counts
-LARGE = 4096  # pixels: a longer side is first reduced by a whole factor, so that memory stays small
-MOST_PIXELS = 80_000_000  # of a picture: some 300 MB when it is decoded
-SMALLEST = 2  # pixels a side: one of one pixel is a slip, such as the dot with which web pages count their visitors
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\xd8\xff")  # of pictures that are no videos
-SECONDS = 0.1  # that a picture of a moving one is shown where it does not say: what browsers do
-
-
 def read_pictures(
     source: Path | bytes, name: str, num_frames: int, fps: float, keep: Callable[[Image.Image], Any] = Image.Image.copy
 ) -> list[Any] | None:
-    """What `keep` makes of the picture in a file or its content: of one, or of a moving one of at most `num_frames` at
-    `fps` from its start. They have mode RGB, or RGBA where something is transparent.
+    """`keep` of the picture in a file or its content; of a moving one, of at most `num_frames` at `fps` from its start.
 
-    `name`: what messages call it. Nothing is decoded before its size is known, and one at a time. Raises UserError for
-    a picture that is damaged, has more than `MOST_PIXELS`, or is less than `SMALLEST` wide or high.
+    Pictures have mode RGB, or RGBA where something is transparent. They are decoded one at a time, after a check of
+    their size. None: no picture, perhaps a video. `name`: used in messages. Raises UserError for a picture that is
+    damaged, has more than `MOST_PIXELS`, or is less than `SMALLEST` wide or high.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(
@@ -104,27 +98,21 @@ def read_pictures(
             image.draft("RGB", (LARGE, LARGE))  # a JPEG is decoded at a fraction of its size where that is enough
             return [keep(_decoded(image))]
     except UnidentifiedImageError as error:
-        if _begins(source).startswith(SIGNATURES):  # a decoder of videos would make something of it
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+            damaged = file.read(8).startswith(SIGNATURES)
+        if damaged:  # a decoder of videos might accept it
             raise UserError(f"{name} is damaged and cannot be read: give another picture") from error
         return None
     except UserError:
         raise
     except Image.DecompressionBombError as error:
         raise UserError(f"{name} has more than {MOST_PIXELS // 10**6} million pixels: make it smaller") from error
-    except Exception as error:  # whatever a decoder says to bytes that were made to break it
+    except Exception as error:  # decoders raise errors of any kind for malicious bytes
         raise UserError(f"{name} is damaged and cannot be read ({one_line(error)}): give another picture") from error
 
 
-def _begins(source: Path | bytes) -> bytes:
-    """The first bytes of a file or its content."""
-    if isinstance(source, bytes):
-        return source[:8]
-    with open(source, "rb") as file:
-        return file.read(8)
-
-
 def _check_sums(source: Path | bytes) -> None:
-    """ValueError where a part of a PNG is not what its checksum says: Pillow decodes pixels without asking."""
+    """Raises ValueError for a wrong checksum of a part of a PNG: Pillow ignores those of pixels."""
     content = source if isinstance(source, bytes) else source.read_bytes()
     at, kind = 8, b""
     while kind != b"IEND":
@@ -144,24 +132,24 @@ def _formats() -> list[str]:
 
 
 def to_rgb(image: Image.Image, behind: int = 0) -> np.ndarray:
-    """uint8 [H, W, 3]; what is transparent shows the grey level `behind` it."""
+    """uint8 [H, W, 3]; transparent parts show the grey level `behind`."""
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, (behind, behind, behind, 255)), image)
     return np.asarray(image.convert("RGB"))
 
 
 def _shown(image: Image.Image) -> Iterator[tuple[float, Image.Image | None]]:
-    """The pictures of a moving one, each with the second at which it appears; at the end, None."""
+    """The pictures of a moving one, as in `at_rate`."""
     seconds = 0.0
     for one in ImageSequence.Iterator(image):
-        shown = _decoded(one)  # here: only now it is known for how long
+        shown = _decoded(one)  # before its duration is known
         yield seconds, shown
         seconds += one.info.get("duration", 0) / 1000 or SECONDS
     yield seconds, None
 
 
 def _decoded(image: Image.Image) -> Image.Image:
-    """In mode RGB or RGBA, turned as the camera says, at most `LARGE` pixels wide and high."""
+    """In mode RGB or RGBA, in the orientation of its metadata, at most `LARGE` pixels wide and high."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _eight_bits(image)
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -170,35 +158,26 @@ def _decoded(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits or of numbers, which Pillow would clip at 255 instead of scaling it.
-
-    Numbers (mode F) count as [0, 1] or [0, 255], whichever holds them.
-    """
+    """A grey picture of 16 bits or of floats, in [0, 1] or [0, 255]; Pillow would clip at 255 instead of scaling."""
     grey = np.nan_to_num(np.asarray(image).astype(np.float64))
-    if image.mode == "F":
-        grey *= 255 if grey.max(initial=0) <= 1 else 1
-    else:
+    if image.mode != "F":
         grey /= 257
+    elif grey.max(initial=0) <= 1:
+        grey *= 255
     scaled = Image.fromarray(grey.clip(0, 255).round().astype(np.uint8))
     scaled.info = image.info
     scaled.getexif().update(image.getexif())
     return scaled
 
 
-# Files that hold a video themselves. Others, playlists above all, would have FFmpeg open what they name.
-CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,ogg,flv,asf,m4v"
-MOST_DECODED = 1000  # frames for each one that is taken, so that a file cannot keep the decoder busy for ever
-
-
 def read_video(
     source: Path | bytes, name: str, num_frames: int, fps: float, keep: Callable[[np.ndarray], np.ndarray]
 ) -> list[np.ndarray]:
-    """What `keep` makes of at most `num_frames` frames uint8 [H, W, 3] at `fps`, from the start of a video file or of
-    its content.
+    """`keep` of at most `num_frames` frames uint8 [H, W, 3] at `fps`, from the start of a video file or of its content.
 
-    They are turned as the camera says; of several videos in the file it is the one that training reads (`find_film`).
-    A video that is damaged later on counts up to there. Raises UserError for what is no video that can be read, or one
-    of more than `MOST_PIXELS` a frame.
+    Frames have the orientation of the metadata; of several videos in the file, the one that training reads is taken
+    (`find_film`). A damaged video is read up to the damage. Raises UserError for a file that is no readable video, or
+    one of more than `MOST_PIXELS` a frame.
     """
     frames: list[np.ndarray] = []
     try:
@@ -220,7 +199,7 @@ def read_video(
 
 
 def _shown_frames(decoded: Iterator[av.VideoFrame]) -> Iterator[tuple[float, av.VideoFrame | None]]:
-    """Frames with the second at which each appears; the last one is seen for as long as the one before."""
+    """Frames as in `at_rate`; the last one is shown for as long as the one before."""
     second, length = 0.0, 0.0
     for frame in decoded:
         appears = frame.time or 0.0

@@ -1,10 +1,4 @@
-"""Prompts: pictures, videos, arrays, clips.
-
-The first frames of a generated video: from a picture, a video or an array, of any size.
-
-Which kind of prompt a user gives, a picture, a video, a sketch or a text, and what becomes of it.
-
-Dimension letters: `T` frames, `H W` pixels.
+"""Prompts: the first frames of a generated video, from a picture, video, array, sketch, text or clip.
 
 Dimension letters: `T` frames, `H W` pixels.
 """
@@ -25,15 +19,22 @@ from genie.common.errors import UserError
 from genie.prompts.images import fit_picture, read_pictures, read_video, to_rgb, usual_fit
 from genie.prompts.text_to_image import TextToImage, load_text_to_image, require_text
 
+if TYPE_CHECKING:  # seconds to import, and the first checks need neither
+    from genie.prompts.sketch import Palette
+    from genie.world.world_model import WorldModel
+
+KINDS = ("auto", "sketch", "text")
+LIKE_A_FILE = re.compile(r"[/\\]|\.\w{2,5}$|^\S*$")  # a path separator, an ending, or a single word
+
 
 def read_prompt(
     source: Path | bytes, name: str, image_size: tuple[int, int], num_frames: int, fps: float, fit: str
 ) -> Tensor:
-    """Frames float [T, 3, H, W] in [0, 1] of a file or of its content: one of a picture, at most `num_frames` from the
-    start of what moves, at `fps` frames a second.
+    """Frames float [T, 3, H, W] in [0, 1] of a file or of its content: one of a picture, at most `num_frames` at `fps`
+    from the start of a moving picture or a video.
 
-    `fit` as in `fit_picture`; `name`: what messages call the prompt. Transparent parts of a picture become black.
-    Raises UserError for what is missing, damaged, too large, or neither a picture nor a video.
+    `fit` as in `fit_picture`; `name`: used in messages. Transparent parts of a picture become black. Raises UserError
+    for a file that is missing, damaged, too large, or neither a picture nor a video.
     """
 
     def fitted(picture: np.ndarray) -> np.ndarray:
@@ -48,10 +49,7 @@ def read_prompt(
 
 
 def array_prompt(array: np.ndarray, image_size: tuple[int, int], fit: str) -> Tensor:
-    """Frames float [T, 3, H, W] in [0, 1] of an array uint8 [T, H, W, 3] or [H, W, 3]; all of them.
-
-    Raises UserError for any other array.
-    """
+    """Frames float [T, 3, H, W] in [0, 1] of an array uint8 [T, H, W, 3] or [H, W, 3]; UserError for any other."""
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or 0 in array.shape:
         raise UserError(f"prompt is {array.dtype} {list(array.shape)}: give uint8 [T, H, W, 3] or [H, W, 3], or a path")
@@ -64,27 +62,18 @@ def to_frames(pictures: Sequence[np.ndarray]) -> Tensor:
 
 
 def require_file(path: Path, name: str) -> None:
-    """Raises UserError where there is no such file, and says what else a prompt may be."""
-    if not os.path.isfile(path):  # unlike Path.is_file, this knows that a text is no name of a file
+    if not os.path.isfile(path):  # unlike Path.is_file, without an error for a text that is no name of a file
         kind = "a folder" if os.path.isdir(path) else "not there"
         raise UserError(
             f"{name} is {kind}: give a picture or a video, or a text with prompt_kind=text text_model=<model>"
         )
 
 
-if TYPE_CHECKING:  # seconds to import, and what is checked first needs neither
-    from genie.prompts.sketch import Palette
-    from genie.world.world_model import WorldModel
-
-KINDS = ("auto", "sketch", "text")
-LIKE_A_FILE = re.compile(r"[/\\]|\.\w{2,5}$|^\S*$")  # a folder's sign, an ending, or a single word
-
-
 def prompt_kind(config: dict[str, Any]) -> str | None:
-    """What the keys of conf/prompt.yaml ask for: "file", "sketch" or "text"; None: a clip of the data.
+    """The kind of prompt that the keys of conf/prompt.yaml give: "file", "sketch" or "text"; None: a clip of the data.
 
-    Unless prompt_kind says so, a prompt is a text only where there is a model for it, no such file, and no likeness to
-    the name of one: a misspelt name is never drawn. Raises UserError for what cannot be, before anything is loaded.
+    Without prompt_kind, a prompt is a text only where there is a model for it and neither such a file nor likeness to
+    a file's name: a misspelt name is never drawn. Raises UserError for invalid values, before anything is loaded.
     """
     prompt, kind, model = config["prompt"], config["prompt_kind"], config["text_model"]
     if kind not in KINDS:
@@ -92,11 +81,9 @@ def prompt_kind(config: dict[str, Any]) -> str | None:
     if config["prompt_fit"] not in (None, *FITS):
         raise UserError(f"prompt_fit={config['prompt_fit']}: there is {', '.join(FITS)}")
     if prompt is None:
-        if kind != "auto":
-            raise UserError(
-                f"prompt_kind={kind} needs a prompt: add prompt={'...' if kind == 'text' else 'drawing.png'}"
-            )
-        return None
+        if kind == "auto":
+            return None
+        raise UserError(f"prompt_kind={kind} needs a prompt: add prompt={'...' if kind == 'text' else 'drawing.png'}")
     prompt = str(prompt)
     if kind == "auto" and model is not None and not os.path.isfile(prompt) and not LIKE_A_FILE.search(prompt):
         kind = "text"
@@ -112,12 +99,11 @@ def prompt_kind(config: dict[str, Any]) -> str | None:
 
 
 class Prompter:
-    """Makes prompts for one world: frames float [T, 3, H, W] in [0, 1], multiples of 1/255.
+    """Prompts for one world: frames float [T, 3, H, W] in [0, 1], multiples of 1/255.
 
-    `config`: the keys of conf/prompt.yaml, with prompt_frames, seed and device. Files are paths or their content, and
-    `name` is what messages call them. The palette and the text model are loaded when they are first needed.
-
-    Every method raises UserError, in one line, for what cannot become a prompt.
+    `config`: the keys of conf/prompt.yaml, with prompt_frames, seed and device. Files are paths or their content;
+    `name` is used in messages. The palette and the text model are loaded on first use. Every method raises UserError,
+    in one line, for an invalid prompt.
     """
 
     def __init__(self, config: dict[str, Any], world: "WorldModel") -> None:
@@ -125,7 +111,7 @@ class Prompter:
         self.fit = config["prompt_fit"] or usual_fit(world.config)
 
     def given(self) -> Tensor | None:
-        """The prompt that the configuration gives; None: a clip of the data."""
+        """The prompt of the configuration; None: a clip of the data."""
         kind, prompt = prompt_kind(self.config), str(self.config["prompt"])
         if kind == "text":
             return self.text(prompt, self.config["seed"])
@@ -134,12 +120,12 @@ class Prompter:
         return (self.sketch if kind == "sketch" else self.file)(Path(prompt), f"prompt={prompt}")
 
     def file(self, source: Path | bytes, name: str) -> Tensor:
-        """Of a picture or a video."""
+        """The prompt of a picture or a video."""
         length = self.config["prompt_frames"]
         return read_prompt(source, name, self.world.image_size, length, self.world.fps, self.fit)
 
     def sketch(self, source: Path | bytes, name: str) -> Tensor:
-        """Of a drawing: one frame."""
+        """The prompt of a drawing: one frame."""
         from genie.prompts.sketch import draw_sketch
 
         sketches = read_pictures(source, name, 1, self.world.fps)
@@ -148,13 +134,12 @@ class Prompter:
         return to_frames([draw_sketch(sketches[0], name, self.palette, self.fit)])
 
     def text(self, text: str, seed: int) -> Tensor:
-        """Of a text: one frame."""
+        """The prompt of a text: one frame."""
         picture = self.text_to_image(require_text(text), self.world.image_size, seed)
         return to_frames([fit_picture(picture, self.world.image_size, self.fit)])
 
     @cached_property
     def palette(self) -> "Palette":
-        """The colours of sketches."""
         from genie.prompts.sketch import palette_of_data, palette_of_names
 
         if self.config["prompt_palette"] is not None:
@@ -165,7 +150,7 @@ class Prompter:
 
     @cached_property
     def text_to_image(self) -> TextToImage | None:
-        """What draws texts; None where text_model is not given."""
+        """The model that draws texts; None where text_model is not given."""
         if self.config["text_model"] is None:
             return None
         return load_text_to_image(self.config["text_to_image"], self.world.device)

@@ -1,23 +1,17 @@
-"""Sketches in the colours of a world.
+"""Sketches, drawn in the colours of a world's data, as no world has ever seen lines on paper.
 
-The colours of a world's data: its background, what else is seen, and where.
+1. The paper is the most frequent colour; what differs from it is ink. Black on white and white on black are equivalent.
+2. The sketch is resized to `DETAIL` x `DETAIL` pixels for each one of the frame. Ink is separated from the paper by
+   Otsu's threshold (N. Otsu, A threshold selection method from gray-level histograms, 1979). Specks are removed.
+3. A pixel of the frame is drawn on where ink covers half of it, or where the middle of a line or a dot is: thin lines
+   are thickened to one pixel of the frame and not lost by the resize.
+4. The frame is the background of the data. Coloured ink becomes the nearest colour of the palette; each connected piece
+   of black, white or grey ink the colour that is seen the most in the data at its place.
 
-A sketch becomes a frame in the colours of the data: lines on paper are no picture that a world has ever seen.
+Everything is deterministic.
 
-1. The paper is the colour that is seen the most; what differs from it is ink. Black on white and white on black are
-   the same sketch.
-2. The sketch is brought to `DETAIL` x `DETAIL` pixels for each one of the frame, and the ink is separated from the
-   paper by Otsu's threshold, which makes the two as different as can be. Specks are dust.
-3. A pixel of the frame is drawn on where ink covers half of it, or where the middle of a line or a dot is: what is
-   thinner than a pixel of the frame is thickened to one, and the resize loses nothing.
-4. The frame is the background of the data. Coloured ink becomes the nearest colour of the palette; each connected
-   piece of black, white or grey ink the colour that is seen the most in the data at its place.
-
-The threshold: N. Otsu, A threshold selection method from gray-level histograms, 1979. Everything is deterministic.
-
-Dimension letters: `K` colours, `H W` pixels.
-
-Dimension letters: `H W` pixels of the frame; `h w` of the detailed sketch, `DETAIL` times as many.
+Dimension letters: `K` colours, `n` frames or pixels, `H W` pixels of the frame; `h w` of the detailed sketch, `DETAIL`
+times as many.
 """
 
 from dataclasses import dataclass
@@ -31,49 +25,51 @@ from genie.common.errors import UserError
 from genie.prompts.data_clips import open_data
 from genie.prompts.images import fit_picture, to_rgb
 
-FRAMES = 256  # spread over the training split: what counts is seen in many of them
+FRAMES = 256  # of the training split, evenly spaced
 COLOURS = 8
-FOREGROUND = 32  # of 255, in any channel: a pixel this far from the background is something else
+FOREGROUND = 32  # of 255, in any channel: a pixel this far from the background is foreground
 BIN = 16  # of 255: width of the bins in which colours are counted
 APART = 40  # distance in RGB: nearer ones are shades of one colour
-WEAK = 0.02  # of the strongest colour's strength: less is where two things meet, or an odd frame
-NEAR = 1 / 16  # of the picture, a standard deviation: so far around a place counts as the place
-ANYWHERE = 1e-3  # weight of what is seen elsewhere: it decides where nothing ever was
+WEAK = 0.02  # of the strongest colour's strength: weaker ones are edges between things, or from an odd frame
+NEAR = 1 / 16  # of the picture: standard deviation of the Gaussian that blurs places
+ANYWHERE = 1e-3  # weight of what is seen elsewhere: it decides where nothing was ever seen
+DETAIL = 8  # pixels of the sketch for one of the frame
+SPECK = DETAIL  # pixels of the sketch: smaller pieces are dust
+CONTRAST = 32  # of 255: less between ink and paper is an empty sheet
+COLOURED = 64  # of 255, between the strongest and the weakest channel: less is black, white or grey
+TOUCHING = np.ones((3, 3), dtype=bool)  # diagonal neighbours are one piece
 
 
 @dataclass(frozen=True)
 class Palette:
-    """`background` uint8 [H, W, 3]; `colours` uint8 [K, 3], the strongest first; `places` float [K, H, W], how
-    much of each is seen around a pixel, of all that is seen of it in a frame."""
+    """`background` uint8 [H, W, 3]; `colours` uint8 [K, 3], the strongest first; `places` float [K, H, W]: the share of
+    each colour's pixels in a frame that lie around a pixel."""
 
     background: np.ndarray
     colours: np.ndarray
     places: np.ndarray
 
     def nearest(self, colours: np.ndarray) -> np.ndarray:
-        """uint8 [..., 3] → int64 [...], which of the K colours is nearest to each."""
+        """uint8 [..., 3] → int64 [...], the index of the nearest of the K colours."""
         given = colours.astype(np.float32)
         return np.stack([((given - colour) ** 2).sum(-1) for colour in self.colours]).argmin(0)
 
     def usual(self, where: np.ndarray) -> int:
-        """Which of the K colours is seen the most in the part `where` bool [H, W] of the frames."""
+        """The index of the colour that is seen the most in the part `where` bool [H, W] of the frames."""
         return int((self.places[:, where].sum(1) + ANYWHERE * self.places.sum((1, 2))).argmax())
 
 
 def palette_of_data(data: dict, image_size: tuple[int, int]) -> Palette:
-    """The palette of the training frames of a run, `data` being the group of that name in its configuration.
+    """The palette of the training frames of a run; `data`: the group of its configuration.
 
-    The background is their median, pixel by pixel; the colours are those of what differs from it by more than
-    `FOREGROUND` (`_strongest`).
-
-    Raises UserError where the data is not there, or nothing is seen in it but the background.
+    The background is the median of each pixel; the colours are those of the foreground (`_strongest`). Raises UserError
+    for missing data, and data without foreground.
     """
     try:
         module = open_data(data, image_size, num_frames=1)
     except UserError as error:
-        raise UserError(
-            f"a sketch gets the colours of the training data, and {error}; or give prompt_palette="
-        ) from error
+        said = f"a sketch gets the colours of the training data, and {error}; or give prompt_palette="
+        raise UserError(said) from error
     reader, episodes = module.splits["train"]
     rows = np.concatenate([np.arange(first, end) for first, end in episodes])
     count = min(FRAMES, len(rows))
@@ -92,7 +88,7 @@ def palette_of_data(data: dict, image_size: tuple[int, int]) -> Palette:
 
 
 def _shares(seen: np.ndarray) -> np.ndarray:
-    """float64 [H, W] of bool [n, H, W]: where a colour is seen; each frame counts as one, however much it shows."""
+    """float64 [H, W] of bool [n, H, W]: where a colour is seen; all frames that show it have the same weight."""
     return (seen / np.maximum(seen.sum((1, 2), keepdims=True), 1)).mean(0)
 
 
@@ -102,32 +98,25 @@ def palette_of_names(names: Any, image_size: tuple[int, int]) -> Palette:
     Raises UserError for anything else.
     """
     try:
-        colours = [ImageColor.getrgb(name)[:3] if isinstance(name, str) else _three(name) for name in names]
+        first, *others = colours = [ImageColor.getrgb(name)[:3] if isinstance(name, str) else name for name in names]
+        if not others or not all(
+            len(one) == 3 and all(type(c) is int and 0 <= c <= 255 for c in one) for one in colours
+        ):
+            raise ValueError
     except (TypeError, ValueError) as error:
-        raise UserError(_wrong(names)) from error
-    if len(colours) < 2:
-        raise UserError(_wrong(names))
-    background = np.broadcast_to(np.array(colours[0], dtype=np.uint8), (*image_size, 3))
-    others = np.array(colours[1:], dtype=np.uint8)
-    return Palette(background, others, np.ones((len(others), *image_size)))
-
-
-def _wrong(names: Any) -> str:
-    return f"prompt_palette={names}: give the background's colour and one or more others, as in [[144,72,17],white]"
-
-
-def _three(values: Any) -> list[int]:
-    if len(values) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in values):
-        raise ValueError
-    return values
+        raise UserError(
+            f"prompt_palette={names}: give the background's colour and one or more others, as in [[144,72,17],white]"
+        ) from error
+    background = np.broadcast_to(np.array(first, dtype=np.uint8), (*image_size, 3))
+    return Palette(background, np.array(others, dtype=np.uint8), np.ones((len(others), *image_size)))
 
 
 def _strongest(pixels: np.ndarray, behind: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """The colours uint8 [K, 3], strongest first, of `pixels` uint8 [n, 3] before a background `behind` them [n, 3].
 
-    A colour, in a bin of similar ones, is as strong as there are frames with it (`frame` int64 [n]: that of a pixel),
-    times its squared distance from the background. Where a thing covers part of a pixel, its colour is blended with the
-    background: of what may be such a blend of a stronger one, nothing is taken.
+    The strength of a colour, in a bin of similar ones, is the number of frames with it (`frame` int64 [n]: that of a
+    pixel) times its squared distance from the background. Colours that may be blends of a stronger one with the
+    background, as at edges, are left out.
     """
     bins = (pixels // BIN).astype(np.int64) @ (256, 16, 1)
     distance = np.bincount(bins, ((pixels.astype(np.float32) - behind) ** 2).sum(-1)) / np.maximum(np.bincount(bins), 1)
@@ -145,8 +134,7 @@ def _strongest(pixels: np.ndarray, behind: np.ndarray, frame: np.ndarray) -> np.
 
 
 def _from_blends(pixels: np.ndarray, behind: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """How far [K, n] each of `pixels` [n, 3] is from the blends of each of `colours` [K, 3] with the background
-    `behind` it [n, 3]."""
+    """Distances [K, n] of `pixels` [n, 3] to the blends of each of `colours` [K, 3] with the background [n, 3]."""
     pixels, behind = pixels.astype(np.float32), behind.astype(np.float32)
     distances = []
     for colour in colours.astype(np.float32):
@@ -156,17 +144,10 @@ def _from_blends(pixels: np.ndarray, behind: np.ndarray, colours: np.ndarray) ->
     return np.stack(distances)
 
 
-DETAIL = 8  # pixels of the sketch for one of the frame
-SPECK = DETAIL  # pixels of the sketch: fewer in one piece are dust
-CONTRAST = 32  # of 255: less between ink and paper is an empty sheet
-COLOURED = 64  # of 255, between the strongest and the weakest channel: less is black, white or grey
-TOUCHING = np.ones((3, 3), dtype=bool)  # diagonal neighbours are one piece
-
-
 def draw_sketch(sketch: Image.Image, name: str, palette: Palette, fit: str) -> np.ndarray:
     """The frame uint8 [H, W, 3] of a sketch in mode RGB or RGBA.
 
-    `fit` as in `fit_picture`; `name`: what messages call the sketch. Raises UserError where nothing is drawn on it.
+    `fit` as in `fit_picture`; `name`: used in messages. Raises UserError for an empty sketch.
     """
     height, width = palette.background.shape[:2]
     factor = max(1, max(sketch.size) // (2 * DETAIL * max(height, width)))
@@ -188,7 +169,7 @@ def draw_sketch(sketch: Image.Image, name: str, palette: Palette, fit: str) -> n
 
 
 def _on_paper(sketch: Image.Image) -> np.ndarray:
-    """uint8 [h', w', 3]; what is transparent becomes paper: black behind light ink, otherwise white."""
+    """uint8 [h', w', 3]; transparent parts become paper: black behind light ink, otherwise white."""
     if sketch.mode == "RGBA":
         grey, opaque = np.asarray(sketch.convert("LA"), dtype=np.float64).transpose(2, 0, 1)
         light = (grey * opaque).sum() > 127.5 * opaque.sum()
@@ -197,7 +178,7 @@ def _on_paper(sketch: Image.Image) -> np.ndarray:
 
 
 def _paper(picture: np.ndarray) -> np.ndarray:
-    """The most frequent colour [3], of 16 levels a channel, as the median of the pixels of that kind."""
+    """The most frequent colour [3], of 16 levels a channel, as the median of its pixels."""
     kinds = (picture >> 4).astype(np.int64) @ (256, 16, 1)
     common = np.bincount(kinds.reshape(-1)).argmax()
     return np.median(picture[kinds == common], axis=0).astype(np.uint8)
@@ -220,15 +201,15 @@ def _ink(difference: np.ndarray) -> np.ndarray:
 
 
 def _drawn(ink: np.ndarray) -> np.ndarray:
-    """bool [h, w] → [H, W]: where ink covers half, or the middle of something is: the ridge of the distance from the
-    paper, which every piece of ink has, however thin."""
+    """bool [h, w] → [H, W]: where ink covers half, or the ridge of the distance from the paper is, which every piece of
+    ink has, however thin."""
     depth = ndimage.distance_transform_edt(ink)
     middle = ink & (depth == ndimage.maximum_filter(depth, 3))
     return (_blocks(ink).mean((1, 3)) >= 0.5) | _blocks(middle).any((1, 3))
 
 
 def _ink_colours(picture: np.ndarray, ink: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3]: the mean colour of the ink in each pixel of the frame, or in the nearest one that has some."""
+    """uint8 [H, W, 3]: the mean colour of the ink in each pixel of the frame, or in the nearest one with ink."""
     amount = _blocks(ink).sum((1, 3))
     colours = _blocks(picture * ink[..., None]).sum((1, 3)) // np.maximum(amount, 1)[..., None]
     rows, columns = ndimage.distance_transform_edt(amount == 0, return_distances=False, return_indices=True)
@@ -237,5 +218,5 @@ def _ink_colours(picture: np.ndarray, ink: np.ndarray) -> np.ndarray:
 
 def _blocks(detailed: np.ndarray) -> np.ndarray:
     """[h, w, ...] → [H, DETAIL, W, DETAIL, ...]."""
-    height, width = detailed.shape[0] // DETAIL, detailed.shape[1] // DETAIL
-    return detailed.reshape(height, DETAIL, width, DETAIL, *detailed.shape[2:])
+    height, width, *rest = detailed.shape
+    return detailed.reshape(height // DETAIL, DETAIL, width // DETAIL, DETAIL, *rest)

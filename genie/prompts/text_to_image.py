@@ -1,17 +1,13 @@
-"""Text to image.
+"""Pictures of texts, drawn by a pretrained pipeline of the package diffusers.
 
-A text becomes a picture, by a model that others trained.
-
-The group `text_to_image` says which class it is; anything with this one method will do.
-
-Pictures of texts, drawn by a pipeline of the package diffusers, which is an extra: pip install "genie-world[text]".
-
-A model is a folder as `pipeline.save_pretrained` writes one, or a name on the hub, which is fetched once and then taken
-from diffusers' own cache. Nothing of a model is run or unpickled: its weights have to be safetensors, and Python files
-that it brings are refused.
+The package is an extra: pip install "genie-world[text]". A model is a folder as `pipeline.save_pretrained` writes it,
+or a name on the hub, which is fetched once into diffusers' own cache. No code of a model is run or unpickled: weights
+have to be safetensors, and Python files are refused. `text_to_image._target_` may name another class with the method of
+`TextToImage`.
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,21 +20,24 @@ from genie.common.config_errors import one_line
 from genie.common.errors import UserError
 
 LONGEST = 500  # characters; text encoders read some 77 words
+INDEX = "model_index.json"  # names the parts of a pipeline
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 class TextToImage(Protocol):
-    """Draws pictures of texts."""
+    """A model that draws pictures of texts."""
 
     def __call__(self, text: str, size: tuple[int, int], seed: int) -> np.ndarray:
-        """uint8 [h, w, 3], as large as the model likes best, in about the shape of `size` (H, W), where it goes.
+        """uint8 [h, w, 3] in the model's native size, with about the aspect ratio of `size` (H, W) where possible.
 
-        The same text, size and seed give the same picture. Raises UserError where that cannot be.
+        A function of text, size and seed. Raises UserError where it fails.
         """
         ...
 
 
 def load_text_to_image(settings: dict[str, Any], device: torch.device) -> TextToImage:
-    """The model of the group `text_to_image`. Raises UserError, in one line, where it cannot be had."""
+    """The model of the group `text_to_image`. Raises UserError, in one line, where it is not available."""
     try:
         return instantiate(settings, device=device)
     except InstantiationException as error:
@@ -48,23 +47,18 @@ def load_text_to_image(settings: dict[str, Any], device: torch.device) -> TextTo
 
 
 def require_text(text: str) -> str:
-    """The text without white space around it. Raises UserError where there is none, or too much."""
+    """The text without white space around it. Raises UserError where it is empty or too long."""
     words = text.strip()
     if not words or len(words) > LONGEST:
         raise UserError(f"a text prompt has 1 to {LONGEST} characters, this one {len(words)}")
     return words
 
 
-INDEX = "model_index.json"  # names the parts of a pipeline
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-DTYPES = ("float32", "float16", "bfloat16")
-
-
 class Diffusers:
-    """A `TextToImage`; keys as in conf/text_to_image/diffusers.yaml. Importing this module loads none of it.
+    """A `TextToImage`; keys as in conf/text_to_image/diffusers.yaml.
 
-    Raises UserError where the extra is not installed, or the model is not there, is no pipeline that makes pictures of
-    texts, or has other weights than safetensors.
+    Raises UserError where the extra is not installed, or the model is missing, is no text-to-image pipeline, or has
+    other weights than safetensors.
     """
 
     def __init__(self, model: str, steps: int, guidance: float, dtype: str, device: torch.device) -> None:
@@ -80,8 +74,7 @@ class Diffusers:
         self.pipeline.set_progress_bar_config(disable=True)
 
     def __call__(self, text: str, size: tuple[int, int], seed: int) -> np.ndarray:
-        """uint8 [h, w, 3]; see `TextToImage`."""
-        generator = torch.Generator("cpu").manual_seed(seed)  # on every device the same noise
+        generator = torch.Generator("cpu").manual_seed(seed)  # the same noise on every device
         try:
             pictures = self.pipeline(
                 prompt=text, num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator,
@@ -92,8 +85,10 @@ class Diffusers:
         return (np.nan_to_num(pictures[0][..., :3]).clip(0, 1) * 255).round().astype(np.uint8)
 
     def _sides(self, size: tuple[int, int]) -> dict[str, int]:
-        """Height and width with the shape of `size` and as many pixels as the model was trained on; none where it does
-        not say, so that it takes its own."""
+        """Height and width with the aspect ratio of `size` and the number of pixels of the model's training.
+
+        Empty where that number is unknown: the model then uses its default.
+        """
         part = getattr(self.pipeline, "unet", None) or getattr(self.pipeline, "transformer", None)
         cells = getattr(getattr(part, "config", None), "sample_size", None)
         factor = getattr(self.pipeline, "vae_scale_factor", None)
@@ -106,7 +101,6 @@ class Diffusers:
 
 
 def _load(model: str, dtype: torch.dtype) -> Any:
-    """The pipeline, on the CPU."""
     try:
         import transformers  # noqa: F401  the text encoders
         from diffusers import DiffusionPipeline
@@ -123,18 +117,16 @@ def _load(model: str, dtype: torch.dtype) -> Any:
         return DiffusionPipeline.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
-    except Exception as error:  # of the many parts, each has its own
+    except Exception as error:  # each of the many parts has its own errors
         raise UserError(f"text_model={model} cannot be loaded ({one_line(error)[:300]})") from error
 
 
 def _from_hub(model: str, pipeline: Any) -> Path:
-    """The folder of a model with a name, in diffusers' cache: the network is asked only for what is not there."""
+    """The folder of a named model in diffusers' cache; the network is used only where it is incomplete."""
     if model.count("/") != 1 or model.startswith(("/", ".")):
         raise UserError(f"text_model={model} is not there: give the folder of a pipeline, or a name as in owner/model")
-    try:
+    with suppress(Exception):  # missing or incomplete
         return Path(pipeline.download(model, use_safetensors=True, local_files_only=True))
-    except Exception:  # not there, or not all of it
-        pass
     try:
         return Path(pipeline.download(model, use_safetensors=True))
     except Exception as error:  # of the network, of the hub, or of the model
@@ -146,7 +138,7 @@ def _from_hub(model: str, pipeline: Any) -> Path:
 
 
 def _require_safe(model: str, folder: Path) -> None:
-    """Raises UserError for a folder that is no pipeline, or one of which something would have to be run."""
+    """Raises UserError for a folder that is no pipeline, or that holds code or pickles."""
     try:
         json.loads((folder / INDEX).read_text())
     except (OSError, ValueError) as error:

@@ -106,7 +106,7 @@ def composed(*overrides):
 
 
 @pytest.fixture
-def configure(tmp_path):
-    """configure(*overrides): the configuration `act` of a small play into a temporary folder."""
+def act_config(tmp_path):
+    """act_config(*overrides): the configuration `act` of a small play into a temporary folder."""
 
     return lambda *overrides: {**copy.deepcopy(composed(*overrides)), "run": str(tmp_path / "line")}

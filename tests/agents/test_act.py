@@ -35,8 +35,8 @@ def summary_of(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_planning_beats_random_play_by_far(stage, configure, tmp_path, capsys):
-    mean = act(configure("act.episodes=6"))
+def test_planning_beats_random_play_by_far(stage, act_config, tmp_path, capsys):
+    mean = act(act_config("act.episodes=6"))
     folder = tmp_path / "line" / "acting" / "cem"
     summary, printed = summary_of(folder), capsys.readouterr().out
     assert mean > -4 and summary["return"]["mean"] == pytest.approx(mean, abs=1e-4)
@@ -54,18 +54,18 @@ def test_planning_beats_random_play_by_far(stage, configure, tmp_path, capsys):
     assert all(environment.closed for environment in stage.opened)
 
 
-def test_the_number_of_episodes_at_once_changes_nothing(stage, configure, tmp_path):
+def test_the_number_of_episodes_at_once_changes_nothing(stage, act_config, tmp_path):
     for parallel in (1, 3, 8):
-        act({**configure(f"act.parallel={parallel}"), "output": str(tmp_path / str(parallel))})
+        act({**act_config(f"act.parallel={parallel}"), "output": str(tmp_path / str(parallel))})
     first, *others = (rows_of(tmp_path / str(parallel)) for parallel in (1, 3, 8))
     assert all(other == first for other in others)
     plans = [sorted((tmp_path / str(parallel) / "plans.csv").read_text().split()) for parallel in (1, 8)]
     assert plans[0] == plans[1]
 
 
-def test_episodes_that_are_over_are_kept_and_not_played_again(stage, configure, tmp_path):
+def test_episodes_that_are_over_are_kept_and_not_played_again(stage, act_config, tmp_path):
     folder, whole = tmp_path / "line" / "acting" / "cem", tmp_path / "whole"
-    act({**configure(), "output": str(whole)})
+    act({**act_config(), "output": str(whole)})
     original, stage.world.steps = stage.world.step, 0
     calls = []
 
@@ -77,27 +77,27 @@ def test_episodes_that_are_over_are_kept_and_not_played_again(stage, configure, 
 
     stage.world.step = interrupted
     with pytest.raises(KeyboardInterrupt):
-        act(configure())
+        act(act_config())
     kept = rows_of(folder)
     assert 4 < len(kept) < 8 and summary_of(folder)["episodes"] == len(kept) - 4
     stage.world.step = original
     with pytest.raises(UserError, match="holds episodes already"):
-        act(configure())
+        act(act_config())
     starts = sum(environment.starts for environment in stage.opened)
-    act(configure("resume=true"))
+    act(act_config("resume=true"))
     assert sum(environment.starts for environment in stage.opened) - starts == 8 - len(kept)
     assert rows_of(folder) == rows_of(whole)
     assert sorted((folder / "plans.csv").read_text().split()) == sorted((whole / "plans.csv").read_text().split())
     with pytest.raises(UserError, match="other settings.*planner"):
-        act(configure("resume=true", "planner.horizon=7"))
-    act(configure("resume=true", "act.episodes=5"))
+        act(act_config("resume=true", "planner.horizon=7"))
+    act(act_config("resume=true", "act.episodes=5"))
     assert len(rows_of(folder)) == 10
-    act(configure("overwrite=true"))
+    act(act_config("overwrite=true"))
     assert rows_of(folder) == rows_of(whole)
 
 
-def test_one_episode_has_no_interval_and_says_so(stage, configure, tmp_path, capsys):
-    config = configure("act.episodes=1")
+def test_one_episode_has_no_interval_and_says_so(stage, act_config, tmp_path, capsys):
+    config = act_config("act.episodes=1")
     config["act"]["budget"] = {"candidates": [8, 24], "horizon": [6]}
     act_for_budgets(config)
     printed = capsys.readouterr().out
@@ -109,21 +109,21 @@ def test_one_episode_has_no_interval_and_says_so(stage, configure, tmp_path, cap
     assert "no interval" in str(list(table.columns[-1].cells))
 
 
-def test_cut_episodes_of_the_random_policy_alone_are_counted_once(stage, configure, tmp_path):
-    act(configure("act.max_steps=3", "agent=random"))
+def test_cut_episodes_of_the_random_policy_alone_are_counted_once(stage, act_config, tmp_path):
+    act(act_config("act.max_steps=3", "agent=random"))
     assert "4 of 4 episodes were cut" in summary_of(tmp_path / "line" / "acting" / "random")["success_not_measured"]
 
 
-def test_success_of_whole_episodes_is_not_measured_on_cut_ones(stage, configure, tmp_path, capsys):
-    act(configure("act.max_steps=3"))
+def test_success_of_whole_episodes_is_not_measured_on_cut_ones(stage, act_config, tmp_path, capsys):
+    act(act_config("act.max_steps=3"))
     folder = tmp_path / "line" / "acting" / "cem"
     summary, printed = summary_of(folder), capsys.readouterr().out
     assert summary["success"] is None and summary["random"]["success"] is None
     assert "8 of 8 episodes were cut by act.max_steps=3" in summary["success_not_measured"]
     assert "success is not measured: 8 of 8" in printed and "0%" not in printed
-    act(configure("act.max_steps=3", "act.success=-2", "act.name=mine"))  # the user's own, of such episodes
+    act(act_config("act.max_steps=3", "act.success=-2", "act.name=mine"))  # the user's own, of such episodes
     assert summary_of(tmp_path / "line" / "acting" / "mine")["success"] is not None
-    act(configure("act.max_steps=12", "act.name=whole"))  # the environment's own limit cuts nothing
+    act(act_config("act.max_steps=12", "act.name=whole"))  # the environment's own limit cuts nothing
     assert summary_of(tmp_path / "line" / "acting" / "whole")["success_not_measured"] is None
 
 
@@ -137,9 +137,9 @@ def edited(folder, change):
         writer.writerows(rows)
 
 
-def test_a_folder_of_an_earlier_version_is_gone_on_with(stage, configure, tmp_path):
+def test_a_folder_of_an_earlier_version_is_gone_on_with(stage, act_config, tmp_path):
     folder = tmp_path / "line" / "acting" / "cem"
-    act(configure("act.max_steps=3"))
+    act(act_config("act.max_steps=3"))
     whole = rows_of(folder)
 
     def older(rows):
@@ -152,7 +152,7 @@ def test_a_folder_of_an_earlier_version_is_gone_on_with(stage, configure, tmp_pa
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     del settings["act"]["labels"], settings["data_root"]
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    act(configure("act.max_steps=3", "resume=true"))
+    act(act_config("act.max_steps=3", "resume=true"))
     assert rows_of(folder) == whole
     assert "8 of 8 episodes were cut" in summary_of(folder)["success_not_measured"]
 
@@ -173,12 +173,12 @@ def test_a_folder_of_an_earlier_version_is_gone_on_with(stage, configure, tmp_pa
         (lambda folder: (folder / "config.yaml").write_text(""), "config.yaml holds no settings"),
     ],
 )
-def test_a_damaged_folder_is_one_line(stage, configure, tmp_path, damage, words):
+def test_a_damaged_folder_is_one_line(stage, act_config, tmp_path, damage, words):
     folder = tmp_path / "line" / "acting" / "cem"
-    act(configure())
+    act(act_config())
     damage(folder)
     with pytest.raises(UserError, match=f"{words}.*overwrite=true") as error:
-        act(configure("resume=true"))
+        act(act_config("resume=true"))
     assert "\n" not in str(error.value)
 
 
@@ -189,21 +189,21 @@ def cut_in_half(path):
 
 
 @pytest.mark.parametrize("candidates", [[{}], [0], ["many"], [8.5]])
-def test_a_budget_that_cannot_be_is_one_line(stage, configure, candidates):
-    config = configure()
+def test_a_budget_that_cannot_be_is_one_line(stage, act_config, candidates):
+    config = act_config()
     config["act"]["budget"] = {"candidates": candidates, "horizon": [6]}
     with pytest.raises(UserError, match="act.budget.candidates=.* must be a whole number"):
         act_for_budgets(config)
 
 
-def test_a_budget_that_fails_is_said_and_the_others_are_played(stage, configure, tmp_path, monkeypatch, capsys):
+def test_a_budget_that_fails_is_said_and_the_others_are_played(stage, act_config, tmp_path, monkeypatch, capsys):
     def failing(config):
         if config["planner"]["candidates"] == 8:
             raise RuntimeError("no more\nmemory")
         return act(config)
 
     monkeypatch.setattr("genie.agents.act.act", failing)
-    config = configure()
+    config = act_config()
     config["act"]["budget"] = {"candidates": [8, 24], "horizon": [6]}
     with pytest.raises(RunError, match="8 candidates, horizon 6 .RuntimeError: no more memory"):
         act_for_budgets(config)
@@ -212,7 +212,7 @@ def test_a_budget_that_fails_is_said_and_the_others_are_played(stage, configure,
     assert "not measured: RuntimeError: no more memory" in capsys.readouterr().out
 
 
-def test_an_error_loses_no_episode(stage, configure, tmp_path):
+def test_an_error_loses_no_episode(stage, act_config, tmp_path):
     original, calls = stage.world.step, []
 
     def failing(state, actions, decode=True):
@@ -223,12 +223,12 @@ def test_an_error_loses_no_episode(stage, configure, tmp_path):
 
     stage.world.step = failing
     with pytest.raises(RuntimeError):
-        act(configure())
+        act(act_config())
     folder = tmp_path / "line" / "acting" / "cem"
     assert summary_of(folder)["episodes"] == len(rows_of(folder)) - 4 > 0
 
 
-def test_a_world_whose_rewards_lie_is_found_out(stage, configure, line_world, tmp_path):
+def test_a_world_whose_rewards_lie_is_found_out(stage, act_config, line_world, tmp_path):
     """It imagines that the left end is where rewards are."""
 
     class Liar(line_world):
@@ -239,28 +239,28 @@ def test_a_world_whose_rewards_lie_is_found_out(stage, configure, line_world, tm
     liar = Liar()
     liar.config = stage.world.config
     stage.world = liar
-    act(configure("planner.horizon=4"))
+    act(act_config("planner.horizon=4"))
     imagined = summary_of(tmp_path / "line" / "acting" / "cem")["imagined"]
     assert imagined["gap"]["low"] > 1 and imagined["imagined"] > imagined["true"] + 1
     assert imagined["correlation"] < 0.5
 
 
-def test_continuous_actions_are_played_too(stage, configure, line_world, tmp_path):
+def test_continuous_actions_are_played_too(stage, act_config, line_world, tmp_path):
     stage.world = line_world(continuous=True)
     stage.world.config = {"name": "line", "data": {"name": "line", "recorder": {"env": {"id": "LineOfForces-v0"}}}}
-    config = configure("act.success=-2", "act.episodes=10")
+    config = act_config("act.success=-2", "act.episodes=10")
     act({**config, "planner": {"name": "mpc", "execute": 2, "optimizer": config["planner"]}})
     summary = summary_of(tmp_path / "line" / "acting" / "mpc")
     assert summary["difference"]["standard_errors"] > 3 and summary["success_above"] == -2
 
 
-def test_an_environment_of_other_actions_is_refused(stage, configure):
+def test_an_environment_of_other_actions_is_refused(stage, act_config):
     with pytest.raises(UserError, match="the world takes 3 actions and the environment 1 numbers"):
-        act(configure("env.id=LineOfForces-v0"))
+        act(act_config("env.id=LineOfForces-v0"))
 
 
-def test_videos_and_plots_are_drawn(stage, configure, tmp_path, read_video):
-    act(configure("act.videos=1", "act.horizon=3"))
+def test_videos_and_plots_are_drawn(stage, act_config, tmp_path, read_video):
+    act(act_config("act.videos=1", "act.horizon=3"))
     folder = tmp_path / "line" / "acting" / "cem"
     names = {path.name for path in (folder / "videos").iterdir()}
     assert names == {"cem_000.mp4", "random_000.mp4", "plan.png", "imagined_against_real.png"}
@@ -270,14 +270,14 @@ def test_videos_and_plots_are_drawn(stage, configure, tmp_path, read_video):
     assert (folder / "imagined_against_true.png").stat().st_size > 1000
 
 
-def test_the_random_policy_alone(stage, configure, tmp_path):
-    act(configure("agent=random"))
+def test_the_random_policy_alone(stage, act_config, tmp_path):
+    act(act_config("agent=random"))
     folder = tmp_path / "line" / "acting" / "random"
     assert {row["agent"] for row in rows_of(folder)} == {"random"}
     assert summary_of(folder)["difference"] is None and stage.world.steps == 0
 
 
-def test_a_policy_plays_and_its_critic_helps_a_planner(stage, configure, tmp_path, monkeypatch):
+def test_a_policy_plays_and_its_critic_helps_a_planner(stage, act_config, tmp_path, monkeypatch):
     """The policy goes right, and its critic pays for being at the left."""
 
     class Policy:
@@ -289,20 +289,18 @@ def test_a_policy_plays_and_its_critic_helps_a_planner(stage, configure, tmp_pat
         def value(self, state):
             return -100 * state.places[:, 0]
 
-    loading = types.ModuleType("genie.agents.agents")
-    loading.load_policy = lambda path, world: Policy()
-    monkeypatch.setitem(sys.modules, "genie.agents.agents", loading)
-    act(configure("act.policy=somewhere"))
+    monkeypatch.setattr("genie.agents.setup.load_policy", lambda path, world: Policy())
+    act(act_config("act.policy=somewhere"))
     rows = [row for row in rows_of(tmp_path / "line" / "acting" / "policy") if row["agent"] == "policy"]
     assert all(row["terminal"] == "True" and int(row["length"]) <= 8 for row in rows)
-    planned = configure()
+    planned = act_config()
     planned["act"]["policy"] = "somewhere"
     act(planned)
     totals = [float(row["return"]) for row in rows_of(tmp_path / "line" / "acting" / "cem") if row["agent"] == "cem"]
     assert np.mean(totals) < -6  # it sits at the left end
 
 
-def test_latent_actions_are_played_through_a_map(stage, configure, line_world, tmp_path, monkeypatch):
+def test_latent_actions_are_played_through_a_map(stage, act_config, line_world, tmp_path, monkeypatch):
     """The world's actions are those of the environment in another order."""
     order = torch.tensor([2, 0, 1])  # latent → true
 
@@ -330,13 +328,13 @@ def test_latent_actions_are_played_through_a_map(stage, configure, line_world, t
     stage.world, config = Latent(), stage.world.config
     stage.world.config = config
     config["data"]["num_frames"] = 11
-    act(configure("act.labels=77"))
+    act(act_config("act.labels=77"))
     assert asked == [("clips", 77, "act.labels")] and read[0][3:] == (8, 11, 1)
     assert summary_of(tmp_path / "line" / "acting" / "cem")["return"]["mean"] > -4
 
 
-def test_budgets_are_compared(stage, configure, tmp_path, capsys):
-    best = act_for_budgets(configure("act.budget.candidates=[4,32]", "act.budget.horizon=[1,6]", "act.episodes=3"))
+def test_budgets_are_compared(stage, act_config, tmp_path, capsys):
+    best = act_for_budgets(act_config("act.budget.candidates=[4,32]", "act.budget.horizon=[1,6]", "act.episodes=3"))
     folder = tmp_path / "line" / "acting" / "budget"
     with open(folder / "budget.csv") as file:
         rows = list(csv.DictReader(file))
@@ -357,9 +355,9 @@ def test_budgets_are_compared(stage, configure, tmp_path, capsys):
         (["act.budget.candidates=[2]"], "planner.candidates=2"),
     ],
 )
-def test_a_wrong_value_is_one_line_before_any_work(stage, configure, overrides, words):
+def test_a_wrong_value_is_one_line_before_any_work(stage, act_config, overrides, words):
     with pytest.raises(UserError) as error:
-        (act_for_budgets if "budget" in overrides[0] else act)(configure(*overrides))
+        (act_for_budgets if "budget" in overrides[0] else act)(act_config(*overrides))
     assert words in str(error.value) and "\n" not in str(error.value)
     assert stage.opened == []
 
@@ -376,14 +374,14 @@ def test_an_environment_is_given_by_its_id(stage, run_main, tmp_path, monkeypatc
         assert code == 2 and "the world takes 3 actions and the environment 1 numbers" in err
 
 
-def test_nobody_plays_without_a_choice(stage, configure):
-    config = configure()
+def test_nobody_plays_without_a_choice(stage, act_config):
+    config = act_config()
     config.pop("planner")
     with pytest.raises(UserError, match="who plays"):
         act(config)
 
 
-def test_the_environment_is_that_of_the_episode_files_where_the_configuration_names_none(stage, configure, tmp_path):
+def test_the_environment_is_that_of_the_episode_files_where_the_configuration_names_none(stage, act_config, tmp_path):
     def write(name, recorder):
         columns = {"rewards": np.zeros(2), "terminals": np.zeros(2, bool), "truncations": np.zeros(2, bool)}
         settings = {"state_size": 1, "action_size": None, "recorder": recorder}
@@ -396,14 +394,14 @@ def test_the_environment_is_that_of_the_episode_files_where_the_configuration_na
     data = {"name": "mine", "source": "episodes", "root": str(tmp_path / "unknown"), "recorder": {"num_frames": 2}}
     stage.world.config["data"] = data
     with pytest.raises(UserError, match="data mine of this world name no environment .* data_root="):
-        act(configure("agent=random"))
-    act(configure("agent=random", f"data_root={tmp_path / 'recorded'}"))
+        act(act_config("agent=random"))
+    act(act_config("agent=random", f"data_root={tmp_path / 'recorded'}"))
     assert {environment.id for environment in stage.opened} == {"Line-v0"}
 
 
-def test_a_step_of_the_world_may_be_several_of_the_environment(stage, configure, tmp_path):
+def test_a_step_of_the_world_may_be_several_of_the_environment(stage, act_config, tmp_path):
     stage.world.config["data"]["stride"] = 3
-    act(configure("agent=random"))
+    act(act_config("agent=random"))
     lengths = [int(row["length"]) for row in rows_of(tmp_path / "line" / "acting" / "random")]
     assert max(lengths) <= 4  # of twelve steps
 

@@ -36,7 +36,7 @@ def latent_world(line_world):
 def cloned(latent_world, configure):
     """A policy cloned from action-free clips of an expert that moves to the goal."""
     config = configure("policy", "policy=latent_bc", "policy.network.width=32", "data.num_frames=4")
-    PolicyStage.describe(config, latent_world)
+    config["stage"] |= PolicyStage.describe(config, latent_world)
     stage = build_stage(config)
     stage.use_world(latent_world)
     optimizer = torch.optim.Adam(stage.model.parameters(), lr=3e-3)
