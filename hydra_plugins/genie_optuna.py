@@ -1,7 +1,8 @@
-"""hydra/sweeper=optuna: jobs chosen by Optuna, which learns from those before. Hydra looks for plugins in this package.
+"""Sweeper whose jobs are chosen by Optuna (`hydra/sweeper=optuna`).
 
-The plugin on PyPI, hydra-optuna-sweeper, wants an Optuna before 3. The words for what is searched are the same:
-choice, range, interval, int, tag(log, ...). The study is kept in the sweep's folder, so a killed sweep goes on.
+Hydra looks for plugins in this package. hydra-optuna-sweeper on PyPI needs an Optuna before 3; the syntax of the search
+space is the same: choice, range, interval, int, tag(log, ...). The study is kept in the sweep's folder, so a killed
+sweep can be resumed.
 """
 
 import math
@@ -21,7 +22,7 @@ from omegaconf import DictConfig
 
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
-from genie.metrics.directions import chosen_direction
+from genie.evaluation.catalogue import chosen_direction
 from genie.training.sweeps import HOW_TO_START
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs trials until there are `num_trials`; those that were cut off run first, from where they were."""
+        """Runs trials until there are `num_trials`; interrupted ones are resumed first."""
         self.check()
         try:
             import optuna
@@ -66,14 +67,14 @@ class OptunaSweeper(Sweeper):
         for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
             if trial.params.keys() == searched.keys():
                 self.run(study, [trial], fixed)
-            else:  # killed while it was drawn
+            else:  # killed before all of its parameters were drawn
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         while len(study.trials) < self.options["num_trials"]:
             count = min(self.options["batch_size"], self.options["num_trials"] - len(study.trials))
             self.run(study, [self.ask(optuna, study, searched) for _ in range(count)], fixed)
 
     def check(self) -> None:
-        """Raises `UserError` for the first option that cannot be."""
+        """Raises `UserError` for the first invalid option."""
         options = self.options
         if "TORCHELASTIC_RUN_ID" in os.environ:
             raise UserError("a search chooses its jobs in one process: start it without torchrun, with launcher=local")
@@ -83,7 +84,7 @@ class OptunaSweeper(Sweeper):
         self.mode = chosen_direction(options["direction"], options["objective"], "hydra.sweeper.direction")
 
     def open_study(self, optuna: Any) -> "optuna.Study":
-        """The study in the sweep's folder. Raises `UserError` where there is one and nobody said to go on."""
+        """The study in the sweep's folder. Raises `UserError` for an existing one without resume or overwrite."""
         folder = Path(self.config.hydra.sweep.dir)
         if (folder / JOURNAL).exists():
             if self.config.overwrite:
@@ -97,12 +98,11 @@ class OptunaSweeper(Sweeper):
         )
 
     def ask(self, optuna: Any, study: "optuna.Study", searched: dict[str, Any]) -> "optuna.Trial":
-        """The next trial. What is drawn for trial n is a function of the seed, n and the results before it."""
+        """The next trial, a function of the seed, its number and the results before it."""
         from genie.common.random import fold_in  # with torch, for which --help need not wait
 
         options: dict[str, Any] = {"seed": fold_in(self.options["seed"], len(study.trials)) % 2**32}
-        if self.options["sampler"] == "tpe":
-            # trials at the same time keep away from each other
+        if self.options["sampler"] == "tpe":  # simultaneous trials keep away from each other
             options["constant_liar"] = self.options["batch_size"] > 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -110,7 +110,7 @@ class OptunaSweeper(Sweeper):
         return study.ask(searched)
 
     def run(self, study: "optuna.Study", trials: Sequence[Any], fixed: list[str]) -> None:
-        """Runs trials with successive numbers, which are those of their jobs, and tells the study what came out."""
+        """Runs trials with successive numbers, which are those of their jobs, and adds the results to the study."""
         from optuna.trial import TrialState
 
         jobs = [[*fixed, *(f"{key}={value}" for key, value in trial.params.items())] for trial in trials]
@@ -119,12 +119,12 @@ class OptunaSweeper(Sweeper):
         for trial, result in zip(trials, results, strict=True):
             value = result.return_value
             good = isinstance(value, float) and math.isfinite(value)
-            # what failed or diverged is left out of what Optuna learns from
+            # Optuna does not learn from jobs that failed or diverged
             study.tell(trial.number, value if good else None, state=None if good else TrialState.FAIL)
 
 
 def distribution(override: Override) -> Any:
-    """Optuna's word for a sweep of the command line. Anything but numbers is told to Optuna as text."""
+    """Optuna's distribution of a sweep of the command line. Values other than numbers are text to Optuna."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()

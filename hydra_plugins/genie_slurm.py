@@ -1,7 +1,7 @@
-"""hydra/launcher=slurm: the jobs of a sweep, or one run, as jobs of SLURM. Hydra looks for plugins in this package.
+"""Launcher of the jobs of a sweep, or of one run, as jobs of SLURM (`hydra/launcher=slurm`).
 
-hydra-submitit-launcher submits them and waits. What is added here: a run that is no sweep trains into its own run
-folder, jobs that go wrong are told in one line, and a job knows the command that it came from.
+Hydra looks for plugins in this package. hydra-submitit-launcher submits the jobs and waits. Here a run that is not a
+sweep trains into its own run folder, failed jobs are reported in one line, and a job knows the command that started it.
 """
 
 import os
@@ -19,9 +19,9 @@ from genie.common.cli import FAILED, JobFailed, one_line
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 
-# the options that processes on this machine have too
+# the options that apply to processes on this machine, too
 LOCAL = ("submitit_folder", "name", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "timeout_min")
-SIGNAL = "USR1"  # the one that a run in training takes for itself: it saves and asks to be queued again
+SIGNAL = "USR1"  # on which a run in training saves and asks to be queued again
 RUN_DIR = "run_dir=${output_dir}/${name}/${stage.name}"  # as conf/train.yaml has it
 
 
@@ -32,7 +32,7 @@ class SlurmJobs(Launcher):
         self.cluster, self.options = cluster, options
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Raises UserError where the launcher is not installed, and for options that cannot be."""
+        """Raises UserError where the launcher is not installed, and for invalid options."""
         self.config = config
         self.check()
         os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", SIGNAL)  # read when submitit is imported, here and there
@@ -54,7 +54,7 @@ class SlurmJobs(Launcher):
         self.submitit.setup(hydra_context=hydra_context, task_function=task, config=config)
 
     def check(self) -> None:
-        """Raises UserError for the first option that cannot be."""
+        """Raises UserError for the first invalid option."""
         if self.cluster not in ("slurm", "local"):
             raise UserError(f"hydra.launcher.cluster={self.cluster}: choose slurm or local")
         trainer = OmegaConf.to_container(self.config.trainer, resolve=False)
@@ -69,7 +69,10 @@ class SlurmJobs(Launcher):
         """Submits the jobs and waits for them."""
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
-        jobs = [[*overrides, *self.going_on(overrides)] for overrides in job_overrides]
+        jobs = []
+        for overrides in job_overrides:  # a job that is queued again resumes, unless the user decides how to start
+            given = any(override.startswith(("resume=", "overwrite=")) for override in overrides)
+            jobs.append([*overrides, *([] if given else ["resume=true"])])
         if self.is_one_run(jobs):
             jobs[0].append(RUN_DIR)
         try:
@@ -82,21 +85,15 @@ class SlurmJobs(Launcher):
         FAILED.extend(job.return_value for job in returned if isinstance(job.return_value, JobFailed))
         return returned
 
-    @staticmethod
-    def going_on(overrides: Sequence[str]) -> list[str]:
-        """A job that is queued again goes on: resume=true, where the user does not say how to start."""
-        said = any(override.startswith(("resume=", "overwrite=")) for override in overrides)
-        return [] if said else ["resume=true"]
-
     def is_one_run(self, jobs: list[list[str]]) -> bool:
-        """Whether this is a run like any other, but elsewhere: no search, no lists of values, no folder of its own."""
+        """Whether this is one run without a search, lists of values and a folder of its own."""
         search = "BasicSweeper" not in self.config.hydra.sweeper._target_
         return not search and len(jobs) == 1 and not any(override.startswith("run_dir=") for override in jobs[0])
 
 
 class FromCommand:
-    """A task in a process that submitit started. It knows the command line of this one, which its run's record says,
-    and in torchrun's words which of the job's processes it is."""
+    """A task in a process that submitit started, with the command line of this one, which is in its run's record, and
+    with torchrun's variables, which number the job's processes."""
 
     def __init__(self, task: TaskFunction, arguments: list[str]) -> None:
         self.task, self.arguments = task, list(arguments)

@@ -1,4 +1,4 @@
-"""The training stages, by the name that `stage=` takes."""
+"""Training stages, by the name that `stage=` takes."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -25,7 +25,7 @@ STAGES: dict[str, type[Stage]] = {
     "lam": LatentActionStage,
     "dynamics": DynamicsStage,
     "cotrain": CotrainStage,
-    "simulator": SimulatorStage,  # what all kinds have in common: `SIMULATORS`
+    "simulator": SimulatorStage,  # the base class of `SIMULATORS`
     "reward": RewardStage,
     "policy": PolicyStage,
 }
@@ -33,13 +33,15 @@ SIMULATORS: dict[str, type[SimulatorStage]] = {"rssm": RssmStage, "delta": Delta
 
 
 def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
-    """Puts into a resolved configuration what its stage takes from the data (`data()` opens them) or earlier stages;
-    returns what it opened of these.
+    """Fills in what the stage of a resolved configuration takes from the data (`data()` opens them) or from earlier
+    stages; returns what `Stage.complete` opened of these.
 
-    The names of the actions that it learns stay with it: whatever data it sees later are read by these names.
+    A stage that learns recorded actions keeps their names: all data that it sees later are read by these names.
     """
     kind = stage_type(config)
-    opened = kind.complete(config, data)
+    added, opened = kind.complete(config, data)
+    for group, values in added.items():
+        config[group] |= values
     if kind.learns_recorded_actions(config):
         config["data"]["actions"] = (config["data"].get("actions") or {}) | {"names": data().info.action_meanings}
     return opened
@@ -48,12 +50,12 @@ def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
 def build_stage(config: dict[str, Any]) -> Stage:
     """The stage of a resolved configuration, freshly initialised from its seed.
 
-    Where it is to be sharded its parameters have no values yet: the strategy gives each rank its own.
+    The parameters of a stage that is to be sharded have no values yet: the strategy gives each rank its own.
     """
     sharded = config["trainer"]["strategy"] == SHARDED
     with parameters_on_meta() if sharded else nullcontext():
         stage = new_stage(config)
-    stage.learning_rate_factor()  # a schedule or an optimiser that does not fit is told before any work
+    stage.learning_rate_factor()  # an invalid schedule or optimiser is reported before any work
     stage.optimizer_groups()
     stage.check_clip_length()
     if not sharded:
@@ -62,15 +64,15 @@ def build_stage(config: dict[str, Any]) -> Stage:
 
 
 def stage_type(config: dict[str, Any]) -> type[Stage]:
-    """The class of the stage of a configuration. UserError for a name that is none."""
+    """The class of the stage of a configuration. UserError for an unknown name."""
     name = config["stage"]["name"]
-    if name not in tuple(STAGES):  # a list cannot be looked up
+    if name not in tuple(STAGES):  # not the dict: a list is unhashable
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
     return SIMULATORS[simulator_kind(config)] if name == "simulator" else STAGES[name]
 
 
 def new_stage(config: dict[str, Any]) -> Stage:
-    """The stage of a configuration as it is built, without initial weights: for its shapes, or for weights to come."""
+    """The stage of a configuration without initial weights: for its shapes, or for weights that are loaded."""
     return stage_type(config)(config)
 
 

@@ -1,9 +1,4 @@
-"""Base class of the stages.
-
-The figures of an optimizer step: means over its batches and over the ranks.
-
-What all stages share: configuration kept in the checkpoint, the optimiser, the schedule, logging, the report.
-"""
+"""Base class of the training stages: configuration, optimiser, schedule, logging and FLOPs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,35 +14,26 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
 from genie.common.ranks import mean_over_ranks
 from genie.distributed.optim import build_optimizer, clip_by_norm
+from genie.metrics.metric_info import LOWER, MetricInfo
 from genie.models.building import build_models, observed_by, register_data_facts
 from genie.models.initialization import initialize
 from genie.stages.optimization import parameter_groups, schedule_factor
 
+Additions = dict[str, dict[str, Any]]  # group of the configuration -> keys -> values
 
-class StepFigures:
-    """Collects the figures of the batches that make up a step; with one batch and one process they stay as they are."""
 
-    def __init__(self) -> None:
-        self.batches: list[dict[str, Tensor]] = []
-
-    def add(self, figures: dict[str, Tensor]) -> None:
-        """The figures of one more batch, scalars by name."""
-        self.batches.append({name: value.detach() for name, value in figures.items()})
-
-    def take(self) -> dict[str, Tensor]:
-        """The figures of the step; the next one begins. All ranks have to call it."""
-        batches, self.batches = self.batches, []
-        figures = batches[0]
-        if len(batches) > 1:
-            figures = {name: torch.stack([batch[name] for batch in batches]).mean() for name in figures}
-        return mean_over_ranks(figures)
+# losses of all stages, logged on training batches and held-out clips
+METRICS = (
+    MetricInfo("{split:train|val}/loss", "loss", better=LOWER),
+    MetricInfo("{split:train|val}/{term}_loss[_weighted]", "{term} loss", "a term of the loss, without or with weight",
+               better=LOWER),
+)  # fmt: skip
 
 
 class Stage(L.LightningModule):
-    """One training stage: the models of its configuration (`genie.models.building`) as `self.model`. A subclass defines
-    `compute`.
+    """One training stage with the models of its configuration (`genie.models.building`). A subclass defines `compute`.
 
-    The resolved configuration travels as plain containers in every checkpoint, and a stage is rebuilt from it alone.
+    Every checkpoint holds the resolved configuration as plain containers, and a stage is rebuilt from it alone.
     """
 
     model: nn.Module
@@ -58,8 +44,8 @@ class Stage(L.LightningModule):
         self.save_hyperparameters({"config": config})
         self.config = config
         self.options = config["stage"]
-        self.step_figures = StepFigures()
-        self.weights: dict[str, int] = {}  # of figures of a validation batch that are no means over its clips
+        self.step_metrics: list[dict[str, Tensor]] = []  # of the batches of the current step
+        self.weights: dict[str, int] = {}  # of validation metrics that are not means over the clips of their batch
         if config["data"]["num_frames"] < 2:
             raise UserError(f"data.num_frames={config['data']['num_frames']}: a clip has at least 2 frames")
         self.observes = observed_by(config)
@@ -67,10 +53,10 @@ class Stage(L.LightningModule):
         for name, model in build_models(config).items():
             self.add_module(name, model)
 
-    # -- what a subclass gives ---------------------------------------------------------------------------------
+    # -- what a subclass defines ----------------------------------------------------------------------------------
 
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and metrics of a batch: the one path that training and validation share, with more in the latter."""
+        """Loss and metrics of a batch, in training and in validation, which has more metrics."""
         raise NotImplementedError
 
     def parts(self) -> dict[str, nn.Module]:
@@ -79,7 +65,7 @@ class Stage(L.LightningModule):
 
     @property
     def tokens_per_frame(self) -> int:
-        """Tokens of one frame that the transformer of this stage works on."""
+        """Tokens of one frame in the transformer of this stage."""
         raise NotImplementedError
 
     @staticmethod
@@ -89,25 +75,21 @@ class Stage(L.LightningModule):
 
     @staticmethod
     def learns_recorded_actions(config: dict[str, Any]) -> bool:
-        """Whether a stage of this configuration learns what the recorded actions do, and has to know which is which."""
+        """Whether a stage of this configuration learns the effects of the recorded actions and needs their names."""
         return False
 
     @classmethod
-    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
-        """Puts into the configuration what only the data, which `data()` opens, or earlier stages know, before a stage
-        of it is built for training. UserError for data or stages that it cannot learn from.
-
-        Returns what it opened of earlier stages, for `load_dependencies`; None where it opened nothing."""
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> tuple[Additions, Any]:
+        """What only the data, which `data()` opens, or earlier stages tell: it is added to the configuration before a
+        stage of it is built for training. Second, what was opened of earlier stages, for `load_dependencies`.
+        UserError for data or stages that it cannot learn from."""
+        return {}, None
 
     def load_dependencies(self, opened: Any = None) -> None:
-        """Load what earlier stages trained (`needs`), or take over what `complete` has `opened`; a UserError says which
-        checkpoint is missing."""
+        """Loads earlier stages (`needs`), or takes what `complete` has `opened`; UserError for a missing checkpoint."""
 
     def may_have_changed(self) -> tuple[str, ...]:
-        """The earlier parts, of those with fingerprints, that a resumed run takes as they are now.
-
-        With the option `follow_world`, of stages on a world, the world.
-        """
+        """The earlier parts with fingerprints that a resumed run takes as they are now."""
         return ("world",) if self.options.get("follow_world") else ()
 
     def leaves_out_parameters(self, step: int) -> bool:
@@ -125,14 +107,14 @@ class Stage(L.LightningModule):
                     "frames, or start anew with temporal_positions=rotary or a larger max_frames"
                 )
 
-    # -- data ---------------------------------------------------------------------------------------------------
+    # -- data -------------------------------------------------------------------------------------------------------
 
     def set_data(self, data: ClipDataModule) -> None:
-        """Take what the model needs to know of its data before the first step."""
+        """Takes from the data what the model needs before the first step."""
         self.set_data_info(data.info)
 
     def set_data_info(self, info) -> None:
-        """`set_data`, of what a `data_modules.DataInfo` says."""
+        """`set_data`, of a `data_modules.DataInfo`."""
         self.fps.fill_(info.fps)
         if self.observes == "frames":
             if info.background is None:
@@ -141,10 +123,10 @@ class Stage(L.LightningModule):
             self.start_from_background()
 
     def start_from_background(self) -> None:
-        """Let models that begin at a typical frame begin at the background."""
+        """Initialises with the background the outputs of models that start from a typical frame."""
 
     def initialize(self, write: Callable[[nn.Parameter, Tensor], object] = nn.Parameter.copy_) -> None:
-        """Give all parts the initial weights that the seed says; `write` as in `genie.models.initialization`."""
+        """Gives all parts the initial weights of the seed; `write` as in `genie.models.initialization`."""
         for part in self.parts().values():
             initialize(part, self.config["seed"], write)
 
@@ -153,24 +135,32 @@ class Stage(L.LightningModule):
         """The batch's frames [B, T, C, H, W] as floats in [0, 1]."""
         return batch["frames"].float() / 255
 
-    # -- training -----------------------------------------------------------------------------------------------
+    # -- training and validation ------------------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss, metrics = self.compute(batch)
-        self.step_figures.add({"loss": loss, **metrics})
+        self.step_metrics.append({name: value.detach() for name, value in {"loss": loss, **metrics}.items()})
         if not accumulating(self.trainer):
-            self.log_dict({f"train/{name}": value for name, value in self.step_figures.take().items()})
+            batches, self.step_metrics = self.step_metrics, []
+            values = batches[0]
+            if len(batches) > 1:
+                values = {name: torch.stack([batch[name] for batch in batches]).mean() for name in values}
+            self.log_dict({f"train/{name}": value for name, value in mean_over_ranks(values).items()})
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         loss, metrics = self.compute(batch)
-        self.log_validation({"loss": loss, **metrics}, len(batch["seed"]))
+        self.log_batch({"loss": loss, **metrics}, len(batch["seed"]))
 
-    def log_validation(self, figures: dict[str, Tensor], size: int) -> None:
-        """Logs the figures of a batch of `size` clips, whose means over all batches and ranks validation gives."""
-        for name, value in figures.items():
+    def log_batch(self, metrics: dict[str, Tensor], size: int) -> None:
+        """Logs the metrics of a validation batch of `size` clips: their means over all batches and ranks count."""
+        for name, value in metrics.items():
             weight = float(self.weights.get(name, size))  # of whole numbers, Lightning would round the mean over ranks
             self.log(f"val/{name}", value, batch_size=weight, sync_dist=True)
+
+    def log_validation(self, metrics: dict[str, Any]) -> None:
+        """Logs metrics of the whole validation by name."""
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = build_optimizer(self.optimizer_groups(), self.config["optimizer"]["cpu_offload"])
@@ -178,11 +168,11 @@ class Stage(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def optimizer_groups(self) -> list[dict[str, Any]]:
-        """The groups of the optimiser, as the configuration has them; UserError for a choice that does not fit."""
+        """The groups of the optimiser, as the configuration has them; UserError for an invalid choice."""
         return parameter_groups(self.trained(), self.config)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A run that no longer averages its weights goes on from the weights, not from their average."""
+        """A run that no longer averages its weights resumes from the weights, not from their average."""
         if not self.config["ema"] and "current_model_state" in checkpoint:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
 
@@ -203,7 +193,7 @@ class Stage(L.LightningModule):
             self.log("train/muon_learning_rate", optimizer.param_groups[-1]["lr"])
 
     def on_train_start(self) -> None:
-        """The optimiser's options are the configuration's, not those that a resumed checkpoint was written with."""
+        """The optimiser's options are the configuration's, not those of the checkpoint that a run resumes from."""
         scheduler = self.trainer.lr_scheduler_configs[0].scheduler
         factor = self.learning_rate_factor()(scheduler.last_epoch)
         for group, wanted in zip(self.trainer.optimizers[0].param_groups, self.optimizer_groups(), strict=True):
@@ -212,7 +202,7 @@ class Stage(L.LightningModule):
         scheduler.base_lrs = [group["initial_lr"] for group in self.trainer.optimizers[0].param_groups]
 
     def learning_rate_factor(self) -> Callable[[int], float]:
-        """The schedule that the configuration describes; UserError where it does not fit the run."""
+        """The schedule of the configuration; UserError where it does not fit the run."""
         # Total steps come from the configuration: asking Lightning's estimate would drop the loader's state.
         schedule, largest = dict(self.config["schedule"]), self.config["optimizer"]["lr"]
         if not (isinstance(largest, int | float) and largest > 0):
@@ -224,7 +214,7 @@ class Stage(L.LightningModule):
         """The module whose parameters the optimiser gets."""
         return self.model
 
-    # -- the report ---------------------------------------------------------------------------------------------
+    # -- FLOPs ------------------------------------------------------------------------------------------------------
 
     def example_flops(self) -> int:
         """Floating-point operations of one forward pass on one clip, counted on the meta device."""
@@ -236,14 +226,15 @@ class Stage(L.LightningModule):
         return counter.get_total_flops()
 
     def example_clip(self) -> Tensor:
-        """A clip without values, as `example_forward` takes it."""
+        """An empty clip, as `example_forward` takes it."""
         return torch.empty(1, self.config["data"]["num_frames"], *self.background.shape)
 
-    def example_forward(self, frames: Tensor) -> None:
-        """One forward pass on frames [1, T, C, H, W], for counting."""
-        self.model.eval()(frames)
+    def example_forward(self, clip: Tensor) -> None:
+        """One forward pass, for counting."""
+        model = self.model.eval()
+        getattr(model, "example_forward", model)(clip)
 
 
 def accumulating(trainer: Trainer) -> bool:
-    """At the end of a batch: whether its gradients wait for more batches, so that no step is finished."""
+    """Whether, at the end of a batch, its gradients wait for more batches, so that no step is finished."""
     return trainer.fit_loop._should_accumulate()

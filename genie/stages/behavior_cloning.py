@@ -1,9 +1,7 @@
-"""Behaviour cloning.
+"""Behaviour cloning of recordings, in the environment's actions or in latent ones (Genie §3.3).
 
-Behaviour cloning: do what was done in recordings, in the environment's actions or in latent ones (Genie §3.3).
-
-Latent actions need no recorded ones: the world's latent action model names what a video shows. What they are called in
-an environment is learned from a few labelled transitions afterwards (`genie/agents/label_curve.py`).
+Latent actions need no recorded ones: the world's latent action model reads them from a video. Which environment actions
+they correspond to is learned from a few labelled transitions afterwards (`genie/agents/label_curve.py`).
 
 Dimension letters: `B` clips, `T` observations, `O` the shape of one, `A` actions, or numbers of one.
 """
@@ -15,10 +13,17 @@ from torch import Tensor, nn
 
 from genie.common.errors import UserError
 from genie.common.ranks import gather_samples
+from genie.metrics.metric_info import HIGHER, LOWER, MetricInfo
 from genie.stages.world_stage import recorded_between, space_of
 from genie.world.protocol import World
 
 SOURCES = ("environment", "latent")
+
+
+METRICS = (
+    MetricInfo("{split:train|val}/accuracy", "actions as in the data", unit="%", better=HIGHER),
+    MetricInfo("{split:train|val}/absolute_error", "absolute error of actions", better=LOWER),
+)
 
 
 class Cloning(nn.Module):
@@ -30,13 +35,13 @@ class Cloning(nn.Module):
         self.latent = options["actions"] == "latent"
         self.learns_recorded_actions = not self.latent
         head, discrete = model["actor"].head, model["actor"].is_discrete
-        # of training: the most frequent action, or the mean one, is what accuracy is compared with
+        # of the training clips, for the baselines: how often each action was taken, or the sum of all
         self.register_buffer("seen", torch.zeros(head.out_features if discrete else head.out_features // 2))
         self.register_buffer("num_seen", torch.zeros(()))
 
     @staticmethod
     def check(world: World, options: dict[str, Any]) -> None:
-        """Raises UserError where the actions to clone cannot be had."""
+        """Raises UserError where the actions to clone are not available."""
         if options["actions"] not in SOURCES:
             raise UserError(f"policy.actions={options['actions']}: choose one of {', '.join(SOURCES)}")
         if options["actions"] == "latent":
@@ -63,9 +68,9 @@ class Cloning(nn.Module):
     def compute(
         self, model: nn.ModuleDict, world: World, observations: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Negative log-likelihood, and the figures beside their baselines, of clips `observations` [B, T, *O].
+        """Negative log-likelihood, and metrics beside their baselines, of clips `observations` [B, T, *O].
 
-        The last observation of a clip is left out: what was done on it is not known of an episode's last one.
+        The last observation of a clip is left out: an episode's last one has no recorded action.
         """
         with torch.no_grad():
             done = world.lam.encode(observations) if self.latent else batch["actions"][:, :-1]
@@ -76,7 +81,16 @@ class Cloning(nn.Module):
         loss = -distribution.log_prob(done).mean()
         if self.training:
             self._count(done)
-        return loss, self._figures(distribution, done, actor.is_discrete)
+        metrics = {"entropy": distribution.entropy().detach().mean()}
+        mode = distribution.mode().detach()
+        if actor.is_discrete:
+            metrics["accuracy"] = (mode == done).float().mean()
+            metrics["accuracy_majority"] = (done == self.seen.argmax()).float().mean()
+        else:
+            mean = self.seen / self.num_seen.clamp_min(1)
+            metrics["absolute_error"] = (mode - done).abs().mean()
+            metrics["absolute_error_of_mean"] = (mean - done).abs().mean()
+        return loss, metrics
 
     @torch.no_grad()
     def _count(self, done: Tensor) -> None:
@@ -84,15 +98,3 @@ class Cloning(nn.Module):
         counted = done.bincount(minlength=len(self.seen)) if done.ndim == 1 else done.sum(0)
         self.seen += counted.to(self.seen)
         self.num_seen += len(done)
-
-    def _figures(self, distribution, done: Tensor, discrete: bool) -> dict[str, Tensor]:
-        figures = {"entropy": distribution.entropy().detach().mean()}
-        mode = distribution.mode().detach()
-        if discrete:
-            figures["accuracy"] = (mode == done).float().mean()
-            figures["accuracy_majority"] = (done == self.seen.argmax()).float().mean()
-        else:
-            mean = self.seen / self.num_seen.clamp_min(1)
-            figures["absolute_error"] = (mode - done).abs().mean()
-            figures["absolute_error_of_mean"] = (mean - done).abs().mean()
-        return figures

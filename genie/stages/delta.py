@@ -1,4 +1,4 @@
-"""`simulator=delta`: an ensemble learns how states change, and what a change is worth.
+"""Ensemble of models (`simulator=delta`) of the changes of states, with their rewards and ends.
 
 Dimension letters: `B` batch, `T` states, `n` numbers of a state, `h` imagined steps, `M` members, `A` action vector.
 """
@@ -24,6 +24,8 @@ FACT_CLIPS = 1024  # training clips from which range and usual change of the sta
 class DeltaStage(SimulatorStage):
     """Further options in `simulator`: `constraints.margin` (see `DeltaModel.violation`)."""
 
+    tokens_per_frame = 1
+
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         if self.simulator["propagate"] not in PROPAGATE:
@@ -31,15 +33,8 @@ class DeltaStage(SimulatorStage):
             raise UserError(f"simulator.propagate={self.simulator['propagate']!r}: choose one of {kinds}")
         self.errors = StateErrors(config["data"]["num_frames"] - self.prompt_length)
 
-    @property
-    def tokens_per_frame(self) -> int:
-        return 1
-
     def example_clip(self) -> Tensor:
         return torch.empty(1, self.config["data"]["num_frames"], self.model.state_size)
-
-    def example_forward(self, clip: Tensor) -> None:
-        self.model.eval().example_forward(clip)
 
     def set_data(self, data: ClipDataModule) -> None:
         super().set_data(data)
@@ -67,30 +62,26 @@ class DeltaStage(SimulatorStage):
         if not self.training:
             self.update_outcomes(batch, model.outcome_features(states[:, :-1], actions, states[:, 1:]))
             given = self.prompt_length
-            dreamt = self._unroll(states[:, given - 1], actions[:, given - 1 :]).mean(0)
-            self.errors.update(*(model.normalized(part) for part in (dreamt, states[:, given - 1], states[:, given:])))
+            imagined = self._unroll(states[:, given - 1], actions[:, given - 1 :]).mean(0)
+            compared = (imagined, states[:, given - 1], states[:, given:])
+            self.errors.update(*(model.normalized(part) for part in compared))
         return loss, metrics
 
     def terms(
         self, batch: dict[str, Tensor], states: Tensor, actions: Tensor, prediction: Prediction
     ) -> dict[str, Callable[[], Tensor]]:
-        """What the objective adds up, of states [B, T, n] and the action vectors [B, T-1, A] between them."""
+        """The terms of the objective, of states [B, T, n] and the action vectors [B, T-1, A] between them."""
         model = self.model
         before, after = (part.flatten(0, 1) for part in (states[:, :-1], states[:, 1:]))
 
         @cache
-        def read() -> Tensor:
+        def outcome_features() -> Tensor:
             return model.outcome_features(states[:, :-1], actions, states[:, 1:])
 
         def imagination() -> Tensor:
-            steps = self.imagined_steps()
-            at, rows = self.starts(batch, steps), torch.arange(len(states), device=states.device)
-            places = at[:, None] + torch.arange(steps, device=at.device)
-            dreamt = self._unroll(states[rows, at], actions[rows[:, None], places])
-            return ((dreamt - states[rows[:, None], places + 1]) / model.change).square().mean() / 2
-
-        def smoothness() -> Tensor:
-            return prediction.delta.unflatten(1, actions.shape[:2]).diff(dim=2).square().mean()
+            rows, at, following = self.imagined_places(batch)
+            imagined = self._unroll(states[rows, at][:, 0], actions[rows, following - 1])
+            return ((imagined - states[rows, following]) / model.change).square().mean() / 2
 
         def constraint() -> Tensor:
             following = model.following(before, prediction.delta)
@@ -98,15 +89,15 @@ class DeltaStage(SimulatorStage):
 
         return {
             "dynamics": lambda: prediction.loss(model.target(before, after)),
-            "reward": lambda: model.outcomes.reward_loss(read(), batch["rewards"][:, :-1]),
-            "continues": lambda: model.outcomes.continue_loss(read(), batch["terminals"][:, :-1]),
+            "reward": lambda: model.outcomes.reward_loss(outcome_features(), batch["rewards"][:, :-1]),
+            "continues": lambda: model.outcomes.continue_loss(outcome_features(), batch["terminals"][:, :-1]),
             "imagination": imagination,
-            "smoothness": smoothness,
+            "smoothness": lambda: prediction.delta.unflatten(1, actions.shape[:2]).diff(dim=2).square().mean(),
             "constraint": constraint,
         }
 
     def _unroll(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The states [M, B, h, n] that each member makes of `states` [B, n] and action vectors [B, h, A]."""
+        """The states [M, B, h, n] that each member predicts from `states` [B, n] and action vectors [B, h, A]."""
         model, imagined = self.model, []
         for vectors in actions.unbind(1):
             states = model.settled(model.following(states, model.predict(states, vectors).delta))

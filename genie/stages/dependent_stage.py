@@ -1,7 +1,4 @@
-"""Stages that build on trained models.
-
-Stages that build on what earlier ones trained.
-"""
+"""Base class of the stages that build on the checkpoints of earlier stages."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +14,8 @@ from genie.stages.base import Stage
 
 
 class DependentStage(Stage):
-    """A stage with frozen earlier parts.
-
-    They stand outside the module tree: their weights are in their own checkpoints, of which this stage's keeps the
-    fingerprints.
-    """
+    """A stage with frozen earlier parts outside of the module tree: their weights are in their own checkpoints, whose
+    fingerprints are in those of this stage."""
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
@@ -33,10 +27,8 @@ class DependentStage(Stage):
             self.load_frozen(part)
 
     def load_frozen(self, part: str) -> None:
-        """Take `part` ("tokenizer" or "lam", the tokenizer first) from the checkpoint that the configuration names.
-
-        Raises UserError where there is none, or where it does not fit this stage's model.
-        """
+        """Freezes the model of the checkpoint that the configuration names for `part` ("tokenizer" or "lam", the
+        tokenizer first). UserError where there is none, or where it does not fit this stage's model."""
         path = Path(self.config[f"{part}_ckpt"])
         if not is_checkpoint(path):
             raise UserError(
@@ -55,7 +47,7 @@ class DependentStage(Stage):
         self.fingerprints[part] = fingerprint(trained.model)
 
     def freeze(self, part: str, module: nn.Module) -> None:
-        """Build on `module` as the trained `part`."""
+        """Takes `module` as the trained `part`."""
         self.frozen[part] = module.eval().requires_grad_(False)
         if part == "lam":
             module.use_tokenizer(self.frozen["tokenizer"])
@@ -71,7 +63,7 @@ class DependentStage(Stage):
 
 
 def check_fits(module: nn.Module, part: str, model: nn.Module, image_size: list[int], path: Path) -> None:
-    """Raise UserError where a loaded tokenizer or LAM is not what the configuration of `model` expects."""
+    """Raises UserError where a loaded tokenizer or LAM is not what the configuration of `model` expects."""
     kind = {"tokenizer": VideoTokenizer, "lam": LatentActionModel}[part]
     if not isinstance(module, kind):
         raise UserError(f"{part}_ckpt={path} holds a {type(module).__name__}, not a {kind.__name__}")

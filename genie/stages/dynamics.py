@@ -1,4 +1,7 @@
-"""Stage 3: the dynamics model (Genie §2.1): guess masked tokens from the past, the visible tokens and the actions."""
+"""Dynamics model (stage 3, Genie §2.1): masked tokens from the past, the visible tokens and actions.
+
+Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `K` codes.
+"""
 
 import time
 
@@ -7,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genie.common.errors import UserError
+from genie.metrics.metric_info import HIGHER, MetricInfo
 from genie.metrics.token_accuracy import TokenAccuracy, showing
 from genie.models import DynamicsModel
 from genie.models.rssm import sample
@@ -27,6 +31,13 @@ from genie.stages.masking import (
 ACTION_SOURCES = ("latent", "environment")
 CONTEXTS = ("masked", "clean")
 UNSEEN = (None, "nearest")
+
+
+METRICS = (
+    MetricInfo("{split:train|val}/masked_accuracy", "right tokens, of the masked ones", unit="%", better=HIGHER),
+    MetricInfo("val/teacher_forced_accuracy", "right tokens of the last frame", "in one pass after the true past",
+               unit="%", better=HIGHER),
+)  # fmt: skip
 
 
 class DynamicsStage(DependentStage):
@@ -57,11 +68,9 @@ class DynamicsStage(DependentStage):
     def tokens_per_frame(self) -> int:
         return self.model.num_tokens
 
-    def example_forward(self, frames: Tensor) -> None:
-        tokens = torch.zeros(*frames.shape[:2], self.model.num_tokens, dtype=torch.int64)
+    def example_forward(self, clip: Tensor) -> None:
+        tokens = torch.zeros(*clip.shape[:2], self.model.num_tokens, dtype=torch.int64)
         self.model.hidden(tokens, tokens[:, 1:, 0])
-
-    # -- what earlier stages trained ------------------------------------------------------------------------------
 
     @staticmethod
     def needs(config: dict) -> tuple[str, ...]:
@@ -80,7 +89,7 @@ class DynamicsStage(DependentStage):
                 f"give {remedy}"
             )
 
-    # -- loss -----------------------------------------------------------------------------------------------------
+    # -- tokens and actions ---------------------------------------------------------------------------------------
 
     def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """tokens int64 [B, T, S] and actions int64 [B, T-1] of a batch."""
@@ -104,10 +113,10 @@ class DynamicsStage(DependentStage):
         self.encode_once()
 
     def encode_once(self) -> None:
-        """Encode the frames of the training clips before the first step, where that pays (`genie.stages.encoded`)."""
+        """Encodes the frames of the training clips before the first step, where that pays (`genie.stages.encoded`)."""
         trainer, dataset = self.config["trainer"], getattr(self.trainer.datamodule, "train_dataset", None)
-        tokenizer, latent = self.frozen["tokenizer"], self.options["actions"] == "latent"
-        lam = self.frozen["lam"] if latent else None
+        tokenizer = self.frozen["tokenizer"]
+        lam = self.frozen["lam"] if self.options["actions"] == "latent" else None
         clips = trainer["max_steps"] * trainer["accumulate"] * self.config["data"]["batch_size"]  # of this process
         wanted = self.options.get("encode_once", True) and dataset is not None  # None: batches of a loader
         if wanted and pays(dataset, tokenizer, clips):
@@ -124,18 +133,16 @@ class DynamicsStage(DependentStage):
         elif self.trainer.is_global_zero:
             print("stage.unseen_actions is left out: here frames or actions are not encoded once (docs/scaling.md)")
 
+    # -- loss -----------------------------------------------------------------------------------------------------
+
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         tokens, actions = self.targets(batch)
         return self.dynamics_loss(tokens, actions, batch)
 
-    @property
-    def progress(self) -> float:
-        """The share of the run's steps that are taken."""
-        return min(1.0, self.global_step / self.config["trainer"]["max_steps"])
-
     def dynamics_loss(self, tokens: Tensor, actions: Tensor, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
-        """`dynamics_loss` of the model, in validation with the figures that need no masks."""
-        loss, metrics = dynamics_loss(self.model, tokens, actions, batch["seed"], self.options, self.progress)
+        """`dynamics_loss` of the model, in validation with the metrics that need no masks."""
+        progress = min(1.0, self.global_step / self.config["trainer"]["max_steps"])
+        loss, metrics = dynamics_loss(self.model, tokens, actions, batch["seed"], self.options, progress)
         if not self.training:
             self.weights = dict.fromkeys(("loss", "dynamics_loss", "masked_accuracy"), int(metrics.pop("num_masked")))
             nats, right = teacher_forced(self.model, tokens, actions)
@@ -147,25 +154,15 @@ class DynamicsStage(DependentStage):
 
     def on_validation_epoch_end(self) -> None:
         found = self.token_accuracy.compute()
-        shown = [f"{kind}_accuracy{end}" for kind in ("object_token", "changed_token") for end in ("", "_copy_last")]
-        self.log_dict({f"val/{name}": found[name] for name in shown[:-1] if name in found})  # a copy changes nothing
+        # without changed_token_accuracy_copy_last: a copy never changes a token
+        names = ("object_token_accuracy", "object_token_accuracy_copy_last", "changed_token_accuracy")
+        self.log_validation({name: found[name] for name in names if name in found})
         self.token_accuracy.reset()
 
 
 def context_of(options: dict) -> str:
-    """What the frames before a guessed one are in training; of a stage from before there was a choice: masked."""
+    """The frames before a predicted one in training; "masked" in configurations from before there was a choice."""
     return options.get("context", "masked")
-
-
-def draw_masks(tokens: Tensor, seeds: Tensor, num_codes: int, options: dict) -> tuple[Masked, float]:
-    """The masks of a batch of tokens int64 [B, T, S], and how many tokens they hide in a clip on average."""
-    rates, corruption, shape = tuple(options["mask_rate"]), options["corruption"], tokens.shape[1:]
-    if context_of(options) == "clean":
-        whole = options["whole_frames"]
-        masked = mask_after_clean(tokens, seeds, num_codes, rates, whole, corruption)
-        return masked, expected_masked_after_clean(*shape, rates, whole)
-    prefix = options["clean_prefix"]
-    return mask_tokens(tokens, seeds, num_codes, rates, prefix, corruption), expected_masked(*shape, rates, prefix)
 
 
 def dynamics_loss(
@@ -173,27 +170,24 @@ def dynamics_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Cross-entropy (nats, fp32) on the masked tokens, and its accuracy.
 
-    In training it is the sum over the masked tokens, divided by how many the batch is expected to have. Batches differ
-    in how many they have: the mean of each would weigh a token by the company it has, so that the mean over the ranks,
-    or over the batches of a step, would be another one than that of their samples taken together. The expected number
-    is the same for all, so it is that one, and an unbiased estimate of the loss of a token. In validation it is the
-    mean over the masked tokens, `num_masked` of them, which is its weight.
+    In training it is the sum over the masked tokens divided by their expected number in the batch: an unbiased estimate
+    of the loss of a token, and with the same divisor for all ranks and accumulated batches their mean is that of their
+    samples taken together. In validation it is the mean over the masked tokens, with their number `num_masked`.
 
     Options: `context`, "masked": the masks of `mask_tokens` fall on all frames, with `mask_rate`, `clean_prefix` and
-    `corruption`; "clean": every frame is guessed after all frames before it, with those of `mask_after_clean`, and from
-    the share `own_draws_from` of the run on (`progress`) with `own_draws` of `with_own_draws`. In training, only the
-    share `places` of a frame's places is run (`choose_places`), and tokens that
-    differ from those of the last frame count 1 + `change_weight` times.
+    `corruption`; "clean": every frame is predicted after all frames before it, with those of `mask_after_clean`, and
+    from the share `own_draws_from` of the run on (`progress`) with `own_draws` of `with_own_draws`. In training, only
+    the share `places` of a frame's places is run (`choose_places`) until `places_until`, tokens that differ from those
+    of the last frame count 1 + `change_weight` times, and `distance_weight` is that of `DynamicsModel.score`.
     """
     masked, expected = draw_masks(tokens, seeds, model.num_codes, options)
     thin = None
-    count = num_places(model.num_tokens, options)
+    count = max(1, round(options.get("places", 1.0) * model.num_tokens))
     if model.training and count < model.num_tokens and progress < options["places_until"]:
         thin = choose_places(tokens, seeds, count)
         tokens = thin.of(tokens)
-        masked = Masked(
-            *(None if part is None else thin.of(part) for part in (masked.inputs, masked.mask, masked.context))
-        )
+        parts = (masked.inputs, masked.mask, masked.context)
+        masked = Masked(*(None if part is None else thin.of(part) for part in parts))
     share = options.get("own_draws", 0.0)
     if share and model.training and masked.context is not None and progress >= options["own_draws_from"]:
         draws = draw_frames(model, tokens, actions, masked.context, seeds, thin)
@@ -211,9 +205,15 @@ def dynamics_loss(
     return nats.sum() / (len(tokens) * expected), metrics
 
 
-def num_places(num_tokens: int, options: dict) -> int:
-    """How many of a frame's tokens a training step runs."""
-    return max(1, round(options.get("places", 1.0) * num_tokens))
+def draw_masks(tokens: Tensor, seeds: Tensor, num_codes: int, options: dict) -> tuple[Masked, float]:
+    """The masks of a batch of tokens int64 [B, T, S], and how many tokens they hide in a clip on average."""
+    rates, corruption, shape = tuple(options["mask_rate"]), options["corruption"], tokens.shape[1:]
+    if context_of(options) == "clean":
+        whole = options["whole_frames"]
+        masked = mask_after_clean(tokens, seeds, num_codes, rates, whole, corruption)
+        return masked, expected_masked_after_clean(*shape, rates, whole)
+    prefix = options["clean_prefix"]
+    return mask_tokens(tokens, seeds, num_codes, rates, prefix, corruption), expected_masked(*shape, rates, prefix)
 
 
 @torch.no_grad()
@@ -231,11 +231,8 @@ def draw_frames(
 
 @torch.no_grad()
 def teacher_forced(model: DynamicsModel, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the last frame's tokens, guessed in one pass when all earlier frames are the true ones: the cross-entropy in
-    nats and whether the likeliest code is right, [B, S] each.
-
-    This is the temporally teacher-forced setting with a single sampling step.
-    """
+    """Prediction of the last frame's tokens in one pass (a single sampling step) from the true frames before it: the
+    cross-entropy in nats and whether the likeliest code is right, [B, S] each."""
     mask = torch.zeros_like(tokens, dtype=torch.bool)
     mask[:, -1] = True
     nats, right = model.score(tokens, actions, mask, tokens)

@@ -1,27 +1,17 @@
-"""Tokens and latent actions of a recording, computed once.
+"""Tokens and latent actions of a recording, computed once, and its unseen actions.
 
-What an action does in a place where it was never taken.
+A frame is in many training clips, and its tokens are the same in all of them where the tokenizer's encoder sees each
+frame alone. A latent action is the same where the latent action model compares two frames (`antisymmetric`), but for
+the transitions before it, of which a clip's first ones have fewer: it is kept for each number of them.
 
-A latent action is what was seen to happen. At a wall nothing happens when a paddle is pushed on, so no clip shows the
-code of the push there: it shows the one of standing still. Whoever plays pushes on, and a model that has never seen it
-moves the paddle out of the picture, for good. Recorded actions have such gaps, too, where the player never tried.
+Unseen actions: at a wall nothing happens when a paddle is pushed on, so clips show the latent action of standing still
+there and never that of the push, and a model moves the paddle of a player who pushes on out of the picture. Recorded
+actions have such gaps, too. So training also takes what happened under a seen action for the effect of an unseen one:
+of the nearest that was taken in such a frame. An action is unseen in a frame where one token at its place appeared on
+many occasions without it. (Discrete BCQ, arXiv 1910.01708, leaves such actions out of a policy.)
 
-So training takes some of what happened under a seen action for what an unseen one does: under the nearest of those that
-were taken in such a frame. That an action is unseen there is told by one token at its place: it came up on many
-occasions, and the action was not taken while it was there. (Discrete BCQ, arXiv 1910.01708, leaves such actions out of
-a policy.)
-
-What frozen encoders make of a recording, worked out once instead of anew for every clip that shows a frame.
-
-A frame is in many of the clips that a dynamics trains on, and its tokens are the same in all of them where the
-tokenizer's encoder sees each frame alone. An action is the same where the latent action model compares two frames
-(`antisymmetric`), but for the transitions before it, of which a clip's first ones have fewer: so it is kept for each
-number of them.
-
-Dimension letters: `N` rows of the recording, `S` tokens of a frame, `A` actions, `B T` batch and frames of clips.
-
-Dimension letters: `N` rows of the recording, `B T S` batch, frames of a clip and tokens of a frame, `P` transitions
-that an action looks back at.
+Dimension letters: `N` rows of the recording, `B` batch, `T` frames of a clip, `S` tokens of a frame, `A` actions, `P`
+transitions that an action looks back at.
 """
 
 from collections.abc import Iterator
@@ -32,68 +22,23 @@ from torch import Tensor
 
 from data_modules.clips import ClipDataset
 from data_modules.worker_loader import DamagedData
-from genie.common.random import Stream, fold_in
+from genie.common.random import Stream
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.baselines import FrameNetwork, SpatialTransformer
-
-VISITS = 100  # occasions on which a token comes up at its place before it tells anything
-RARE = 0.005  # share of a token's frames in which an unseen action may have been taken: codes are a model's reading
-
-
-def unseen_actions(tokens: Tensor, actions: Tensor, known: Tensor, first: Tensor, num_actions: int) -> Tensor:
-    """bool [N, A]: the actions that are unseen in each frame.
-
-    tokens [N, S] and actions [N] are whole numbers; `known` bool [N]: rows that an action was taken in; `first`
-    bool [N]: those that do not follow the row before.
-    """
-    unseen = torch.zeros(len(tokens), num_actions, dtype=torch.bool, device=tokens.device)
-    size = int(tokens.max()) + 1
-    taken = actions[known].long()
-    for place in tokens.unbind(1):
-        place = place.long()
-        comes = first.clone()
-        comes[1:] |= place[1:] != place[:-1]
-        visits = torch.bincount(place[comes], minlength=size)
-        counts = torch.bincount(place[known] * num_actions + taken, minlength=size * num_actions)
-        counts = counts.view(size, num_actions)
-        never = counts <= RARE * counts.sum(1, keepdim=True)
-        unseen |= (never & (visits >= VISITS)[:, None])[place]
-    return unseen
-
-
-def nearest_seen(unseen: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
-    """int16 [N, A]: the action itself, or where it is unseen the nearest of the others, by `distance` [A, A]; of
-    several the one with the highest `frequency` [A]. Where all are unseen, nothing is known: each stands for itself."""
-    common = frequency.argsort(stable=True, descending=True)
-    order = common[distance[:, common].argsort(stable=True, dim=1)]  # [A, A], nearest first
-    nearest = torch.arange(len(distance), device=unseen.device).repeat(len(unseen), 1)
-    for action, others in enumerate(order):
-        seen = ~unseen[:, others]
-        changes = unseen[:, action] & seen.any(1)
-        nearest[changes, action] = others[seen[changes].int().argmax(1)]
-    return nearest.to(torch.int16)
-
-
-def with_unseen(actions: Tensor, nearest: Tensor, seeds: Tensor) -> Tensor:
-    """`actions` int64 [B, T-1], each replaced by a random one of those that it is `nearest` [B, T-1, A] to."""
-    length, count = nearest.shape[1:]
-    generators = (torch.Generator().manual_seed(fold_in(seed, Stream.UNSEEN_ACTION)) for seed in seeds.tolist())
-    draws = torch.stack([torch.rand(length, count, generator=generator) for generator in generators])
-    stand = nearest == actions[..., None]
-    drawn = draws.to(actions.device).masked_fill(~stand, -1).argmax(-1)
-    return torch.where(stand.any(-1), drawn, actions)
-
+from genie.stages.masking import generators
 
 AT_ONCE = 64  # frames through the encoders
 LEAST_USE = 2  # how often training has to see a frame before it pays
 MOST_BYTES = 2**28  # of all tokens, on the device: a million frames of 64
+VISITS = 100  # occasions on which a token appears at its place before it shows an action to be unseen
+RARE = 0.005  # share of a token's frames in which an unseen action may have been taken: codes are a model's reading
 
 
 @dataclass(frozen=True)
 class Encoded:
     """`tokens` int32 [N, S]; `actions` int32 [P + 1, N], from each row on after 0 … P transitions of its clip, None
-    where they depend on more; `stride`: rows from one frame of a clip to the next; `nearest` int16 [N, A]: what each
-    action stands for (`genie.stages.encoded`), None where all are what they are. Rows of no clip are 0."""
+    where they depend on more; `stride`: rows from one frame of a clip to the next; `nearest` int16 [N, A]: the action
+    that each action stands for in a row (`nearest_seen`), None: itself. Rows of no clip are 0."""
 
     tokens: Tensor
     actions: Tensor | None
@@ -120,9 +65,9 @@ class Encoded:
 
 
 def pays(dataset: ClipDataset, tokenizer: VideoTokenizer, clips: int) -> bool:
-    """Whether to encode a data set once for a training that sees `clips` of it: where the tokens of a frame do not
-    depend on those before it, no clip shows frames that are changed or behind an episode's end, and the data set is
-    neither too large nor too little used."""
+    """Whether to encode a data set once for a training on `clips` of it: where the tokens of a frame do not depend on
+    those before it, no clip has augmented frames or frames after an episode, and the data are neither too large nor
+    too rarely used."""
     if not isinstance(tokenizer.encoder, FrameNetwork | SpatialTransformer):
         return False
     inside = bool((dataset.last + dataset.span <= dataset.episodes[:, 1]).all())
@@ -137,7 +82,7 @@ def encode(
 ) -> Encoded | None:
     """All frames of the data set's episodes, read in order; None where one cannot be read.
 
-    Actions are those of a `lam` that is antisymmetric; of another one, or without one, there are none.
+    Actions are those of a `lam` that is antisymmetric; another one, or none, gives no actions.
     """
     lam = lam if lam is not None and lam.antisymmetric else None
     count = int(dataset.episodes[:, 1].max())
@@ -158,9 +103,23 @@ def encode(
     return Encoded(tokens, actions, dataset.stride)
 
 
+def windows(dataset: ClipDataset, before: int) -> Iterator[tuple[range, int]]:
+    """Consecutive rows of clips: at most `AT_ONCE` new ones after up to `before` that were new a window earlier, and
+    the number of the latter. Every row of an episode is new once."""
+    for first, end in dataset.episodes.tolist():
+        for phase in range(first, min(first + dataset.stride, end)):
+            rows = range(phase, end, dataset.stride)
+            for start in range(0, len(rows), AT_ONCE):
+                begin = max(0, start - before)
+                yield rows[begin : start + AT_ONCE], start - begin
+
+
+# -- unseen actions ---------------------------------------------------------------------------------------------------
+
+
 def know_unseen(encoded: Encoded, dataset: ClipDataset, lam: LatentActionModel | None, num_actions: int) -> Encoded:
-    """`encoded` with `nearest`: of latent actions by the distance of their codes; of recorded ones (no `lam`) any is
-    as near as another."""
+    """`encoded` with `nearest`: of latent actions by the distance of their codes; recorded ones (no `lam`) are all at
+    the same distance."""
     device = encoded.tokens.device
     count, ids = len(encoded.tokens), torch.arange(num_actions, device=device)
     if lam is None:
@@ -177,12 +136,44 @@ def know_unseen(encoded: Encoded, dataset: ClipDataset, lam: LatentActionModel |
     return replace(encoded, nearest=nearest_seen(unseen, distance, frequency))
 
 
-def windows(dataset: ClipDataset, before: int) -> Iterator[tuple[range, int]]:
-    """Rows that follow each other in clips, at most `AT_ONCE` new ones behind up to `before` that were new a window
-    earlier; and how many of these there are. Every row of an episode is new once."""
-    for first, end in dataset.episodes.tolist():
-        for phase in range(first, min(first + dataset.stride, end)):
-            rows = range(phase, end, dataset.stride)
-            for start in range(0, len(rows), AT_ONCE):
-                begin = max(0, start - before)
-                yield rows[begin : start + AT_ONCE], start - begin
+def unseen_actions(tokens: Tensor, actions: Tensor, known: Tensor, first: Tensor, num_actions: int) -> Tensor:
+    """bool [N, A]: the actions that are unseen in each frame.
+
+    tokens [N, S] and actions [N] are integers; `known` bool [N]: rows that an action was taken in; `first`
+    bool [N]: those that do not follow the row before.
+    """
+    unseen = torch.zeros(len(tokens), num_actions, dtype=torch.bool, device=tokens.device)
+    size = int(tokens.max()) + 1
+    taken = actions[known].long()
+    for place in tokens.unbind(1):
+        place = place.long()
+        comes = first.clone()
+        comes[1:] |= place[1:] != place[:-1]
+        visits = torch.bincount(place[comes], minlength=size)
+        counts = torch.bincount(place[known] * num_actions + taken, minlength=size * num_actions)
+        counts = counts.view(size, num_actions)
+        never = counts <= RARE * counts.sum(1, keepdim=True)
+        unseen |= (never & (visits >= VISITS)[:, None])[place]
+    return unseen
+
+
+def nearest_seen(unseen: Tensor, distance: Tensor, frequency: Tensor) -> Tensor:
+    """int16 [N, A]: the action itself, or where it is unseen the nearest of the others, by `distance` [A, A]; of
+    several the one with the highest `frequency` [A]. Where all are unseen, each stands for itself."""
+    common = frequency.argsort(stable=True, descending=True)
+    order = common[distance[:, common].argsort(stable=True, dim=1)]  # [A, A], nearest first
+    nearest = torch.arange(len(distance), device=unseen.device).repeat(len(unseen), 1)
+    for action, others in enumerate(order):
+        seen = ~unseen[:, others]
+        changes = unseen[:, action] & seen.any(1)
+        nearest[changes, action] = others[seen[changes].int().argmax(1)]
+    return nearest.to(torch.int16)
+
+
+def with_unseen(actions: Tensor, nearest: Tensor, seeds: Tensor) -> Tensor:
+    """`actions` int64 [B, T-1], each replaced by a random one of those that it is `nearest` [B, T-1, A] to."""
+    length, count = nearest.shape[1:]
+    draws = [torch.rand(length, count, generator=each) for each in generators(seeds, Stream.UNSEEN_ACTION)]
+    stand = nearest == actions[..., None]
+    drawn = torch.stack(draws).to(actions.device).masked_fill(~stand, -1).argmax(-1)
+    return torch.where(stand.any(-1), drawn, actions)

@@ -1,8 +1,6 @@
-"""Latent action stage.
+"""Latent action model (stage 2, Genie §2.1): a code of what the past does not tell of a transition.
 
-Whole scenes moved about, so that a model cannot tell by its place what something means.
-
-Stage 2: the latent action model (Genie §2.1): name each transition by a code that tells what the past does not.
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
 """
 
 import torch
@@ -10,80 +8,80 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.common.errors import UserError
-from genie.common.random import Stream, fold_in
+from genie.common.random import Stream
 from genie.metrics.actions import ActionAlignment, CodeUsage
+from genie.metrics.metric_info import LOWER, MetricInfo
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
 from genie.models.latent_action import TokenActionOutput
 from genie.stages.base import Stage
 from genie.stages.dependent_stage import DependentStage
 from genie.stages.losses import check_pixel_options, pixel_loss
+from genie.stages.masking import generators
+
+METRICS = (
+    MetricInfo("val/position_nmi", "NMI with the position in the clip", "near 0: codes do not count frames",
+               better=LOWER),
+)  # fmt: skip
 
 
-def move_scene(frames: Tensor, background: Tensor, seeds: Tensor, rows: int = 0, columns: int = 0) -> Tensor:
-    """Clips in which everything that differs from the background stands elsewhere, by one offset per clip.
+class TrainsLatentActions(DependentStage):
+    """A stage that trains a latent action model `lam`. Options: those of `predict_next` and `latent_action_loss`."""
 
-    Args:
-        frames: [B, T, C, H, W] in [0, 1].
-        background: [C, H, W]; it stays where it is.
-        seeds: int64 [B], the samples' seeds, each of which gives the offset of its clip.
-        rows, columns: largest offset in pixels, to either side; what leaves at one edge comes in at the other.
-    """
-    height, width = frames.shape[-2:]
-    offsets = []
-    for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(fold_in(seed, Stream.MOVED_SCENE))
-        offsets.append([int(torch.randint(-most, most + 1, (), generator=generator)) for most in (rows, columns)])
-    down, right = torch.tensor(offsets, device=frames.device).T[:, :, None]  # [B, 1] each
-    y = (torch.arange(height, device=frames.device) - down) % height  # [B, H]: where a row comes from
-    x = (torch.arange(width, device=frames.device) - right) % width
-    clip = torch.arange(len(frames), device=frames.device)[:, None, None]
-    moved = (frames - background)[clip, :, :, y[:, :, None], x[:, None, :]]  # [B, H, W, T, C]
-    return background + moved.permute(0, 3, 4, 1, 2)
-
-
-class LatentActionStage(DependentStage):
-    """Options: those of `predict_next` and of `latent_action_loss`."""
+    lam: LatentActionModel
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        check_options(self.options, "stage.")
-        self.validation = LatentActionMetrics(self.model.num_actions)
+        check_options(*self.lam_options())
+        self.validation = LatentActionMetrics(self.lam.num_actions)
 
-    @property
-    def tokens_per_frame(self) -> int:
-        return self.model.patches.num_patches
-
-    def example_forward(self, frames: Tensor) -> None:
-        self.model.eval().example_forward(frames)
-
-    @staticmethod
-    def needs(config: dict) -> tuple[str, ...]:
-        return ("tokenizer",) if config["model"]["lam"].get("input") == "tokens" else ()
+    def lam_options(self) -> tuple[dict, str]:
+        """The options of the latent action model, and their group on the command line."""
+        return self.options, "stage."
 
     def freeze(self, part: str, module: nn.Module) -> None:
         super().freeze(part, module)
-        self.model.use_tokenizer(module)
+        self.lam.use_tokenizer(module)
 
     def leaves_out_parameters(self, step: int) -> bool:
-        return step < self.options["action_free_steps"]
+        return step < self.lam_options()[0]["action_free_steps"]
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
         self.validation.set_true_actions(info.num_actions)
 
     def start_from_background(self) -> None:
-        self.model.start_from(self.background)
+        self.lam.start_from(self.background)
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        frames = self.frames(batch)
-        output, shown = predict_next(self, self.model, frames, batch["seed"], self.options)
+    def lam_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Actions int64 [B, T-1], loss and metrics of the latent action model on a batch."""
+        frames, (options, _) = self.frames(batch), self.lam_options()
+        output, shown = predict_next(self, self.lam, frames, batch["seed"], options)
         if not self.training:
             self.validation.update(output, frames, self.background, batch.get("actions"))
-        return latent_action_loss(output, shown, self.background, self.options)
+        return output.actions, *latent_action_loss(output, shown, self.background, options)
+
+
+class LatentActionStage(TrainsLatentActions):
+    """Options: those of `TrainsLatentActions`."""
+
+    @property
+    def lam(self) -> LatentActionModel:
+        return self.model
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.model.patches.num_patches
+
+    @staticmethod
+    def needs(config: dict) -> tuple[str, ...]:
+        return ("tokenizer",) if config["model"]["lam"].get("input") == "tokens" else ()
+
+    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.lam_loss(batch)[1:]
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.validation.compute().items()})
+        self.log_validation(self.validation.compute())
         self.validation.reset()
 
 
@@ -100,9 +98,9 @@ def predict_next(
 ) -> tuple[LatentActionOutput, Tensor]:
     """The model's output on frames [B, T, C, H, W] in [0, 1], and the frames that it predicted.
 
-    Options: `action_free_steps`: steps at the start in which the decoder learns what the past alone tells, so that the
-    code is left with what it does not. `move_rows`, `move_columns`: while training, the decoder predicts clips that are
-    moved by up to so many pixels (`move_scene`). The encoder cannot know by how much, so what a code means cannot
+    Options: `action_free_steps`: steps at the start in which the decoder learns what the past alone tells, so that only
+    the rest is left for the code. `move_rows`, `move_columns`: in training, the decoder predicts clips that are moved
+    by up to so many pixels (`move_scene`). The encoder does not know by how much, so the meaning of a code cannot
     depend on where on the screen something happens.
     """
     shown = frames
@@ -111,13 +109,35 @@ def predict_next(
     return model(frames, stage.global_step >= options["action_free_steps"], shown), shown
 
 
+def move_scene(frames: Tensor, background: Tensor, seeds: Tensor, rows: int = 0, columns: int = 0) -> Tensor:
+    """Clips in which everything that differs from the background is moved, by one offset per clip.
+
+    Args:
+        frames: [B, T, C, H, W] in [0, 1].
+        background: [C, H, W], not moved.
+        seeds: int64 [B], the samples' seeds, each of which gives the offset of its clip.
+        rows, columns: largest offset in pixels, to either side; what leaves at one edge comes in at the other.
+    """
+    height, width = frames.shape[-2:]
+    offsets = [
+        [int(torch.randint(-most, most + 1, (), generator=generator)) for most in (rows, columns)]
+        for generator in generators(seeds, Stream.MOVED_SCENE)
+    ]
+    down, right = torch.tensor(offsets, device=frames.device).T[:, :, None]  # [B, 1] each
+    y = (torch.arange(height, device=frames.device) - down) % height  # [B, H]: where a row comes from
+    x = (torch.arange(width, device=frames.device) - right) % width
+    clip = torch.arange(len(frames), device=frames.device)[:, None, None]
+    moved = (frames - background)[clip, :, :, y[:, :, None], x[:, None, :]]  # [B, H, W, T, C]
+    return background + moved.permute(0, 3, 4, 1, 2)
+
+
 def latent_action_loss(
     output: LatentActionOutput, frames: Tensor, background: Tensor, options: dict
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Prediction loss on frames 1…T-1 plus the quantiser's.
 
     Options: `quantizer_weight`, and for models on pixels those of `pixel_loss`. Models on tokens predict tokens:
-    cross-entropy in nats, all weigh alike.
+    cross-entropy in nats, with equal weights.
     """
     if isinstance(output, TokenActionOutput):
         prediction = F.cross_entropy(output.logits.flatten(0, 2), output.tokens[:, 1:].flatten())
@@ -129,7 +149,7 @@ def latent_action_loss(
 
 class LatentActionMetrics(nn.Module):
     """Validation of latent actions: next-frame PSNR beside its baselines, code usage, agreement with true actions
-    and, to catch codes that merely count frames, with the position in the clip."""
+    and, to detect codes that merely count frames, with the position in the clip."""
 
     def __init__(self, num_actions: int) -> None:
         super().__init__()
@@ -156,21 +176,16 @@ class LatentActionMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """All metrics since the last reset, by log name."""
-        usage = self.usage.compute()
-        values = {
-            **self.psnr.compute(),
-            "codebook_usage": usage["usage"],
-            "codebook_perplexity": usage["perplexity"],
-        }
+        values = dict(self.psnr.compute())
+        values |= {f"codebook_{name}": value for name, value in self.usage.compute().items()}
         if self.alignment is not None:
             agreement = self.alignment.compute()
-            values |= {"action_nmi": agreement["nmi"], "action_accuracy": agreement["accuracy"]}
+            values |= {f"action_{name}": agreement[name] for name in ("nmi", "accuracy")}
         if self.position is not None:
             values["position_nmi"] = self.position.compute()["nmi"]
         return values
 
     def reset(self) -> None:
-        """Forget everything counted."""
         for metric in (self.psnr, self.usage, self.alignment, self.position):
             if metric is not None:
                 metric.reset()

@@ -1,12 +1,7 @@
-"""Losses on pixels, and the joint objective of the simulators.
+"""Weighted losses on pixels and the joint objective of the simulators.
 
-Losses on pixels, and the weights that keep small moving things from being lost in a large quiet picture.
-
-The joint objective of the simulators, written once:
-
-    L = L_recon + λ1 L_dyn + λ2 L_reward + λ3 L_KL + …
-
-What each term is for each simulator is in docs/simulators.md; every λ is a value of `simulator.objective`.
+The objective is L = L_recon + λ1 L_dyn + λ2 L_reward + λ3 L_KL + …; docs/simulators.md explains each term, and every λ
+is a value of `simulator.objective`.
 
 Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `L` latent width, `C H W` channels and pixels.
 """
@@ -23,12 +18,12 @@ from genie.common.errors import UserError
 RECONSTRUCTIONS = ("mse", "bce")
 WEIGHTINGS = ("symmetric", "target")
 FORMER_WEIGHTING = "target"  # of configurations from before there was a choice
+GROUP = "simulator.objective"
 
 
 def check_pixel_options(options: dict[str, Any], prefix: str = "stage.") -> None:
-    """UserError for a `reconstruction` or a `weighting` that is none; `prefix` is that of their keys."""
-    chosen = {"reconstruction": RECONSTRUCTIONS, "weighting": WEIGHTINGS}
-    for name, choices in chosen.items():
+    """UserError for an unknown `reconstruction` or `weighting`; `prefix` is that of their keys."""
+    for name, choices in {"reconstruction": RECONSTRUCTIONS, "weighting": WEIGHTINGS}.items():
         value = options.get(name, FORMER_WEIGHTING) if name == "weighting" else options[name]
         if value not in choices:
             raise UserError(f"{prefix}{name}={value!r}: choose one of {', '.join(choices)}")
@@ -41,7 +36,7 @@ def pixel_loss(
 
     Options: `reconstruction` (see `reconstruction_loss`), `foreground_weight`, `change_weight` (with the frames
     `previous` before the target) and `weighting` (see `pixel_weights`): "target" weighs by the true frames alone,
-    "symmetric" also by what is drawn.
+    "symmetric" also by the predicted ones.
     """
     symmetric = options.get("weighting", FORMER_WEIGHTING) == "symmetric"
     weights = pixel_weights(
@@ -66,11 +61,11 @@ def pixel_weights(
     """Weights [B, T, 1, H, W] ≥ 1 of the pixels of `target` [B, T, C, H, W].
 
     1 + foreground · |target − background| + change · |target − previous|, each difference the largest over the
-    channels. With both weights 0 this is the plain mean.
+    channels; with both weights 0 all are 1.
 
-    With a `prediction` [B, T, C, H, W] each difference is the larger one of the target's and the prediction's own. By
-    the target's alone, a missing ball costs as much as the weight says and a ball that is drawn where none is next to
-    nothing: a model that is unsure then draws both. The prediction is taken as it is: it carries no gradient.
+    With a `prediction` [B, T, C, H, W], which gets no gradient, each difference is the larger one of the target's and
+    the prediction's own. By the target's alone, a missing ball would cost its weight and a ball that is drawn where
+    none is next to nothing, so an uncertain model would draw both.
     """
     shown = [target] if prediction is None else [target, prediction.detach()]
 
@@ -86,8 +81,8 @@ def pixel_weights(
 
 
 def stability_loss(latents: Tensor, still: Tensor) -> Tensor:
-    """Squared change of latents [B, T, S, L] from frame to frame, mean over the patches marked in `still` bool
-    [B, T-1, S], whose pixels do not change; 0 where all do."""
+    """Squared change of latents [B, T, S, L] from frame to frame, mean over the patches without a change of pixels,
+    marked in `still` bool [B, T-1, S]; 0 where there are none."""
     change = latents.diff(dim=1).square().sum(-1)  # [B, T-1, S]
     return (change * still).sum() / still.sum().clamp_min(1)
 
@@ -95,7 +90,7 @@ def stability_loss(latents: Tensor, still: Tensor) -> Tensor:
 def reconstruction_loss(logits: Tensor, target: Tensor, kind: str, weights: Tensor) -> Tensor:
     """Weighted mean over pixels of the squared error ("mse") or sigmoid cross-entropy ("bce", the paper's LAM).
 
-    The cross-entropy is counted above its least value, the target's own entropy, so that a perfect prediction
+    The target's own entropy, the least value of the cross-entropy, is subtracted from it, so that a perfect prediction
     has a loss of 0; the gradient is the same.
     """
     if kind == "mse":
@@ -107,16 +102,10 @@ def reconstruction_loss(logits: Tensor, target: Tensor, kind: str, weights: Tens
     raise ValueError(f"reconstruction={kind!r}: choose one of {', '.join(RECONSTRUCTIONS)}")
 
 
-GROUP = "simulator.objective"
-
-
 class JointObjective:
-    """A weighted sum of terms, each of which is logged with its weight and without.
+    """A weighted sum of terms, with `weights` λ ≥ 0 by their names; a term with 0 is not computed.
 
-    Args:
-        weights: λ ≥ 0 of every term by its name; 0 switches a term off, and it is not computed then.
-
-    Raises UserError for a weight that is none, and where all are 0.
+    Raises UserError for an invalid weight, and where all are 0.
     """
 
     def __init__(self, weights: dict[str, float]) -> None:
@@ -128,19 +117,16 @@ class JointObjective:
             raise UserError(f"all of {GROUP} is 0: there is nothing to learn")
 
     def uses(self, term: str) -> bool:
-        """Whether a term counts."""
         return self.weights[term] > 0
 
     def __call__(self, terms: dict[str, Callable[[], Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum, and by log name each term (`<term>_loss`) and what it adds (`<term>_loss_weighted`).
-
-        `terms`: for each name of the weights, what computes it.
-        """
-        added, figures = [], {}
+        """The sum of `terms`, which compute each name of the weights, and by log name each term (`<term>_loss`) and its
+        weighted value (`<term>_loss_weighted`)."""
+        added, metrics = [], {}
         for name, weight in self.weights.items():
             if not weight:
                 continue
             value = terms[name]()
             added.append(weight * value)
-            figures |= {f"{name}_loss": value.detach(), f"{name}_loss_weighted": added[-1].detach()}
-        return torch.stack(added).sum(), figures
+            metrics |= {f"{name}_loss": value.detach(), f"{name}_loss_weighted": added[-1].detach()}
+        return torch.stack(added).sum(), metrics

@@ -1,11 +1,11 @@
-"""Which tokens the dynamics model has to guess, and which of its context are wrong: drawn per sample from its seed.
+"""Masks of the dynamics model and corruption of its context, drawn per sample from its seed alone.
 
-A mask is a function of the sample's seed alone, so a resumed run, another number of workers or of processes
-gives the same one.
+So they are the same in a resumed run and with another number of workers or processes.
 
 Dimension letters: `B` batch, `T` frames, `S` tokens of one frame, `K` codes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +17,7 @@ from genie.models.st_transformer import Thin
 
 @dataclass
 class Masked:
-    """`inputs` int64 [B, T, S] (partly corrupted) and `mask` bool [B, T, S] (positions to guess); `context` int64
+    """`inputs` int64 [B, T, S] (partly corrupted) and `mask` bool [B, T, S] (positions to predict); `context` int64
     [B, T, S], the frames that are seen before each one, where these are not the inputs."""
 
     inputs: Tensor
@@ -39,17 +39,14 @@ def mask_tokens(
         tokens: int64 [B, T, S].
         seeds: int64 [B], the samples' seeds.
         mask_rate: bounds of the uniform rate.
-        clean_prefix: share of samples in which only frames from a random one on are masked, so that the first of
-            them sees a complete past, as it does when frames are generated.
-        corruption: context tokens are replaced by random ones at a rate drawn from U(0, corruption) per sample:
-            generated frames are never perfect either.
+        clean_prefix: share of samples in which only frames from a random one on are masked: the first of them sees a
+            complete past, as in generation.
+        corruption: context tokens are replaced by random ones at a rate drawn from U(0, corruption) per sample.
     """
-    low, high = mask_rate
-    _check_rates(low, high)
+    low, high = _checked(mask_rate)
     _, length, size = tokens.shape
     masks, replaced, noise = [], [], []
-    for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(fold_in(seed, Stream.MASKED_TOKEN))
+    for generator in generators(seeds, Stream.MASKED_TOKEN):
         rate, prefix, level = torch.rand(3, generator=generator).tolist()
         first = 1
         if prefix < clean_prefix and length > 2:
@@ -61,10 +58,8 @@ def mask_tokens(
         masks.append(mask)
         replaced.append(torch.rand(length, size, generator=generator) < corruption * level)
         noise.append(torch.randint(num_codes, (length, size), generator=generator))
-    device = tokens.device
-    mask, wrong = torch.stack(masks).to(device), torch.stack(replaced).to(device)
-    inputs = torch.where(wrong & ~mask, torch.stack(noise).to(device), tokens)
-    return Masked(inputs, mask)
+    mask, wrong, noise = (torch.stack(part).to(tokens.device) for part in (masks, replaced, noise))
+    return Masked(torch.where(wrong & ~mask, noise, tokens), mask)
 
 
 def mask_after_clean(
@@ -75,8 +70,8 @@ def mask_after_clean(
     whole_frames: float = 0.3,
     corruption: float = 0.0,
 ) -> Masked:
-    """Bernoulli masks for training after a clean context: every frame but the first is to be guessed after all frames
-    before it, as when it is generated, so each has a rate of its own.
+    """Bernoulli masks for training after a clean context: every frame but the first is predicted after all frames
+    before it, as in generation, so each has a rate of its own.
 
     Args:
         tokens, seeds, mask_rate: see `mask_tokens`.
@@ -84,12 +79,10 @@ def mask_after_clean(
         corruption: tokens of the context, and those of a frame that are seen, are replaced by random ones at a rate
             drawn from U(0, corruption) per sample.
     """
-    low, high = mask_rate
-    _check_rates(low, high)
+    low, high = _checked(mask_rate)
     _, length, size = tokens.shape
     masks, wrong, noise = [], [], []
-    for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(fold_in(seed, Stream.MASKED_TOKEN))
+    for generator in generators(seeds, Stream.MASKED_TOKEN):
         level = torch.rand((), generator=generator)
         whole, rates = torch.rand(2, length, 1, generator=generator)
         rates = torch.where(whole < whole_frames, 1.0, low + (high - low) * rates)
@@ -105,6 +98,19 @@ def mask_after_clean(
     return Masked(torch.where(mask, tokens, inputs), mask, context)
 
 
+def expected_masked(length: int, size: int, mask_rate: tuple[float, float], clean_prefix: float) -> float:
+    """How many tokens `mask_tokens` masks in a clip of `length` frames of `size` tokens, on average over seeds."""
+    low, high = mask_rate
+    firsts = range(1, length)
+    number = 0.0
+    for first in firsts:
+        probability = clean_prefix / len(firsts) + (1 - clean_prefix) * (first == 1)
+        tokens = (length - first) * size
+        # where the rate masks no token one is masked all the same
+        number += probability * (tokens * (low + high) / 2 + _mean_power(low, high, tokens))
+    return number
+
+
 def expected_masked_after_clean(length: int, size: int, mask_rate: tuple[float, float], whole_frames: float) -> float:
     """How many tokens `mask_after_clean` masks in a clip of `length` frames of `size` tokens, on average over seeds."""
     low, high = mask_rate
@@ -115,15 +121,11 @@ def expected_masked_after_clean(length: int, size: int, mask_rate: tuple[float, 
 
 def choose_places(tokens: Tensor, seeds: Tensor, count: int) -> Thin:
     """`count` of the S places of each clip of tokens int64 [B, T, S]: those whose token changes in the clip, and a
-    random choice of the others, each of which stands for as many.
-
-    A clip in which nearly all places change, so that there is no room for others, has a random choice of all.
-    """
+    random choice of the others, weighted to stand for all of them. Where `count` or more change, a random choice."""
     size = tokens.shape[2]
     moving = (tokens != tokens[:, :1]).any(1).cpu()  # [B, S]
     places, counts = [], []
-    for seed, moves in zip(seeds.tolist(), moving, strict=True):
-        generator = torch.Generator().manual_seed(fold_in(seed, Stream.KEPT_PLACE))
+    for generator, moves in zip(generators(seeds, Stream.KEPT_PLACE), moving, strict=True):
         order = torch.randperm(size, generator=generator)
         number = int(moves.sum())
         if number < count:
@@ -138,10 +140,9 @@ def choose_places(tokens: Tensor, seeds: Tensor, count: int) -> Thin:
 
 def with_own_draws(masked: Masked, draws: Tensor, seeds: Tensor, share: float) -> Masked:
     """`masked` with tokens of its context replaced by what the model itself drew there, `draws` int64 [B, T, S], at a
-    rate drawn from U(0, share) per sample. Frame 0 is a prompt: it stays."""
+    rate drawn from U(0, share) per sample. Frame 0 is a prompt and stays."""
     own = []
-    for seed in seeds.tolist():
-        generator = torch.Generator().manual_seed(fold_in(seed, Stream.OWN_DRAW))
+    for generator in generators(seeds, Stream.OWN_DRAW):
         level = torch.rand((), generator=generator)
         own.append(torch.rand(draws.shape[1:], generator=generator) < share * level)
     own = torch.stack(own).to(draws.device)
@@ -150,27 +151,20 @@ def with_own_draws(masked: Masked, draws: Tensor, seeds: Tensor, share: float) -
 
 
 def own_noise(seeds: Tensor, length: int, size: int) -> Tensor:
-    """float32 [B, T, S] in [0, 1): what `with_own_draws` needs drawn, a function of each sample's seed."""
-    generators = (torch.Generator().manual_seed(fold_in(seed, Stream.OWN_DRAW, 1)) for seed in seeds.tolist())
-    return torch.stack([torch.rand(length, size, generator=generator) for generator in generators])
+    """float32 [B, T, S] in [0, 1): the noise of the draws for `with_own_draws`, a function of each sample's seed."""
+    return torch.stack([torch.rand(length, size, generator=each) for each in generators(seeds, Stream.OWN_DRAW, 1)])
 
 
-def expected_masked(length: int, size: int, mask_rate: tuple[float, float], clean_prefix: float) -> float:
-    """How many tokens `mask_tokens` masks in a clip of `length` frames of `size` tokens, on average over seeds."""
+def generators(seeds: Tensor, *stream: int) -> Iterator[torch.Generator]:
+    """A generator of a `Stream` (and a number) for each of the samples' `seeds` int64 [B]."""
+    return (torch.Generator().manual_seed(fold_in(seed, *stream)) for seed in seeds.tolist())
+
+
+def _checked(mask_rate: tuple[float, float]) -> tuple[float, float]:
     low, high = mask_rate
-    firsts = range(1, length)
-    likely = {first: clean_prefix / len(firsts) + (1 - clean_prefix) * (first == 1) for first in firsts}
-    number = 0.0
-    for first, probability in likely.items():
-        tokens = (length - first) * size
-        # where no token is masked by its rate one is all the same
-        number += probability * (tokens * (low + high) / 2 + _mean_power(low, high, tokens))
-    return number
-
-
-def _check_rates(low: float, high: float) -> None:
     if not 0 < low <= high <= 1:
         raise ValueError(f"mask_rate={(low, high)}: give 0 < low ≤ high ≤ 1")
+    return low, high
 
 
 def _mean_power(low: float, high: float, count: int) -> float:

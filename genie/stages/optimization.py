@@ -1,18 +1,12 @@
-"""Optimiser, parameter groups and learning-rate schedules.
+"""Optimiser, its parameter groups and the learning-rate schedules.
 
-Muon, an optimiser for the hidden matrices of a network, with AdamW for all else.
-
-Muon: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon). A step is the orthogonal matrix nearest to the
-momentum, so that it moves all directions of a matrix alike, the rare ones too. Its scale is Moonshot's (arXiv
-2502.16982 §2.2): entries of the size that AdamW's have at the same learning rate, whatever the shape.
-
-PyTorch's own `torch.optim.Muon` takes the iteration in bf16 everywhere, which CPUs without bf16 emulate.
-
-Which parameters the optimiser moves in which way: the groups that AdamW and Muon get.
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) is for the hidden matrices of a network, with AdamW
+for all else. A step is the orthogonal matrix nearest to the momentum, so that it moves all directions of a matrix
+alike, the rare ones too. Its scale is Moonshot's (arXiv 2502.16982 §2.2): entries of the size of AdamW's at the same
+learning rate, whatever the shape. PyTorch's own `torch.optim.Muon` takes the iteration in bf16 everywhere, which CPUs
+without bf16 emulate.
 
 Parameters come with their names, which the optimiser's state then carries.
-
-Learning rates over the steps of a run, as a factor of the largest one.
 """
 
 import math
@@ -30,26 +24,72 @@ from genie.distributed.strategy import chosen_precision
 from genie.models.attention import SelfAttention
 from genie.models.st_transformer import Backbone, FeatureModulation
 
-# The quintic of Jordan et al.: singular values of at most 1 come to 0.7 … 1.2 in five steps. It does not converge, and
-# need not.
+OPTIMIZERS = ("adamw", "muon")
+SCHEDULES = ("cosine", "wsd", "constant")
+# The quintic of Jordan et al.: singular values of at most 1 come to 0.7 … 1.2 in five steps; it need not converge.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 LIKE_ADAMW = 0.2  # root mean square of AdamW's steps over the learning rate
 
 
-def orthogonalize(matrices: Tensor, steps: int, bf16: bool = False) -> Tensor:
-    """The matrices [B, R, C] with their singular values brought close to 1, by `steps` of Newton-Schulz.
+def parameter_groups(model: nn.Module, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The groups that the group `optimizer` of a resolved configuration describes, those of AdamW first.
 
-    In fp32, or in bf16 with `bf16`. A matrix of zeros stays one.
+    Raises UserError for an unknown name, and for Muon where the stage has no hidden matrices.
     """
-    x = matrices.bfloat16() if bf16 else matrices.float()
-    tall = x.shape[-2] > x.shape[-1]
-    x = x.mT if tall else x
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value is above the norm
-    first, third, fifth = COEFFICIENTS
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), x, beta=first)
-    return x.mT if tall else x
+    optimizer = config["optimizer"]
+    if optimizer["name"] not in OPTIMIZERS:
+        raise UserError(f"optimizer.name={optimizer['name']}: choose one of {', '.join(OPTIMIZERS)}")
+    options = {"lr": optimizer["lr"], "betas": tuple(optimizer["betas"]), "eps": optimizer["eps"]}
+    groups = [group | options for group in decay_groups(model, optimizer["weight_decay"])]
+    if optimizer["name"] == "adamw":
+        return groups
+    hidden = hidden_matrices(model)
+    if not hidden:
+        stage = config["stage"]["name"]
+        raise UserError(f"optimizer=muon: stage={stage} trains no blocks whose matrices it is for: use optimizer=adamw")
+    named = [item for group in groups for item in group["params"]]
+    for group in groups:
+        group["params"] = [(name, parameter) for name, parameter in group["params"] if name not in hidden]
+    options = {
+        "lr": optimizer["muon_lr"],
+        "weight_decay": optimizer["weight_decay"],
+        "momentum": optimizer["momentum"],
+        "steps": optimizer["newton_schulz_steps"],
+        "bf16": chosen_precision(config["trainer"]).startswith("bf16"),
+    }
+    for matrices in sorted(set(hidden.values())):
+        params = [(name, parameter) for name, parameter in named if hidden.get(name) == matrices]
+        groups.append({"params": params, "matrices": matrices, **options})
+    return groups
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for AdamW: matrices decay; norms, biases, embeddings, position tables and codebooks do not."""
+    decay, keep = [], []
+    for module_name, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            matrix = isinstance(module, nn.Linear | nn.Conv2d) and name == "weight"
+            (decay if matrix else keep).append((f"{module_name}.{name}".lstrip("."), parameter))
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
+
+
+def hidden_matrices(model: nn.Module) -> dict[str, int]:
+    """The weights of the blocks of all backbones that map hidden states to hidden states, by name, each with the number
+    of matrices that it holds: three for that of queries, keys and values.
+
+    Without those that condition a block (FiLM), which start at zero and do not map hidden states.
+    """
+    found = {}
+    for path, backbone in model.named_modules():
+        if not isinstance(backbone, Backbone):
+            continue
+        blocks, modules = f"{path}.blocks".lstrip("."), dict(backbone.blocks.named_modules())
+        left_out = tuple(f"{name}." for name, module in modules.items() if isinstance(module, FeatureModulation))
+        for name, module in modules.items():
+            if isinstance(module, nn.Linear | nn.Conv2d) and not name.startswith(left_out):
+                fused = name.endswith(".qkv") and isinstance(modules[name.removesuffix(".qkv")], SelfAttention)
+                found[f"{blocks}.{name}.weight"] = 3 if fused else 1
+    return found
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -63,8 +103,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
             lr: the root mean square of a step is 0.2 of it.
             momentum: of the mean of the gradients, with Nesterov's look ahead.
             steps: of Newton-Schulz.
-            matrices: in how many of equal height a weight is cut, each made orthogonal by itself.
-            bf16: take the iteration in bf16 on devices that have it; else, and everywhere else, in fp32.
+            matrices: the number of matrices of equal height in a weight, each made orthogonal by itself.
+            bf16: take the iteration in bf16 on devices that have it; otherwise in fp32.
             weight_decay: as AdamW's.
     """
 
@@ -107,72 +147,20 @@ class MuonWithAdamW(torch.optim.Optimizer):
         own.add_(change, alpha=-group["lr"] * LIKE_ADAMW * math.sqrt(max(matrices.shape[1:])))
 
 
-OPTIMIZERS = ("adamw", "muon")
+def orthogonalize(matrices: Tensor, steps: int, bf16: bool = False) -> Tensor:
+    """The matrices [B, R, C] with their singular values brought close to 1, by `steps` of Newton-Schulz.
 
-
-def parameter_groups(model: nn.Module, config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The groups that the group `optimizer` of a resolved configuration describes, those of AdamW first.
-
-    Raises UserError for another name than those of `OPTIMIZERS`, and where Muon has nothing to do.
+    In fp32, or in bf16 with `bf16`. A matrix of zeros stays one.
     """
-    optimizer = config["optimizer"]
-    if optimizer["name"] not in OPTIMIZERS:
-        raise UserError(f"optimizer.name={optimizer['name']}: choose one of {', '.join(OPTIMIZERS)}")
-    options = {"lr": optimizer["lr"], "betas": tuple(optimizer["betas"]), "eps": optimizer["eps"]}
-    groups = [group | options for group in decay_groups(model, optimizer["weight_decay"])]
-    if optimizer["name"] == "adamw":
-        return groups
-    hidden = hidden_matrices(model)
-    if not hidden:
-        stage = config["stage"]["name"]
-        raise UserError(f"optimizer=muon: stage={stage} trains no blocks whose matrices it is for: use optimizer=adamw")
-    named = [item for group in groups for item in group["params"]]
-    for group in groups:
-        group["params"] = [(name, parameter) for name, parameter in group["params"] if name not in hidden]
-    options = {
-        "lr": optimizer["muon_lr"],
-        "weight_decay": optimizer["weight_decay"],
-        "momentum": optimizer["momentum"],
-        "steps": optimizer["newton_schulz_steps"],
-        "bf16": chosen_precision(config["trainer"]).startswith("bf16"),
-    }
-    for matrices in sorted(set(hidden.values())):
-        params = [(name, parameter) for name, parameter in named if hidden.get(name) == matrices]
-        groups.append({"params": params, "matrices": matrices, **options})
-    return groups
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: matrices decay; norms, biases, embeddings, position tables and codebooks do not."""
-    decay, keep = [], []
-    for module_name, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            matrix = isinstance(module, nn.Linear | nn.Conv2d) and name == "weight"
-            (decay if matrix else keep).append((f"{module_name}.{name}".lstrip("."), parameter))
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
-
-
-def hidden_matrices(model: nn.Module) -> dict[str, int]:
-    """The weights of the blocks of all backbones that map hidden states to hidden states, by name: in how many matrices
-    each of them is to be cut. That of queries, keys and values in three.
-
-    Not what conditions a block (FiLM): it begins at zero and means no map of hidden states.
-    """
-    found = {}
-    for path, backbone in model.named_modules():
-        if not isinstance(backbone, Backbone):
-            continue
-        blocks = f"{path}.blocks".lstrip(".")
-        left_out = [name for name, module in backbone.blocks.named_modules() if isinstance(module, FeatureModulation)]
-        fused = {f"{name}.qkv" for name, module in backbone.blocks.named_modules() if isinstance(module, SelfAttention)}
-        for name, module in backbone.blocks.named_modules():
-            inside = any(name.startswith(f"{other}.") for other in left_out)
-            if isinstance(module, nn.Linear | nn.Conv2d) and not inside:
-                found[f"{blocks}.{name}.weight"] = 3 if name in fused else 1
-    return found
-
-
-SCHEDULES = ("cosine", "wsd", "constant")
+    x = matrices.bfloat16() if bf16 else matrices.float()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # no singular value is above the norm
+    first, third, fifth = COEFFICIENTS
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth), x, beta=first)
+    return x.mT if tall else x
 
 
 def schedule_factor(
@@ -186,12 +174,11 @@ def schedule_factor(
     """Factor of the learning rate at optimiser step n (0 … max_steps).
 
     All rise linearly over `warmup_steps`. "cosine" then falls to `min_factor` at `max_steps`; "wsd" (warm-up,
-    stable, decay; arXiv 2404.06395) stays at 1 and falls linearly over the last `decay_steps`, so that a run can be
-    lengthened, or over `decay_share` of the run, at most all that the warm-up leaves, where that is None; "constant"
-    stays at 1.
+    stable, decay; arXiv 2404.06395) stays at 1, so that a run can be lengthened, and falls linearly over the last
+    `decay_steps` (None: over `decay_share` of the run, at most all steps after the warm-up); "constant" stays at 1.
 
-    Raises UserError for a name that is none of these, a warm-up and decay longer than the run, or a smallest rate
-    above the largest.
+    Raises UserError for an unknown name, a warm-up and decay longer than the run, or a smallest rate above the
+    largest.
     """
     if name not in SCHEDULES:
         raise UserError(f"schedule.name={name!r}: choose one of {', '.join(SCHEDULES)}")

@@ -1,4 +1,4 @@
-"""What to do in a trained world: a policy on its features, learned in imagination or from recordings.
+"""Policy on the features of a trained world, learned in imagination or from recordings.
 
 Dimension letters: `B` clips, `T` observations, `O` the shape of one.
 """
@@ -15,7 +15,7 @@ from genie.stages.behavior_cloning import Cloning
 from genie.stages.world_stage import WorldStage
 from genie.world.protocol import World
 
-# policy.name -> how it learns: a module for what it remembers, whose `compute` is that of the stage
+# policy.name -> its objective: a module for the state that it keeps, whose `compute` is that of the stage
 OBJECTIVES: dict[str, type[nn.Module]] = {
     "actor_critic": ActorCritic,
     "behaviour_cloning": Cloning,
@@ -39,15 +39,15 @@ class PolicyStage(WorldStage):
         return config["policy"].get("actions") == "environment"
 
     @classmethod
-    def describe(cls, config: dict[str, Any], world: World) -> None:
-        objective_of(config).check(world, config["policy"])
-        super().describe(config, world)
-        num_actions, action_size = objective_of(config).actions_of(world, config["policy"])
-        config["stage"] |= {"num_actions": num_actions, "action_size": action_size}
+    def describe(cls, config: dict[str, Any], world: World) -> dict[str, Any]:
+        objective = objective_of(config)
+        objective.check(world, config["policy"])
+        num_actions, action_size = objective.actions_of(world, config["policy"])
+        return super().describe(config, world) | {"num_actions": num_actions, "action_size": action_size}
 
     def use_world(self, world: World) -> None:
         super().use_world(world)
-        objective_of(self.config).check(world, self.policy)
+        self.objective.check(world, self.policy)
 
     # -- the networks ---------------------------------------------------------------------------------------------
 
@@ -58,12 +58,9 @@ class PolicyStage(WorldStage):
         super().initialize(write)
         self.objective.begin(self.model)
 
-    def example_clip(self) -> Tensor:
-        return torch.empty(1, self.config["data"]["num_frames"], *self.options["feature_shape"])
-
-    def example_forward(self, features: Tensor) -> None:
+    def example_forward(self, clip: Tensor) -> None:
         for part in self.model.values():
-            part(features)
+            part(clip)
 
     # -- learning -------------------------------------------------------------------------------------------------
 
@@ -85,7 +82,7 @@ class PolicyStage(WorldStage):
 
 
 def objective_of(config: dict[str, Any]) -> type[nn.Module]:
-    """How the policy of a configuration learns. UserError for a name that is none."""
-    if config["policy"]["name"] not in tuple(OBJECTIVES):  # a list cannot be looked up
+    """The objective of the policy of a configuration. UserError for an unknown name."""
+    if config["policy"]["name"] not in tuple(OBJECTIVES):  # not the dict: a list is unhashable
         raise UserError(f"policy={config['policy']['name']}: choose one of {', '.join(OBJECTIVES)}")
     return OBJECTIVES[config["policy"]["name"]]

@@ -1,4 +1,4 @@
-"""`simulator=rssm`: a recurrent state-space model learns frames, rewards and ends (Hafner et al. 2019-2023).
+"""Recurrent state-space model (`simulator=rssm`) of frames, rewards and ends (Hafner et al. 2019-23).
 
 Dimension letters: `B` batch, `T` frames, `n` imagined frames, `C H W` channels and pixels, `G` groups, `K` classes,
 `F` features.
@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from functools import cache
 
-import torch
 from torch import Tensor, nn
 
 from genie.metrics.psnr import HorizonPSNR, frame_psnr, update_frame_psnr
@@ -37,9 +36,6 @@ class RssmStage(SimulatorStage):
     def start_from_background(self) -> None:
         self.model.start_from(self.background)
 
-    def example_forward(self, frames: Tensor) -> None:
-        self.model.eval().example_forward(frames)
-
     def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         frames, model = self.frames(batch), self.model
         incoming = model.incoming(batch["actions"][:, :-1])
@@ -59,31 +55,22 @@ class RssmStage(SimulatorStage):
     def terms(
         self, batch: dict[str, Tensor], frames: Tensor, incoming: Tensor, beliefs: Beliefs
     ) -> dict[str, Callable[[], Tensor]]:
-        """What the objective adds up. Of the divergences the first frame is left out, which nothing predicts."""
+        """The terms of the objective. The divergences leave out the first frame, which nothing predicts."""
         model, free = self.model, self.simulator["free_nats"]
         prior, posterior, features = beliefs.prior[:, 1:], beliefs.posterior[:, 1:], beliefs.features
+        rows, at, following = self.imagined_places(batch)
 
         def divergence(first: Tensor, second: Tensor) -> Tensor:
             return kl(first, second).clamp_min(free).mean()
 
         @cache
-        def imagined() -> tuple[Tensor, Beliefs]:
-            """Which frames [B, n] follow on the clips' starts, and the beliefs about them when none is seen."""
-            steps = self.imagined_steps()
-            at, rows = self.starts(batch, steps), torch.arange(len(frames), device=frames.device)
-            following = at[:, None] + torch.arange(1, steps + 1, device=at.device)
-            actions = incoming[rows[:, None], following]
-            draws = self.noise(batch, PRIOR, model.groups)[:, :steps]
-            return following, model.imagine(features[rows, at], actions, draws)
-
-        def imagination() -> Tensor:
-            following, dreamt = imagined()
-            return self.reconstruction(dreamt.features, frames[torch.arange(len(frames))[:, None], following])
+        def imagined() -> Beliefs:
+            """The beliefs about the frames at `following`, of which none is seen."""
+            draws = self.noise(batch, PRIOR, model.groups)[:, : following.shape[1]]
+            return model.imagine(features[rows, at][:, 0], incoming[rows, following], draws)
 
         def stability() -> Tensor:
-            following, dreamt = imagined()
-            seen = beliefs.hidden.detach()[torch.arange(len(frames))[:, None], following]
-            return (dreamt.hidden - seen).square().mean()
+            return (imagined().hidden - beliefs.hidden.detach()[rows, following]).square().mean()
 
         outcomes = model.outcomes
         return {
@@ -92,14 +79,14 @@ class RssmStage(SimulatorStage):
             "reward": lambda: outcomes.reward_loss(features[:, 1:], batch["rewards"][:, :-1]),
             "continues": lambda: outcomes.continue_loss(features[:, 1:], batch["terminals"][:, :-1]),
             "kl": lambda: divergence(posterior, prior.detach()),
-            "imagination": imagination,
+            "imagination": lambda: self.reconstruction(imagined().features, frames[rows, following]),
             "smoothness": lambda: beliefs.hidden.diff(dim=1).square().mean(),
             "stability": stability,
         }
 
     def reconstruction(self, features: Tensor, frames: Tensor) -> Tensor:
-        """Error of the frames [B, T, C, H, W] drawn from features [B, T, F], summed over the numbers of a frame: so it
-        weighs against the nats of its state what it does whatever the size of frames."""
+        """Error of the frames [B, T, C, H, W] decoded from features [B, T, F], summed over the numbers of a frame as a
+        log-likelihood is, beside the nats of its state."""
         loss = pixel_loss(self.model.decode(features), frames, self.background, self.simulator)
         return loss * math.prod(frames.shape[2:])
 
@@ -110,22 +97,18 @@ class RssmStage(SimulatorStage):
         features = beliefs.features
         update_frame_psnr(self.psnr, model.decode(features[:, 1:]).sigmoid(), frames, self.background)
         draws = self.noise(batch, PRIOR, model.groups)[:, given:]
-        dreamt = model.imagine(features[:, given - 1], incoming[:, given:], self.draws(draws))
-        truth = frames[:, given:]
-        predicted = model.decode(dreamt.features).sigmoid()
-        for metric, shown in zip(
-            self.horizon_metrics, (predicted, frames[:, given - 1 : given], self.background), strict=True
-        ):
-            metric.update(shown, truth)
+        if self.simulator["imagine"] == "mode":
+            draws = None  # the most likely classes
+        imagined = model.imagine(features[:, given - 1], incoming[:, given:], draws)
+        predicted = model.decode(imagined.features).sigmoid()
+        shown = predicted, frames[:, given - 1 : given], self.background  # as in REFERENCES
+        for metric, prediction in zip(self.horizon_metrics, shown, strict=True):
+            metric.update(prediction, frames[:, given:])
         self.update_outcomes(batch, features[:, 1:])
-
-    def draws(self, noise: Tensor) -> Tensor | None:
-        """What imagination draws with: `noise`, or None where it takes the most likely classes."""
-        return noise if self.simulator["imagine"] == "sample" else None
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        self.log_dict({f"val/{name}": value for name, value in self.psnr.compute().items()})
+        self.log_validation(self.psnr.compute())
         curves = zip(REFERENCES, self.horizon_metrics, strict=True)
         self.log_horizons("imagined_psnr", {name: metric.compute() for name, metric in curves})
         for metric in (self.psnr, *self.horizon_metrics):

@@ -1,14 +1,12 @@
-"""The light simulators, one stage instead of Genie's three: `stage=simulator simulator=rssm|delta`.
+"""Base class of the light simulators (`stage=simulator`), one stage instead of Genie's three.
 
-What both have: sizes from the data, the joint objective, what validation counts. What they learn is in
-`genie/stages/rssm.py` and `genie/stages/delta.py`; docs/simulators.md explains them.
-
-Dimension letters: `B` batch, `T` observations, `A` actions or their numbers.
+Dimension letters: `B` batch, `T` observations, `F` features, `n` imagined steps.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
@@ -16,14 +14,27 @@ from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise
 from genie.distributed.strategy import SHARDED
+from genie.metrics.metric_info import HIGHER, LOWER, MetricInfo
 from genie.metrics.rewards import OutcomeMetrics
 from genie.models.building import observed_by
-from genie.stages.base import Stage
+from genie.stages.base import Additions, Stage
 from genie.stages.losses import GROUP, JointObjective
 
 NEEDED = {"reward": "rewards", "continues": "terminals"}  # terms, and the columns of the data that they take
-IMAGINE = ("sample", "mode")  # whether what is imagined is drawn
-OWNERS = ("reconstruction", "dynamics", *NEEDED)  # terms without which there are parameters that learn nothing
+IMAGINE = ("sample", "mode")  # how imagined states are taken from their distribution
+OWNERS = ("reconstruction", "dynamics", *NEEDED)  # terms without which some parameters learn nothing
+
+
+METRICS = (
+    MetricInfo("val/imagined_psnr_{horizon:h[0-9]+|mean}", "PSNR of imagined frames, {horizon}", unit="dB",
+               better=HIGHER),
+    MetricInfo("val/imagined_rmse_{horizon:h[0-9]+|mean}", "error of imagined states, {horizon}",
+               "root mean square, in standard deviations", better=LOWER),
+    MetricInfo("val/reward_error", "mean absolute error of rewards", better=LOWER),
+    MetricInfo("val/reward_recall", "rewards that are found", "nearer to the true one than to 0", unit="%",
+               better=HIGHER),
+    MetricInfo("val/continue_accuracy", "ends, or none, rightly predicted", unit="%", better=HIGHER),
+)  # fmt: skip
 
 
 class SimulatorStage(Stage):
@@ -48,7 +59,7 @@ class SimulatorStage(Stage):
         return True
 
     @classmethod
-    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> None:
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> tuple[Additions, None]:
         """`simulator.sizes`, of the data."""
         opened = data()
         info, columns = opened.info, opened.train_dataset.reader.columns
@@ -65,13 +76,12 @@ class SimulatorStage(Stage):
         for term, column in NEEDED.items():
             if config["simulator"]["objective"][term] and column not in columns:
                 raise UserError(f"{opened.root} records no {column}: give {GROUP}.{term}=0 to do without")
-        numbers = len(info.state_mean) if observes == "states" else None
-        continuous = info.action_size is not None
-        config["simulator"]["sizes"] = {
-            "num_actions": None if continuous else info.num_actions,
-            "action_size": info.action_size if continuous else None,
-            "state_size": numbers,
+        sizes = {
+            "num_actions": info.num_actions if info.action_size is None else None,
+            "action_size": info.action_size,
+            "state_size": len(info.state_mean) if observes == "states" else None,
         }
+        return {"simulator": {"sizes": sizes}}, None
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -79,14 +89,14 @@ class SimulatorStage(Stage):
         return not all(self.objective.uses(term) for term in OWNERS if term in self.objective.weights)
 
     def noise(self, batch: dict[str, Tensor], number: int, size: int) -> Tensor:
-        """[B, T, size] in [0, 1): the draws `number` for each observation, a function of the samples' seeds alone."""
+        """[B, T, size] in [0, 1): draw `number` for each observation, a function of the samples' seeds alone."""
         seeds, length = batch["seed"], batch["actions"].shape[1]
         ages = seeds.new_ones(length).cumsum(0) - 1
         draws = FrameNoise(seeds.repeat_interleave(length), ages.repeat(len(seeds))).uniform(number, size)
         return draws.view(len(seeds), length, size)
 
     def starts(self, batch: dict[str, Tensor], horizon: int) -> Tensor:
-        """int64 [B]: from which observation each clip imagines `horizon` steps, drawn for each sample."""
+        """int64 [B]: the observation from which each clip imagines `horizon` steps, drawn for each sample."""
         room = batch["actions"].shape[1] - horizon
         return (self.noise(batch, 2, 1)[:, 0, 0] * room).long().clamp_max(room - 1)
 
@@ -94,22 +104,29 @@ class SimulatorStage(Stage):
         """Steps that are imagined in training: `simulator.imagination_horizon`, at most a clip's."""
         return min(self.simulator["imagination_horizon"], self.config["data"]["num_frames"] - 1)
 
+    def imagined_places(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices int64 of the imagination of clips in training: its row [B, 1] of the batch, the observation [B, 1]
+        that it starts from, and the observations [B, n] that it predicts."""
+        steps = self.imagined_steps()
+        at = self.starts(batch, steps)[:, None]
+        rows = torch.arange(len(at), device=at.device)[:, None]
+        return rows, at, at + torch.arange(1, steps + 1, device=at.device)
+
     @property
     def prompt_length(self) -> int:
-        """Observations of a validation clip that are given: all but the last `horizon`, and at least `context` of them,
-        or half of a clip that has fewer than twice as many."""
+        """Given observations of a validation clip: all but the last `horizon`, at least min(`context`, half a clip)."""
         length = self.config["data"]["num_frames"]
         return max(length - self.options["horizon"], min(self.options["context"], length // 2))
 
     # -- validation -------------------------------------------------------------------------------------------------
 
     def update_outcomes(self, batch: dict[str, Tensor], features: Tensor) -> None:
-        """Counts what the heads say of features [B, T-1, F] that the actions led to."""
+        """Compares the predictions of the heads, of features [B, T-1, F] of the states after actions, with the data."""
         known = {column: batch[column][:, :-1] for term, column in NEEDED.items() if self.objective.uses(term)}
         self.outcome_metrics.update(*self.model.outcomes.predict(features), **known)
 
     def log_horizons(self, name: str, curves: dict[str, Tensor]) -> None:
-        """Logs figures by horizon: `curves` [n] by what they are of ("" for the simulator's own)."""
+        """Logs metrics by horizon: `curves` [n] of the simulator ("") and of its references by name."""
         for reference, values in curves.items():
             values = values.reshape(-1)  # torchmetrics makes a number of a curve of one
             head = f"val/{name}{reference and '_' + reference}"
@@ -117,5 +134,5 @@ class SimulatorStage(Stage):
             self.log(f"{head}_mean", values.mean())
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/{name}": value for name, value in self.outcome_metrics.compute().items()})
+        self.log_validation(self.outcome_metrics.compute())
         self.outcome_metrics.reset()

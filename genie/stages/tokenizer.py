@@ -1,4 +1,4 @@
-"""Stage 1: the video tokenizer (Genie §2.1): reconstruct clips through discrete tokens."""
+"""Video tokenizer (stage 1, Genie §2.1): clips reconstructed through discrete tokens."""
 
 from torch import Tensor
 from torchmetrics.image import StructuralSimilarityIndexMeasure
@@ -37,10 +37,7 @@ class TokenizerStage(Stage):
         if not self.training:
             self._update(frames, output)
         loss = reconstruction + self.options["quantizer_weight"] * output.quantizer_loss
-        metrics = {
-            "reconstruction_loss": reconstruction.detach(),
-            "quantizer_loss": output.quantizer_loss.detach(),
-        }
+        metrics = {"reconstruction_loss": reconstruction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
         if weight := self.options.get("stability_weight", 0):
             still = self.model.patches.still(frames, self.options["stability_tolerance"])
             stability = stability_loss(output.latents, still)
@@ -57,10 +54,8 @@ class TokenizerStage(Stage):
             self.ssim.update(reconstruction.flatten(0, 1), frames.flatten(0, 1))
 
     def on_validation_epoch_end(self) -> None:
-        usage = self.usage.compute()
-        values = {**self.psnr.compute(), "ssim": self.ssim.compute()}
-        values |= {"codebook_usage": usage["usage"], "codebook_perplexity": usage["perplexity"]}
-        values |= self.jitter.compute()
-        self.log_dict({f"val/{name}": value for name, value in values.items()})
+        usage = {f"codebook_{name}": value for name, value in self.usage.compute().items()}
+        values = {**self.psnr.compute(), "ssim": self.ssim.compute(), **usage, **self.jitter.compute()}
+        self.log_validation(values)
         for metric in (self.usage, self.jitter, self.psnr, self.ssim):
             metric.reset()

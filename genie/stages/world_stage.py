@@ -1,6 +1,6 @@
-"""Stages on the features of a trained world.
+"""Base class of the stages on the features of a trained world.
 
-Stages that are trained on what a finished world makes of its observations.
+Dimension letters: `B` clips, `T` observations, `O` the shape of one, `F` the shape of features.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
 from genie.distributed.strategy import SHARDED
 from genie.runs.loading import WORLD
+from genie.stages.base import Additions
 from genie.stages.dependent_stage import DependentStage
 from genie.world.protocol import World
 
@@ -21,12 +22,10 @@ DESCRIBED = ("observation_shape", "feature_shape")  # of a world, in the configu
 
 
 class WorldStage(DependentStage):
-    """Options: `world`, the run folder of a world, and `kind` of world, where it holds several (`open_world`);
-    `observation_shape` and `feature_shape` of the world, and what else of it is written into the configuration
-    (`describe`), so that a checkpoint is read without the world.
+    """Options: `world`, the run folder of a world, and `kind` of world, where it holds several (`open_world`); of the
+    world `observation_shape`, `feature_shape` and what else `describe` gives, so that a checkpoint is read without it.
 
-    The world stands outside the module tree: its weights are in its own checkpoints, of which this stage's keeps the
-    fingerprint.
+    The world is outside of the module tree, as the frozen parts of a `DependentStage` are.
     """
 
     def __init__(self, config: dict) -> None:
@@ -38,34 +37,33 @@ class WorldStage(DependentStage):
 
     @property
     def world(self) -> World:
-        """Known after `load_dependencies` or `use_world`."""
         return self._outside[WORLD]
 
     @classmethod
-    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> World | None:
+    def complete(cls, config: dict[str, Any], data: Callable[[], ClipDataModule]) -> tuple[Additions, World | None]:
         if config["trainer"]["strategy"] == SHARDED:
             raise UserError(
                 f"trainer=fsdp is for models that no device holds, and stage={config['stage']['name']} is small: use "
                 "trainer=ddp"
             )
         if all(config["stage"][name] is not None for name in DESCRIBED):
-            return None
+            return {}, None
         world = open_named(config["stage"])
-        cls.describe(config, world)
+        added = {"stage": cls.describe(config, world)}
         if world.takes_environment_actions:
-            take_names_of(world, config)
-        return world
+            added["data"] = {"actions": named_actions(world, config)}
+        return added, world
 
     @classmethod
-    def describe(cls, config: dict[str, Any], world: World) -> None:
-        """Puts into the configuration what the stage has to know of a world to be built."""
-        config["stage"] |= {name: list(getattr(world, name)) for name in DESCRIBED}
+    def describe(cls, config: dict[str, Any], world: World) -> dict[str, Any]:
+        """The options of the stage that a world determines."""
+        return {name: list(getattr(world, name)) for name in DESCRIBED}
 
     def load_dependencies(self, opened: World | None = None) -> None:
         self.use_world(open_named(self.options) if opened is None else opened)
 
     def use_world(self, world: World) -> None:
-        """Build on `world`. Raises UserError where this stage was not built for it."""
+        """Builds on `world`. Raises UserError where this stage was not built for it."""
         for name in DESCRIBED:
             given, now = tuple(self.options[name]), tuple(getattr(world, name))
             if given != now:
@@ -104,8 +102,9 @@ class WorldStage(DependentStage):
         """Places of the map of features."""
         return int(torch.Size(self.options["feature_shape"][1:]).numel())
 
-    def example_forward(self, frames: Tensor) -> None:
-        self.model.eval()(torch.zeros(*frames.shape[:2], *self.options["feature_shape"]))
+    def example_clip(self) -> Tensor:
+        """Features [1, T, *F]."""
+        return torch.empty(1, self.config["data"]["num_frames"], *self.options["feature_shape"])
 
     def observations(self, batch: dict[str, Tensor]) -> Tensor:
         """What the world observes [B, T, *O]: frames in [0, 1], or states."""
@@ -114,15 +113,15 @@ class WorldStage(DependentStage):
     @torch.no_grad()
     def features(self, batch: dict[str, Tensor]) -> Tensor:
         """The world's features [B, T, *F] of all states of true clips, under the recorded actions where it takes these;
-        a world of latent actions reads its own from the frames, where they matter to it."""
+        a world of latent actions reads its own from the frames, where its features depend on them."""
         observations = self.observations(batch)
         return self.world.trace(observations, recorded_between(self.world, batch, observations.shape[1]))
 
 
-def take_names_of(world: World, config: dict[str, Any]) -> None:
-    """The data are read by the names that the world's actions have: with the same ids, others would be played.
+def named_actions(world: World, config: dict[str, Any]) -> dict[str, Any]:
+    """`data.actions` with the names of the world's actions, by which the data are read: their ids may differ.
 
-    Raises UserError where `data.actions.names` are others.
+    Raises UserError where other `data.actions.names` are given.
     """
     options = config["data"].get("actions") or {}
     names, given = (world.config["data"].get("actions") or {}).get("names"), options.get("names")
@@ -131,11 +130,11 @@ def take_names_of(world: World, config: dict[str, Any]) -> None:
             f"data.actions.names={list(given)}, and the world of stage.world={config['stage']['world']} knows its "
             f"actions as {list(names)}: give these, or leave them out"
         )
-    config["data"]["actions"] = options | {"names": names or given}
+    return options | {"names": names or given}
 
 
 def recorded_between(world: World, batch: dict[str, Tensor], length: int) -> Tensor | None:
-    """The recorded actions between the first `length` observations of clips, where the world's actions are those."""
+    """The recorded actions between the first `length` observations of clips; None for a world of latent actions."""
     known = world.takes_environment_actions and "actions" in batch
     return batch["actions"][:, : length - 1] if known else None
 
@@ -147,7 +146,7 @@ def space_of(world: World) -> tuple[int | None, int | None]:
 
 
 def open_named(options: dict[str, Any]) -> World:
-    """The world that the options name. Raises UserError where there is none."""
+    """The world that the options of a stage name. Raises UserError where there is none."""
     from genie.world.opening import open_world
 
     return open_world(options["world"], options["kind"])

@@ -1,12 +1,12 @@
-"""Agent loop: collect, train the world, train the policy.
+"""Loop of an agent: collect, train the world, train the policy (`python -m genie.agent`).
 
-The loop of `python -m genie.agent`: what is complete is skipped, what was interrupted goes on.
+What is complete is skipped, what was interrupted is resumed.
 
-    outputs/<name>/agent/data/     the recordings of all rounds (`collecting.py`)
+    outputs/<name>/agent/data/     the recordings of all rounds (`genie.agents.collect`)
     outputs/<name>/<stage>/        the world's stages and the policy: one run each, trained further in every round
 
-A recording of round n+1 is made by the policy of round n when all of that round is trained, so the files tell where
-the loop is: nothing else is kept.
+The policy of round n makes the recording of round n+1 when all of that round is trained, so the files show where the
+loop is: no other state is kept.
 """
 
 from pathlib import Path
@@ -24,12 +24,13 @@ from genie.common.errors import UserError
 from genie.common.files import remove_leftovers
 from genie.common.folder_lock import empty, one_writer
 from genie.common.overrides import composed, override
+from genie.common.tables import print_table
 from genie.runs.folder import RunFolder
 from genie.stages import STAGES
-from genie.training.pipeline import run_module
+from genie.training.pipeline import run_module, training_command
 
 POLICY = "policy"
-FOLLOWS = ("reward", POLICY)  # stages on a world, which go on although it was trained further
+FOLLOWS = ("reward", POLICY)  # stages on a world, which resume although it was trained further
 # keys of its own, and what it decides for each stage itself
 OWN_KEYS = (
     "rounds=", "stages=", "more_steps", "collect", "training=", "overrides",
@@ -38,10 +39,8 @@ OWN_KEYS = (
 
 
 class Loop:
-    """The rounds of one agent, from the resolved configuration and the overrides that it was composed with.
-
-    Raises UserError for a configuration that one of the commands would not take, before any work.
-    """
+    """The rounds of one agent, from the resolved configuration and the overrides that it was composed with. UserError
+    for a configuration that one of the commands would refuse, before any work."""
 
     def __init__(self, config: dict[str, Any], overrides: list[str]) -> None:
         check(config)
@@ -66,23 +65,23 @@ class Loop:
             self._collect(number + 1)
 
     def _overrides(self, stage: str) -> list[str]:
-        """Those of genie.train for a stage, but for how long."""
+        """Those of genie.train for a stage, without its number of steps."""
         own = [override("name", self.config["name"]), f"stage={stage}", override("data.root", self.data)]
         follow = ["++stage.follow_world=true"] if stage in FOLLOWS else []
         return [*self.config["training"], *self.given, *self.config["overrides"][stage], *own, *follow]
 
     def steps(self, stage: str, number: int) -> int:
-        """Steps of the optimiser after round `number`."""
         return self.configs[stage]["trainer"]["max_steps"] + number * self.config["more_steps"][stage]
 
     def _train(self, stage: str, number: int) -> None:
         steps, config = self.steps(stage, number), self.configs[stage]
-        if RunFolder(config | {"trainer": config["trainer"] | {"max_steps": steps}}).is_complete():
+        folder = RunFolder(config | {"trainer": config["trainer"] | {"max_steps": steps}})
+        command = training_command(folder, [*self._overrides(stage), f"trainer.max_steps={steps}"])
+        if command is None:
             print(f"round {number}: {stage} done before ({steps} steps)", flush=True)
-            return
-        print(f"round {number}: {stage} to step {steps}", flush=True)
-        limit = [f"trainer.max_steps={steps}", "resume=true"]
-        run_module(stage, ["genie.train", *self._overrides(stage), *limit])
+        else:
+            print(f"round {number}: {stage} to step {steps}", flush=True)
+            run_module(stage, command)
 
     def _collect(self, number: int) -> None:
         if is_collected(self.data, number):
@@ -94,12 +93,8 @@ class Loop:
         collect(self.config["data"], self.data, number, settings["frames"], agent)
 
     def agent(self) -> RecordingAgent:
-        """The policy as it is trained by now, at play."""
-        from genie.agents.agents import (
-            WorldAgent,  # it loads worlds of all kinds
-            exploring,
-            load_policy,
-        )
+        # they load worlds of all kinds
+        from genie.agents.agents import WorldAgent, exploring, load_policy
         from genie.world.opening import open_world
 
         settings, options = self.config["collect"], self.configs[POLICY]["stage"]
@@ -133,15 +128,25 @@ class Loop:
                 empty(path)
 
 
+def run_agent_loop(config: dict[str, Any], overrides: list[str]) -> None:
+    """Runs all rounds and prints the returns of each."""
+    loop = Loop(config, overrides)
+    with one_writer(loop.run_folder, "name= or output_dir="):
+        if config["overwrite"]:
+            loop.start_anew()
+        loop.run()
+    print_table(loop.table())
+
+
 def described(returns: np.ndarray) -> tuple[str, str, str]:
-    """Number, mean and standard error; a dash for what so few episodes do not tell."""
+    """Number, mean and standard error; a dash where there are too few episodes."""
     mean = f"{returns.mean():.2f}" if len(returns) else "-"
     error = f"{returns.std(ddof=1) / len(returns) ** 0.5:.2f}" if len(returns) > 1 else "-"
     return str(len(returns)), mean, error
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raises UserError for the first value that cannot be."""
+    """Raises UserError for the first invalid value."""
     require_whole(config, "rounds")
     require_number(config["collect"], "explore", above=-1, most=1)
     require_whole(config["collect"]["frames"], *SPLITS, least=2, prefix="collect.frames.")

@@ -1,6 +1,4 @@
-"""A command in a process of its own, with its cost.
-
-Runs one of the commands and notes its cost: `python -m genie.training.measured cost.json genie.train stage=lam`.
+"""Cost of a command, run as `python -m genie.training.measured cost.json genie.train stage=lam`.
 
 `cost.json`: the `seconds` of all its sessions together, their highest `peak_mb`, and the last `command`. A session that
 is killed outright is not counted.
@@ -27,13 +25,12 @@ def main() -> None:
 
 
 def peak_mb() -> float:
-    """The most memory of this process, in units of 2^20 bytes: on the GPU where it has used one, else in RAM (PyTorch
-    itself included)."""
+    """Peak memory of this process in units of 2^20 bytes: on the GPU where it has used one, otherwise in RAM (with
+    PyTorch itself)."""
     return peak_device_mb() or peak_rss_mb()
 
 
 def note(file: Path, seconds: float, peak: float, command: list[str]) -> None:
-    """Adds one session to `file`."""
     before = read_cost(file)
     cost = {
         "seconds": round(before.get("seconds", 0) + seconds, 1),

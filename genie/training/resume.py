@@ -1,7 +1,4 @@
-"""What a resumed run takes over, and what it refuses.
-
-What a resumed run goes on with: refused where the weights do not fit, said where something cannot be kept.
-"""
+"""Checks of a resumed run against its checkpoint, and the settings that it takes over from it."""
 
 from typing import Any
 
@@ -13,7 +10,7 @@ from genie.stages.losses import FORMER_WEIGHTING
 
 ORDER = "which clips a step sees"
 KEYS = {"world": "stage.world"}  # where an earlier stage is named, if not in <stage>_ckpt
-# What is no longer that of the uninterrupted run when one of these keys has changed. Weights, optimiser and step are.
+# What differs from the uninterrupted run when one of these keys has changed. Weights, optimiser and step never do.
 NOT_KEPT = {
     "data.batch_size": ORDER,
     "data.num_frames": "the clips and their order: there are others of another length",
@@ -33,10 +30,8 @@ WEIGHTINGS = ("stage", "weighting"), ("stage", "lam", "weighting"), ("simulator"
 
 
 def take_over_weighting(config: dict[str, Any], checkpoint: dict[str, Any] | None) -> dict[str, tuple[str, str]]:
-    """A resumed run goes on with the weighting of pixels that it began with, whatever the defaults are by now.
-
-    Returns what it keeps by key: (kept, given).
-    """
+    """Puts into `config` the weighting of pixels that a resumed run began with, whatever the defaults are by now;
+    returns what it keeps by key: (kept, given)."""
     kept = {}
     for *path, name in WEIGHTINGS if checkpoint else ():
         then, now = checkpoint["hyper_parameters"]["config"], config
@@ -52,7 +47,7 @@ def take_over_weighting(config: dict[str, Any], checkpoint: dict[str, Any] | Non
 
 
 def take_over_names(config: dict[str, Any], checkpoint: dict[str, Any] | None) -> None:
-    """A resumed run reads its data by the names of actions that it began with, where none are given."""
+    """Puts into `config` the names of actions that a resumed run began with, where none are given."""
     then = checkpoint["hyper_parameters"]["config"]["data"].get("actions") if checkpoint else None
     now = config["data"].get("actions") or {}
     if then and now.get("names") is None:
@@ -60,10 +55,10 @@ def take_over_names(config: dict[str, Any], checkpoint: dict[str, Any] | None) -
 
 
 def announce(
-    folder: RunFolder, label: str, checkpoint: dict[str, Any] | None, kept: dict[str, tuple[str, str]] | None = None
+    folder: RunFolder, label: str, checkpoint: dict[str, Any] | None, kept: dict[str, tuple[str, str]]
 ) -> None:
-    """Says from where a run with resume=true goes on, with which other settings, what cannot be kept for them, and what
-    is `kept` in spite of them (`take_over_weighting`)."""
+    """Prints from where a run with resume=true goes on, its changed settings with what cannot be kept for them, and
+    what is `kept` in spite of them (`take_over_weighting`)."""
     if checkpoint is None:
         if folder.config["resume"]:
             print(f"{label}: nothing to resume in {folder.path}, starting from the first step")
@@ -72,15 +67,13 @@ def announce(
     for key, (then, now) in folder.changed_settings(checkpoint["hyper_parameters"]["config"]).items():
         lost = f"; not kept: {NOT_KEPT[key]}" if key in NOT_KEPT else ""
         print(f"  changed: {key} {then} -> {now}{lost}")
-    for key, (then, given) in (kept or {}).items():
+    for key, (then, given) in kept.items():
         print(f"  kept: {key} {then}, with which it began, not {given}: another loss is another run")
 
 
 def check_same_dependencies(stage: Stage, then: dict[str, str]) -> None:
-    """Raises `UserError` where an earlier stage has been trained anew since the run to resume was started.
-
-    `then`: the fingerprints of its checkpoint.
-    """
+    """Raises `UserError` where an earlier stage has other weights than at the start of the run to resume, whose
+    checkpoint has the fingerprints `then`."""
     now = getattr(stage, "fingerprints", {})
     for part in then:
         if now.get(part) != then[part] and part not in stage.may_have_changed():
@@ -92,10 +85,7 @@ def check_same_dependencies(stage: Stage, then: dict[str, str]) -> None:
 
 
 def check_same_optimizer(config: dict[str, Any], then: dict[str, Any]) -> None:
-    """Raises `UserError` where a run to resume was begun with another optimiser, whose state does not fit.
-
-    `then`: the configuration of its checkpoint.
-    """
+    """Raises `UserError` for another optimiser than in the configuration `then` of the checkpoint."""
     began, now = then["optimizer"].get("name", "adamw"), config["optimizer"]["name"]
     if began != now:
         raise UserError(
@@ -107,7 +97,7 @@ def check_same_optimizer(config: dict[str, Any], then: dict[str, Any]) -> None:
 def check_same_weights(stage: Stage, checkpoint: dict[str, Any]) -> None:
     """Raises `UserError` where the tensors of a checkpoint are not those of the stage, by name and shape.
 
-    The configuration tells most of it (`RunFolder`); this is for what it does not tell, such as a file from elsewhere.
+    `RunFolder` compares the configurations; this is for other differences, such as a file from elsewhere.
     """
     found = differing(stage.state_dict(), checkpoint["state_dict"]) or _differing_moments(stage, checkpoint)
     if found:
@@ -129,9 +119,8 @@ def _differing_moments(stage: Stage, checkpoint: dict[str, Any]) -> list[str]:
         if not isinstance(index, int):  # saved in shards, by name
             continue
         shape = parameters[index].shape if index < len(parameters) else None
-        tensors = (
-            [value for value in state.values() if getattr(value, "ndim", 0)] if isinstance(state, dict) else [None]
-        )
-        if any(getattr(value, "shape", None) != shape for value in tensors):
+        values = state.values() if isinstance(state, dict) else ()
+        tensors = [value for value in values if getattr(value, "ndim", 0)]
+        if not isinstance(state, dict) or any(value.shape != shape for value in tensors):
             found.append(f"moments of parameter {index} of the optimiser")
     return found

@@ -1,10 +1,7 @@
-"""Sweep jobs, table and plot.
+"""Jobs of a sweep: their records, sweep.csv, the table at the end and sweep.png.
 
-The record of one job of a sweep, <sweep folder>/<n>/job.json: there while the job runs and after it was killed.
-
-sweep.png: the objective against each key that the jobs of a sweep differ in.
-
-All jobs of a sweep as sweep.csv, a row for each, and as the table that is printed at the end.
+<sweep folder>/<n>/job.json is the record of a job: it exists while the job runs and after it was killed. Every command
+imports this module with Hydra's plugins, so matplotlib and rich are imported where they are used.
 """
 
 import csv
@@ -18,9 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from genie.common.cli import one_line
@@ -28,23 +22,63 @@ from genie.common.errors import UserError
 from genie.common.files import read_json, replacing
 from genie.common.folder_lock import one_writer
 from genie.common.overrides import unquoted
-from genie.common.plots import whole_ticks
 from genie.common.process import rank
-from genie.metrics.directions import direction
+from genie.evaluation.catalogue import direction
 from genie.runs.metrics_file import last_values
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.table import Table
 
 HOW_TO_START = (
     "resume=true goes on with its jobs, hydra.sweep.dir=... takes another folder, overwrite=true deletes them"
 )
-OF_THE_START = ("resume", "overwrite")  # say how a job starts, not what it is
+OF_THE_START = ("resume", "overwrite")  # determine how a job starts, not what it is
+RECORD = "job.json"
+BEFORE = ("job", "status", "objective", "value", "steps", "seconds")  # columns before those of the overrides
+AFTER = ("error", "folder")
+KEYS = {*BEFORE, *AFTER, "overrides"}  # of a record
+NUM_COLUMNS = 3  # of the plot
+LOG_SCALE_RATIO = 20  # a wider range is unreadable on a linear axis
+
+
+class SweepTable(Callback):
+    """Keeps other sweeps out of the folder of a sweep, and prints the table when all its jobs are done."""
+
+    def __init__(self) -> None:
+        self.writing = ExitStack()
+
+    def __reduce__(self) -> tuple:
+        """A job that a cluster runs gets a copy, without the lock."""
+        return SweepTable, ()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        if rank():
+            return
+        try:
+            self.writing.enter_context(one_writer(config.hydra.sweep.dir, "hydra.sweep.dir="))
+        except UserError as error:  # Hydra makes a warning of what a callback raises
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if rank():
+            return
+        from genie.common.tables import print_table
+
+        self.writing.close()
+        folder = Path(config.hydra.sweep.dir)
+        records = read_records(folder)
+        if records:
+            print_table(results_table(records, folder))
 
 
 @contextmanager
 def recorded_job(config: dict[str, Any], hydra: DictConfig) -> Iterator[dict[str, Any]]:
-    """Keeps the record of a job, and the sweep's table, while the body runs; the body sets `record["value"]`.
+    """Writes the record of a job, and the sweep's table, while the body runs; the body sets `record["value"]`. Of
+    several processes the first writes. Raises `UserError` where the folder holds another job.
 
     `config["run_dir"]` becomes <sweep folder>/<n>/<stage>, unless the user gave one: the jobs share name and stage.
-    Raises `UserError` where the folder holds another job. Of several processes the first keeps it.
     """
     if rank():
         yield {"job": hydra.job.num}
@@ -68,25 +102,23 @@ def recorded_job(config: dict[str, Any], hydra: DictConfig) -> Iterator[dict[str
         "overrides": overrides,
         "folder": config["run_dir"],
     }
-    started = time.monotonic()
+    metrics, started = Path(config["run_dir"]) / "metrics.csv", time.monotonic()
 
     def save(status: str, error: BaseException | None = None) -> None:
         record["status"], record["error"] = status, one_line(error) if error else None
-        record["steps"] = last_values(Path(config["run_dir"]) / "metrics.csv").get("step")
+        record["steps"] = last_values(metrics).get("step")
         written = record | {"seconds": round(record["seconds"] + time.monotonic() - started, 1)}
         with replacing(folder / RECORD, "w") as file:
             json.dump(written, file, indent=2)
         records = write_table(sweep)
         if status == "completed":
-            # REMOVED  # with matplotlib, for which --help need not wait
-
             plot_sweep(records, varied(records), sweep / "sweep.png")
 
     save("running")
     try:
         yield record
         if record["value"] is None:
-            logged = ", ".join(last_values(Path(config["run_dir"]) / "metrics.csv"))
+            logged = ", ".join(last_values(metrics))
             raise UserError(f"objective={config['objective']} was never logged; there is: {logged}")
     except Exception as error:
         save("failed", error)
@@ -98,7 +130,7 @@ def recorded_job(config: dict[str, Any], hydra: DictConfig) -> Iterator[dict[str
 
 
 def former_record(folder: Path, overrides: dict[str, str], config: dict[str, Any]) -> dict[str, Any]:
-    """The record that the job goes on from, {} for a new one; UserError where it may not or is of another job."""
+    """The record of the job to resume, {} for a new one; UserError where resuming is not allowed or the job differs."""
     path = folder / RECORD
     if config["overwrite"] or not path.exists():
         return {}
@@ -112,84 +144,6 @@ def former_record(folder: Path, overrides: dict[str, str], config: dict[str, Any
                 "give the command that the sweep was started with, or another hydra.sweep.dir=..."
             )
     return former
-
-
-NUM_COLUMNS = 3
-LOG_SCALE_RATIO = 20  # a range that is wider is unreadable on a linear axis
-
-
-def plot_sweep(records: list[dict[str, Any]], names: list[str], picture: Path) -> None:
-    """Draws the completed jobs into a PNG, a panel for each of `names`; nothing to draw, no picture."""
-    done = [record for record in records if record["status"] == "completed"]
-    if not done or not names:
-        return
-    num_rows = -(-len(names) // NUM_COLUMNS)
-    columns = min(len(names), NUM_COLUMNS)
-    figure = Figure(figsize=(5 * columns, 3.6 * num_rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    for index, name in enumerate(names):
-        axes = figure.add_subplot(num_rows, columns, index + 1)
-        draw(axes, [record["overrides"].get(name, "") for record in done], [record["value"] for record in done])
-        axes.set(xlabel=name, ylabel=done[0]["objective"])
-        axes.grid(alpha=0.3)
-    with replacing(picture) as file:
-        figure.savefig(file, format="png", dpi=110)
-
-
-def draw(axes: Axes, given: list[str], values: list[float]) -> None:
-    """Points over the values of one key: numbers at their place, anything else side by side."""
-    try:
-        places = [float(text) for text in given]
-    except ValueError:
-        choices = sorted(set(given))
-        places = [choices.index(text) for text in given]
-        axes.set_xticks(range(len(choices)), choices, rotation=30 if len(choices) > 4 else 0)
-    else:
-        if min(places) > 0 and max(places) > LOG_SCALE_RATIO * min(places):
-            axes.set_xscale("log")
-        elif all(place.is_integer() for place in places):  # a seed, a number of layers
-            whole_ticks(axes)
-    axes.plot(places, values, "o", color="tab:blue", alpha=0.7)
-
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-RECORD = "job.json"
-BEFORE = ("job", "status", "objective", "value", "steps", "seconds")  # columns before those of the overrides
-AFTER = ("error", "folder")
-KEYS = {*BEFORE, *AFTER, "overrides"}  # of a record
-
-
-class SweepTable(Callback):
-    """Keeps others out of the folder of a sweep, and prints the table when all its jobs are done."""
-
-    def __init__(self) -> None:
-        self.writing = ExitStack()
-
-    def __reduce__(self) -> tuple:
-        """A job that a cluster runs gets a copy, without the lock."""
-        return SweepTable, ()
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        if rank():
-            return
-        try:
-            self.writing.enter_context(one_writer(config.hydra.sweep.dir, "hydra.sweep.dir="))
-        except UserError as error:  # Hydra makes a warning of what a callback raises
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if rank():
-            return
-        from genie.common.tables import print_table  # every command looks at Hydra's plugins, and few print tables
-
-        self.writing.close()
-        folder = Path(config.hydra.sweep.dir)
-        records = read_records(folder)
-        if records:
-            print_table(results_table(records, folder))
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -217,12 +171,11 @@ def override_names(records: list[dict[str, Any]]) -> list[str]:
 
 
 def varied(records: list[dict[str, Any]]) -> list[str]:
-    """The keys in which the jobs differ: what the sweep is about."""
     return [name for name in override_names(records) if len({row["overrides"].get(name) for row in records}) > 1]
 
 
 def best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The completed job with the best value, None where there is none or better is not known."""
+    """The completed job with the best value, None where there is none or the objective has no known direction."""
     done = [record for record in records if record["status"] == "completed"]
     mode = direction(records[0]["objective"])
     if not done or mode is None:
@@ -231,7 +184,7 @@ def best(records: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def results_table(records: list[dict[str, Any]], folder: Path) -> "Table":
-    """Jobs, what they differ in and what came out; the best one is bold and starred."""
+    """Jobs, the keys in which they differ and their results; the best one is bold and starred."""
     from rich.table import Table
 
     names, winner = varied(records), best(records)
@@ -252,3 +205,41 @@ def short(text: str) -> str:
         return f"{float(text):.3g}" if len(text) > 8 else text
     except ValueError:
         return text
+
+
+def plot_sweep(records: list[dict[str, Any]], names: list[str], picture: Path) -> None:
+    """Draws the objective of the completed jobs against each of `names` into a PNG, where there are any."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    done = [record for record in records if record["status"] == "completed"]
+    if not done or not names:
+        return
+    num_rows, columns = math.ceil(len(names) / NUM_COLUMNS), min(len(names), NUM_COLUMNS)
+    figure = Figure(figsize=(5 * columns, 3.6 * num_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, name in enumerate(names, 1):
+        axes = figure.add_subplot(num_rows, columns, number)
+        draw(axes, [record["overrides"].get(name, "") for record in done], [record["value"] for record in done])
+        axes.set(xlabel=name, ylabel=done[0]["objective"])
+        axes.grid(alpha=0.3)
+    with replacing(picture) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def draw(axes: "Axes", given: list[str], values: list[float]) -> None:
+    """Points over the values of one key: numbers at their place, anything else side by side."""
+    from genie.common.plots import whole_ticks
+
+    try:
+        places = [float(text) for text in given]
+    except ValueError:
+        choices = sorted(set(given))
+        places = [choices.index(text) for text in given]
+        axes.set_xticks(range(len(choices)), choices, rotation=30 if len(choices) > 4 else 0)
+    else:
+        if min(places) > 0 and max(places) > LOG_SCALE_RATIO * min(places):
+            axes.set_xscale("log")
+        elif all(place.is_integer() for place in places):  # a seed, a number of layers
+            whole_ticks(axes)
+    axes.plot(places, values, "o", color="tab:blue", alpha=0.7)

@@ -1,14 +1,13 @@
-"""One training.
-
-One training: from a resolved configuration to a run folder. The command is `genie/train.py`.
-"""
+"""One training, from a resolved configuration to a run folder. The command is `genie/train.py`."""
 
 import functools
 import logging
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -38,7 +37,7 @@ from genie.datasets.record import record_missing
 from genie.distributed.rendezvous import Ranks
 from genie.distributed.sharding import prepare
 from genie.distributed.strategy import check_parallel, trainer_arguments
-from genie.metrics.directions import chosen_direction
+from genie.evaluation.catalogue import chosen_direction
 from genie.runs.folder import RunFolder
 from genie.runs.metrics_file import last_values
 from genie.stages import Stage, build_stage, complete
@@ -51,7 +50,7 @@ from genie.training.resume import (
     take_over_weighting,
 )
 
-# Lightning's hints that do not hold here, each by its own words.
+# Lightning's hints that do not apply here
 NOISE = (
     r".*does not have many workers.*",  # data.num_workers is chosen by measurement
     r".*Checkpoint directory .* exists and is not empty.*",  # the run folder has its own rule
@@ -65,81 +64,123 @@ NOISE = (
 
 
 def train(config: dict[str, Any], job: int | None = None) -> float | None:
-    """Trains the stage of a resolved configuration; returns the last value of `config["objective"]`.
-
-    `job`: its number in a sweep, to tell runs of the same name apart.
-    """
+    """Trains the stage of a resolved configuration, in a sweep as the number `job`, which tells runs of the same name
+    apart; returns the last value of `config["objective"]`."""
     keep_freed_memory()
     quiet_lightning()
     with on_first_rank():
         check_parallel(config)
     with Ranks(config) as ranks:
-        return train_as(ranks, ranks.config, job)
+        folder = RunFolder(ranks.config)
+        with one_writer(folder.path, "name= or output_dir=") if ranks.is_first else nullcontext():
+            run = open_run(folder, ranks, job)
+            if run.is_complete:
+                return run.objective()
+            open_data = prepare_data(run)
+            stage = build_checked_stage(run, open_data)
+            return fit_and_report(run, stage, open_data())
 
 
-def train_as(ranks: Ranks, config: dict[str, Any], job: int | None) -> float | None:
-    """`train` as one of its processes: the first is through with all up to `ranks.open()` before the others begin."""
-    folder = RunFolder(config)
-    with one_writer(folder.path, "name= or output_dir=") if ranks.is_first else nullcontext():
-        return train_in(folder, ranks, config, job)
+@dataclass
+class Run:
+    """One training as seen by one of its processes.
+
+    Up to `ranks.open()` the first process is ahead of the others, which begin when the folder is as they need it.
+    `checkpoint`: the one that the run resumes from, its tensors still in the file; None for a new run.
+    """
+
+    folder: RunFolder
+    ranks: Ranks
+    label: str
+    checkpoint: dict[str, Any] | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.folder.config
+
+    @property
+    def first_step(self) -> int:
+        return self.checkpoint["global_step"] if self.checkpoint else 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.checkpoint is not None and self.first_step >= self.folder.max_steps
+
+    def objective(self) -> float | None:
+        """The last value of the run's objective, None where it was never logged."""
+        return last_values(self.folder.metrics).get(self.config["objective"])
 
 
-def train_in(folder: RunFolder, ranks: Ranks, config: dict[str, Any], job: int | None) -> float | None:
-    """`train_as` in a run folder that nobody else writes into."""
+def open_run(folder: RunFolder, ranks: Ranks, job: int | None) -> Run:
+    """Checks that the run may start in its folder, finds the checkpoint that it resumes from and reports a complete
+    run, whose last.ckpt is restored. Nothing else on disk is changed."""
+    config = folder.config
     label = f"{config['name']} {config['stage']['name']}" + ("" if job is None else f" {job}")
-    checkpoint = folder.resumable(proved=not ranks.is_first)
-    if checkpoint and checkpoint["global_step"] >= folder.max_steps:
+    run = Run(folder, ranks, label, folder.resumable(proved=not ranks.is_first))
+    if run.is_complete:
         if ranks.is_first:
             folder.go_back()
-        ranks.print(f"{label} is complete: {checkpoint['global_step']} steps in {folder.path}")
-        return objective_of(folder)
-    if checkpoint:
-        check_same_optimizer(config, checkpoint["hyper_parameters"]["config"])
-    L.seed_everything(config["seed"], verbose=False)
+        ranks.print(f"{label} is complete: {run.first_step} steps in {folder.path}")
+    elif run.checkpoint:
+        check_same_optimizer(config, run.checkpoint["hyper_parameters"]["config"])
+    return run
+
+
+def prepare_data(run: Run) -> Callable[[], ClipDataModule]:
+    """Seeds this process; returns what opens the data, once and when they are first needed, so that missing earlier
+    stages are reported before anything is recorded."""
+    L.seed_everything(run.config["seed"], verbose=False)
+
+    @functools.cache
+    def open_data() -> ClipDataModule:
+        options = run.config["data"]
+        if run.ranks.is_first and run.config["record_if_missing"]:
+            record_missing(options)
+        data = ClipDataModule(**options)
+        data.setup("fit")
+        return data
+
+    return open_data
+
+
+def build_checked_stage(run: Run, open_data: Callable[[], ClipDataModule]) -> Stage:
+    """Completes the configuration, builds the stage with the earlier stages that it needs, checks that it fits the
+    checkpoint and prints from where it resumes."""
+    config, checkpoint = run.config, run.checkpoint
     take_over_names(config, checkpoint)
     kept = take_over_weighting(config, checkpoint)
-    open_once = functools.cache(lambda: open_data(config, ranks))
-    earlier = complete(config, open_once)
+    earlier = complete(config, open_data)
     stage = build_stage(config)
-    stage.load_dependencies(earlier)  # finds the earlier stages, or says what is missing, before any work
+    stage.load_dependencies(earlier)
     if checkpoint:
         check_same_dependencies(stage, checkpoint.get("fingerprints", {}))
         check_same_weights(stage, checkpoint)
-    if ranks.is_first:
-        announce(folder, label, checkpoint, kept)
-    data = open_once()
+    if run.ranks.is_first:
+        announce(run.folder, run.label, checkpoint, kept)
+    return stage
+
+
+def fit_and_report(run: Run, stage: Stage, data: ClipDataModule) -> float | None:
+    """Trains in the opened run folder and prints the last value of the objective, which it returns."""
+    config, folder, ranks, label = run.config, run.folder, run.ranks, run.label
     for split, (kept, rows) in data.kept.items():
         ranks.print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
     stage.set_data(data)
     data.check_step(ranks.world_size, config["trainer"]["accumulate"])
-    trainer = build_trainer(config, folder, label, checkpoint, ranks, stage)
+    trainer = build_trainer(run, stage)
     if ranks.is_first:
-        folder.open(resumed=checkpoint is not None)
+        folder.open(resumed=run.checkpoint is not None)
         ranks.open()
     prepare(stage.parts().values(), config["compile"], config["trainer"]["activation_checkpointing"])
-    del checkpoint  # its tensors are in a file that training will replace
+    run.checkpoint = None  # its tensors are in a file that training will replace
     fit(trainer, stage, data, folder)
-    value = objective_of(folder)
+    value = run.objective()
     ranks.print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
     return value
 
 
-def open_data(config: dict[str, Any], ranks: Ranks) -> ClipDataModule:
-    """The data of a configuration, recorded first where that is asked for."""
-    if ranks.is_first and config["record_if_missing"]:
-        record_missing(config["data"])
-    data = ClipDataModule(**config["data"])
-    data.setup("fit")
-    return data
-
-
-def objective_of(folder: RunFolder) -> float | None:
-    """The last value of the run's objective, None where it was never logged."""
-    return last_values(folder.metrics).get(folder.config["objective"])
-
-
 def fit(trainer: L.Trainer, stage: L.LightningModule, data: L.LightningDataModule, folder: RunFolder) -> None:
-    """Trains, from the checkpoint that the folder goes on from. What cannot be helped here is told in one line."""
+    """Trains, from the checkpoint that the folder resumes from. Failures outside of this code become one line."""
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=folder.last if folder.source else None, weights_only=True)
     except (UserError, RunError, BrokenPipeError):
@@ -154,20 +195,14 @@ def fit(trainer: L.Trainer, stage: L.LightningModule, data: L.LightningDataModul
         raise
 
 
-def build_trainer(
-    config: dict[str, Any],
-    folder: RunFolder,
-    label: str,
-    checkpoint: dict[str, Any] | None,
-    ranks: Ranks,
-    stage: Stage,
-) -> L.Trainer:
+def build_trainer(run: Run, stage: Stage) -> L.Trainer:
     """Lightning's trainer with our callbacks and loggers; nothing is written yet. Steps count, epochs do not."""
-    leaves_out = stage.leaves_out_parameters(checkpoint["global_step"] if checkpoint else 0)
+    config, folder, ranks = run.config, run.folder, run.ranks
+    leaves_out = stage.leaves_out_parameters(run.first_step)
     settings, precision = trainer_arguments(config, ranks.num_devices, ranks.num_nodes, leaves_out)
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
-    loggers = build_loggers(config["logger"], folder.path, label, checkpoint)
+    loggers = build_loggers(config["logger"], folder.path, run.label, run.checkpoint)
     try:
         trainer = L.Trainer(
             **settings,
@@ -179,7 +214,7 @@ def build_trainer(
             default_root_dir=folder.path,
             plugins=[AtomicCheckpointIO(), ranks.environment, *precision],
             logger=loggers,
-            callbacks=[*build_callbacks(config, folder, label), *logger_callbacks(loggers)],
+            callbacks=[*build_callbacks(config, folder, run.label), *logger_callbacks(loggers)],
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {reason(error)}") from error
@@ -187,7 +222,7 @@ def build_trainer(
 
 
 def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> list[L.Callback]:
-    """What happens beside the steps, in the order in which it happens."""
+    """The callbacks, in the order in which they are called."""
     settings = config["callbacks"]
     saving = settings["checkpoint"]
     last = LastCheckpoint(folder.checkpoints, saving["every_n_train_steps"], saving["keep"])
@@ -201,7 +236,7 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
         Rollouts(label, folder.media, settings["rollouts"], config["seed"]),  # with the averaged weights: before them
         *([EMAWeightAveraging(decay=settings["ema"]["decay"])] if config["ema"] else []),
         LossPlot(folder.metrics, folder.loss_plot),
-        RunRecord(folder.record, config["stage"]["name"], this_command(), software_versions()),
+        RunRecord(folder.record, config["stage"]["name"], command_line(sys.argv[1:]), software_versions()),
         # Lightning calls these last, in this order.
         ValidateLastStep(),
         BestCheckpoint(folder.checkpoints, saving["monitor"], best_mode),
@@ -210,13 +245,8 @@ def build_callbacks(config: dict[str, Any], folder: RunFolder, label: str) -> li
     ]
 
 
-def this_command() -> str:
-    """The command line of this process."""
-    return shlex.join(["python", "-m", "genie.train", *sys.argv[1:]])
-
-
 def resume_command() -> str:
-    """The command line of this process, going on from its last checkpoint, or with the jobs of its sweep."""
+    """The command line that resumes this process from its last checkpoint, or with the jobs of its sweep."""
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith(("resume=", "overwrite="))]
     more = ["resume=true"]
     if in_sweep() and not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
@@ -224,11 +254,15 @@ def resume_command() -> str:
     # beside the other overrides: Hydra takes them in one piece, before or after its flags
     overrides = [place for place, argument in enumerate(arguments, 1) if "=" in argument and argument[0] != "-"]
     place = overrides[-1] if overrides else len(arguments)
-    return shlex.join(["python", "-m", "genie.train", *arguments[:place], *more, *arguments[place:]])
+    return command_line([*arguments[:place], *more, *arguments[place:]])
+
+
+def command_line(arguments: list[str]) -> str:
+    return shlex.join(["python", "-m", "genie.train", *arguments])
 
 
 def quiet_lightning() -> None:
-    """No notes about devices and products, no warnings that do not hold here."""
+    """Silences notes about devices and products and the warnings of `NOISE`."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in NOISE:

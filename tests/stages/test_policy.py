@@ -21,7 +21,7 @@ def make(configure):
     def build(world, policy="actor_critic", *overrides):
         sizes = ["policy.network.width=32", "policy.network.num_layers=2", "data.num_frames=4"]
         config = configure("policy", f"policy={policy}", *sizes, *overrides)
-        PolicyStage.describe(config, world)
+        config["stage"] |= PolicyStage.describe(config, world)
         stage = build_stage(config)
         stage.use_world(world)
         return stage
@@ -238,8 +238,9 @@ def test_data_are_read_by_the_names_that_the_worlds_actions_have(configure, line
 
     def completed(*overrides):
         config = configure("policy", "policy=behaviour_cloning", *overrides)
-        PolicyStage.complete(config, lambda: None)
-        return config["data"]["actions"]["names"]
+        added, opened = PolicyStage.complete(config, lambda: None)
+        assert opened is world
+        return (config["data"] | added.get("data", {}))["actions"]["names"]
 
     assert completed() == completed("data.actions.names=[left,stay,right]") == names
     with pytest.raises(UserError, match="knows its actions as .'left', 'stay', 'right'.: give these"):

@@ -153,7 +153,7 @@ def test_training_anew_trains_what_is_shared_once(ablate, monkeypatch):
     ran = []
     monkeypatch.setattr(Ablation, "command", staticmethod(lambda step, cost, command: ran.append((step, command[-1]))))
     monkeypatch.setattr(Ablation, "evaluate", lambda self, world: None)
-    monkeypatch.setattr("genie.training.ablation.figures_of", lambda *given: {"PSNR": 1.0})
+    monkeypatch.setattr("genie.training.ablation.metrics_of", lambda *given: {"PSNR": 1.0})
     monkeypatch.setattr("genie.runs.folder.RunFolder.is_complete", lambda folder: True)
     ablate("experiment=ablation_lam_input", "overwrite=true")
     assert [step for step, _ in ran] == ["tokenizer", "lam", "dynamics", "lam", "dynamics"]

@@ -26,9 +26,11 @@ def pipeline(tmp_path, monkeypatch):
     """pipeline(*overrides): the commands that a pipeline runs; steps do nothing, unless `complete` names them."""
     monkeypatch.chdir(tmp_path)
     commands = []
-    monkeypatch.setattr("genie.pipeline.run_module", lambda step, command: commands.append(command))
-    monkeypatch.setattr("genie.pipeline.record_missing", lambda data: commands.append(["record", data["root"]]))
-    monkeypatch.setattr("genie.pipeline.evaluated", lambda report: {"lam.action_nmi": 0.456})
+    monkeypatch.setattr("genie.training.pipeline.run_module", lambda step, command: commands.append(command))
+    monkeypatch.setattr(
+        "genie.training.pipeline.record_missing", lambda data: commands.append(["record", data["root"]])
+    )
+    monkeypatch.setattr("genie.training.pipeline.evaluated", lambda report: {"lam.action_nmi": 0.456})
 
     def run(*overrides, complete=()):
         monkeypatch.setattr("genie.runs.folder.RunFolder.is_complete", lambda self: self.path.name in complete)
@@ -202,7 +204,7 @@ def test_a_failing_step_ends_the_pipeline_with_its_exit_code(tmp_path, monkeypat
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, 137)])
 def test_a_stop_reaches_the_step_and_its_exit_code_comes_back(tmp_path, number, code):
     (tmp_path / "some_step.py").write_text(STEP)
-    script = "from genie.pipeline import run_module; run_module('lam', ['some_step', '60'])"
+    script = "from genie.training.pipeline import run_module; run_module('lam', ['some_step', '60'])"
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-c", script]
     process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

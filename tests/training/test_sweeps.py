@@ -13,11 +13,11 @@ from PIL import Image
 
 from callbacks.metrics_csv import MetricsCSV
 from genie.common.errors import UserError
-from genie.metrics.directions import direction
+from genie.evaluation.catalogue import direction
 from genie.runs.metrics_file import last_values
 from genie.train import main
 from genie.training.sweeps import recorded_job
-from genie.training.train import train
+from genie.training.train import resume_command
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def trained(monkeypatch):
         logger.log_metrics({"val/loss": float("nan") if lr == 0.7 else abs(lr - 0.001)}, step=9)
         return last_values(logger.path).get(config["objective"])
 
-    monkeypatch.setattr(train, "train", train)
+    monkeypatch.setattr("genie.training.train.train", train)
     return configs
 
 
@@ -151,7 +151,7 @@ def test_an_objective_that_was_never_logged_is_said_with_what_was(job):
 
 def test_the_command_to_go_on_names_the_sweep(sweep, trained, monkeypatch):
     commands = []
-    monkeypatch.setattr(train, "train", lambda *a, **b: commands.append(train.resume_command()) or 1.0)
+    monkeypatch.setattr("genie.training.train.train", lambda *a, **b: commands.append(resume_command()) or 1.0)
     monkeypatch.setattr(sys, "argv", ["train.py", "debug=fast", "optimizer.lr=choice(0.001)", "--multirun"])
     main()
     (folder,) = Path("outputs/multirun").iterdir()

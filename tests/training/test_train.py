@@ -12,7 +12,7 @@ from genie.common.errors import RunError, UserError
 from genie.distributed.rendezvous import Ranks
 from genie.runs.metrics_file import last_values, read_metrics
 from genie.stages import build_stage
-from genie.training.train import build_trainer, resume_command, train
+from genie.training.train import Run, build_trainer, resume_command, train
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def folder_of(config):
 
 def trainer_of(config):
     with Ranks(config) as ranks:
-        return build_trainer(config, folder_of(config), "run", None, ranks, build_stage(config))
+        return build_trainer(Run(folder_of(config), ranks, "run"), build_stage(config))
 
 
 def test_a_run_folder_holds_what_its_readme_says_and_the_objective_is_returned(configure, tmp_path):

@@ -1,20 +1,12 @@
-"""Activation memory and FLOPs of a training step.
+"""Activation memory and FLOPs of a training step, counted on the meta device.
 
-How a training is spread over devices: what the groups `trainer` and `optimizer` of its configuration say.
+A training step is run without values, so the paper's model takes no memory and a few seconds. What autograd saves is
+recorded as it is saved, each storage once, whatever views of it are saved; parameters are not counted. Functions behave
+as on a GPU: PyTorch has no autocast for the meta device, and would take attention apart into products that keep weights
+of S x S. What depends on values is left out or taken at its largest: codes are not revived, clips are not moved, and
+every token that may be masked is.
 
-What a GPU would do with tensors on the meta device: its types under autocast, and its fused attention.
-
-PyTorch has no autocast for the meta device, and takes attention there apart into products that keep weights of S x S.
-
-The loss of a training step on frames whose values nobody looks at: for counting what the step takes.
-
-What depends on values is left out or taken at its largest: codes are not revived, clips are not moved, and every token
-that may be masked is.
-
-What a training step keeps from its forward pass to its backward pass, and the operations of that pass.
-
-The pass is run on the meta device, so the paper's model takes no memory and a few seconds. What autograd saves is seen
-as it is saved, each storage once, whatever views of it are saved; parameters are not counted.
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
 """
 
 from collections import defaultdict
@@ -31,7 +23,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.distributed.sharding import exact_parameters
-from genie.models import LatentActionModel
 from genie.models.latent_action import TokenActionModel, TokenActionOutput
 from genie.models.quantizers import VectorQuantizer
 from genie.models.st_transformer import Backbone
@@ -39,7 +30,7 @@ from genie.stages import new_stage
 from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
 from genie.stages.dynamics import DynamicsStage, context_of
-from genie.stages.lam import latent_action_loss
+from genie.stages.lam import TrainsLatentActions, latent_action_loss
 
 BYTES = {"fp32": 4, "bf16": 2}
 # Lightning's names: (type of the parameters, type of the products)
@@ -49,6 +40,8 @@ PRECISIONS = {
     "bf16-true": ("bf16", "bf16"),
     "auto": ("fp32", "bf16"),  # every device of the group `hardware` has bf16 instructions
 }
+# autograd's names of a change of type or of shape: after these, a parameter is a copy or a view of itself
+RESHAPING = ("ToCopyBackward0", "TBackward0", "TransposeBackward0", "ViewBackward0", "UnsafeViewBackward0")
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class Layout:
     devices: in all nodes together.
     parameters, products: types of the parameters that the optimiser changes and of matrix products, of `BYTES`.
         Products in bf16 are autocast's.
-    gathered: the type in which fsdp brings the parameters of a block together; else that of the parameters.
+    gathered: the type in which fsdp gathers the parameters of a block; without fsdp that of the parameters.
     checkpointing: blocks are recomputed in the backward pass.
     accumulate: batches to one step.
     offload: parameters, gradients and optimiser state (fsdp) or the optimiser state alone are in the host's memory.
@@ -78,7 +71,7 @@ class Layout:
 
 
 def layout_of(config: dict[str, Any]) -> Layout:
-    """The layout that a resolved configuration of genie.train describes; UserError for what has no plan."""
+    """The layout in a resolved configuration of genie.train; UserError for what has no plan."""
     trainer = config["trainer"]
     for key in ("devices", "num_nodes", "accumulate"):
         if trainer[key] is None or isinstance(trainer[key], str) or trainer[key] == -1:
@@ -88,8 +81,10 @@ def layout_of(config: dict[str, Any]) -> Layout:
     if precision not in PRECISIONS:
         raise UserError(f"trainer.precision={precision}: there is a plan for {', '.join(PRECISIONS)}")
     parameters, products = PRECISIONS[precision]
-    devices = trainer["devices"] * trainer["num_nodes"]
-    strategy = _strategy(str(trainer["strategy"]), devices)
+    devices, name = trainer["devices"] * trainer["num_nodes"], str(trainer["strategy"])
+    if "fsdp" not in name and name != "auto" and not name.startswith(("ddp", "single")):
+        raise UserError(f"trainer.strategy={name}: there is a plan for auto, ddp and fsdp")
+    strategy = "fsdp" if "fsdp" in name else "ddp" if devices > 1 else "single"
     return Layout(
         strategy=strategy,
         devices=devices,
@@ -103,22 +98,13 @@ def layout_of(config: dict[str, Any]) -> Layout:
     )
 
 
-def _strategy(name: str, devices: int) -> str:
-    """Our word for Lightning's name of a strategy."""
-    if "fsdp" in name:
-        return "fsdp"
-    if name == "auto" or name.startswith(("ddp", "single")):
-        return "ddp" if devices > 1 else "single"
-    raise UserError(f"trainer.strategy={name}: there is a plan for auto, ddp and fsdp")
-
-
 class AsOnGPU(TorchFunctionMode):
     """Inside, functions of the meta device save for the backward pass what a GPU's save.
 
     Args:
         autocast: to bf16. Linear layers and convolutions take inputs and copies of their weights in it, layer norms
             work in fp32. Autocast keeps a copy for the next use; here every weight is used once.
-        exact: addresses (`id`) of parameters that are used as they are, whatever autocast says.
+        exact: addresses (`id`) of parameters that autocast does not convert.
     """
 
     def __init__(self, autocast: bool, exact: set[int]) -> None:
@@ -139,15 +125,14 @@ class AsOnGPU(TorchFunctionMode):
 
 
 def in_type(dtype: torch.dtype, arguments: tuple) -> list[Any]:
-    """The arguments, tensors among them in that type."""
     return [argument.to(dtype) if isinstance(argument, Tensor) else argument for argument in arguments]
 
 
 def fused_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
 ) -> Tensor:
-    """Attention that keeps its inputs, its result and one number for each row: PyTorch's "flash" kernel, and for a mask
-    its "efficient" one, which takes it as numbers."""
+    """Attention that keeps its inputs, its result and one number for each row: PyTorch's "flash" kernel, and with a
+    mask its "efficient" one, which takes the mask as numbers."""
     if attn_mask is None:
         return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, 0.0, is_causal)[0]
     shape = (*query.shape[:-1], key.shape[-2])
@@ -160,17 +145,18 @@ def example_loss(stage: Stage, frames: Tensor) -> Tensor:
     stage.train()
     for module in stage.modules():
         if isinstance(module, VectorQuantizer):
-            module.eval()  # what it does while training depends on values, and keeps nothing
+            module.eval()  # what it does in training depends on values, and keeps nothing
     if isinstance(stage, CotrainStage):
-        return _dynamics_loss(stage, frames) + _lam_loss(stage, stage.lam, frames, stage.options["lam"])
+        return _dynamics_loss(stage, frames) + _lam_loss(stage, frames)
     if isinstance(stage, DynamicsStage):
         return _dynamics_loss(stage, frames)
-    if isinstance(stage.model, LatentActionModel):
-        return _lam_loss(stage, stage.model, frames, stage.options)
+    if isinstance(stage, TrainsLatentActions):
+        return _lam_loss(stage, frames)
     return stage.compute({"frames": frames})[0]
 
 
-def _lam_loss(stage: Stage, lam: LatentActionModel, frames: Tensor, options: dict) -> Tensor:
+def _lam_loss(stage: TrainsLatentActions, frames: Tensor) -> Tensor:
+    lam, (options, _) = stage.lam, stage.lam_options()
     if isinstance(lam, TokenActionModel):
         tokens = example_tokens(frames, lam.num_tokens)
         output = lam.explain(tokens, True, tokens)
@@ -197,20 +183,16 @@ def example_tokens(frames: Tensor, size: int) -> Tensor:
     return torch.zeros(*frames.shape[:2], size, dtype=torch.int64, device=frames.device)
 
 
-# what autograd calls a change of type or of shape: behind these, a parameter is a copy or a view of itself
-RESHAPING = ("ToCopyBackward0", "TBackward0", "TransposeBackward0", "ViewBackward0", "UnsafeViewBackward0")
-
-
 @dataclass(frozen=True)
 class ActivationMemory:
     """Bytes kept on one device of one batch, and the operations of the forward pass.
 
     everything: all that autograd saves.
-    between: of it what is saved outside of the blocks, and the inputs of the blocks: what activation checkpointing
+    between: of these what is saved outside of the blocks, and the inputs of the blocks: what activation checkpointing
         keeps.
     block: the most that one block saves.
-    copies: of weights in the type of the products, which autocast makes and keeps until the forward pass is over. They
-        are in `everything`, and those of a block in `block`.
+    copies: of weights in the type of the products, which autocast makes and keeps until the end of the forward pass;
+        also in `everything`, and those of a block in `block`.
     flops: of the forward pass with its loss.
     """
 
@@ -222,12 +204,12 @@ class ActivationMemory:
 
     @property
     def recomputed(self) -> int:
-        """The most with activation checkpointing: behind the forward pass, or in one block of the backward pass."""
+        """The most with activation checkpointing: after the forward pass, or in one block of the backward pass."""
         return self.between + max(self.copies, self.block)
 
 
 def activation_memory(config: dict[str, Any], batch_size: int, layout: Layout) -> ActivationMemory:
-    """What a step of the stage of a resolved configuration keeps of a batch of so many clips."""
+    """The memory and operations of a step of the stage of a resolved configuration on so many clips."""
     with torch.device("meta"):
         stage = new_stage(config)
         exact = {id(parameter) for parameter in exact_parameters(stage)}
@@ -238,33 +220,34 @@ def activation_memory(config: dict[str, Any], batch_size: int, layout: Layout) -
                 round_parameters(block, exact)
                 block.register_forward_pre_hook(round_arguments)
         frames = torch.empty(batch_size, config["data"]["num_frames"], *stage.background.shape, dtype=torch.uint8)
-        with AsOnGPU(layout.products == "bf16", exact), FlopCounterMode(display=False) as counter:
-            record = record_of(stage.trained(), lambda: example_loss(stage, frames))
+        record = Record(stage.trained())
+        saving = torch.autograd.graph.saved_tensors_hooks(record.save, lambda tensor: tensor)
+        with AsOnGPU(layout.products == "bf16", exact), FlopCounterMode(display=False) as counter, saving:
+            example_loss(stage, frames)
     return ActivationMemory(*record.totals(), counter.get_total_flops())
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """The blocks of all backbones of a model."""
     return [block for part in model.modules() if isinstance(part, Backbone) for block in part.blocks]
 
 
 def round_parameters(model: nn.Module, exact: set[int]) -> None:
-    """All parameters in bf16, but for those of the ids `exact`."""
+    """Converts all parameters to bf16, except those of the ids `exact`."""
     for parameter in model.parameters():
         if id(parameter) not in exact:
             parameter.data = parameter.data.bfloat16()
 
 
 def round_arguments(block: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Tensors in bf16, as FSDP hands them to what it gathers in bf16."""
-    floats = (torch.is_tensor(argument) and argument.is_floating_point() for argument in arguments)
-    return tuple(a.bfloat16() if is_float else a for a, is_float in zip(arguments, floats, strict=True))
+    """Floating-point tensors in bf16, as FSDP hands them to blocks that it gathers in bf16."""
+    return tuple(a.bfloat16() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments)
 
 
 class Record:
-    """What autograd saved, by the block of a `Backbone` in which it was saved (None: outside of all blocks).
+    """What autograd saves of a pass of `model`, by the block of a `Backbone` in which it is saved (None: outside of all
+    blocks); `save` is its hook.
 
-    Storages are known by their address; they are kept, or an address would be given out again.
+    Storages are identified by their address; they are kept, since an address would be reused otherwise.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -274,20 +257,20 @@ class Record:
         self.inputs: dict[int, int] = {}
         self.storages: list[torch.UntypedStorage] = []
         self.block: nn.Module | None = None
+        for block in blocks_of(model):
+            block.register_forward_pre_hook(self.begin)
+            block.register_forward_hook(self.end)
 
     def begin(self, block: nn.Module, arguments: tuple[Any, ...]) -> None:
-        """A block begins."""
         self.block = block
         for argument in arguments:
             if isinstance(argument, Tensor):
                 self.note(argument, self.inputs)
 
     def end(self, *_: Any) -> None:
-        """The block is over."""
         self.block = None
 
     def save(self, tensor: Tensor) -> Tensor:
-        """Autograd saves `tensor`."""
         if tensor.untyped_storage()._cdata not in self.parameters:
             self.note(tensor, (self.copies if is_copy(tensor) else self.saved)[self.block])
         return tensor.detach()
@@ -298,7 +281,7 @@ class Record:
         self.storages.append(storage)
 
     def totals(self) -> tuple[int, int, int, int]:
-        """`everything`, `between`, `block` and `copies` of a `Kept`."""
+        """`everything`, `between`, `block` and `copies` of an `ActivationMemory`."""
         everything = {address: size for part in self.saved.values() for address, size in part.items()}
         copies = {block: sum(part.values()) for block, part in self.copies.items()}
         between = self.saved[None] | self.inputs
@@ -311,23 +294,7 @@ class Record:
         return sum(everything.values()) + total, sum(between.values()), max(blocks), total
 
 
-def record_of(model: nn.Module, forward: Callable[[], Any]) -> Record:
-    """The record of what `forward()`, a pass of `model`, saves; the graph is freed."""
-    record = Record(model)
-    blocks = blocks_of(model)
-    hooks = [block.register_forward_pre_hook(record.begin) for block in blocks]
-    hooks += [block.register_forward_hook(record.end) for block in blocks]
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(record.save, lambda tensor: tensor):
-            forward()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return record
-
-
 def is_copy(tensor: Tensor) -> bool:
-    """Whether a tensor is a parameter in another type or shape."""
     node = tensor.grad_fn
     while type(node).__name__ in RESHAPING:
         node = node.next_functions[0][0]
@@ -335,7 +302,7 @@ def is_copy(tensor: Tensor) -> bool:
 
 
 def encoding_flops(config: dict[str, Any], batch_size: int) -> int:
-    """Operations with which the frozen tokenizer or latent action model of a configuration encodes so many clips."""
+    """Operations of the frozen tokenizer or latent action model of a configuration to encode so many clips."""
     with torch.device("meta"):
         stage = new_stage(config).eval()
         frames = torch.empty(batch_size, config["data"]["num_frames"], *stage.background.shape)

@@ -1,13 +1,7 @@
-"""Plan of one stage: memory, work, time.
-
-Bytes of a training on each device, by what they are for.
+"""Plan of one stage: bytes of each device by purpose, operations, tokens and time.
 
 Under FSDP (ZeRO stage 3, arXiv 1910.02054) a device holds its share of each parameter, gradient and moment, and for the
 time of its work one whole block.
-
-Operations, tokens and time of a training.
-
-The plan of one stage: memory, work and time, from the configurations of the stage and of those that it needs.
 """
 
 import math
@@ -29,7 +23,9 @@ from genie.training.memory_plan.activations import (
     layout_of,
 )
 
-FROZEN_BYTES = 4  # earlier stages are used as they were trained, outside of the strategy
+FROZEN_BYTES = 4  # of a number: earlier stages are used as they were trained, outside of the strategy
+BACKWARD = 2  # a backward pass takes a product for each of the two factors of a forward product
+GIBIBYTE = 2**30
 
 
 @dataclass(frozen=True)
@@ -39,10 +35,9 @@ class Memory:
     parameters, gradients, optimizer: of the trained part, and the state of the optimiser.
     average: the moving average of the weights.
     gathered: under fsdp what is whole for a time: two blocks (the one at work, the next one on its way), the gradients
-        of one, and what stands outside of the blocks.
+        of one, and what is outside of the blocks.
     frozen: earlier stages, and buffers.
-    activations: what is kept for the backward pass, as the layout has it; `everything`, `recomputed`: both ways, and
-        `copies`, of weights, of either (`Kept`).
+    activations: those of this layout; `everything`, `recomputed` and `copies` as in `ActivationMemory`.
     host: bytes that are in the host's memory instead, for each device.
     """
 
@@ -60,13 +55,13 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it on the device. The temporary results of single operations come on top."""
+        """All bytes on the device, without the temporary results of single operations."""
         held = self.parameters + self.gradients + self.optimizer + self.average
         return held + self.gathered + self.frozen + self.activations
 
 
 def memory_of(stage: Stage, frozen: list[nn.Module], kept: ActivationMemory, layout: Layout) -> Memory:
-    """The memory of a stage (on any device, the meta device too) behind the `frozen` parts that it needs."""
+    """The memory of a stage, which may be on the meta device, with the `frozen` parts that it needs."""
     model, size = stage.trained(), BYTES[layout.parameters]
     shards = layout.devices if layout.strategy == "fsdp" else 1
     held = sum(share(parameter, shards) for parameter in model.parameters()) * size
@@ -102,25 +97,21 @@ def memory_of(stage: Stage, frozen: list[nn.Module], kept: ActivationMemory, lay
 
 
 def share(parameter: nn.Parameter, shards: int) -> int:
-    """Numbers of a parameter on the device that holds most of it: FSDP2 deals out the rows of its first axis."""
+    """Numbers of a parameter on the device that holds most of it: FSDP2 shards the rows of its first axis."""
     rows = parameter.shape[0] if parameter.dim() else 1
     return math.ceil(rows / shards) * (parameter.numel() // rows)
 
 
 def gathered(model: nn.Module, layout: Layout) -> int:
-    """Bytes that are whole at once where each block, and all that is outside of the blocks, is brought together."""
+    """Bytes that are whole at once where each block, and all that is outside of the blocks, is gathered."""
     sizes = [sum(parameter.numel() for parameter in block.parameters()) for block in blocks_of(model)]
     outside = sum(parameter.numel() for parameter in model.parameters()) - sum(sizes)
     return 3 * max(sizes) * BYTES[layout.gathered] + 2 * outside * BYTES[layout.parameters]
 
 
-BACKWARD = 2  # a backward pass takes a product for each of the two factors of a forward product
-
-
 @dataclass(frozen=True)
 class Batch:
-    """Clips of a step: `clips` on each device at a time, as the user `given` them, or as the recipe's `wanted` clips of
-    a step are dealt out."""
+    """Clips of a step: `clips` on each device at a time, `given` by the user or as shares of the recipe's `wanted`."""
 
     clips: int
     devices: int
@@ -130,18 +121,17 @@ class Batch:
 
     @property
     def step(self) -> int:
-        """Clips of a step, of all devices."""
         return self.clips * self.devices * self.accumulate
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a training computes, on all devices together.
+    """Operations, tokens and time on all devices together.
 
     forward: operations of the forward passes of a step, trained part; `frozen`: of earlier stages.
-    step: model operations of a step: forward and backward pass, and the frozen passes; `executed`: with what activation
-        checkpointing does again.
-    training: model operations of all steps; `tokens`: that they see.
+    step: model operations of a step: forward and backward pass, and the frozen passes; `executed`: with those that
+        activation checkpointing repeats.
+    training: model operations of all steps; `tokens`: those of their clips.
     seconds: of the training at the given share of the devices' peak.
     """
 
@@ -155,7 +145,7 @@ class Work:
 
 
 def batch_of(config: dict[str, Any], devices: int, accumulate: int, given: bool) -> Batch:
-    """`given`: data.batch_size is the user's; else the recipe's clips of a step are dealt out, rounded up."""
+    """`given`: data.batch_size is the user's; otherwise it is a share of the recipe's clips, rounded up."""
     wanted = config["recipe"][config["stage"]["name"]]["batch_size"]
     clips = config["data"]["batch_size"] if given else math.ceil(wanted / (devices * accumulate))
     return Batch(clips, devices, accumulate, wanted, given)
@@ -165,7 +155,7 @@ def work_of(
     config: dict[str, Any], batch: Batch, tokens_per_frame: int, forward: int, frozen: int, again: bool, speed: float
 ) -> Work:
     """`forward`, `frozen`: operations of the passes on `batch.clips` clips; `again`: blocks are recomputed; `speed`:
-    operations that all devices do in a second."""
+    operations of all devices in a second."""
     passes = batch.devices * batch.accumulate
     steps = config["trainer"]["max_steps"]
     step = ((1 + BACKWARD) * forward + frozen) * passes
@@ -181,12 +171,9 @@ def work_of(
     )
 
 
-GIBIBYTE = 2**30
-
-
 @dataclass(frozen=True)
 class StagePlan:
-    """What a stage takes. `parameters`: of the trained part; `steps` of the optimiser."""
+    """`parameters`: of the trained part; `steps`: of the optimiser; `fits`: into the memory of a device."""
 
     stage: str
     parameters: int
@@ -199,12 +186,12 @@ class StagePlan:
 
     @property
     def other_total(self) -> int:
-        """Bytes in all on a device with activation checkpointing where the layout has none, and the other way round."""
+        """Bytes on a device with activation checkpointing where the layout has none, and the other way round."""
         memory = self.memory
-        return memory.total - memory.activations + memory.everything + memory.recomputed - memory.activations
+        return memory.total + memory.everything + memory.recomputed - 2 * memory.activations
 
     def numbers(self) -> dict[str, Any]:
-        """All of it as plain containers, with the sums."""
+        """The plan as plain containers, with the sums."""
         numbers = asdict(self)
         numbers["memory"]["total"] = self.memory.total
         numbers["batch"]["step"] = self.batch.step

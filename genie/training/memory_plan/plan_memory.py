@@ -1,9 +1,6 @@
-"""Memory plan of a training.
+"""Table of the memory plans of all stages (`python -m genie.plan_memory`), and the published training.
 
-What the paper says of its largest training, and where its numbers do not fit each other.
-
-Source: Genie (arXiv 2402.15391) §3 and appendix C. The sizes of the layers are in conf/model/paper.yaml.
-
+Published training: Genie (arXiv 2402.15391) §3 and appendix C. The sizes of the layers are in conf/model/paper.yaml.
 Tokens fit exactly: 125,000 steps of 512 clips of 16 frames of 23 x 40 tokens (160x90 in patches of 4, the last row
 padded) are 942.08e9. The rest does not:
 
@@ -12,12 +9,6 @@ padded) are 942.08e9. The rest does not:
 - 48 layers of width 5120 with 36 heads of 128 have 9.6e9 parameters where a block of two attention layers and one
   feed-forward counts for two layers, and 19e9 where it counts for one; 36 x 128 is not 5120.
 - 200e6 + 300e6 + 10.1e9 parameters are 10.6e9; the paper says 10.7e9, and speaks of 11e9.
-
-The plan of model=paper beside what the paper says (`published`).
-
-The plans of stages as one table, a column for each stage, and what has to be said about it.
-
-`python -m genie.plan_memory`: the stages' configurations, their plans, the tables, the file.
 """
 
 import json
@@ -39,40 +30,60 @@ from genie.publishing import report_page
 from genie.stages import GENIE_STAGES
 from genie.training.memory_plan.plan import StagePlan, plan_stage
 
+PAPER = "paper"  # the preset whose training was published, with its numbers:
 PARAMETERS = {"tokenizer": 200e6, "lam": 300e6, "dynamics": 10.1e9}
 WORLD_PARAMETERS = 10.7e9
-STEPS = 125_000
 TOKENS = 942e9
 FLOPS = 6.6e22
-DEVICES = 256  # TPU v5p
-
-
-def comparison(plans: list[StagePlan]) -> Iterator[str]:
-    """One line for each published number: what it is, what is counted here, and which of them do not fit each other."""
-    yield "The paper (arXiv 2402.15391) and this plan:"
-    for plan in plans:
-        if plan.stage in PARAMETERS:
-            yield f"  {plan.stage}: {count(PARAMETERS[plan.stage])} parameters, here {count(plan.parameters)}"
-    dynamics = next((plan for plan in plans if plan.stage == "dynamics"), None)
-    if dynamics is None:
-        return
-    tokens, flops = dynamics.work.tokens, dynamics.work.training
-    by_rule = 6 * PARAMETERS["dynamics"] * TOKENS
-    yield f"  dynamics: {power(TOKENS)} tokens, here {power(tokens)} ({tokens:,})"
-    yield (
-        f"  dynamics: {power(FLOPS)} FLOPs, here {power(flops)}; 6 x parameters x tokens of the paper's own "
-        f"numbers are {power(by_rule)}, and {power(FLOPS)} would be "
-        f"{count(FLOPS / TOKENS / 6)} parameters"
-    )
-    parts = sum(PARAMETERS.values())
-    yield f"  all: {count(WORLD_PARAMETERS)} parameters, while its parts are {count(parts)}"
-
 
 Row = tuple[str, Callable[[StagePlan], str]]
 
 
+def plan(config: dict[str, Any], overrides: list[str]) -> list[StagePlan]:
+    """Prints the plans of all stages, or of the one in `overrides`, with which `config` was composed, and writes
+    `config["json"]`. Raises UserError for what has no plan."""
+    check(config)
+    if config["stage"]["name"] not in GENIE_STAGES:
+        choices = ", ".join(GENIE_STAGES)
+        raise UserError(f"there is no plan for stage={config['stage']['name']}: choose one of {choices}")
+    given = [override for override in overrides if not override.startswith("stage=")]
+    configs = {stage: to_plain(compose("plan_memory", [*given, f"stage={stage}"])) for stage in GENIE_STAGES}
+    wanted = [config["stage"]["name"]] if len(given) < len(overrides) else list(GENIE_STAGES)
+    batch_given = any(override.startswith("data.batch_size=") for override in given)
+    plans = [plan_stage(configs[stage], configs, batch_given) for stage in wanted]
+    console = Console()
+    console.print(title(plans, config), soft_wrap=True, highlight=False, markup=False)
+    print_table(table(plans, config))
+    lines = [*remarks(plans), *(comparison(plans) if config["model"]["name"] == PAPER else [])]
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if config["json"] is not None:
+        write(Path(config["json"]), plans, config)
+    return plans
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raises UserError for an invalid device and a file that cannot be written."""
+    device = config["hardware"]
+    for name, most in (("flops", 1e18), ("memory_gib", 1e5), ("utilization", 1)):
+        require_number({f"hardware.{name}": device[name]}, f"hardware.{name}", above=0, most=most)
+    if config["json"] is not None:
+        if Path(config["json"]).is_dir():
+            raise UserError(f"json={config['json']} is a folder: give the name of a file")
+        require_writable(config["json"], "json=")
+
+
+def write(path: Path, plans: list[StagePlan], config: dict[str, Any]) -> None:
+    """The plans as numbers (bytes, operations, seconds), by stage, and the device they are for."""
+    content = {"hardware": config["hardware"], "stages": {plan.stage: plan.numbers() for plan in plans}}
+    try:
+        with replacing(path, "w") as file:
+            json.dump(content, file, indent=2)
+    except OSError as error:
+        raise UserError(f"cannot write json={path} ({error.strerror or error})") from error
+
+
 def title(plans: list[StagePlan], config: dict[str, Any]) -> str:
-    """What is planned, on which devices and in which types."""
     layout = plans[0].layout
     gathered = f", gathered in {layout.gathered}" if layout.gathered != layout.parameters else ""
     return (
@@ -82,29 +93,25 @@ def title(plans: list[StagePlan], config: dict[str, Any]) -> str:
 
 
 def table(plans: list[StagePlan], config: dict[str, Any]) -> Table:
-    """What each stage takes: bytes of one device, operations and time of all."""
+    """By stage the bytes of one device, and operations and time of all devices."""
     device, drawn = config["hardware"], Table()
     drawn.add_column("")
     for plan in plans:
         drawn.add_column(plan.stage, justify="right")
-    for rows in (of_model(), of_memory(plans, device["memory_gib"]), of_work(plans, device["utilization"])):
+    model: list[Row] = [
+        ("parameters", lambda plan: count(plan.parameters)),
+        ("clips on a device", lambda plan: str(plan.batch.clips)),
+        ("clips of a step", lambda plan: f"{plan.batch.step:,}"),
+    ]
+    for rows in (model, of_memory(plans, device["memory_gib"]), of_work(plans, device["utilization"])):
         for label, value in rows:
             drawn.add_row(label, *(value(plan) for plan in plans))
         drawn.add_section()
     return drawn
 
 
-def of_model() -> list[Row]:
-    """Parameters and clips."""
-    return [
-        ("parameters", lambda plan: count(plan.parameters)),
-        ("clips on a device", lambda plan: str(plan.batch.clips)),
-        ("clips of a step", lambda plan: f"{plan.batch.step:,}"),
-    ]
-
-
 def of_memory(plans: list[StagePlan], gibibytes: float) -> list[Row]:
-    """Bytes on a device; what no stage has is left out."""
+    """Bytes on a device, without the rows that are 0 for all stages."""
     other = "without" if plans[0].layout.checkpointing else "with"
     parts = {
         "parameters": "parameters",
@@ -131,7 +138,6 @@ def of_memory(plans: list[StagePlan], gibibytes: float) -> list[Row]:
 
 
 def of_work(plans: list[StagePlan], utilization: float) -> list[Row]:
-    """Operations, tokens and time."""
     rows: list[Row] = [("FLOPs of a step", lambda plan: power(plan.work.step))]
     if plans[0].layout.checkpointing:
         rows.append(("with blocks done again", lambda plan: power(plan.work.executed)))
@@ -145,7 +151,7 @@ def of_work(plans: list[StagePlan], utilization: float) -> list[Row]:
 
 
 def remarks(plans: list[StagePlan]) -> Iterator[str]:
-    """What the user has to know to get what the table says."""
+    """Differences from the recipe, and what the numbers of the table leave out."""
     for plan in plans:
         batch = plan.batch
         if batch.step != batch.wanted:
@@ -157,6 +163,27 @@ def remarks(plans: list[StagePlan]) -> Iterator[str]:
     if plans[0].layout.strategy == "fsdp" and any(plan.memory.copies for plan in plans):
         yield "Copies of weights: autocast makes them of all blocks; trainer.gather_precision=bf16 does without."
     yield "Not counted: temporary results of single operations, the device's own libraries, fragmentation."
+
+
+def comparison(plans: list[StagePlan]) -> Iterator[str]:
+    """One line for each published number beside the one that is counted here."""
+    yield "The paper (arXiv 2402.15391) and this plan:"
+    for plan in plans:
+        if plan.stage in PARAMETERS:
+            yield f"  {plan.stage}: {count(PARAMETERS[plan.stage])} parameters, here {count(plan.parameters)}"
+    dynamics = next((plan for plan in plans if plan.stage == "dynamics"), None)
+    if dynamics is None:
+        return
+    tokens, flops = dynamics.work.tokens, dynamics.work.training
+    by_rule = 6 * PARAMETERS["dynamics"] * TOKENS
+    yield f"  dynamics: {power(TOKENS)} tokens, here {power(tokens)} ({tokens:,})"
+    yield (
+        f"  dynamics: {power(FLOPS)} FLOPs, here {power(flops)}; 6 x parameters x tokens of the paper's own "
+        f"numbers are {power(by_rule)}, and {power(FLOPS)} would be "
+        f"{count(FLOPS / TOKENS / 6)} parameters"
+    )
+    parts = sum(PARAMETERS.values())
+    yield f"  all: {count(WORLD_PARAMETERS)} parameters, while its parts are {count(parts)}"
 
 
 def duration(seconds: float) -> str:
@@ -173,52 +200,3 @@ def count(value: float) -> str:
 def power(value: float) -> str:
     """5.7e22 as it is written in papers."""
     return f"{value:.3g}".replace("e+", "e")
-
-
-PAPER = "paper"  # the preset whose training was published
-
-
-def plan(config: dict[str, Any], overrides: list[str]) -> list[StagePlan]:
-    """Prints the plans of all stages, or of the one that `overrides` name, and writes `config["json"]`.
-
-    `overrides`: those that `config` was composed with. Raises UserError for what cannot be planned.
-    """
-    check(config)
-    if config["stage"]["name"] not in GENIE_STAGES:
-        choices = ", ".join(GENIE_STAGES)
-        raise UserError(f"there is no plan for stage={config['stage']['name']}: choose one of {choices}")
-    given = [override for override in overrides if not override.startswith("stage=")]
-    configs = {stage: to_plain(compose("plan_memory", [*given, f"stage={stage}"])) for stage in GENIE_STAGES}
-    wanted = [config["stage"]["name"]] if len(given) < len(overrides) else list(GENIE_STAGES)
-    batch_given = any(override.startswith("data.batch_size=") for override in given)
-    plans = [plan_stage(configs[stage], configs, batch_given) for stage in wanted]
-    console = Console()
-    console.print(title(plans, config), soft_wrap=True, highlight=False, markup=False)
-    print_table(table(plans, config))
-    lines = [*remarks(plans), *(comparison(plans) if config["model"]["name"] == PAPER else [])]
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    if config["json"] is not None:
-        write(Path(config["json"]), plans, config)
-    return plans
-
-
-def check(config: dict[str, Any]) -> None:
-    """Raises UserError for a device that cannot be and a file that cannot be written."""
-    device = config["hardware"]
-    for name, most in (("flops", 1e18), ("memory_gib", 1e5), ("utilization", 1)):
-        require_number({f"hardware.{name}": device[name]}, f"hardware.{name}", above=0, most=most)
-    if config["json"] is not None and Path(config["json"]).is_dir():
-        raise UserError(f"json={config['json']} is a folder: give the name of a file")
-    if config["json"] is not None:
-        require_writable(config["json"], "json=")
-
-
-def write(path: Path, plans: list[StagePlan], config: dict[str, Any]) -> None:
-    """The plans as numbers (bytes, operations, seconds), by stage, and the device they are for."""
-    content = {"hardware": config["hardware"], "stages": {plan.stage: plan.numbers() for plan in plans}}
-    try:
-        with replacing(path, "w") as file:
-            json.dump(content, file, indent=2)
-    except OSError as error:
-        raise UserError(f"cannot write json={path} ({error.strerror or error})") from error
