@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from genie.stages.optimization import MuonWithAdamW
+from genie.distributed.muon import MuonWithAdamW
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,9 +19,8 @@ from genie.common.errors import UserError
 from genie.prompts.images import fit_picture, read_pictures, read_video, to_rgb, usual_fit
 from genie.prompts.text_to_image import TextToImage, load_text_to_image, require_text
 
-if TYPE_CHECKING:  # seconds to import, and the first checks need neither
+if TYPE_CHECKING:  # seconds to import, and the first checks do not need it
     from genie.prompts.sketch import Palette
-    from genie.world.world_model import WorldModel
 
 KINDS = ("auto", "sketch", "text")
 LIKE_A_FILE = re.compile(r"[/\\]|\.\w{2,5}$|^\S*$")  # a path separator, an ending, or a single word
@@ -98,6 +97,15 @@ def prompt_kind(config: dict[str, Any]) -> str | None:
     return "file" if kind == "auto" else kind
 
 
+class PromptedWorld(Protocol):
+    """What a prompter asks of a world (`genie.world.WorldModel`): size and rate of its frames, its configuration."""
+
+    image_size: tuple[int, int]
+    fps: float
+    config: dict[str, Any]
+    device: torch.device
+
+
 class Prompter:
     """Prompts for one world: frames float [T, 3, H, W] in [0, 1], multiples of 1/255.
 
@@ -106,7 +114,7 @@ class Prompter:
     in one line, for an invalid prompt.
     """
 
-    def __init__(self, config: dict[str, Any], world: "WorldModel") -> None:
+    def __init__(self, config: dict[str, Any], world: PromptedWorld) -> None:
         self.config, self.world = config, world
         self.fit = config["prompt_fit"] or usual_fit(world.config)
 

@@ -9,9 +9,10 @@ from torch import nn
 
 from genie.common import device
 from genie.common.errors import UserError
+from genie.distributed.muon import MuonWithAdamW, orthogonalize
 from genie.models.st_transformer import STTransformer
 from genie.stages import GENIE_STAGES, build_stage, optimization
-from genie.stages.optimization import MuonWithAdamW, hidden_matrices, orthogonalize, parameter_groups
+from genie.stages.optimization import hidden_matrices, parameter_groups
 
 ADAMW = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
 MUON = {"lr": 0.02, "momentum": 0.9, "steps": 5, "matrices": 1, "bf16": False, "weight_decay": 0.1}
