@@ -4,7 +4,7 @@ import torch
 from genie.common.errors import UserError
 from genie.runs.checkpoint_store import write_manifest
 from genie.runs.loading import read_checkpoint
-from genie.runs.sharded_checkpoint import META, open_stored, rows, shard_name
+from genie.runs.sharded_checkpoint import META, StoredCheckpoint, rows, shard_name
 
 WEIGHT = torch.arange(15.0).view(5, 3)
 
@@ -36,7 +36,7 @@ def test_a_folder_reads_like_a_file(folder, tmp_path):
 @pytest.mark.parametrize(("first", "last"), [(0, 5), (2, 4), (3, 5), (1, 2), (5, 5)])
 def test_any_rows_come_from_any_pieces(folder, first, last):
     """One rank of any number of them reads its rows of a tensor, whoever wrote which."""
-    pieces = open_stored(folder).pieces("state_dict", "weight")
+    pieces = StoredCheckpoint(folder).pieces("state_dict", "weight")
     assert torch.equal(rows(pieces, slice(first, last)), WEIGHT[first:last])
     assert torch.equal(rows([WEIGHT], slice(first, last)), WEIGHT[first:last])
 
