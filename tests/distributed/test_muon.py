@@ -9,9 +9,10 @@ from torch import nn
 
 from genie.common import device
 from genie.common.errors import UserError
+from genie.distributed import muon
 from genie.distributed.muon import MuonWithAdamW, orthogonalize
 from genie.models.st_transformer import STTransformer
-from genie.stages import GENIE_STAGES, build_stage, optimization
+from genie.stages import GENIE_STAGES, build_stage
 from genie.stages.optimization import hidden_matrices, parameter_groups
 
 ADAMW = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
@@ -90,7 +91,7 @@ def test_the_iteration_is_in_fp32_where_bf16_is_emulated(monkeypatch):
     asked = []
 
     def ends(bf16, native):
-        monkeypatch.setattr(optimization, "has_bf16", lambda device: asked.append(device) or native)
+        monkeypatch.setattr(muon, "has_bf16", lambda device: asked.append(device) or native)
         parameters = weights()
         optimizer = MuonWithAdamW(
             [{"params": parameters[2:], **ADAMW}, {"params": parameters[:2], **MUON, "bf16": bf16}]
