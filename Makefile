@@ -1,6 +1,6 @@
 # make demo   records Pong, trains the three stages and evaluates them
 # make test   the tests
-# make lint   ruff: lint and format
+# make lint   ruff: lint and format; import-linter: which package may import which
 # Each makes .venv and installs what it needs. Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
@@ -24,6 +24,7 @@ test: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 # LitData without what it asks for: torchvision, which has to fit the build of torch, is for pictures of its own.
 .venv/installed: pyproject.toml constraints.txt

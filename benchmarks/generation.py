@@ -18,9 +18,9 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor
 
+from data_modules.held_out_clips import load_clips
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
-from genie.evaluation.clips import load_clips
 from genie.models.initialization import initialize
 from genie.stages import new_stage
 from genie.world.sampler import Sampler

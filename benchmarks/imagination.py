@@ -11,7 +11,7 @@ import sys
 import torch
 from torch import Tensor
 
-from genie.evaluation.clips import load_clips
+from data_modules.held_out_clips import load_clips
 from genie.evaluation.imagination_cost import ImaginationSettings, imagination_costs
 from genie.planning.plots import shows_frames
 from genie.world.protocol import World

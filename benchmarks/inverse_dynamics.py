@@ -20,9 +20,9 @@ from torch import Tensor
 
 from benchmarks.world_quality import configured
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.held_out_clips import load_clips
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
-from genie.evaluation.clips import load_clips
 from genie.metrics.actions import ActionAlignment
 from genie.models import LatentActionModel
 from genie.models.building import build_lam

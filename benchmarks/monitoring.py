@@ -18,9 +18,9 @@ from hydra import compose, initialize_config_module
 
 from callbacks.rollouts import PARTS, StageEvaluation
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.held_out_clips import read_clips
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
-from genie.evaluation.clips import read_clips
 from genie.evaluation.trained_run import LiveRun
 from genie.runs.loading import load_model
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.world_quality import HORIZONS, Judge
+from data_modules.held_out_clips import Clips, load_clips
 from genie.common.device import keep_freed_memory
-from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.long_videos import held_actions, imagined_stretches, watch
 from genie.evaluation.rollout import clip_seeds, true_actions
 from genie.evaluation.trained_run import TrainedRun

@@ -45,12 +45,12 @@ from hydra import initialize_config_module
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.held_out_clips import Clips, load_clips
 from genie.common.cli import to_plain
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
 from genie.common.overrides import composed
 from genie.distributed.strategy import chosen_precision
-from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.latent_actions import actions_between, predict
 from genie.evaluation.rollout import clip_seeds, generate
 from genie.evaluation.tokenizer import reconstruct

@@ -1,1 +1,1 @@
-"""What training needs and Lightning lacks: counted randomness, safe checkpoints, stopping, loggers."""
+"""Lightning callbacks and loggers: randomness, checkpoints, graceful stops, metrics, media."""

@@ -1,16 +1,15 @@
-"""What becomes of a step whose loss or gradient is no number, or whose loss explodes (`trainer.on_nan`).
+"""Policy for steps with a non-finite loss or gradient, or an exploding loss (`trainer.on_nan`).
 
     stop       the run ends with an error before the step; last.ckpt is the state from before it
     skip       the step is counted, and changes no weights
-    rollback   weights, optimiser, schedule and step go back to last.ckpt; the data go on behind the bad batch, so that
-               all batches since that checkpoint are passed over (PaLM, arXiv 2204.02311, §5.1)
+    rollback   weights, optimizer, schedule and step return to last.ckpt; the data continue after the bad batch, so that
+               all batches since that checkpoint are skipped (PaLM, arXiv 2204.02311, §5.1)
 
-Losses and the norm of all gradients are read from the device once in an optimizer step. All ranks decide the same. What
-is decided depends on nothing but the step and the checkpoint, so a resumed run decides the same again.
+Losses and the norm of all gradients are read from the device once per optimizer step. All ranks decide the same. The
+decision depends only on the step and the checkpoint, so a resumed run decides the same again.
 """
 
 import statistics
-import sys
 from collections import deque
 from typing import Any
 
@@ -19,11 +18,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
+from torch.optim import Optimizer
 
 from callbacks.checkpoints import LastCheckpoint
 from callbacks.metrics_csv import MetricsCSV
 from genie.common.config_types import require_number, require_whole
-from genie.common.errors import RunError, UserError
+from genie.common.errors import RunError, UserError, warn
 from genie.distributed.optim import gradient_norm
 from genie.models.quantizers import VectorQuantizer
 from genie.runs.loading import read_checkpoint
@@ -33,16 +33,16 @@ POLICIES = ("stop", "skip", "rollback")
 
 
 class BadSteps(Callback):
-    """Notices bad steps and does what `policy` says. Has to come before callbacks that average or save the weights.
+    """Detects bad steps and applies `policy`. Has to precede callbacks that average or save the weights.
 
     Args:
-        last: the checkpoint that a rollback goes back to.
+        last: the checkpoint of a rollback.
         policy: stop | skip | rollback.
         max_in_a_row: of skipped steps; one more is an error.
         max_rollbacks: in the whole run; one more is an error.
-        explosion_factor: a loss this many times the median of the last `window` losses is bad too; None: no loss is.
+        explosion_factor: a loss above this multiple of the median of the last `window` losses is bad; None: none is.
 
-    Raises UserError for a setting that cannot be.
+    Raises UserError for an invalid setting.
     """
 
     def __init__(
@@ -93,9 +93,7 @@ class BadSteps(Callback):
     def on_before_backward(self, trainer: Trainer, module: LightningModule, loss: Tensor) -> None:
         self.losses.append(loss.detach() * trainer.accumulate_grad_batches)  # Lightning has divided it
 
-    def on_before_optimizer_step(
-        self, trainer: Trainer, module: LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:
         loss, norm = self._read(trainer, optimizer)
         wrong = self._wrong(loss, norm)
         if not trainer.strategy.reduce_boolean_decision(wrong is not None, all=False):
@@ -108,26 +106,22 @@ class BadSteps(Callback):
         if self.policy == "skip":
             self._skip(text, trainer, module)
         else:
-            self._plan_rollback(text, trainer.is_global_zero)
+            self._plan_rollback(text, trainer)
         for parameter in module.parameters():  # without gradients the optimizer changes nothing
             parameter.grad = None
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         if self.going_back and not accumulating(trainer):
             self.going_back = False
             go_back(trainer, module, self.last)
 
-    # -- noticing -------------------------------------------------------------------------------------------------
-
-    def _read(self, trainer: Trainer, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+    def _read(self, trainer: Trainer, optimizer: Optimizer) -> tuple[float, float]:
         """The step's loss and the norm of all its gradients, from the device at once."""
         loss = torch.stack(self.losses).mean().float()
         if self.explosion_factor is not None:
-            loss = trainer.strategy.reduce(loss, reduce_op="mean")  # all ranks keep the same losses
+            loss = trainer.strategy.reduce(loss, reduce_op="mean")  # so that all ranks keep the same losses
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
-            return float(loss), 0.0  # with loss scaling, infinite gradients are no accident
+            return float(loss), 0.0  # with loss scaling, infinite gradients are expected
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         sharded = any(hasattr(gradient, "full_tensor") for gradient in gradients)
@@ -146,20 +140,19 @@ class BadSteps(Callback):
                 return f"the loss is {loss:.4g}, {times:.3g} times the median of the last {count} steps"
         return None
 
-    def _describe(
-        self, trainer: Trainer, module: LightningModule, optimizer: torch.optim.Optimizer, wrong: str | None
-    ) -> str:
-        """What is wrong in which step, from which clips, and where it shows first."""
+    def _describe(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, wrong: str | None) -> str:
+        """The problem, its step, the clips of the batches, and the first gradient that is not finite."""
         mine = None
         if wrong is not None:
             clips = ", ".join(str(index) for indices in self.clips for index in indices.tolist())
             mine = f"{wrong}, training clips [{clips}]"
-        found = gathered(trainer, (mine, first_bad_gradient(module, optimizer)))
+        found = [(mine, first_bad_gradient(module, optimizer))]
+        if trainer.world_size > 1:
+            own, found = found[0], [None] * trainer.world_size
+            torch.distributed.all_gather_object(found, own)
         texts = [f"rank {rank}: {text}" if len(found) > 1 else text for rank, (text, _) in enumerate(found) if text]
         gradient = next((name for _, name in found if name), "none")
         return f"step {trainer.global_step + 1}: {'; '.join(texts)}; first gradient that is not finite: {gradient}"
-
-    # -- doing ----------------------------------------------------------------------------------------------------
 
     def _skip(self, text: str, trainer: Trainer, module: LightningModule) -> None:
         self.num_in_a_row += 1
@@ -169,28 +162,27 @@ class BadSteps(Callback):
         for tensor, former in zip(changed_by_forward(module), self.before, strict=True):
             tensor.detach().copy_(former)
         if trainer.is_global_zero:
-            print(f"WARNING: {text}; skipped ({self.num_skipped} so far)", file=sys.stderr, flush=True)
+            warn(f"{text}; skipped ({self.num_skipped} so far)")
 
-    def _plan_rollback(self, text: str, speaks: bool) -> None:
+    def _plan_rollback(self, text: str, trainer: Trainer) -> None:
         self.num_rollbacks += 1
         if not self.last.saved_step or self.num_rollbacks > self.max_rollbacks:
             raise RunError(f"{text}; {self.num_rollbacks - 1} rollbacks before it; {self._held()}")
         self.going_back = True
-        if speaks:
-            back = f"going back to step {self.last.saved_step}, with the clips that follow on this step"
-            print(f"WARNING: {text}; {back}", file=sys.stderr, flush=True)
+        if trainer.is_global_zero:
+            warn(f"{text}; going back to step {self.last.saved_step}, with the clips that follow on this step")
 
     def _held(self) -> str:
         return f"{self.last.path} holds step {self.last.saved_step}" if self.last.saved_step else "nothing is saved yet"
 
 
 def changed_by_forward(module: LightningModule) -> list[Tensor]:
-    """What a forward pass in training changes by itself: running statistics, and the codes that are revived."""
+    """Tensors that a forward pass in training changes: running statistics, and codebooks (revived codes)."""
     codebooks = [part.codebook for part in module.modules() if isinstance(part, VectorQuantizer)]
     return [*module.buffers(), *codebooks]
 
 
-def first_bad_gradient(module: LightningModule, optimizer: torch.optim.Optimizer) -> str | None:
+def first_bad_gradient(module: LightningModule, optimizer: Optimizer) -> str | None:
     """Name and parameter group of the first gradient that is not finite (of this rank's shards)."""
     groups = {id(p): index for index, group in enumerate(optimizer.param_groups) for p in group["params"]}
     for name, parameter in module.named_parameters():
@@ -204,17 +196,8 @@ def first_bad_gradient(module: LightningModule, optimizer: torch.optim.Optimizer
     return None
 
 
-def gathered(trainer: Trainer, value: Any) -> list[Any]:
-    """The value of each rank."""
-    if trainer.world_size == 1:
-        return [value]
-    values = [None] * trainer.world_size
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
 def go_back(trainer: Trainer, module: LightningModule, last: LastCheckpoint) -> None:
-    """Makes the state that of last.ckpt, at the end of a batch, but for the position in the data."""
+    """At the end of a batch: restores the state of last.ckpt except the position in the data."""
     checkpoint = read_checkpoint(last.path)
     step, loops = checkpoint["global_step"], checkpoint["loops"]["fit_loop"]
     module.on_load_checkpoint(checkpoint)

@@ -1,22 +1,18 @@
-"""Checkpoint callbacks: atomic, exact, best.
+"""Checkpoint callbacks: atomic writes, `last.ckpt` for exact resumption, and `best.ckpt`.
 
-Checkpoints that are there whole or not at all, and go on exactly where the run was.
+`last.ckpt` holds a finished step: it is written after a validation that follows the step, and after the step's row of
+metrics.csv, so that a resumed run neither repeats nor loses a row. Files: `genie/runs/checkpoint_store.py`.
 
-`last.ckpt` holds a finished step: where a validation follows the step, it is written after it, and the step's row of
-metrics.csv is written before it, so that a resumed run neither repeats nor loses a row. How files are named, kept and
-checked is in `genie/runs/checkpoint_store.py`. `best.ckpt` is in `best_checkpoint.py`.
+A save that fails because of the disk (full, a quota, no permission) leaves all former files, and training continues,
+since the next save may succeed; only a failure of the last save of a run is an error.
 
-A save that fails for the disk (full, a quota, no permission) leaves everything that was there, and training goes on:
-the next one may succeed. Only where the last one of a run fails, the run ends with an error.
-
-`best.ckpt`: the state that validation liked best.
-
-Lightning's `ModelCheckpoint` forgets the best value when the run folder is moved, and takes a save that failed for one
-that did not.
+`best.ckpt` replaces Lightning's `ModelCheckpoint`, which loses the best value when the run folder is moved and takes a
+failed save for a successful one.
 """
 
+import math
 import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +23,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.metrics_csv import log_step
 from genie.common.config_types import require_whole
-from genie.common.errors import RunError, UserError, reason
+from genie.common.errors import RunError, UserError, reason, warn
 from genie.common.files import TEMPORARY
 from genie.runs.checkpoint_store import BEST, LAST, keep_as_last, publish, step_path
 from genie.runs.loading import read_checkpoint
@@ -38,8 +34,8 @@ from genie.stages.base import accumulating
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the final name, syncs, renames: `kill -9` leaves the old file or the new one.
 
-    Lightning's own goes through $TMPDIR; over a file system boundary that is a copy which can be cut short. `failure`
-    says why the last save failed, None where it did not: the other processes wait for this one, so nothing is raised.
+    Lightning's own goes through $TMPDIR, a copy that can be cut short on another file system. `failure`: why the last
+    save failed, None if it succeeded; nothing is raised, because the other processes wait for this one.
     """
 
     def __init__(self) -> None:
@@ -63,24 +59,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             temporary.unlink(missing_ok=True)
 
     def note_failure(self, path: Path, error: OSError) -> None:
-        """Says that a checkpoint could not be written; training goes on."""
+        """Reports that a checkpoint could not be written."""
         self.failure = reason(error)
-        message = f"WARNING: {path} could not be saved ({self.failure}); the checkpoints before it are as they were"
-        print(message, file=sys.stderr, flush=True)
+        warn(f"{path} could not be saved ({self.failure}); the checkpoints before it are as they were")
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Of a file, or of the folder that a sharded training wrote."""
+        """Reads a file, or the folder of a sharded training."""
         path = Path(path)
         return read_sharded(path) if path.is_dir() else super().load_checkpoint(path, *arguments, **options)
 
 
 def failed_here(trainer: Trainer) -> bool:
-    """Whether this process could not write the checkpoint that was saved last."""
+    """Whether this process failed to write the last checkpoint."""
     return getattr(trainer.strategy.checkpoint_io, "failure", None) is not None
 
 
 def write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
-    """`torch.save`, which makes other errors of what the disk says; this one raises the disk's."""
+    """`torch.save` that raises the disk's own errors instead of torch's."""
     watched = _Watched(file)
     try:
         torch.save(checkpoint, watched)
@@ -89,21 +84,20 @@ def write(checkpoint: dict[str, Any], file: BinaryIO) -> None:
 
 
 class _Watched:
-    """A file that remembers the first error of the disk."""
+    """A file that keeps the first error of the disk."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.error = file, None
 
     def write(self, data: Any) -> int:
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = self.error or error
-            raise
+        return self._call(self.file.write, data)
 
     def flush(self) -> None:
+        self._call(self.file.flush)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            self.file.flush()
+            return function(*arguments)
         except OSError as error:
             self.error = self.error or error
             raise
@@ -119,16 +113,15 @@ class LastCheckpoint(Checkpoint):
         require_whole({"keep": keep}, "keep", prefix="callbacks.checkpoint.")
         self.folder, self.path = folder, folder / LAST
         self.every_n_train_steps, self.keep = every_n_train_steps, keep
-        self.saved_step = 0
-        self.num_failures = 0
+        self.saved_step = self.num_failures = 0
 
     def save_step(self, trainer: Trainer) -> None:
-        """Writes the state at the end of a batch that finished a step and that no validation follows; on all ranks."""
+        """Writes the state, on all ranks, at the end of a batch that finished a step and that no validation follows."""
         log_step(trainer)
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes the state as it is now, when all rows of metrics.csv are written that belong to it."""
+        """Writes the current state; all of its rows of metrics.csv have to be written already."""
         path = step_path(self.folder, trainer.global_step)
         trainer.save_checkpoint(path, weights_only=False)
         failed = failed_here(trainer)
@@ -137,7 +130,7 @@ class LastCheckpoint(Checkpoint):
                 keep_as_last(path, self.keep)
             except OSError as error:
                 failed = True
-                print(f"WARNING: {self.path} could not be renewed ({reason(error)})", file=sys.stderr, flush=True)
+                warn(f"{self.path} could not be renewed ({reason(error)})")
         if trainer.strategy.reduce_boolean_decision(failed, all=False):
             self.num_failures += 1
         else:
@@ -146,9 +139,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.saved_step = trainer.global_step  # of a resumed run
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         step = trainer.global_step
         due = step % self.every_n_train_steps == 0 or step == trainer.max_steps
         if due and step != self.saved_step and not accumulating(trainer) and not validation_follows(trainer):
@@ -163,18 +154,16 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
         if trainer.global_step != self.saved_step:
             held = f"{self.path} holds step {self.saved_step}" if self.saved_step else f"there is no {self.path}"
-            raise RunError(
-                f"step {trainer.global_step}, the last one, could not be saved, and {held}: make room on the disk and "
-                "go on with resume=true"
-            )
+            lost = f"step {trainer.global_step}, the last one, could not be saved, and {held}"
+            raise RunError(f"{lost}: make room on the disk and go on with resume=true")
         if self.num_failures and trainer.is_global_zero:
-            print(f"WARNING: {self.num_failures} times a checkpoint could not be saved", file=sys.stderr, flush=True)
+            warn(f"{self.num_failures} times a checkpoint could not be saved")
 
     def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Makes a state that was saved after a validation that of the end of its training batch.
+        """Turns a state saved after a validation into that at the end of its training batch.
 
-        Lightning skips the validation of such a state only where one would be due by the interval. After a last
-        step, or with another interval than before, it takes the batch for a new one and numbers one step twice.
+        Lightning skips the validation of such a state only where one is due by the interval. After a last step, or with
+        another interval than before, it would take the batch for a new one and count one step twice.
         """
         loop = checkpoint["loops"]["fit_loop"]
         progress = loop["epoch_loop.batch_progress"]
@@ -185,11 +174,9 @@ class LastCheckpoint(Checkpoint):
 
 
 class ValidateLastStep(Checkpoint):
-    """Lets a validation follow the last step, wherever it falls between two validations."""
+    """Validates after the last step, wherever it falls between two validations."""
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         if trainer.max_steps >= 0 and trainer.global_step >= trainer.max_steps:
             trainer.should_stop = True  # Lightning validates before it stops
 
@@ -203,10 +190,10 @@ def validation_follows(trainer: Trainer) -> bool:
 
 
 class BestCheckpoint(Checkpoint):
-    """Keeps `best.ckpt` of `folder`: the state in which validation found `monitor` lowest ("min") or highest ("max").
+    """Keeps `best.ckpt` of `folder`: the state with the lowest ("min") or highest ("max") `monitor` in validation.
 
-    Every checkpoint carries the record (value and step). The file carries its own: where a run goes back behind it, or
-    finds it gone, it is the file that counts.
+    Every checkpoint contains the best value and its step. A run that resumes from a step before best.ckpt takes them
+    from that file, and starts without a best value where the file is gone.
     """
 
     def __init__(self, folder: Path, monitor: str, mode: str) -> None:
@@ -223,7 +210,7 @@ class BestCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.is_global_zero and trainer.global_step:
-            self._look_at_file(trainer.global_step)
+            self._read_file(trainer.global_step)
         self.score, self.step = trainer.strategy.broadcast((self.score, self.step))
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -237,21 +224,21 @@ class BestCheckpoint(Checkpoint):
         if not self._is_better(value):
             return
         former = self.score, self.step
-        self.score, self.step = value, trainer.global_step  # the file carries them
+        self.score, self.step = value, trainer.global_step  # stored in the file
         trainer.save_checkpoint(self.path, weights_only=False)
         if trainer.strategy.reduce_boolean_decision(failed_here(trainer), all=False):
             self.score, self.step = former
 
     def _is_better(self, value: float) -> bool:
-        if value != value:
+        if math.isnan(value):
             return False
         return self.score is None or (value < self.score if self.mode == "min" else value > self.score)
 
-    def _look_at_file(self, global_step: int) -> None:
+    def _read_file(self, global_step: int) -> None:
         try:
             checkpoint = read_checkpoint(self.path, peek=True)
             record = checkpoint["callbacks"][self.state_key]
-            if checkpoint["global_step"] > global_step:  # written after the state that this run goes on from
+            if checkpoint["global_step"] > global_step:  # written after the state that this run resumes from
                 self.load_state_dict(record)
         except (UserError, KeyError, TypeError):
             self.score, self.step = None, 0

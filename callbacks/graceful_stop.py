@@ -1,18 +1,13 @@
-"""Graceful stop on signals, and SLURM requeue.
+"""Graceful stop on SIGTERM, SIGUSR1 (clusters) and Ctrl-C, and requeueing of SLURM jobs.
 
-Putting a job of SLURM back into its queue, so that it goes on where it was stopped.
+A handler only sets a flag. At the end of the step, on all ranks if any rank got the signal, `last.ckpt` is written; the
+run exits before the next step, when the step's metrics (and validation, where one is due) are written too. A second
+signal exits at once. Exit codes are the shell's: 143 after SIGTERM or SIGUSR1, 130 after Ctrl-C. In a SLURM job the
+first process also requeues the job, for the signals in `requeue_on`; the job's command has to contain resume=true,
+which starts from the first step where there is nothing to resume.
 
-The command of the job has to say resume=true, which starts from the first step where there is nothing to resume.
-
-Stopping a run from outside without losing work: SIGTERM, SIGUSR1 (clusters) and Ctrl-C.
-
-A handler only sets a flag. At the end of the step, on all ranks if any rank was told, `last.ckpt` is written;
-the run leaves before the next step, when the step's metrics (and validation, where one is due) are there too.
-A second signal leaves at once. Exit codes are the shell's: 143 after SIGTERM or SIGUSR1, 130 after Ctrl-C. In a job of
-SLURM the first process also puts the job back into the queue, for the signals in `requeue_on`.
-
-Lightning's own SIGTERM handler communicates between ranks inside the handler, hangs when only one gets the
-signal, and exits with 0; this one takes its place.
+Lightning's own SIGTERM handler communicates between ranks inside the handler, hangs when only one gets the signal, and
+exits with 0; this one replaces it.
 """
 
 import os
@@ -31,18 +26,20 @@ from callbacks.checkpoints import LastCheckpoint, validation_follows
 from genie.common.errors import UserError
 from genie.stages.base import accumulating
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 30  # for scontrol
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SAME_REQUEST_SECONDS = 2.0  # a terminal and a parent process may both pass on the same Ctrl-C
 
 
 def slurm_job(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The id of the job that this process belongs to, as `scontrol` takes it; None outside of SLURM."""
+    """The id of this process's job for `scontrol`; None outside of SLURM."""
     if array := environment.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
     return environment.get("SLURM_JOB_ID")
 
 
 def requeue(job: str) -> str:
-    """Requeues a job; says in a few words what came of it."""
+    """Requeues a job; returns a short description of the result."""
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=WAIT_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -52,18 +49,14 @@ def requeue(job: str) -> str:
     return f"job {job} is requeued"
 
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-SAME_REQUEST_SECONDS = 2.0  # a terminal and a parent process may both pass on the same Ctrl-C
-
-
 class Stopped(SystemExit):
-    """The run was told to stop and has saved its state."""
+    """The run was stopped by a signal and has saved its state."""
 
 
 class GracefulStop(Checkpoint):
-    """Saves and leaves when told to. `how_to_resume` is the command that the message on stderr names.
+    """Saves and exits after a signal. `how_to_resume`: the command in the message on stderr.
 
-    `requeue_on`: names of the signals after which a job of SLURM is requeued, before the run leaves.
+    `requeue_on`: names of the signals after which a SLURM job is requeued.
     """
 
     def __init__(self, last: LastCheckpoint, how_to_resume: str, requeue_on: Sequence[str] = ()):
@@ -77,7 +70,7 @@ class GracefulStop(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
-            for number in SIGNALS:  # Lightning has set its own just before, and puts the first ones back at the end
+            for number in SIGNALS:  # Lightning has set its own before, and restores the original ones at the end
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: Any) -> None:
@@ -87,13 +80,11 @@ class GracefulStop(Checkpoint):
         elif now - self.received_at > SAME_REQUEST_SECONDS:
             raise Stopped(exit_code(number))
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         if accumulating(trainer):
             return
         self.stopping = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
-        # a validation that is due belongs to the step: it is saved after it
+        # a validation that is due belongs to the step: the state is saved after it
         if self.stopping and self.last.saved_step != trainer.global_step and not validation_follows(trainer):
             self.last.save_step(trainer)
 
@@ -113,5 +104,5 @@ class GracefulStop(Checkpoint):
 
 
 def exit_code(number: int) -> int:
-    """130 for Ctrl-C, else 143: what a shell reports, and what schedulers take for a clean end on request."""
+    """130 for Ctrl-C, else 143: a shell's codes, which schedulers accept as a clean exit on request."""
     return 130 if number == signal.SIGINT else 143

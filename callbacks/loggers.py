@@ -1,10 +1,7 @@
 """Loggers and media of a run.
 
-Pictures and videos of a run: files in its folder, and the same in every logger that can show them.
-
-A file is the one truth: what a logger shows is what lies on disk. Only the first rank may call what is here.
-
-Loggers of a run: metrics.csv always, Weights & Biases or TensorBoard beside it by choice.
+metrics.csv is always written, Weights & Biases or TensorBoard by choice. Images and videos are files in the run folder,
+and loggers show those files. Only the first rank may call the functions for media.
 """
 
 import importlib.util
@@ -28,23 +25,19 @@ PREFIX = "media/"
 
 
 class MediaFolder:
-    """`media/step_<n>/` of a run folder, a folder for each step at which something was drawn.
-
-    Pictures are kept for good. Videos are the large part: those of the `keep_videos` newest steps stay.
-    """
+    """`media/step_<n>/` of a run folder. Images are kept; only the `keep_videos` newest steps keep their videos."""
 
     def __init__(self, path: Path, keep_videos: int) -> None:
         self.path, self.keep_videos = path, keep_videos
 
     def begin(self, step: int) -> Path:
-        """An empty folder for this step; what an interrupted run left in it goes."""
+        """An empty folder for this step, without leftovers of an interrupted run."""
         folder = self.path / f"step_{step}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
     def drop_old_videos(self) -> None:
-        """Deletes the videos of all steps but the newest."""
         folders = sorted(self.path.glob("step_*"), key=lambda folder: int(folder.name.removeprefix("step_")))
         for folder in folders[: -self.keep_videos] if self.keep_videos else folders:
             for video in folder.glob("*.mp4"):
@@ -52,8 +45,8 @@ class MediaFolder:
 
 
 def log_picture(trainer: Trainer, name: str, path: Path, step: int) -> None:
-    """Shows a PNG under media/<name> in all loggers that can; `step`: optimizer steps done."""
-    at = step - 1  # loggers count from 0, as for the figures of the same step
+    """Shows a PNG as media/<name> in the loggers that can; `step`: optimizer steps done."""
+    at = step - 1  # loggers count from 0, also for the metrics of the step
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(PREFIX + name, [str(path)], at)
@@ -63,7 +56,7 @@ def log_picture(trainer: Trainer, name: str, path: Path, step: int) -> None:
 
 
 def log_video(trainer: Trainer, name: str, path: Path, step: int) -> None:
-    """Shows an MP4 likewise. TensorBoard shows no videos but moving pictures: it gets a GIF of 256 colours."""
+    """Shows an MP4 likewise; TensorBoard, which shows no videos, gets an animated GIF of 256 colours."""
     at = step - 1
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
@@ -77,7 +70,7 @@ def log_video(trainer: Trainer, name: str, path: Path, step: int) -> None:
 
 
 def _add_to_tensorboard(logger: TensorBoardLogger, name: str, encoded: bytes, size: tuple[int, int], step: int) -> None:
-    """Adds a picture as it is. TensorBoard's own `add_video` needs moviepy, `add_image` encodes anew."""
+    """Adds an encoded image as it is: TensorBoard's `add_video` needs moviepy, `add_image` encodes again."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=encoded)
@@ -86,7 +79,7 @@ def _add_to_tensorboard(logger: TensorBoardLogger, name: str, encoded: bytes, si
 
 
 def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None) -> list[Logger]:
-    """Loggers that `settings` (the group `logger`) asks for; `checkpoint`: what a run goes on from."""
+    """Loggers of `settings` (the group `logger`); `checkpoint`: the state that a run resumes from."""
     resume_step = checkpoint["global_step"] if checkpoint else None
     loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv", resume_step)]
     if settings["name"] == "wandb":
@@ -99,7 +92,6 @@ def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint
 
 
 def logger_callbacks(loggers: list[Logger]) -> list[Callback]:
-    """Callbacks that the loggers need."""
     runs = [WandbRun(logger.version) for logger in loggers if isinstance(logger, WandbRunLogger)]
     return [*runs, Throughput()] if len(loggers) > 1 else runs
 
@@ -114,10 +106,7 @@ def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict 
         name=label,
         id=run_id,
         save_dir=folder,
-        project=settings["project"],
-        entity=settings["entity"],
-        group=settings["group"],
-        job_type=settings["job_type"],
+        **{key: settings[key] for key in ("project", "entity", "group", "job_type")},
         mode=mode,
         resume="allow" if mode == "online" else None,
         settings=wandb.Settings(silent=True, console="off", init_timeout=60),

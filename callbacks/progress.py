@@ -1,12 +1,7 @@
-"""Progress and throughput.
+"""Progress over the optimizer steps of a run, and throughput.
 
-Clips per second, for the loggers that draw curves.
-
-Not for metrics.csv: what is there is the same in every run of the same configuration, resumed or not.
-
-Progress over the steps of the run: a bar with speed, loss and time left; plain lines without a terminal.
-
-Lightning's bars count the batches of an epoch; here only steps count.
+Progress is a bar with speed, loss and time left, or plain lines without a terminal (Lightning's bars count the batches
+of an epoch). Throughput goes to the loggers except metrics.csv, which is identical in every run of a configuration.
 """
 
 import re
@@ -24,18 +19,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from callbacks.metrics_csv import MetricsCSV
 
 NAME = "train/clips_per_second"
+AT_HORIZON = re.compile(r"(.*)_h(\d+)")  # a metric by horizon: all of them are too long for a line
 
 
 class Throughput(Callback):
-    """Logs the mean of each `log_every_n_steps` steps; the time of validations does not count."""
+    """Logs clips per second, the mean over `log_every_n_steps` steps without the time of validations."""
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.loggers = [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSV)]
         self._new_window(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
         self.clips += len(batch["index"]) * trainer.world_size
         if trainer.global_step - self.first_step < trainer.log_every_n_steps:
             return
@@ -51,16 +45,10 @@ class Throughput(Callback):
         self.clips, self.first_step, self.started = 0, trainer.global_step, time.monotonic()
 
 
-AT_HORIZON = re.compile(r"(.*)_h(\d+)")  # a figure by horizon: all of them are too long for a line
-
-
 class StepProgress(ProgressBar):
-    """Shows step, loss (mean since it was last shown), clips per second and time left.
+    """Shows step, loss (mean since the last update), clips per second and time left after the `label` of the training.
 
-    Args:
-        label: what is trained, at the beginning of the line.
-        refresh_seconds: between two updates of the bar on a terminal.
-        line_seconds: between two lines where the output is a file or a pipe.
+    `refresh_seconds`: between two updates of the bar on a terminal; `line_seconds`: between two lines elsewhere.
     """
 
     def __init__(self, label: str, refresh_seconds: float = 0.5, line_seconds: float = 30.0):
@@ -78,33 +66,26 @@ class StepProgress(ProgressBar):
 
     @property
     def is_enabled(self) -> bool:
-        """Whether lines of the module go through this one."""
+        """Whether lines that the module prints go through this bar."""
         return self._enabled
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.first_step, self.started = trainer.global_step, time.monotonic()
         self._new_window()
         if self._enabled and self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[state]}"),
-                TimeElapsedColumn(),
-            )
+            label, state = TextColumn("{task.description}"), TextColumn("{task.fields[state]}")
+            columns = (label, BarColumn(), MofNCompleteColumn(), state, TimeElapsedColumn())
             self.bar = Progress(*columns, console=self.console, auto_refresh=False)
             self.task = self.bar.add_task(self.label, total=trainer.max_steps, completed=trainer.global_step, state="")
             self.bar.start()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
         if not self._enabled:
             return
         self.clips += len(batch["index"]) * trainer.world_size
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
-            self.losses.append(loss.detach())  # read on the device only when it is shown
+            self.losses.append(loss.detach())  # read from the device only when it is shown
         seconds = time.monotonic() - self.window_started
         if seconds >= (self.refresh_seconds if self.bar else self.line_seconds):
             self._show(trainer, seconds)
@@ -116,11 +97,13 @@ class StepProgress(ProgressBar):
         text = "  ".join(f"{name} {values[name]:.4g}" for name in without_horizons(values))
         self.print(f"{self.label} step {trainer.global_step}/{trainer.max_steps}  {text}")
 
-    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._close()
+    def on_train_end(self, *_: Any) -> None:
+        if self.bar:
+            self.bar.update(self.task, completed=self.trainer.global_step, state="")
+            self.bar.stop()
+            self.bar = None
 
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        self._close()
+    on_exception = on_train_end
 
     def _new_window(self) -> None:
         self.window_started, self.clips, self.losses = time.monotonic(), 0, []
@@ -145,20 +128,14 @@ class StepProgress(ProgressBar):
         else:
             print(line, flush=True)
 
-    def _close(self) -> None:
-        if self.bar:
-            self.bar.update(self.task, completed=self.trainer.global_step, state="")
-            self.bar.stop()
-            self.bar = None
-
 
 def without_horizons(names: Iterable[str]) -> list[str]:
-    """The names without those of figures by horizon (`psnr_h1`, `psnr_h2`, …), of which the last one of each stays."""
+    """The names, of metrics by horizon (`psnr_h1`, `psnr_h2`, …) only the last one of each."""
     names = list(names)
     parts = {name: match.groups() for name in names if (match := AT_HORIZON.fullmatch(name))}
     last: dict[str, int] = {}
-    for figure, step in parts.values():
-        last[figure] = max(int(step), last.get(figure, 0))
+    for metric, step in parts.values():
+        last[metric] = max(int(step), last.get(metric, 0))
     return [name for name in names if name not in parts or int(parts[name][1]) == last[parts[name][0]]]
 
 

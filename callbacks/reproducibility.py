@@ -1,10 +1,8 @@
-"""Counted randomness and the position in the data.
+"""Counted randomness and the position in the data, for exactly resumable runs.
 
-The global generators (python, numpy, torch) at step n are a function of (seed, n, rank) alone.
-
-Dropout, masks and noise of a resumed run are then those of the uninterrupted one; nothing is saved for it.
-
-Where a run is in its data, counted in samples: kept in the checkpoint, for a run that goes on with other batches.
+The global generators (python, numpy, torch) at step n are a function of (seed, n, rank) alone, so dropout, masks and
+noise of a resumed run are those of an uninterrupted one without saved generator states. The position in the data is
+counted in samples and kept in the checkpoint, for a run that resumes with another batch size.
 """
 
 import random
@@ -25,9 +23,8 @@ class CountedRandomness(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        seed_all(
-            fold_in(self.seed, Stream.TRAINING_STEP, trainer.fit_loop.epoch_loop.total_batch_idx, trainer.global_rank)
-        )
+        number = trainer.fit_loop.epoch_loop.total_batch_idx
+        seed_all(fold_in(self.seed, Stream.TRAINING_STEP, number, trainer.global_rank))
 
     def on_validation_batch_start(
         self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -46,13 +43,13 @@ KEY = "data_position"  # in a checkpoint
 
 
 class DataPosition(Callback):
-    """Lets a run with another batch size, number of devices or of batches to a step go on behind the last sample.
+    """Resumes after the last sample where batch size, number of devices or accumulation have changed.
 
-    The next samples are then those that would have been next; only how they are put into batches changes. With another
-    number of clips (other data, or clips of another length) there is no such order: the next pass over them begins.
-    A line says so. Nothing happens where all of that is as it was: the order is a function of the step.
+    The order of the samples is kept and only their batches change. With another number of clips (other data, or another
+    length of clips) the order is lost, and the next pass over the data begins. A line reports either. With unchanged
+    settings nothing has to be done: the order is a function of the step.
 
-    It also tells Lightning in which pass over the data a batch is (`epoch` of the loggers): its own never ends.
+    Also sets Lightning's `epoch` for the loggers to the number of the pass, since its own epoch never ends.
     """
 
     def __init__(self, label: str):
@@ -66,14 +63,8 @@ class DataPosition(Callback):
         sampler = trainer.datamodule.sampler
         if sampler is not None:
             place = sampler.place(trainer.fit_loop.epoch_loop.total_batch_idx + 1)
-            checkpoint[KEY] = {
-                "epoch": place.epoch,
-                "offset": place.offset,
-                "num_samples": sampler.num_samples,
-                "samples": sampler.samples,
-                "accumulate": sampler.accumulate,
-                "start": list(sampler.start),
-            }
+            settings = {name: getattr(sampler, name) for name in ("num_samples", "samples", "accumulate")}
+            checkpoint[KEY] = {"epoch": place.epoch, "offset": place.offset, **settings, "start": list(sampler.start)}
 
     def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         then, data = checkpoint.get(KEY), trainer.datamodule
@@ -96,7 +87,7 @@ class DataPosition(Callback):
 
 
 def count_batches(loop: dict[str, Any], then: int, now: int) -> int:
-    """Makes the state of Lightning's loop count batches of which `now` instead of `then` are a step; their number."""
+    """Converts the state of Lightning's loop from `then` to `now` batches per step; returns the number of batches."""
     progress = loop["epoch_loop.batch_progress"]
     batches = progress["total"]["ready"]
     converted = batches // then * now
@@ -107,7 +98,7 @@ def count_batches(loop: dict[str, Any], then: int, now: int) -> int:
 
 
 def describe(then: dict[str, int], now: dict[str, int]) -> str:
-    """What becomes of the order of the clips."""
+    """The line about the order of the clips."""
     if then["num_samples"] != now["num_samples"]:
         return (
             f"there are {now['num_samples']:,} clips, and were {then['num_samples']:,}: their order could not be kept, "

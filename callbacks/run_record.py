@@ -1,13 +1,13 @@
-"""run.json: what a training took. Time, speed, memory, device and versions, of the steps that last.ckpt holds.
+"""Record of a training, run.json: time, speed, memory, device and versions.
 
-It is written with each checkpoint, which carries the same entries, and goes on where a run is resumed:
+It covers the steps that last.ckpt holds: it is written with each checkpoint, which contains the same entries, and is
+continued by a resumed run:
 
     {"stage": "lam", "steps": 2500, "seconds": 610.2, "validation_seconds": 41.0, "steps_per_second": 4.39,
      "peak_rss_mb": 1480.5, "peak_device_mb": null, "starts": [{"date": …, "from_step": 0, "to_step": 2500, …}]}
 
-`starts` has an entry for each start (the first one, and each time the run was resumed); the figures above it are their
-sums (times) and maxima (memory, of the first process where there are several). Work after the last checkpoint of a
-killed run is in none of them, as its steps are not.
+`starts` has an entry for each start of the run; the values above it are their sums (times) and maxima (memory, of the
+first process where there are several). Work of a killed run after its last checkpoint is not included.
 """
 
 import json
@@ -24,7 +24,7 @@ from genie.common.profiling import now, peak_device_mb, peak_rss_mb
 
 
 class RunRecord(Checkpoint):
-    """Keeps `path` (run.json) of the stage of that name. `command`: the command line; `versions`: of the software."""
+    """Keeps the run.json `path` of a `stage`; `command`: the command line; `versions`: of the software."""
 
     def __init__(self, path: Path, stage: str, command: str, versions: dict[str, str]):
         self.path, self.stage, self.command, self.versions = path, stage, command, versions
@@ -55,13 +55,11 @@ class RunRecord(Checkpoint):
         self.former = state_dict["starts"]
 
     def write(self, entry: dict[str, Any], is_global_zero: bool) -> None:
-        """Writes the file with `entry` for this start."""
         if is_global_zero:
             with not_vital(self.path), replacing(self.path, "w") as file:
                 json.dump(_summary(self.stage, [*self.former, entry]), file, indent=1)
 
     def _entry(self, trainer: Trainer) -> dict[str, Any]:
-        """This start, as things are now."""
         device = trainer.strategy.root_device
         return {
             "date": self.date,
@@ -69,8 +67,8 @@ class RunRecord(Checkpoint):
             "to_step": trainer.global_step,
             "seconds": round(time.monotonic() - self.started, 2),
             "validation_seconds": round(self.validation_seconds, 2),
-            "peak_rss_mb": _rounded(peak_rss_mb()),
-            "peak_device_mb": _rounded(peak_device_mb(device)),
+            "peak_rss_mb": round(peak_rss_mb(), 1),
+            "peak_device_mb": None if (peak := peak_device_mb(device)) is None else round(peak, 1),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "processes": trainer.world_size,
             "threads": torch.get_num_threads(),
@@ -84,13 +82,7 @@ def _summary(stage: str, starts: list[dict[str, Any]]) -> dict[str, Any]:
     steps = sum(start["to_step"] - start["from_step"] for start in starts)
     total = {name: round(sum(start[name] for start in starts), 2) for name in ("seconds", "validation_seconds")}
     training = total["seconds"] - total["validation_seconds"]
-    peaks = {
-        name: max((start[name] for start in starts if start[name] is not None), default=None)
-        for name in ("peak_rss_mb", "peak_device_mb")
-    }
+    known = {name: [s[name] for s in starts if s[name] is not None] for name in ("peak_rss_mb", "peak_device_mb")}
+    peaks = {name: max(values, default=None) for name, values in known.items()}
     speed = {"steps_per_second": round(steps / training, 3) if steps and training > 0 else None}
     return {"stage": stage, "steps": starts[-1]["to_step"], **total, **speed, **peaks, "starts": starts}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)

@@ -1,4 +1,4 @@
-"""What is about to run, before the first step: parameters by part, work per clip, memory, data, steps."""
+"""Report before the first step: parameters by part, work per clip, memory, data, steps."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ ADAM_STATES, MUON_STATES = 2, 1  # first and second moments, momentum: of the si
 class StartupReport(Callback):
     """Prints a table at the start of training.
 
-    The module offers `parts() -> dict[str, nn.Module]`, `example_flops() -> int` (forward, one clip),
-    `tokens_per_frame` and `optimizer_groups()`; the data module `train_dataset` and `val_dataset`, where it has them.
+    The module has `parts() -> dict[str, nn.Module]`, `example_flops() -> int` (forward, one clip), `tokens_per_frame`
+    and `optimizer_groups()`; the data module may have `train_dataset` and `val_dataset`.
     """
 
     def __init__(self, label: str, folder: str):
@@ -33,11 +33,10 @@ class StartupReport(Callback):
 
 
 def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
-    """The lines of the table, by name."""
+    """The rows of the table, by name."""
     lines = {f"parameters: {name}": _parameters(part) for name, part in module.parts().items()}
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    weights = sum(parameter.nbytes for parameter in module.parameters() if parameter.requires_grad)
     fixed = sum(parameter.nbytes for parameter in module.parameters() if not parameter.requires_grad)
-    weights = sum(parameter.nbytes for parameter in trained)
     states = sum(
         num_states(group) * parameter.nbytes
         for group in module.optimizer_groups()
@@ -64,7 +63,7 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
 
 
 def num_states(group: dict[str, Any]) -> int:
-    """How often the optimiser keeps something of the size of the parameters of a group: Muon's have a momentum."""
+    """Tensors of a parameter's size that the optimizer keeps for each parameter of a group: Muon's have a momentum."""
     return MUON_STATES if "momentum" in group else ADAM_STATES
 
 

@@ -1,15 +1,11 @@
-"""Weights & Biases run.
+"""Weights & Biases run: its mode, its logger, and its id in the checkpoint.
 
-Weights & Biases without importing it: can its server be reached? Nothing here asks for a key or waits long.
-
-A run in Weights & Biases: the whole configuration, every curve over the steps, the best value beside the last.
+The mode is chosen without importing wandb: nothing here asks for a key or waits long.
 """
 
 import netrc
 import os
-import platform
 import socket
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlparse
 
@@ -18,11 +14,13 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from genie.common.errors import UserError
-from genie.metrics.directions import direction
+from genie.common.profiling import software_versions
+from genie.evaluation.catalogue import direction
 
 MODES = ("auto", "online", "offline", "disabled")
 CONNECT_SECONDS = 3.0
 X_AXIS = "trainer/global_step"  # of all curves: Lightning's name for it; counted from 0
+PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "wandb")  # that affect results
 
 
 def wandb_mode(choice: str) -> str:
@@ -37,9 +35,13 @@ def wandb_mode(choice: str) -> str:
 
 
 def wandb_missing() -> str | None:
-    """What is missing to reach the server, None where nothing is."""
+    """What is missing to reach the server, None if nothing."""
     address = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    if not (os.environ.get("WANDB_API_KEY") or _in_netrc(address.hostname)):
+    try:
+        has_key = os.environ.get("WANDB_API_KEY") or netrc.netrc().authenticators(address.hostname)
+    except (OSError, netrc.NetrcParseError):
+        has_key = False
+    if not has_key:
         return "key (`wandb login`)"
     try:
         port = address.port or (443 if address.scheme == "https" else 80)
@@ -49,21 +51,11 @@ def wandb_missing() -> str | None:
     return None
 
 
-def _in_netrc(host: str) -> bool:
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "wandb")
-
-
 class WandbRunLogger(WandbLogger):
-    """Lightning's logger, with the configuration's keys at the top (`optimizer.lr`, as on the command line), the
-    versions of the packages, and the best value of each metric kept in the summary (`val/loss.min`).
+    """Lightning's logger with top-level keys of the configuration (`optimizer.lr`, as on the command line), versions of
+    packages, and the best value of each metric in the summary (`val/loss.min`).
 
-    The run ends with the training, so that the next job of a sweep gets one of its own.
+    The run ends with the training, so that the next job of a sweep gets its own.
     """
 
     def __init__(self, **settings: Any):
@@ -72,13 +64,12 @@ class WandbRunLogger(WandbLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:
-        super().log_hyperparams({**params["config"], "versions": versions()})
+        super().log_hyperparams({**params["config"], "versions": software_versions(PACKAGES)})
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         for name in metrics.keys() - self.defined:  # W&B takes no patterns for this
-            best = direction(name)
-            if best:
+            if best := direction(name):
                 self.experiment.define_metric(name, step_metric=X_AXIS, step_sync=True, summary=f"{best},last")
             self.defined.add(name)
         super().log_metrics(metrics, step)
@@ -92,7 +83,7 @@ class WandbRunLogger(WandbLogger):
 
 
 class WandbRun(Callback):
-    """Keeps the id of the Weights & Biases run in the checkpoint, so that a resumed run goes on in it."""
+    """Keeps the id of the Weights & Biases run in the checkpoint, so that a resumed run continues it."""
 
     def __init__(self, run_id: str):
         self.run_id = run_id
@@ -102,14 +93,3 @@ class WandbRun(Callback):
 
     def load_state_dict(self, state_dict: dict[str, str]) -> None:
         self.run_id = state_dict["run_id"]
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide what a run computes, where they are installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # a checkout that is not installed
-            continue
-    return found

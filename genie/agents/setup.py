@@ -7,9 +7,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from data_modules.held_out_clips import load_clips
 from genie.agents.agents import ActionTranslation, Agent, PlanningAgent, RandomAgent, WorldAgent, load_policy
 from genie.common.errors import UserError
-from genie.evaluation.clips import load_clips
 from genie.planning.optimizers import build_planner
 from genie.planning.plots import shows_frames
 from genie.world.protocol import World

@@ -1,1 +1,1 @@
-"""Measuring a run on held-out episodes: one module for each part of the report (docs/metrics.md explains them)."""
+"""Evaluation of trained runs on held-out episodes: a module for each part (docs/metrics.md defines the metrics)."""

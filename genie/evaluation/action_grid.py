@@ -1,16 +1,17 @@
-"""One prompt continued under every action.
-
-What does each action do? The same prompt, continued once with every action held.
-"""
+"""Action grid: one prompt, continued once with every action held."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from data_modules.held_out_clips import Clips
+from genie.common.config_types import require_whole
 from genie.common.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
-from genie.evaluation.clips import Clips
+from genie.evaluation.latent_actions import latent_labels, true_names
+from genie.evaluation.part import Evaluation, Part
 from genie.evaluation.rollout import generate, known_actions
 from genie.evaluation.trained_run import TrainedRun
 
@@ -27,18 +28,16 @@ class GridSettings:
     fps: float
 
 
-def draw_action_grid(
-    subject: TrainedRun, clips: Clips, labels: list[str], settings: GridSettings, folder: Path
-) -> None:
+def draw_action_grid(run: TrainedRun, clips: Clips, labels: list[str], settings: GridSettings, folder: Path) -> None:
     """Writes action_grid.mp4 (a row for each action, a column for each of the prompts in `clips`) and the film strip
     action_grid.png (the first prompt, a column for each of some moments).
 
     `labels`: of the actions. All rows draw the same noise.
     """
     prompt, count = settings.prompt_frames, settings.frames
-    world, num_clips = subject.world, len(clips)
+    world, num_clips = run.world, len(clips)
     frames = clips.floats()
-    before = known_actions(subject, clips, prompt - 1)
+    before = known_actions(run, clips, prompt - 1)
     scale = scale_to(frames.shape[-2], 128)
     rows = []
     for action in range(world.num_actions):
@@ -52,3 +51,22 @@ def draw_action_grid(
     strip = [[row[0][moment] for moment in moments] for row in rows]
     times = [f"{moment - prompt + 1:+d}" if moment >= prompt else "prompt" for moment in moments]
     write_png(folder / "action_grid.png", grid(strip, labels, times))
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    require_whole(config["grid"], "frames", "prompts", prefix="grid.")
+    grid = GridSettings(config["prompt_frames"], config["grid"]["frames"], config["seed"], config["fps"])
+    return {"grid": grid, "prompts": config["grid"]["prompts"]}
+
+
+def _measure(evaluation: Evaluation, settings: dict[str, Any]) -> dict:
+    """No metrics. The rows are named after the true actions where these are known."""
+    run, clips = evaluation.run, evaluation.clips
+    num_actions, labels = run.world.num_actions, true_names(clips)
+    if not (run.takes_environment_actions and len(labels) == num_actions):
+        labels = latent_labels(num_actions, evaluation.figures.get("lam", {}).get("confusion"), labels)
+    draw_action_grid(run, clips.sample(settings["prompts"]), labels, settings["grid"], evaluation.folder)
+    return {}
+
+
+ACTION_GRID = Part("action_grid", _measure, needs=("genie", "dynamics"), settings=_settings)

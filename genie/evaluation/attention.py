@@ -1,11 +1,7 @@
-"""Attention maps.
+"""Attention maps: what one token of a frame attends to, within its frame and in time at its place.
 
-The picture of attention maps: the frames that a model saw, and where one token looks in each of its blocks.
-
-Where does the attention go? One token of one frame: what it looks at in its frame, and in time at its place.
-
-The dynamics is asked as in the first pass of generation: the past is known, all of the last frame is masked. The token
-is one of the last frame of a model's window.
+The token is one of the last frame of a model's window. The dynamics is run as in the first pass of generation: the past
+is known, all of the last frame is masked.
 
 Dimension letters: `N` heads in maps and clips elsewhere, `T` frames, `S` tokens of one frame, `C H W` channels, pixels.
 """
@@ -20,76 +16,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
 from genie.common.plots import save_figure, whole_ticks
-from genie.evaluation.clips import Clips
+from genie.evaluation.part import Evaluation, Part
 from genie.evaluation.rollout import known_actions
 from genie.evaluation.trained_run import LeftOut, Trained, TrainedRun
 from genie.models import VideoTokenizer
 from genie.models.attention_maps import AttentionMaps, has_attention_maps, recorded_attention
 from genie.models.patches import Patches
 from genie.models.st_transformer import STTransformer
-
-
-def plot_attention(pictures: list[tuple[Tensor, list[int], list]], mean: bool, path: Path) -> None:
-    """For every model the frames [T, C, H, W] that it saw, a square (left, top, side) around the token asked for, and
-    a line for each of its blocks (`genie.evaluation.attention.Row`): weights in space over the last frame, their
-    `mean` over heads or each by itself, and weights in time as bars, with a dot for each head."""
-    num_rows = sum(1 + len(rows) for _, _, rows in pictures)
-    num_maps = 1 if mean else max(row.space.shape[0] for _, _, rows in pictures for row in rows)
-    width, height = 2.2 * num_maps + 5, 2.3 * num_rows
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    # A layout engine would measure every text several times, which takes longer than drawing.
-    margins = {"left": 0.3 / width, "right": 1 - 0.1 / width, "bottom": 0.5 / height, "top": 1 - 0.1 / height}
-    places = figure.add_gridspec(num_rows, num_maps + 2, **margins, hspace=0.4, wspace=0.15)
-    line = 0
-    for frames, square, rows in pictures:
-        _frames(figure.add_subplot(places[line, :]), frames, square)
-        for row in rows:
-            line += 1
-            maps = row.space.mean(0, keepdim=True) if mean else row.space
-            for number, weights in enumerate(maps):
-                axes = figure.add_subplot(places[line, number])
-                _overlay(axes, frames[-1], weights, square)
-                title = "mean over heads" if mean else f"head {number + 1}"
-                axes.set_title(f"{title}, at most {weights.max():.0%}", fontsize="small")
-                axes.set_ylabel(row.label if number == 0 else "", fontsize="small")
-            axes = figure.add_subplot(places[line, num_maps:])
-            when = range(1 - len(frames), 1)
-            axes.bar(when, row.time.mean(0).tolist(), color="0.7")
-            for head in row.time:
-                axes.plot(when, head.tolist(), ".", markersize=4)
-            axes.set(xlabel="frame (0: that of the token)", ylim=(0, 1))
-            whole_ticks(axes)
-        line += 1
-    save_figure(figure, path)
-
-
-def _frames(axes: Axes, frames: Tensor, square: list[int]) -> None:
-    """All frames in a row, the token's place marked in each."""
-    gap = frames.new_ones(*frames.shape[1:3], 2)
-    row = torch.cat([part for frame in frames for part in (frame, gap)], dim=-1)
-    axes.imshow(to_bytes(row))
-    for number in range(len(frames)):
-        _mark(axes, [square[0] + number * (frames.shape[-1] + 2), *square[1:]])
-    axes.set_axis_off()
-
-
-def _overlay(axes: Axes, frame: Tensor, weights: Tensor, square: list[int]) -> None:
-    """Weights [rows, columns] of patches over a frame [C, H, W], from 0 (dark) to the largest (bright)."""
-    height, width = (count * square[2] for count in weights.shape)
-    axes.imshow(to_bytes(frame.mean(0, keepdim=True)), alpha=0.5)
-    axes.imshow(weights.numpy(), alpha=0.6, cmap="magma", vmin=0, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-    axes.set(xlim=(-0.5, frame.shape[-1] - 0.5), ylim=(frame.shape[-2] - 0.5, -0.5), xticks=[], yticks=[])
-    _mark(axes, square)
-
-
-def _mark(axes: Axes, square: list[int]) -> None:
-    left, top, side = square
-    axes.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="cyan", linewidth=1.2))
-
 
 SHOWN_BLOCKS = 4  # of a model, at most
 HEADS = ("mean", "separate")
@@ -101,7 +38,7 @@ class AttentionSettings:
     """`token`: "auto" (the first object that the data record, else "moving"), "moving" (where most changes), the name
     of a recorded object, or [row, column] of the grid. `heads`: their "mean" in space, or "separate" pictures.
 
-    Raises UserError for heads that cannot be shown so.
+    Raises UserError for another value of `heads`.
     """
 
     token: str | list[int]
@@ -122,16 +59,16 @@ class MapRow:
 
 
 def draw_attention(
-    subject: TrainedRun, names: tuple[str, ...], clips: Clips, settings: AttentionSettings, path: Path
+    run: TrainedRun, names: tuple[str, ...], clips: Clips, settings: AttentionSettings, path: Path
 ) -> None:
     """Writes the picture of the models `names` out of `MODELS` (of the tokenizer its encoder, or its decoder where the
-    encoder has none to show); those that are not trained yet, and tokenizers without maps, are not in it. Raises
-    LeftOut where none is, UserError for a token that is not there."""
+    encoder has no maps), without those that are not trained yet and tokenizers without maps. Raises LeftOut where none
+    is left, UserError for a token that does not exist."""
     models = {"tokenizer": tokenizer_rows, "dynamics": dynamics_rows}
     pictures, reason = [], None
     for name in names:
         try:
-            pictures.append(models[name](subject, clips, settings))
+            pictures.append(models[name](run, clips, settings))
         except LeftOut as error:
             reason = error
     if not pictures:
@@ -140,10 +77,10 @@ def draw_attention(
 
 
 def tokenizer_rows(
-    subject: TrainedRun, clips: Clips, settings: AttentionSettings
+    run: TrainedRun, clips: Clips, settings: AttentionSettings
 ) -> tuple[Tensor, list[int], list[MapRow]]:
     """The frames [T, C, H, W] that the tokenizer saw, (left, top, side) of the token in pixels, and its lines."""
-    tokenizer = subject.tokenizer
+    tokenizer = run.tokenizer
     model = tokenizer.model
     name = next((part for part in ("encoder", "decoder") if has_attention_maps(getattr(model, part))), None)
     if name is None:
@@ -155,15 +92,13 @@ def tokenizer_rows(
     return _picture(model, name, transformer, frames, place, maps)
 
 
-def dynamics_rows(
-    subject: TrainedRun, clips: Clips, settings: AttentionSettings
-) -> tuple[Tensor, list[int], list[MapRow]]:
-    """The same of the dynamics, which guesses the last frame from those before it."""
-    world = subject.world
+def dynamics_rows(run: TrainedRun, clips: Clips, settings: AttentionSettings) -> tuple[Tensor, list[int], list[MapRow]]:
+    """The same of the dynamics, which predicts the last frame from those before it."""
+    world = run.world
     clip, place, frames = _chosen(Trained(world.tokenizer, world.window), clips, settings)
     tokens = world.tokenizer.encode(frames)
     tokens[:, -1] = world.dynamics.mask_token
-    actions = known_actions(subject, clips.select(torch.tensor([clip])), tokens.shape[1] - 1)
+    actions = known_actions(run, clips.select(torch.tensor([clip])), tokens.shape[1] - 1)
     transformer = world.dynamics.transformer
     with recorded_attention(transformer, place, blocks=_shown(transformer)) as maps:
         world.dynamics.hidden(tokens, actions)
@@ -227,3 +162,71 @@ def _picture(
         for block in maps.space
     ]
     return frames[0].cpu(), [place % columns * side, place // columns * side, side], lines
+
+
+def plot_attention(pictures: list[tuple[Tensor, list[int], list]], mean: bool, path: Path) -> None:
+    """For every model the frames [T, C, H, W] that it saw, the square (left, top, side) of the token, and a line for
+    each of its blocks (`MapRow`): weights in space over the last frame, their `mean` over heads or each by itself, and
+    weights in time as bars, with a dot for each head."""
+    num_rows = sum(1 + len(rows) for _, _, rows in pictures)
+    num_maps = 1 if mean else max(row.space.shape[0] for _, _, rows in pictures for row in rows)
+    width, height = 2.2 * num_maps + 5, 2.3 * num_rows
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    # A layout engine would measure every text several times, which takes longer than drawing.
+    margins = {"left": 0.3 / width, "right": 1 - 0.1 / width, "bottom": 0.5 / height, "top": 1 - 0.1 / height}
+    places = figure.add_gridspec(num_rows, num_maps + 2, **margins, hspace=0.4, wspace=0.15)
+    line = 0
+    for frames, square, rows in pictures:
+        _frames(figure.add_subplot(places[line, :]), frames, square)
+        for row in rows:
+            line += 1
+            maps = row.space.mean(0, keepdim=True) if mean else row.space
+            for number, weights in enumerate(maps):
+                axes = figure.add_subplot(places[line, number])
+                _overlay(axes, frames[-1], weights, square)
+                title = "mean over heads" if mean else f"head {number + 1}"
+                axes.set_title(f"{title}, at most {weights.max():.0%}", fontsize="small")
+                axes.set_ylabel(row.label if number == 0 else "", fontsize="small")
+            axes = figure.add_subplot(places[line, num_maps:])
+            when = range(1 - len(frames), 1)
+            axes.bar(when, row.time.mean(0).tolist(), color="0.7")
+            for head in row.time:
+                axes.plot(when, head.tolist(), ".", markersize=4)
+            axes.set(xlabel="frame (0: that of the token)", ylim=(0, 1))
+            whole_ticks(axes)
+        line += 1
+    save_figure(figure, path)
+
+
+def _frames(axes: Axes, frames: Tensor, square: list[int]) -> None:
+    gap = frames.new_ones(*frames.shape[1:3], 2)
+    row = torch.cat([part for frame in frames for part in (frame, gap)], dim=-1)
+    axes.imshow(to_bytes(row))
+    for number in range(len(frames)):
+        _mark(axes, [square[0] + number * (frames.shape[-1] + 2), *square[1:]])
+    axes.set_axis_off()
+
+
+def _overlay(axes: Axes, frame: Tensor, weights: Tensor, square: list[int]) -> None:
+    """Weights [rows, columns] of patches over a frame [C, H, W], from 0 (dark) to the largest (bright)."""
+    height, width = (count * square[2] for count in weights.shape)
+    axes.imshow(to_bytes(frame.mean(0, keepdim=True)), alpha=0.5)
+    axes.imshow(weights.numpy(), alpha=0.6, cmap="magma", vmin=0, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    axes.set(xlim=(-0.5, frame.shape[-1] - 0.5), ylim=(frame.shape[-2] - 0.5, -0.5), xticks=[], yticks=[])
+    _mark(axes, square)
+
+
+def _mark(axes: Axes, square: list[int]) -> None:
+    left, top, side = square
+    axes.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="cyan", linewidth=1.2))
+
+
+def _measure(evaluation: Evaluation, settings: AttentionSettings) -> dict:
+    draw_attention(evaluation.run, MODELS, evaluation.clips, settings, evaluation.folder / "attention.png")
+    return {}
+
+
+ATTENTION = Part(
+    "attention", _measure, needs=("genie",), settings=lambda config: AttentionSettings(**config["attention"])
+)

@@ -1,9 +1,7 @@
-"""Replay of the recorded environment: the ceiling of ΔPSNR.
+"""ΔPSNR of the replayed environment: the value of a perfect world model.
 
-How large can ΔPSNR be? That of a perfect world: the environment that recorded the data, replayed.
-
-Each clip's episode is played again from its seed to the last given frame. From there the recorded actions lead to the
-recorded frames, bit for bit (this is checked), and random actions to what would have been seen under those.
+The episode of each clip is played again from its seed to the last given frame. From there the recorded actions lead to
+the recorded frames, bit for bit (this is checked), and random actions to the frames under those.
 
 Dimension letters: `N` clips, `P` frames of the prompt, `n` horizon, `C H W` channels and pixels.
 """
@@ -18,12 +16,14 @@ from data_modules.clips import ClipDataset
 from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.frame_reader import episodes_at
+from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
 from genie.datasets.replay import Recorded
-from genie.evaluation.clips import Clips
-from genie.evaluation.rollout import Deltas, RolloutSettings, clip_seeds, random_actions
+from genie.evaluation.part import Evaluation, Part
+from genie.evaluation.rollout import Deltas, RolloutSettings, clip_seeds, delta_psnr_rows, random_actions
 from genie.evaluation.tokenizer import reconstruct
 from genie.evaluation.trained_run import LeftOut, TrainedRun
+from genie.metrics.metric_info import MetricInfo
 
 OTHER_FRAMES = (
     "the environment, replayed with the recorded actions, shows other frames than the data hold: they were recorded "
@@ -31,28 +31,28 @@ OTHER_FRAMES = (
 )
 
 
-def evaluate_simulator(subject: TrainedRun, clips: Clips, split: str, settings: RolloutSettings) -> dict[str, float]:
-    """ΔPSNR of the replayed environment, as `Deltas` gives it: `t<t>_simulator…` and, where the run has a tokenizer,
-    `t<t>_simulator_tokens…`, with all its frames drawn by the tokenizer: what a perfect dynamics would reach. And
-    `simulator_clips`, on how many clips.
+def evaluate_simulator(run: TrainedRun, clips: Clips, split: str, settings: RolloutSettings) -> dict[str, float]:
+    """ΔPSNR (`Deltas`) of the replayed environment, `t<t>_simulator…`, and where the run has a tokenizer
+    `t<t>_simulator_tokens…`, with all frames drawn by the tokenizer: the value of a perfect dynamics. And the number of
+    clips, `simulator_clips`.
 
-    Raises LeftOut where the data's environment is not known, cannot be branched here, or shows other frames.
+    Raises LeftOut where the data's environment is not known, cannot be branched, or shows other frames.
     """
     if not settings.times:
         raise LeftOut("delta_psnr.t names no frame")
-    recorded = recorded_environment(clips, split, subject.data_config)
+    recorded = recorded_environment(clips, split, run.data_config)
     if not recorded.environment.can_branch:
         raise LeftOut(f"{recorded.environment.id} cannot be brought to a frame again: only Atari environments can")
     raw, drawn = Deltas(settings.times, settings.num_seeds), Deltas(settings.times, settings.num_seeds)
-    tokenizer = subject.tokenizer if "tokenizer" in subject.checkpoints else None
+    tokenizer = run.tokenizer if "tokenizer" in run.checkpoints else None
     prompt, count = settings.prompt_frames, max(settings.times)
     randoms = _random_videos(recorded, clips, settings, count)
-    for first, batch in zip(range(0, len(clips), clips.batch_size), clips.batches(), strict=True):
+    for numbers, batch in clips.numbered_batches():
         frames = batch.floats()[:, : prompt + count]
         target = frames[:, prompt:]
         seen = reconstruct(tokenizer.model, frames, tokenizer.window)[0][:, prompt:] if tokenizer else None
         for draw in range(settings.num_seeds):
-            random = randoms[draw, first : first + len(batch)].float() / 255
+            random = randoms[draw, numbers.start : numbers.stop].float() / 255
             raw.update(draw, target, target, random)
             if tokenizer is not None:
                 other = torch.cat([frames[:, :prompt], random], dim=1)
@@ -79,7 +79,7 @@ def recorded_environment(clips: Clips, split: str, data: dict) -> Recorded:
 
 
 def _random_videos(recorded: Recorded, clips: Clips, settings: RolloutSettings, count: int) -> Tensor:
-    """uint8 [draws, N, count, C, H, W]: what random actions lead to after each prompt; a game that they end stands
+    """uint8 [draws, N, count, C, H, W]: the frames under random actions after each prompt; a game that they end stands
     still. Raises LeftOut where the recorded actions do not lead to the recorded frames."""
     dataset, prompt = clips.source, settings.prompt_frames
     stride, numbers = dataset.stride, range(len(clips))
@@ -111,3 +111,18 @@ def _replays(recorded: Recorded, dataset: ClipDataset) -> Iterator[tuple[Episode
             actions, current = reader.column("actions", start, end), episode
             replay = EpisodeReplay(recorded.environment, int(recorded.seeds[episode]), actions)
         yield replay, row - start
+
+
+def _measure(evaluation: Evaluation, settings: RolloutSettings) -> dict:
+    split = evaluation.config["split"]
+    return {"delta_psnr": evaluate_simulator(evaluation.run, evaluation.clips, split, settings)}
+
+
+SIMULATOR = Part(
+    "simulator",
+    _measure,
+    needs=("genie",),
+    settings=RolloutSettings.of,
+    metrics=(MetricInfo("delta_psnr.simulator_clips", "clips replayed in the true simulator", digits=0),),
+    rows=delta_psnr_rows,
+)

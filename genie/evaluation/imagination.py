@@ -1,57 +1,51 @@
-"""Imagined clips: prediction errors, rewards, videos side by side.
+"""Imagined clips: prediction errors, and imagined beside real observations.
 
-The chosen world on held-out clips: what it imagines under the true actions, once for all parts that look at it.
+The chosen world imagines held-out clips under the true actions, fully autoregressively, once for all parts that need
+it. The last given observation, held for ever, is the reference of the errors.
 
-Fully autoregressive: after the given observations it is told nothing more.
-
-Imagined beside real, further ahead than the figures look: a video, or curves of the numbers of a state.
-
-How far ahead does a world see? The error of what it imagines against the horizon, for worlds of any kind.
-
-Errors are those of observations (pixels, or the numbers of a state), and for a world of tokens of these, too. Beside
-them stands what needs no world: the last given observation, for ever.
-
-Are rewards and ends right on held-out clips, in states that were really reached, and in imagined ones?
-
-The figures are those of the validation of `stage=reward` (`genie.metrics.rewards`), for any world that knows rewards.
-
-Dimension letters: `N` clips, `B` batch, `T` observations of a clip, `P` given ones, `n` = T - P imagined ones, `O` the
-shape of an observation, `S` tokens.
-
-Dimension letters: `N` clips, `T` observations, `P` given ones, `n` numbers of a state.
-
-Dimension letters: `N` clips, `T` observations of one, `O` the shape of an observation, `n` horizon, `S` tokens.
-
-Dimension letters: `N` clips, `B` batch, `T` observations of a clip, `P` given ones.
+Dimension letters: `N` clips, `B` batch, `T` observations of a clip, `P` given ones, `n` = T - P imagined ones (`n`
+numbers of a state, where these are meant), `O` the shape of an observation, `S` tokens.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.held_out_clips import Clips, in_windows
+from genie.common.config_types import require_whole
 from genie.common.plots import plot_horizon
-from genie.evaluation.clips import Clips, in_windows
 from genie.evaluation.latent_actions import actions_between
+from genie.evaluation.part import Evaluation, Part, Row, number
 from genie.evaluation.rollout import clip_seeds, draw_videos
 from genie.evaluation.trained_run import LeftOut, TrainedRun
-from genie.metrics.rewards import RewardMetrics
+from genie.metrics.metric_info import HIGHER, LOWER, Definition, MetricInfo
 from genie.models.heads import Judged
 from genie.planning.plots import plot_states, shows_frames
 from genie.world.protocol import World
 
+# kinds of error -> label of the axis
+UNITS = {
+    "pixel_error": "error of pixels (RMSE of values in [0, 1])",
+    "token_error": "share of wrong tokens",
+    "state_error": "error of states (RMSE in standard deviations)",
+}
+COPY = "_copy_last"
+
 
 @dataclass(frozen=True)
 class Imagined:
-    """What a world imagined of N clips, on the CPU.
+    """Imagined steps of N clips, on the CPU.
 
     Attributes:
         observations: [N, n, *O].
         tokens: int64 [N, n, S]; None for a world without tokens.
-        judged: [N, n] each: what its rewards and ends say of these steps; None for a world that knows neither.
+        judged: predicted rewards and ends of these steps, [N, n] each; None for a world that knows neither.
     """
 
     observations: Tensor
@@ -64,9 +58,9 @@ def imagine_clips(world: World, clips: Clips, prompt: int, seed: int) -> Imagine
     """P = `prompt` observations of each clip are given and the others imagined, `clips.batch_size` clips at a time. The
     draws of a clip depend on its number and `seed` alone."""
     batches = []
-    for first, batch in zip(range(0, len(clips), clips.batch_size), clips.batches(), strict=True):
+    for numbers, batch in clips.numbered_batches():
         actions = actions_between(world, batch)
-        seeds = clip_seeds(seed, range(first, first + len(batch)), 0)
+        seeds = clip_seeds(seed, numbers, 0)
         given = batch.observations[:, :prompt].to(world.device)
         state, steps, judged = world.reset(given, actions[:, : prompt - 1], seeds), [], []
         for action in actions[:, prompt - 1 :].unbind(1):
@@ -89,7 +83,7 @@ def imagine_clips(world: World, clips: Clips, prompt: int, seed: int) -> Imagine
 
 
 def stack_judged(steps: list[Judged]) -> Judged:
-    """What is said of step after step [B] as one, [B, n], on the CPU."""
+    """Predictions of successive steps [B] as one [B, n], on the CPU."""
     return _joined(steps, torch.stack, 1)
 
 
@@ -99,70 +93,27 @@ def _joined(parts: list[Judged], join, dim: int) -> Judged:
 
 
 class ImaginedClips:
-    """The chosen world of a `subject` and the held-out `clips` of its data, of which `prompt` observations are given.
-    Both properties raise `LeftOut` where there is no such world, or where it cannot be told what was done."""
+    """The chosen world of a `run` on held-out `clips` of its data, of which `prompt` observations are given. Both
+    properties raise `LeftOut` where there is no such world, or where the true actions are unknown."""
 
-    def __init__(self, subject: TrainedRun, clips: Clips, prompt: int, seed: int) -> None:
-        self.subject, self.clips, self.prompt, self.seed = subject, clips, prompt, seed
+    def __init__(self, run: TrainedRun, clips: Clips, prompt: int, seed: int) -> None:
+        self.run, self.clips, self.prompt, self.seed = run, clips, prompt, seed
 
     @property
     def world(self) -> World:
-        """On the device of the evaluation."""
-        return self.subject.chosen_world
+        return self.run.chosen_world
 
     @cached_property
-    def imagined(self) -> Imagined:
+    def steps(self) -> Imagined:
         """All clips, imagined once."""
         return imagine_clips(self.world, self.clips, self.prompt, self.seed)
 
 
-@dataclass(frozen=True)
-class SideSettings:
-    """`clips` that are shown, of which `prompt` observations are given; `fps` of the video, `seed` of the draws."""
-
-    clips: int
-    prompt: int
-    fps: float
-    seed: int
-
-
-def draw_side_by_side(world: World, clips: Clips, settings: SideSettings, folder: Path) -> Path:
-    """side_by_side.mp4 for a world of frames, a row for each clip: real, imagined under the same actions, and their
-    difference. side_by_side.png for a world of states: each of its first numbers, one clip behind the other."""
-    clips = clips.sample(settings.clips)
-    imagined = imagine_clips(world, clips, settings.prompt, settings.seed).observations
-    if not shows_frames(world):
-        return plot_states(state_lines(clips.observations, imagined), folder / "side_by_side.png")
-    path = folder / "side_by_side.mp4"
-    video = (imagined * 255).round().byte()
-    draw_videos(clips.frames, video, settings.prompt, ["real", "imagined", "error"], settings.fps, path)
-    return path
-
-
-def state_lines(real: Tensor, imagined: Tensor) -> dict[str, np.ndarray]:
-    """Lines [N·(T+1), n] of clips [N, T, n] behind each other, with a gap after each. The imagined one begins at the
-    last state that was given."""
-    prompt = real.shape[1] - imagined.shape[1]
-    drawn = torch.cat([torch.full_like(real[:, : prompt - 1], torch.nan), real[:, prompt - 1 : prompt], imagined], 1)
-    gap = torch.full_like(real[:, :1], torch.nan)
-    lines = {"real": real, "imagined": drawn}
-    return {name: torch.cat([line, gap], 1).flatten(0, 1).numpy() for name, line in lines.items()}
-
-
-# kinds of error -> what is on the axis
-UNITS = {
-    "pixel_error": "error of pixels (RMSE of values in [0, 1])",
-    "token_error": "share of wrong tokens",
-    "state_error": "error of states (RMSE in standard deviations)",
-}
-COPY = "_copy_last"
-
-
-def evaluate_prediction(foresight: ImaginedClips, folder: Path) -> dict:
+def evaluate_prediction(imagined: ImaginedClips, folder: Path) -> dict:
     """For each kind of error that the world has (`prediction_errors`) and its `_copy_last`: a list over the horizon,
-    the mean over it, the first and the last value; `horizons_below_copy_last`, at how many horizons the error of
-    observations is below that of the copy. Draws prediction_<kind>.png."""
-    errors = prediction_errors(foresight.world, foresight.clips, foresight.imagined)
+    the mean over it, the first and the last value; `horizons_below_copy_last`, the number of horizons at which the
+    error of observations is below that of the copy. Draws prediction_<kind>.png."""
+    errors = prediction_errors(imagined.world, imagined.clips, imagined.steps)
     figures: dict = {}
     for name, curve in errors.items():
         figures |= {f"{name}_first": curve[0], f"{name}_last": curve[-1], f"{name}_mean": sum(curve) / len(curve)}
@@ -203,8 +154,8 @@ def _tokens(world: World, clips: Clips, start: int) -> Tensor:
 
 
 def _units(observations: Tensor) -> Tensor:
-    """What errors are counted in: 1 for frames, the standard deviation [n] of each number of a state over all clips. A
-    number that never changes counts in its own units."""
+    """Units of errors: 1 for frames, the standard deviation [n] of each number of a state over all clips. A number that
+    never changes counts in its own units."""
     if observations.ndim > 3:
         return torch.ones(())
     spread = observations.flatten(0, 1).std(0)
@@ -216,88 +167,103 @@ def _errors(made: Tensor, target: Tensor, unit: Tensor) -> list[float]:
     return squares.mean(dim=(0, *range(2, squares.ndim))).sqrt().tolist()
 
 
-# how many cases there are -> what the figures of them have in their names
-CASES = {"positive_rewards": "positive", "negative_rewards": "negative", "terminals": "terminal"}
-
-
 @dataclass(frozen=True)
-class RewardSettings:
-    """`clips`, how many there are at most; `discount` of the returns of segments."""
+class SideSettings:
+    """`clips` that are shown, of which `prompt` observations are given; `fps` of the video, `seed` of the draws."""
 
     clips: int
-    discount: float
+    prompt: int
+    fps: float
+    seed: int
 
 
-def require_rewards(world: World) -> None:
-    """Raises LeftOut for a world that knows neither rewards nor ends."""
-    if not (world.knows_rewards or world.knows_ends):
-        raise LeftOut("the world knows no rewards: train them with `python -m genie.train stage=reward`")
+def draw_side_by_side(world: World, clips: Clips, settings: SideSettings, folder: Path) -> Path:
+    """side_by_side.mp4 for a world of frames, a row for each clip: real, imagined under the same actions, and their
+    difference. side_by_side.png for a world of states: each of its first numbers, one clip after the other."""
+    clips = clips.sample(settings.clips)
+    imagined = imagine_clips(world, clips, settings.prompt, settings.seed).observations
+    if not shows_frames(world):
+        return plot_states(state_lines(clips.observations, imagined), folder / "side_by_side.png")
+    path = folder / "side_by_side.mp4"
+    video = (imagined * 255).round().byte()
+    draw_videos(clips.frames, video, settings.prompt, ["real", "imagined", "error"], settings.fps, path)
+    return path
 
 
-def evaluate_reward(foresight: ImaginedClips, clips: Clips, settings: RewardSettings) -> dict[str, dict]:
-    """{"reached": …, "imagined": …}, each what `RewardMetrics` says, `segments`, and how many `positive_rewards`,
-    `negative_rewards` and `terminals` there are: what there is no case of has no figures.
-
-    reached: of the states on the way through `clips`, which reach the ends of their episodes. imagined: of those that
-    the world imagines of the clips of `foresight`, beside what came when the same was done; left out where it cannot
-    be told what was done.
-    """
-    world = foresight.world
-    reached = RewardFigures(world, clips, settings.discount)
-    for batch in clips.batches():
-        reached.update(judge_reached(world, batch), batch, 0)
-    figures = {"reached": reached.compute()}
-    try:
-        judged = foresight.imagined.judged
-    except LeftOut:
-        return figures
-    imagined = RewardFigures(world, foresight.clips, settings.discount)
-    imagined.update(judged, foresight.clips, foresight.prompt - 1)
-    return {**figures, "imagined": imagined.compute()}
+def state_lines(real: Tensor, imagined: Tensor) -> dict[str, np.ndarray]:
+    """Lines [N·(T+1), n] of clips [N, T, n] in succession, with a gap after each. The imagined one begins at the last
+    given state."""
+    prompt = real.shape[1] - imagined.shape[1]
+    drawn = torch.cat([torch.full_like(real[:, : prompt - 1], torch.nan), real[:, prompt - 1 : prompt], imagined], 1)
+    gap = torch.full_like(real[:, :1], torch.nan)
+    lines = {"real": real, "imagined": drawn}
+    return {name: torch.cat([line, gap], 1).flatten(0, 1).numpy() for name, line in lines.items()}
 
 
-@torch.no_grad()
-def judge_reached(world: World, clips: Clips) -> Judged:
-    """What is said of the T - 1 steps of true clips, [B, T-1] each. The actions of a world of latent ones are not told:
-    nothing that was seen depends on them."""
-    seen = clips.observations.to(world.device)
-    actions = actions_between(world, clips) if world.takes_environment_actions else _no_actions(seen)
-    state, judged = world.reset(seen[:, :1]), []
-    for observation, action in zip(seen[:, 1:].unbind(1), actions.unbind(1), strict=True):
-        before, state = state, world.observe(state, observation, action)
-        judged.append(world.judge(before, action, state))
-    return stack_judged(judged)
+PREDICTION_DEFINITION = Definition(
+    "prediction", "Prediction", "Prediction",
+    "Fully autoregressive: after the given observations the world imagines under the true actions and is told "
+    "nothing more. Pixels: root mean squared error of values in [0, 1]. Tokens: the share of those that are not "
+    "the true frame's. States: root mean squared error in the standard deviations of each number, so that 1 is no "
+    "better than knowing nothing. Beside it stands the last given observation, for ever.",
+)  # fmt: skip
 
 
-def _no_actions(seen: Tensor) -> Tensor:
-    return torch.zeros(len(seen), seen.shape[1] - 1, dtype=torch.int64, device=seen.device)
+def _error(path: str, label: str, says: str = "", unit: str = "", digits: int = 4) -> MetricInfo:
+    return MetricInfo(f"prediction.{path}", label, says, PREDICTION_DEFINITION, unit, digits, LOWER)
 
 
-class RewardFigures:
-    """`RewardMetrics` of what a world knows and the data record. Raises LeftOut where that is nothing."""
+PREDICTION_METRICS = (
+    _error("pixel_error_{end:first|last|mean}", "error of pixels, {end}",
+           "root mean square over all clips, of values in [0, 1]"),
+    _error("token_error_{end:first|last|mean}", "wrong tokens, {end}", "share that is not as in the true frame", "%",
+           1),
+    _error("state_error_{end:first|last|mean}", "error of states, {end}",
+           "root mean square, in standard deviations"),
+    _error("pixel_error_by_horizon", "error of pixels by horizon"),
+    _error("token_error_by_horizon", "wrong tokens by horizon", "", "%", 1),
+    _error("state_error_by_horizon", "error of states by horizon"),
+    MetricInfo("prediction.horizons_below_copy_last", "horizons below the copy",
+               "imagined steps that beat a copy of the last given observation", PREDICTION_DEFINITION, digits=0,
+               better=HIGHER),
+)  # fmt: skip
 
-    def __init__(self, world: World, clips: Clips, discount: float) -> None:
-        known = {"rewards": world.knows_rewards, "terminals": world.knows_ends}
-        self.columns = [name for name, knows in known.items() if knows and getattr(clips, name) is not None]
-        if not self.columns:
-            raise LeftOut("the data record neither rewards nor ends")
-        self.metrics = RewardMetrics(world.reward_kind or "state", discount)
-        self.counts = {"segments": 0}
 
-    def update(self, judged: Judged, clips: Clips, start: int) -> None:
-        """What is `judged` of the steps of clips from number `start` on."""
-        batch = {name: getattr(clips, name)[:, start:] for name in self.columns}  # the last is of no step that was seen
-        self.metrics.update(judged, batch)
-        found = {"segments": len(clips)}
-        if "rewards" in batch:
-            rewards = batch["rewards"][:, :-1]
-            found |= {"positive_rewards": int((rewards > 0).sum()), "negative_rewards": int((rewards < 0).sum())}
-        if "terminals" in batch:
-            found["terminals"] = int(batch["terminals"][:, :-1].sum())
-        self.counts = {name: self.counts.get(name, 0) + count for name, count in found.items()}
+def _prediction_rows(report: dict) -> list[Row]:
+    figures, rows, horizon = report.get("prediction", {}), [], report.get("horizon")
+    for kind, what in {"pixel_error": "pixels", "token_error": "tokens", "state_error": "states"}.items():
+        for end, label in (("first", "step 1"), ("last", f"step {horizon}")):
+            if f"{kind}_{end}" in figures:
+                values = (number(figures[f"{kind}{video}_{end}"], 4) for video in ("", COPY))
+                rows.append((f"error of {what}, {label}", *values, "", ""))
+    if rows:
+        rows.append(("prediction below copy last", f"{figures['horizons_below_copy_last']}/{horizon}", "", "", "steps"))
+    return rows
 
-    def compute(self) -> dict[str, float | int]:
-        """All figures but those of cases that there were none of."""
-        figures = {name: float(value) for name, value in self.metrics.compute().items()} | self.counts
-        none = [words for count, words in CASES.items() if not self.counts.get(count)]
-        return {name: value for name, value in figures.items() if name in CASES or not any(w in name for w in none)}
+
+def _side_settings(config: dict[str, Any]) -> dict[str, Any]:
+    group = config["side_by_side"]
+    require_whole(group, "clips", "horizon", prefix="side_by_side.")
+    side = SideSettings(group["clips"], config["prompt_frames"], config["fps"], config["seed"])
+    return {"side": side, "length": config["prompt_frames"] + group["horizon"]}
+
+
+def _measure_side_by_side(evaluation: Evaluation, settings: dict[str, Any]) -> dict:
+    """No metrics. The clips are longer than the others where the data have such episodes."""
+    imagined, side = evaluation.imagined, settings["side"]
+    clips = imagined.clips
+    with suppress(LeftOut):
+        clips = evaluation.held_out(evaluation.run.world_data_config, side.clips, settings["length"])
+    draw_side_by_side(imagined.world, clips, side, evaluation.folder)
+    return {}
+
+
+PREDICTION = Part(
+    "prediction",
+    lambda evaluation, _: {"prediction": evaluate_prediction(evaluation.imagined, evaluation.folder)},
+    needs=("world",),
+    metrics=PREDICTION_METRICS,
+    titles={"prediction": "Prediction"},
+    rows=_prediction_rows,
+)
+SIDE_BY_SIDE = Part("side_by_side", _measure_side_by_side, needs=("world",), settings=_side_settings)

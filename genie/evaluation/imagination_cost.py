@@ -1,39 +1,57 @@
-"""What imagining costs, as planners do it: seconds and memory against the branches at a time and against the horizon.
+"""Cost of imagination as planners use it: time and memory against the branches at a time and against the horizon.
 
 Branches begin from one state and take random actions; nothing is drawn, and there are rewards where the world has them.
 
 Dimension letters: `O` the shape of an observation, `A` numbers of an action.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from genie.common.config_types import require_whole
+from genie.common.errors import UserError
 from genie.common.plots import save_figure
 from genie.common.profiling import measured, peak_device_mb, peak_rss_mb
+from genie.evaluation.part import Evaluation, Part, Row
+from genie.metrics.metric_info import HIGHER, LOWER, Definition, MetricInfo
 from genie.world.protocol import World
 
 
 @dataclass(frozen=True)
 class ImaginationSettings:
-    """So many `branches` are imagined for `horizon` steps with each of `batches` branches at a time; then for each of
-    `horizons`, with the first of these batches."""
+    """`branches` are imagined for `horizon` steps with each of `batches` branches at a time, then for each of the
+    `horizons` in batches of the first size."""
 
     branches: int
     horizon: int
     batches: tuple[int, ...]
     horizons: tuple[int, ...]
 
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> "ImaginationSettings":
+        """Those of the configuration `evaluate`; UserError for an invalid value."""
+        group = config["imagination"]
+        require_whole(group, "branches", "horizon", prefix="imagination.")
+        if not group["batches"]:
+            raise UserError("imagination.batches=[]: give the branches at a time, such as [8,32]")
+        for name in ("batches", "horizons"):
+            for value in group[name]:
+                require_whole({name: value}, name, prefix="imagination.")
+        return cls(group["branches"], group["horizon"], tuple(group["batches"]), tuple(group["horizons"]))
+
 
 @dataclass(frozen=True)
 class ImaginationCost:
-    """Of `branches` of `horizon` steps, `batch` at a time: `seconds` of all, the `peak_mb` of the process, and what of
-    it was for imagining (`own_mb`). On a CUDA device both are of its tensors."""
+    """Of `branches` of `horizon` steps, `batch` at a time: `seconds` of all, the `peak_mb` of the process, and the part
+    of it for imagination (`own_mb`). On a CUDA device both are of its tensors."""
 
     branches: int
     horizon: int
@@ -54,7 +72,7 @@ class ImaginationCost:
 
 
 def imagination_costs(world: World, given: Tensor, settings: ImaginationSettings) -> Iterator[ImaginationCost]:
-    """One after the other, behind a step that warms up. `given` [1, T, *O]: what the state begins from."""
+    """One after the other, after a step that warms up. `given` [1, T, *O]: observations that the state begins from."""
     pairs = [(settings.horizon, batch) for batch in settings.batches]
     pairs += [(horizon, settings.batches[0]) for horizon in settings.horizons]
     measure(world, given, 2, 1, 2)
@@ -64,17 +82,16 @@ def imagination_costs(world: World, given: Tensor, settings: ImaginationSettings
 
 @torch.no_grad()
 def measure(world: World, given: Tensor, branches: int, horizon: int, batch: int) -> ImaginationCost:
-    """The cost of one way to imagine."""
     device = world.device
     plans = random_plans(world, branches, horizon).to(device)
-    # as planners do: what is in sight is run once, and not by each branch
+    # as planners do: the given observations are run once, and not by each branch
     state = world.warmed(world.reset(given.to(device)))
     on_device = device.type == "cuda"
     if on_device:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
     with measured() as cost:
-        before = peak_device_mb(device) if on_device else peak_rss_mb()  # what is held: earlier peaks are forgotten
+        before = peak_device_mb(device) if on_device else peak_rss_mb()  # earlier peaks are forgotten
         for rows in torch.arange(branches).split(batch):
             forks = state.select([0] * len(rows)).reseeded(rows)
             for action in plans[rows.to(device)].unbind(1):
@@ -82,7 +99,7 @@ def measure(world: World, given: Tensor, branches: int, horizon: int, batch: int
         if on_device:
             torch.cuda.synchronize(device)
     peak = peak_device_mb(device) if on_device else cost.peak_rss_mb
-    return ImaginationCost(branches, horizon, batch, cost.seconds, peak, max(0.0, peak - before))  # some was given back
+    return ImaginationCost(branches, horizon, batch, cost.seconds, peak, max(0.0, peak - before))  # some was freed
 
 
 def random_plans(world: World, branches: int, horizon: int) -> Tensor:
@@ -123,3 +140,46 @@ def plot_costs(costs: list[ImaginationCost], settings: ImaginationSettings, path
     fixed = f"{settings.branches} branches. Above: {settings.horizon} steps; beneath: {settings.batches[0]} at a time"
     figure.suptitle(fixed, fontsize="medium")
     save_figure(figure, path)
+
+
+COST = Definition(
+    "imagination", "What imagining costs", "What imagining costs",
+    "Branches from one state are imagined under random actions, without drawing a frame, so many at a time. "
+    "Memory is the most that the process held, and what of it came on top of what it held before.",
+)  # fmt: skip
+
+
+def _rows(report: dict) -> list[Row]:
+    rows = []
+    for name, cost in report.get("imagination", {}).items():
+        if found := re.fullmatch(r"b(\d+)_h(\d+)", name):
+            note = f"steps a second; {cost['seconds']:.1f} s, {cost['peak_mb']:.0f} MB, {cost['own_mb']:.0f} for it"
+            label = f"imagining {found[1]} x {found[2]} steps"
+            rows.append((label, f"{cost['steps_per_second']:.0f}", "", "", note))
+    return rows
+
+
+def _measure(evaluation: Evaluation, settings: ImaginationSettings) -> dict:
+    """Of branches from the first clip."""
+    imagined = evaluation.imagined
+    given = imagined.clips.sample(1).observations[:, : imagined.prompt]
+    return {"imagination": evaluate_imagination(imagined.world, given, settings, evaluation.folder)}
+
+
+IMAGINATION = Part(
+    "imagination",
+    _measure,
+    needs=("world",),
+    settings=ImaginationSettings.of,
+    metrics=(
+        MetricInfo("imagination.branches", "branches from one state", "", COST, digits=0),
+        MetricInfo("imagination.b{batch:d}_h{horizon:d}.steps_per_second",
+                   "{batch} at a time, horizon {horizon}: steps a second", "of all branches together", COST, digits=0,
+                   better=HIGHER,
+                   beside={"seconds": "time", "peak_mb": "peak memory", "own_mb": "of it for imagining"}),
+        MetricInfo("imagination.{budget}.seconds", "time", "", COST, "s", better=LOWER),
+        MetricInfo("imagination.{budget}.{which:peak|own}_mb", "memory", "", COST, "MB", 0, LOWER),
+    ),
+    titles={"imagination": "What imagining costs"},
+    rows=_rows,
+)  # fmt: skip

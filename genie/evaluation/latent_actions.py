@@ -1,12 +1,6 @@
-"""Latent action model: predictability and meaning of its codes.
+"""Latent action model: predictability of the next frame, agreement with true actions, effects of each action.
 
-A picture of what each action changes: latent actions above, true ones beneath, all on one scale.
-
-The latent action model: does its code make the next frame predictable, and does it mean what the true action does?
-
-Dimension letters: `A` actions, `C H W` channels and pixels.
-
-Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
+Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `A` numbers of an action.
 """
 
 from pathlib import Path
@@ -15,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_modules.held_out_clips import Clips, in_windows
 from genie.common.media import (
     BACKGROUND_COLOR,
     CONTEXT_COLOR,
@@ -29,13 +24,89 @@ from genie.common.media import (
     write_png,
 )
 from genie.common.plots import plot_confusion
-from genie.evaluation.clips import Clips, in_windows
+from genie.evaluation.part import Evaluation, Part, Row, compared, number, percent, usage
+from genie.evaluation.tokenizer import PSNR, codebook_metrics
 from genie.evaluation.trained_run import LeftOut, Trained
 from genie.metrics.actions import ActionAlignment, ActionEffects, CodeUsage
+from genie.metrics.metric_info import HIGHER, Definition, MetricInfo
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.world.protocol import World
 
 BRIGHTEST = 0.999  # quantile of the changes that gets the full range: one pixel must not make all others grey
+SHOWN = 4  # clips in the video
+PAST = 2  # past frames in the video; the model sees all of its window
+
+
+def predict(lam: Trained, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted frames 1…T-1 [B, T-1, C, H, W] in [0, 1] and actions int64 [B, T-1] of frames [B, T, …], on the CPU."""
+
+    def function(part: Tensor) -> tuple[Tensor, Tensor]:
+        output = lam.model(part)
+        return output.prediction, output.actions
+
+    device = next(lam.model.parameters()).device
+    prediction, actions = in_windows(function, frames.to(device), lam.window)
+    return prediction.cpu(), actions.cpu()
+
+
+def infer_actions(lam: Trained, frames: Tensor) -> Tensor:
+    """Latent actions int64 [B, T-1] of frames [B, T, C, H, W] in [0, 1], on the model's device."""
+    device = next(lam.model.parameters()).device
+    return in_windows(lambda part: (lam.model.encode(part),), frames.to(device), lam.window)[0]
+
+
+def actions_between(world: World, clips: Clips) -> Tensor:
+    """What the world takes between the observations of clips: [N, T-1] or [N, T-1, A], on its device.
+
+    Raises LeftOut where they are neither recorded nor inferred by a latent action model.
+    """
+    if world.takes_environment_actions:
+        if clips.actions is None:
+            raise LeftOut("the world takes true actions and the data record none")
+        return clips.actions[:, :-1].to(world.device)
+    if world.lam is None:
+        raise LeftOut("there is no latent action model that this dynamics was trained with")
+    return infer_actions(Trained(world.lam, world.window), clips.floats())
+
+
+def evaluate_lam(lam: Trained, clips: Clips, folder: Path, fps: float) -> dict:
+    """Metrics of all transitions: `psnr` of the next frame (dB, pooled) with both baselines, `codebook_usage`,
+    `codebook_perplexity`; with true actions `action_nmi`, `action_accuracy` (best one-to-one matching),
+    `action_accuracy_majority` (of always naming the most common one), the table `confusion` (rows: latent actions) and
+    the `matching`, the number of the true action for each latent one (-1: none).
+
+    Writes lam.mp4 (at `fps`), lam_effects.png and, with true actions, lam_confusion.png.
+    """
+    psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
+    codes = CodeUsage(lam.model.num_actions)
+    effects = {"latent": ActionEffects(lam.model.num_actions, tuple(clips.frames.shape[2:]))}
+    alignment = None
+    if clips.actions is not None and clips.info.num_actions:
+        alignment = ActionAlignment(lam.model.num_actions, clips.info.num_actions)
+        effects["true"] = ActionEffects(clips.info.num_actions, tuple(clips.frames.shape[2:]))
+    for batch in clips.batches():
+        frames = batch.floats()
+        prediction, actions = predict(lam, frames)
+        update_frame_psnr(psnr, prediction, frames, clips.background)
+        codes.update(actions)
+        effects["latent"].update(frames, actions)
+        if alignment is not None:
+            alignment.update(actions, batch.actions[:, :-1])
+            effects["true"].update(frames, batch.actions[:, :-1])
+    _video(lam, clips.sample(SHOWN), folder, fps)
+    figures = {name: float(value) for name, value in psnr.compute().items()}
+    figures |= {f"codebook_{name}": float(value) for name, value in codes.compute().items()}
+    if alignment is not None:
+        agreement = alignment.compute()
+        confusion, matching = agreement.pop("confusion"), agreement.pop("matching")
+        figures |= {f"action_{name}": float(value) for name, value in agreement.items()}
+        figures["action_accuracy_majority"] = float(confusion.sum(0).max() / confusion.sum())
+        figures |= {"confusion": confusion.long().tolist(), "matching": matching.tolist()}
+        plot_confusion(confusion, matching, true_names(clips), folder / "lam_confusion.png")
+    names = true_names(clips)
+    labels = {"latent": latent_labels(lam.model.num_actions, figures.get("confusion"), names), "true": names}
+    draw_effects({kind: metric.compute() for kind, metric in effects.items()}, labels, folder / "lam_effects.png")
+    return figures
 
 
 def draw_effects(effects: dict[str, dict[str, Tensor]], labels: dict[str, list[str]], path: Path) -> None:
@@ -63,85 +134,8 @@ def _padded(picture: np.ndarray, left: int = 0, right: int = 0) -> np.ndarray:
     return canvas
 
 
-SHOWN = 4  # clips in the video
-PAST = 2  # past frames in the video; the model sees all of its window
-
-
-def predict(lam: Trained, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted frames 1…T-1 [B, T-1, C, H, W] in [0, 1] and actions int64 [B, T-1] of frames [B, T, …], on the CPU."""
-
-    def function(part: Tensor) -> tuple[Tensor, Tensor]:
-        output = lam.model(part)
-        return output.prediction, output.actions
-
-    device = next(lam.model.parameters()).device
-    prediction, actions = in_windows(function, frames.to(device), lam.window)
-    return prediction.cpu(), actions.cpu()
-
-
-def infer_actions(lam: Trained, frames: Tensor) -> Tensor:
-    """Latent actions int64 [B, T-1] of frames [B, T, C, H, W] in [0, 1], on the model's device."""
-    device = next(lam.model.parameters()).device
-    return in_windows(lambda part: (lam.model.encode(part),), frames.to(device), lam.window)[0]
-
-
-def actions_between(world: World, clips: Clips) -> Tensor:
-    """What the world takes between the observations of clips: [N, T-1] or [N, T-1, A], on its device.
-
-    Raises LeftOut where neither the data nor a latent action model tell.
-    """
-    if world.takes_environment_actions:
-        if clips.actions is None:
-            raise LeftOut("the world takes true actions and the data record none")
-        return clips.actions[:, :-1].to(world.device)
-    if world.lam is None:
-        raise LeftOut("there is no latent action model that this dynamics was trained with")
-    return infer_actions(Trained(world.lam, world.window), clips.floats())
-
-
-def evaluate_lam(lam: Trained, clips: Clips, folder: Path, fps: float) -> dict:
-    """Figures of all transitions; writes lam.mp4 (at `fps`), lam_effects.png and, where the data has true actions,
-    lam_confusion.png.
-
-    `psnr` of the next frame (dB, pooled) with both baselines, `codebook_usage`, `codebook_perplexity`; with true
-    actions `action_nmi`, `action_accuracy` (best one-to-one matching), `action_accuracy_majority` (of always naming
-    the most common one), the table `confusion` (rows: latent actions) and the `matching`, the number of the true action
-    for each latent one (-1: none).
-    """
-    psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
-    usage = CodeUsage(lam.model.num_actions)
-    effects = {"latent": ActionEffects(lam.model.num_actions, tuple(clips.frames.shape[2:]))}
-    alignment = None
-    if clips.actions is not None and clips.info.num_actions:
-        alignment = ActionAlignment(lam.model.num_actions, clips.info.num_actions)
-        effects["true"] = ActionEffects(clips.info.num_actions, tuple(clips.frames.shape[2:]))
-    for batch in clips.batches():
-        frames = batch.floats()
-        prediction, actions = predict(lam, frames)
-        update_frame_psnr(psnr, prediction, frames, clips.background)
-        usage.update(actions)
-        effects["latent"].update(frames, actions)
-        if alignment is not None:
-            alignment.update(actions, batch.actions[:, :-1])
-            effects["true"].update(frames, batch.actions[:, :-1])
-    _video(lam, clips.sample(SHOWN), folder, fps)
-    figures = {name: float(value) for name, value in psnr.compute().items()}
-    figures |= {f"codebook_{name}": float(value) for name, value in usage.compute().items()}
-    if alignment is not None:
-        agreement = alignment.compute()
-        confusion, matching = agreement.pop("confusion"), agreement.pop("matching")
-        figures |= {f"action_{name}": float(value) for name, value in agreement.items()}
-        figures["action_accuracy_majority"] = float(confusion.sum(0).max() / confusion.sum())
-        figures |= {"confusion": confusion.long().tolist(), "matching": matching.tolist()}
-        plot_confusion(confusion, matching, true_names(clips), folder / "lam_confusion.png")
-    labels = {"latent": latent_labels(lam.model.num_actions, figures.get("confusion"), true_names(clips))}
-    labels["true"] = true_names(clips)
-    draw_effects({kind: metric.compute() for kind, metric in effects.items()}, labels, folder / "lam_effects.png")
-    return figures
-
-
 def true_names(clips: Clips) -> list[str]:
-    """What the true actions are called."""
+    """Names of the true actions."""
     return list(clips.info.action_meanings or [f"true {index}" for index in range(clips.info.num_actions or 0)])
 
 
@@ -172,3 +166,48 @@ def _video(lam: Trained, clips: Clips, folder: Path, fps: float) -> None:
         rows.append(cells)
     labels = [f"t - {past - 1 - offset}" if offset < past - 1 else "t" for offset in range(past)]
     write_mp4(folder / "lam.mp4", grid(rows, column_labels=[*labels, "t + 1, true", "t + 1, predicted"]), fps)
+
+
+ALIGNMENT = Definition(
+    "alignment", "Latent and true actions", "Latent action model",
+    "True actions are never trained on. NMI is the normalised mutual information: 0 for unrelated, 1 for the same "
+    "up to names. Best matching: the share of transitions on which both agree after the best one-to-one renaming, "
+    "beside what always naming the most common action reaches.",
+)  # fmt: skip
+
+
+def _rows(report: dict) -> list[Row]:
+    figures = report.get("lam")
+    if not figures:
+        return []
+    rows = [compared("LAM next-frame PSNR", figures, "psnr"), usage("LAM codes used", figures)]
+    if "action_nmi" in figures:
+        rows.append(("LAM NMI, true action", number(figures["action_nmi"]), "", "", "1: the same"))
+        note = f"majority {percent(figures['action_accuracy_majority'])}"
+        rows.append(("LAM best-match accuracy", percent(figures["action_accuracy"]), "", "", note))
+    return rows
+
+
+def _measure(evaluation: Evaluation, _: None) -> dict:
+    run, fps = evaluation.run, evaluation.config["fps"]
+    return {"lam": evaluate_lam(run.lam, evaluation.clips, evaluation.folder, fps)}
+
+
+LAM = Part(
+    "lam",
+    _measure,
+    needs=("genie", "lam"),
+    metrics=(
+        MetricInfo("lam.psnr", "next frame, PSNR", "predicted from the past and one latent action", PSNR, "dB",
+                   better=HIGHER, logged="val/psnr"),
+        *codebook_metrics("lam"),
+        MetricInfo("lam.action_nmi", "NMI with the true actions", "0: unrelated, 1: the same up to names", ALIGNMENT,
+                   better=HIGHER, logged="val/action_nmi"),
+        MetricInfo("lam.action_accuracy", "best matching with the true actions",
+                   "share that agrees after the best renaming", ALIGNMENT, "%", 1, HIGHER,
+                   logged="val/action_accuracy"),
+    ),
+    titles={"lam": "Latent action model"},
+    rows=_rows,
+    optional={"lam.action_nmi": "the data record no true actions"},
+)  # fmt: skip

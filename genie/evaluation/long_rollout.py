@@ -1,11 +1,12 @@
-"""Long rollouts: is it still the game after 1,000 generated frames under random actions?
+"""Long rollouts: comparison of 1,000 generated frames under random actions with the real game.
 
-Nobody can know where the ball of the true video is by then, so the generated videos are held as a whole against the
-real game, played on from the same prompts under actions that are drawn in the same way, and against the recording.
+After so many frames the ball of the true video cannot be predicted, so generated videos are compared as a whole with
+the real game, played on from the same prompts under actions that are drawn in the same way, and with the recording.
 
 Dimension letters: `N` videos, `P` frames of the prompt.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data_modules.held_out_clips import Clips, held_out
+from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.random import Stream
-from genie.evaluation.clips import Clips, held_out
 from genie.evaluation.environment_replay import recorded_environment
 from genie.evaluation.fvd import features_of, load_features
 from genie.evaluation.imagination import ImaginedClips
@@ -31,6 +33,7 @@ from genie.evaluation.long_videos import (
     recorded_videos,
     watch,
 )
+from genie.evaluation.part import Evaluation, Part, Row, number, percent
 from genie.evaluation.rollout import clip_seeds
 from genie.evaluation.trained_run import LeftOut
 from genie.metrics.fvd import frechet_distance, kernel_distance
@@ -46,6 +49,7 @@ from genie.metrics.long_videos import (
     shares_by_quarter,
     speeds,
 )
+from genie.metrics.metric_info import LOWER, Definition, MetricInfo
 from genie.metrics.object_detector import ObjectDetector
 from genie.planning.plots import shows_frames
 
@@ -65,25 +69,38 @@ class LongSettings:
     hold: float
     fvd: list[int]
 
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> "LongSettings":
+        """Those of the configuration `evaluate`; UserError for an invalid value."""
+        group = config["long_rollout"]
+        require_whole(group, "frames", "worlds", prefix="long_rollout.", null=False)
+        if not isinstance(group["hold"], int | float) or isinstance(group["hold"], bool) or not group["hold"] >= 1:
+            raise UserError(
+                f"long_rollout.hold={group['hold']} must be a number of at least 1: frames that an action is held"
+            )
+        for start in group["fvd"]:
+            require_whole({"fvd": start}, "fvd", least=0, prefix="long_rollout.", null=False)
+        return cls(**group)
+
 
 def evaluate_long_rollout(
-    config: dict[str, Any], settings: LongSettings, foresight: ImaginedClips, folder: Path
+    config: dict[str, Any], settings: LongSettings, imagined: ImaginedClips, folder: Path
 ) -> dict[str, Any]:
-    """{"long_rollout": …, "cost": …, "left_out": …}; writes long_rollout.mp4 and a plot for each kind of figure.
+    """{"long_rollout": …, "cost": …, "left_out": …}; writes long_rollout.mp4 and a plot for each kind of metric.
 
     long_rollout: `worlds`, `frames` of each, the `real_frames`; of each object, of `points`, of the `flicker` and of
-    `fvd` the figures by whose videos they are (`generated`, the real `game` played likewise, `recorded`), and how far
-    the generated ones are from the real game (from the recorded videos where the game cannot be played):
-    `presence_error`, `speed_ks`, `rate_error`. left_out: why some are not there, by their names. Raises LeftOut for a
+    `fvd` the metrics by the videos that they are of (`generated`, the real `game` played likewise, `recorded`), and the
+    differences of the generated ones from the real game (from the recorded videos where the game cannot be played):
+    `presence_error`, `speed_ks`, `rate_error`. left_out: reasons for missing metrics, by name. Raises LeftOut for a
     world of states.
     """
-    world, seed = foresight.world, config["seed"]
+    world, seed = imagined.world, config["seed"]
     if not shows_frames(world):
         raise LeftOut("a world of states shows no frames")
-    data = foresight.subject.world_data_config
-    prompts = held_out(config, data, settings.worlds, foresight.prompt)
+    data = imagined.run.world_data_config
+    prompts = held_out(config, data, settings.worlds, imagined.prompt)
     seeds = clip_seeds(seed, range(len(prompts)), Stream.LONG_ROLLOUT)
-    learned = foresight.clips
+    learned = imagined.clips
     detector, left_out = None, {}
     if learned.has_objects:
         detector = ObjectDetector(learned.floats().flatten(0, 1), learned.objects.flatten(0, 1), learned.background)
@@ -135,13 +152,13 @@ def evaluate_long_rollout(
 
 
 def shown_windows(frames: int) -> list[Window]:
-    """The moments of the video: at `MOMENTS`, as far as the rollout goes, and its end."""
+    """The moments of the video: those of `MOMENTS` within the rollout, and its end."""
     length = min(SHOWN_FRAMES, frames)
     return [*[(start, length) for start in MOMENTS if start + 2 * length <= frames], (frames - length, length)]
 
 
 def object_figures(videos: dict[str, LongVideos], names: list[str]) -> dict[str, dict]:
-    """Of each object that any of the videos shows, by whose videos: `present` and `doubled`, shares of all frames in
+    """Of each object that any of the videos shows, by the videos: `present` and `doubled`, shares of all frames in
     which it is found, and found more than once, and both `_by_quarter` of the videos; `speed_median` in pixels per
     frame. And of the generated ones against the real ones `presence_error` and `speed_ks`."""
     real = _real(videos)
@@ -165,9 +182,9 @@ def object_figures(videos: dict[str, LongVideos], names: list[str]) -> dict[str,
 
 
 def point_figures(videos: dict[str, LongVideos], index: int, field: tuple[float, float]) -> dict[str, Any]:
-    """By whose videos, `per_1000_frames`: how often the ball leaves the `field` at its `left` or `right` end, and both
-    together; `rate_error`, the difference of the generated ones from the real ones. Where rewards are known of real
-    videos, `rule_recall` is the share of them that come with such a point, `rule_precision` the share of the points
+    """By the videos, `per_1000_frames`: how often the ball leaves the `field` at its `left` or `right` end, and both
+    together; `rate_error`, the difference of the generated ones from the real ones. Where rewards of real videos are
+    known, `rule_recall` is the share of them that come with such a point, `rule_precision` the share of the points
     that come with a reward."""
     figures: dict[str, Any] = {}
     totals = torch.zeros(4, dtype=torch.int64)
@@ -187,7 +204,7 @@ def point_figures(videos: dict[str, LongVideos], index: int, field: tuple[float,
 
 
 def window_period(world: Any) -> int:
-    """Frames after which the world's window begins anew. Raises LeftOut where there is no such period."""
+    """Number of frames after which the world's window begins anew. Raises LeftOut where there is no such period."""
     if not hasattr(world, "keep"):
         raise LeftOut("the world has no window of frames that begins anew")
     period = world.window - world.keep
@@ -197,7 +214,7 @@ def window_period(world: Any) -> int:
 
 
 def flicker_figures(videos: dict[str, LongVideos], period: int, folder: Path) -> dict[str, Any]:
-    """`period` in frames, and by whose videos the `ratio` (`genie.metrics.long_videos`); draws
+    """`period` in frames, and by the videos the `ratio` (`genie.metrics.long_videos`); draws
     long_rollout_spectrum.png."""
     if all(len(one) < least_changes(period) for one in videos["generated"].changes):
         raise LeftOut(
@@ -250,8 +267,8 @@ def distance_figures(
 
 
 def recorded_moments(config: dict[str, Any], data: dict[str, Any], shown: list[Window]) -> dict[Window, Tensor]:
-    """Recorded clips in the place of the real game's moments, uint8 [N, w, C, H, W] each; none of data without clips
-    that are so long."""
+    """Recorded clips in place of the real game's moments, uint8 [N, w, C, H, W] each; none where all episodes are
+    shorter."""
     try:
         clips: Clips = held_out(config, data, SHOWN_WORLDS * len(shown), shown[0][1])
     except UserError:
@@ -260,5 +277,90 @@ def recorded_moments(config: dict[str, Any], data: dict[str, Any], shown: list[W
 
 
 def _real(videos: dict[str, LongVideos]) -> str:
-    """Whose videos those of a world are compared with."""
+    """The videos that generated ones are compared with."""
     return "game" if "game" in videos else "recorded"
+
+
+DEFINITION = Definition(
+    "long_rollout", "Long rollouts", "Long rollouts",
+    "Far ahead nobody knows where the ball is, so generated videos under held random actions are compared as a "
+    "whole with the real game, played on from the same prompts in the same way, and with the recording. A point: "
+    "the ball is seen last near the left or right end of the field, and then not for some frames. Speeds: of "
+    "frames that follow each other and have the object once; the Kolmogorov-Smirnov distance is the largest "
+    "difference of two distribution functions. Flicker: the power of the change from frame to frame at the period "
+    "at which the world's window begins anew, over that of the periods around it.",
+)  # fmt: skip
+
+
+def _metric(path: str, label: str, says: str = "", unit: str = "", digits: int = 2, **more: Any) -> MetricInfo:
+    return MetricInfo(f"long_rollout.{path}", label, says, DEFINITION, unit, digits, **more)
+
+
+# the present share of an object is best where it is that of the real game: `presence_error`
+METRICS = (
+    _metric("worlds", "worlds", "prompts that are continued", digits=0),
+    _metric("frames", "frames of each", "generated after the prompt", digits=0),
+    _metric("hold", "actions are held for", "in the mean", "frames", 1),
+    _metric("real_frames.{which:game|recorded}", "real frames, {which}", digits=0),
+    _metric("{object}.presence_error", "{object}, error of its presence",
+            "difference from the real share of frames that have it", "%", 1, better=LOWER),
+    _metric("{object}.speed_ks", "{object}, speeds", "Kolmogorov-Smirnov distance from the real ones, 0 to 1",
+            better=LOWER),
+    _metric("{object}.speed_median", "{object}, median speed", unit="px"),
+    _metric("{object}.present", "{object} present", "share of all frames", "%", 1),
+    _metric("{object}.doubled", "{object} more than once", "share of all frames", "%", 1, better=LOWER),
+    _metric("{object}.present_by_quarter", "{object} present, by quarter", "", "%", 1),
+    _metric("{object}.doubled_by_quarter", "{object} more than once, by quarter", "", "%", 1, better=LOWER),
+    _metric("points.rate_error", "error of the points", "difference from the real ones per 1,000 frames", digits=1,
+            better=LOWER),
+    _metric("points.per_1000_frames", "points per 1,000 frames", "the ball leaves at a side", digits=1),
+    _metric("points.{side:left|right}", "… of them at the {side}", digits=1),
+    _metric("points.rule_recall", "recorded rewards that come with such a point",
+            "how well the rule works on real frames", "%", 1),
+    _metric("points.rule_precision", "real points that come with a reward", "", "%", 1),
+    _metric("flicker.period", "period of the window", "", "frames", 0),
+    _metric("flicker.ratio", "flicker at the period of the window", "1: none", better=LOWER),
+    _metric("fvd.at_{frame:d}", "FVD of videos from frame {frame}", "against recorded clips", digits=1, better=LOWER),
+    _metric("fvd.kvd_at_{frame:d}", "KVD of videos from frame {frame}", "against recorded clips", better=LOWER),
+    _metric("fvd.floor", "FVD, recorded clips against others", digits=1),
+    _metric("fvd.kvd_floor", "KVD, recorded clips against others"),
+    _metric("fvd.videos", "videos on each side", digits=0),
+)  # fmt: skip
+
+
+def _rows(report: dict) -> list[Row]:
+    figures, rows = report.get("long_rollout", {}), []
+    frames, real = figures.get("frames"), "game" if "game" in figures.get("real_frames", {}) else "recorded"
+    for name, one in figures.items():
+        if isinstance(one, dict) and "presence_error" in one:
+            share = f"real {percent(one[real]['present'])}, twice {percent(one['generated']['doubled'])}"
+            moves = "no speeds" if one["speed_ks"] is None else f"speeds differ by {one['speed_ks']:.2f} (KS)"
+            present = percent(one["generated"]["present"])
+            rows.append((f"{frames} frames have the {name}", present, "", "", f"{share}, {moves}"))
+    if scored := figures.get("points"):
+        note = f"real {number(scored[real]['per_1000_frames'], 1)}"
+        rows.append(("points per 1000 frames", number(scored["generated"]["per_1000_frames"], 1), "", "", note))
+    if flickering := figures.get("flicker"):
+        ratios = [number(flickering.get(whose, {}).get("ratio"), none="not measured") for whose in ("generated", real)]
+        rows.append((f"flicker, each {flickering['period']} frames", ratios[0], "", "", f"1: none; real {ratios[1]}"))
+    fvd = figures.get("fvd", {})
+    for name in [name for name in fvd if re.fullmatch(r"at_\d+", name)]:
+        played = f"the real game {number(fvd[f'{name}_game'], 1)}, " if f"{name}_game" in fvd else ""
+        note = f"{fvd['videos']} videos; {played}recorded ones {number(fvd['floor'], 1)}"
+        rows.append((f"FVD from frame {name[3:]}", number(fvd[name], 1), "", "", note))
+    return rows
+
+
+def _measure(evaluation: Evaluation, settings: LongSettings) -> dict:
+    return evaluate_long_rollout(evaluation.config, settings, evaluation.imagined, evaluation.folder)
+
+
+LONG_ROLLOUT = Part(
+    "long_rollout",
+    _measure,
+    needs=("world",),
+    settings=LongSettings.of,
+    metrics=METRICS,
+    titles={"long_rollout": "Long rollouts"},
+    rows=_rows,
+)

@@ -1,4 +1,4 @@
-"""What long rollouts look like: objects over time, their speeds, the spectrum of changes, and moments beside real ones.
+"""Plots and video of long rollouts: objects over time, speeds, the spectrum of changes, moments beside real ones.
 
 Dimension letters: `N` videos, `w` frames of a moment, `C H W` channels and pixels.
 """
@@ -19,9 +19,9 @@ from genie.evaluation.long_videos import LongVideos, Window
 from genie.metrics.long_videos import PERIODS, shares, speeds
 
 REAL_COLOR = (200, 200, 200)  # border of real frames
-MEAN_OF = 50  # frames that each point of a curve over time is the mean of
+MEAN_OF = 50  # frames of the running mean
 BINS = 40
-# whose videos -> their style
+# videos -> style of their lines
 STYLES = {
     "generated": {"label": "generated", "color": "tab:orange"},
     "game": {"label": "the real game, played likewise", "color": "tab:blue", "linestyle": "--"},
@@ -50,15 +50,14 @@ def plot_presence(videos: dict[str, LongVideos], names: list[str], path: Path) -
 
 
 def running_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of frames, from 1, and the means of the `MEAN_OF` values around each, of all where there are fewer."""
+    """Numbers of frames, from 1, and the means of the `MEAN_OF` values around each (of all, if there are fewer)."""
     length = min(MEAN_OF, len(values))
-    return np.arange(len(values) - length + 1) + (length + 1) / 2, np.convolve(
-        values, np.ones(length) / length, "valid"
-    )
+    means = np.convolve(values, np.ones(length) / length, "valid")
+    return np.arange(len(means)) + (length + 1) / 2, means
 
 
 def plot_speeds(videos: dict[str, LongVideos], names: list[str], path: Path) -> None:
-    """How fast each object moves: the share of all moves in each of some bins of pixels per frame."""
+    """Histogram of the speeds of each object, in pixels per frame."""
     figure, panels = _panels(len(names), "columns")
     for axes, (index, name) in zip(panels, enumerate(names), strict=True):
         moves = {whose: speeds(some.tracks, index) for whose, some in videos.items()}
@@ -79,7 +78,7 @@ def plot_spectrum(spectra: dict[str, Tensor], period: int, path: Path) -> None:
     figure, (axes,) = _panels(1, "rows")
     for whose, spectrum in spectra.items():
         frequencies = np.arange(len(spectrum)) / (PERIODS * period)
-        axes.plot(frequencies[2:], spectrum[2:].numpy(), **STYLES[whose])  # the mean, and what leaks from it: left out
+        axes.plot(frequencies[2:], spectrum[2:].numpy(), **STYLES[whose])  # without the mean and its leakage
     axes.axvline(1 / period, color="tab:red", linewidth=1, label=f"the window begins anew, each {period} frames")
     if all(bool((spectrum[2:] > 0).all()) for spectrum in spectra.values()):
         axes.set_yscale("log")

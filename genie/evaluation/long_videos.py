@@ -1,17 +1,9 @@
-"""Long videos, generated or real.
+"""Long videos, generated or real: frames are processed as a stream, and only measurements of them are kept.
 
-Long videos, generated or real, all under the same eyes: frames pass by, and what is measured of them stays.
+1,000 frames of 64 worlds take gigabytes, so videos come as stretches of frames, and only a few windows are stored.
 
-1,000 frames of 64 worlds are gigabytes, so videos come as stretches of frames, of which only the few windows are kept
-that somebody wants to see.
-
-Long videos of the real game, under random actions and as it was recorded: what those of a world are held against.
-
-Dimension letters: `N` videos, `t` frames of a stretch, `T` frames of a video, `P` given ones, `C H W` channels and
-pixels, `A` actions or their numbers.
-
-Dimension letters: `N` videos, `t` frames of a stretch, `T` frames of a video, `O` objects, `C H W` channels and pixels,
-`A` actions or their numbers.
+Dimension letters: `N` videos, `t` frames of a stretch, `T` frames of a video, `P` given ones, `O` objects, `C H W`
+channels and pixels, `A` actions or their numbers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,25 +18,30 @@ from data_modules.clips import ClipDataset
 from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recording_policies import HeldRandom, HeldUniform
 from data_modules.frame_reader import episodes_at
+from data_modules.held_out_clips import Clips
 from data_modules.worker_loader import DamagedData
 from genie.common.random import Stream, fold_in
 from genie.datasets.replay import Recorded
-from genie.evaluation.clips import Clips
 from genie.evaluation.environment_replay import OTHER_FRAMES
 from genie.evaluation.trained_run import LeftOut
 from genie.metrics.long_videos import Track, locate
 from genie.metrics.object_detector import ObjectDetector
 from genie.world.protocol import World
 
-STRETCH = 512  # frames that are held, of all videos together
+STRETCH = 512  # frames in memory, of all videos together
 Window = tuple[int, int]  # first frame, frames
 
 
 @dataclass
 class LongVideos:
-    """Of N videos, which may differ in length: `tracks` of their objects (none where the data record no positions), the
-    `changes` float [T-1], mean absolute differences of frames in [0, 1] from the ones before, `rewards` float [T] that
-    came with the frames where these are known, and `windows` uint8 [N, w, C, H, W] of those asked for."""
+    """Measurements of N videos, which may differ in length.
+
+    Attributes:
+        tracks: of their objects; none where the data record no positions.
+        changes: float [T-1] each, mean absolute differences of frames in [0, 1] from the previous ones.
+        rewards: float [T] each, received with the frames, where known.
+        windows: uint8 [N, w, C, H, W] each.
+    """
 
     tracks: list[Track] = field(default_factory=list)
     changes: list[Tensor] = field(default_factory=list)
@@ -56,11 +53,10 @@ class LongVideos:
 
     @property
     def frames(self) -> int:
-        """Of all videos."""
+        """Number of frames of all videos."""
         return sum(len(one) + 1 for one in self.changes)
 
     def append(self, other: "LongVideos") -> None:
-        """Adds further videos."""
         for name in ("tracks", "changes", "rewards"):
             getattr(self, name).extend(getattr(other, name))
         for window, frames in other.windows.items():
@@ -71,7 +67,7 @@ class LongVideos:
 def watch(
     stretches: Iterable[Tensor], detector: ObjectDetector | None = None, windows: Iterable[Window] = ()
 ) -> LongVideos:
-    """What stays of N videos that come as stretches uint8 [N, t, C, H, W]."""
+    """Measurements of N videos that come as stretches uint8 [N, t, C, H, W]."""
     tracks, changes, kept = [], [], {window: [] for window in windows}
     at, last = 0, None
     for frames in stretches:
@@ -105,8 +101,8 @@ def held_actions(space: spaces.Discrete | spaces.Box, count: int, hold: float, s
 
 @torch.no_grad()
 def imagined_stretches(world: World, prompts: Clips, actions: Tensor, seeds: Tensor) -> Iterator[Tensor]:
-    """uint8 [N, t, C, H, W]: what follows in a world on prompts of P frames under `actions` [N, T] or [N, T, A];
-    nothing that a video shows depends on the others."""
+    """uint8 [N, t, C, H, W]: continuations of prompts of P frames under `actions` [N, T] or [N, T, A]. No video depends
+    on the others."""
     known = world.takes_environment_actions and prompts.actions is not None
     between = prompts.actions[:, :-1].to(world.device) if known else None
     state, frames = world.reset(prompts.floats().to(world.device), between, seeds), []
@@ -124,8 +120,8 @@ def played_videos(
     recorded: Recorded, prompts: Clips, count: int, hold: float, seeds: Tensor,
     detector: ObjectDetector | None, windows: list[Window],
 ) -> LongVideos:  # fmt: skip
-    """What the real environment shows for `count` frames after each of N prompts, whose last frame it is brought to,
-    under held random actions of its own from the `seeds` int64 [N]. Where a game is over another one begins.
+    """`count` frames of the real environment after each of N prompts, whose last frame it is brought to, under held
+    random actions of its own from the `seeds` int64 [N]. After the end of a game another one begins.
 
     Raises LeftOut where the environment does not show the prompt.
     """
@@ -178,7 +174,7 @@ def _brought_to(recorded: Recorded, prompts: Clips, index: int) -> np.ndarray:
 
 
 def recorded_videos(dataset: ClipDataset, detector: ObjectDetector | None, most: int) -> LongVideos:
-    """The episodes of a data set, at most so many frames of them; those that cannot be read are not among them."""
+    """The episodes of a data set, at most `most` frames in total, without those that cannot be read."""
     videos, reader = LongVideos(), dataset.reader
     for first, end in dataset.episodes:
         end = min(end, first + (most - videos.frames) * dataset.stride)
@@ -191,9 +187,7 @@ def recorded_videos(dataset: ClipDataset, detector: ObjectDetector | None, most:
         if "rewards" in reader.columns:
             rewards = reader.column("rewards", int(first), int(end))
             sums = np.add.reduceat(rewards, np.arange(0, len(rewards), dataset.stride))
-            found.rewards.append(
-                torch.from_numpy(np.concatenate([[0], sums[:-1]]))
-            )  # what leads to a frame comes with it
+            found.rewards.append(torch.from_numpy(np.concatenate([[0], sums[:-1]])))  # with the frame they lead to
         videos.append(found)
     return videos
 

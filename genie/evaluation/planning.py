@@ -1,27 +1,31 @@
-"""How well does planning in the world play the real environment, against its budget: `genie.agents.act`, measured.
+"""Planning in the real environment: `genie.act` with the trained world, against the planner's budget.
 
-It takes minutes to hours, so the part is measured only where it is asked for.
+It takes minutes to hours, so the part is measured only where the key `parts` names it. `genie.agents`, which makes
+environments, is imported only then.
 """
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from genie.agents.act import act_for_budgets, plays_of, read_budgets
 from genie.common.cli import to_plain
 from genie.common.config_types import check_step
 from genie.common.errors import UserError
 from genie.common.overrides import composed, override
-from genie.evaluation.imagination import require_rewards
+from genie.evaluation.part import Part, Row, number, percent, require_rewards
 from genie.evaluation.trained_run import LeftOut, TrainedRun
+from genie.metrics.metric_info import HIGHER, Definition, MetricInfo
 from genie.world.sampler_choice import KEYS
 
-# of this command's configuration: those of genie.act mean the same
+# keys of this command that mean the same as those of genie.act
 SHARED = ("run", "seed", "device", "data_root", "new_sampler", *KEYS)
 
 
 def check_planning(config: dict[str, Any]) -> None:
-    """Raises UserError for settings of the part that cannot be, before any work."""
+    """Raises UserError for an invalid setting of the part."""
+    from genie.agents.act import plays_of, read_budgets
+
     settings = config["planning"]
     if settings["played"] is None:
         check_step("planning", "act", overrides(settings))
@@ -31,7 +35,7 @@ def check_planning(config: dict[str, Any]) -> None:
 
 
 def play_config(config: dict[str, Any], kind: str | None, folder: Path) -> dict[str, Any]:
-    """The configuration `act` of the play, into `folder`, in the world of this kind."""
+    """The configuration `act` that plays in the world of this kind and writes into `folder`."""
     settings = config["planning"]
     play = to_plain(composed("act", [override("run", config["run"]), *overrides(settings)]))
     budget = {name: settings[name] for name in play["act"]["budget"]}
@@ -43,24 +47,26 @@ def play_config(config: dict[str, Any], kind: str | None, folder: Path) -> dict[
 
 
 def overrides(settings: dict[str, Any]) -> list[str]:
-    """Those of genie.act."""
+    """Overrides of genie.act."""
     return [f"planner={settings['planner']}", f"act.episodes={settings['episodes']}", *settings["overrides"]]
 
 
-def evaluate_planning(config: dict[str, Any], subject: TrainedRun, folder: Path) -> dict[str, Any]:
+def evaluate_planning(config: dict[str, Any], run: TrainedRun, folder: Path) -> dict[str, Any]:
     """By candidates and horizon (`c64_h12`): the `return`, its `return_spread` (half its 95% interval), `success`, the
-    share of episodes that are one, and `decisions_per_second`; `return_random`, the return of the random policy on the
-    same seeds. Writes planning.png, and what was played into `folder`/planning.
+    share of successful episodes, and `decisions_per_second`; `return_random`, the return of the random policy on the
+    same seeds. Writes planning.png, and the episodes into `folder`/planning.
 
     With `planning.played` nothing is played: the table in that folder is taken.
     """
+    from genie.agents.act import act_for_budgets, read_budgets
+
     played = config["planning"]["played"]
     root = folder / "planning" if played is None else Path(played)
     if played is None:
-        require_rewards(subject.chosen_world)
-        print(flush=True)  # what is played has lines of its own
+        require_rewards(run.chosen_world)
+        print(flush=True)  # the play prints lines of its own
         try:
-            act_for_budgets(play_config(config, subject.kind, root))
+            act_for_budgets(play_config(config, run.kind, root))
         except UserError as error:
             raise LeftOut(str(error)) from error
     rows = read_budgets(root)
@@ -75,3 +81,49 @@ def _figures(row: dict[str, Any]) -> dict[str, Any]:
     if row["success"] is not None:
         figures["success"] = row["success"]
     return figures
+
+
+PLANNING_DEFINITION = Definition(
+    "planning", "Planning in the real environment", "Planning in the real environment",
+    "Episodes of the real environment, played by planning anew in each step, for each number of candidates and "
+    "each horizon, beside the random policy on the same seeds.",
+)  # fmt: skip
+
+
+def _metric(path: str, *description: Any, **more: Any) -> MetricInfo:
+    return MetricInfo(f"planning.{path}", *description, definition=PLANNING_DEFINITION, **more)
+
+
+def _settings(config: dict[str, Any]) -> None:
+    if "planning" in config["parts"]:
+        check_planning(config)
+
+
+def _rows(report: dict) -> list[Row]:
+    figures, rows = report.get("planning", {}), []
+    for name, play in figures.items():
+        if found := re.fullmatch(r"c(\d+)_h(\d+)", name):
+            note = [f"± {number(play['return_spread'])}"] if "return_spread" in play else []
+            note += [f"success {percent(play['success'])}"] if "success" in play else []
+            note += [] if "return_spread" in play else ["no interval: one episode"]
+            note.append(f"random {number(figures['return_random'], none='not measured')}")
+            label = f"return, {found[1]} plans x {found[2]}"
+            rows.append((label, number(play["return"], none="not measured"), "", "", ", ".join(note)))
+    return rows
+
+
+PLANNING = Part(
+    "planning",
+    lambda evaluation, _: {"planning": evaluate_planning(evaluation.config, evaluation.run, evaluation.folder)},
+    settings=_settings,
+    metrics=(
+        _metric("return_random", "return of the random policy"),
+        _metric("c{candidates:d}_h{horizon:d}.return", "{candidates} candidates, horizon {horizon}: return",
+                "± half the 95% interval", better=HIGHER,
+                beside={"success": "success", "decisions_per_second": "decisions a second"}),
+        _metric("{budget}.success", "success", "share of the episodes", unit="%", digits=1, better=HIGHER),
+        _metric("{budget}.decisions_per_second", "decisions a second", better=HIGHER),
+    ),
+    titles={"planning": "Planning in the real environment"},
+    rows=_rows,
+)  # fmt: skip

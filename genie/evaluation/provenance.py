@@ -1,4 +1,4 @@
-"""Where the figures of an evaluation.json come from, and whether they still hold."""
+"""Provenance of an evaluation.json: settings, versions and command, and whether it is still up to date."""
 
 import json
 import shlex
@@ -12,12 +12,12 @@ from genie.common.overrides import override
 from genie.common.profiling import now, software_versions
 
 TRAINED = ("*/checkpoints/last.ckpt", "*.safetensors")  # files of a run's stages, and of exported ones
-# what a figure does not depend on: where things are, how they are computed, what is made of them
+# keys that no metric depends on
 NOT_SETTINGS = ("run", "output", "device", "batch_size", "reuse", "report")
 
 
 def provenance(config: dict[str, Any]) -> dict[str, Any]:
-    """`date` (UTC), `command` (None where there was no command line), `settings` of the figures, `versions`."""
+    """`date` (UTC), `command` (None without a command line), `settings` of the metrics, `versions`."""
     return {
         "date": now(),
         "command": command(config["run"], config["output"]),
@@ -27,7 +27,7 @@ def provenance(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def command(run: str, output: str | None) -> str | None:
-    """The command line that evaluates `run` alone as this one does; None where Hydra has not composed one."""
+    """The command line that evaluates `run` alone in the same way; None where Hydra composed none."""
     if not HydraConfig.initialized():
         return None
     own = ("run=", "reuse=", "output=")
@@ -37,22 +37,22 @@ def command(run: str, output: str | None) -> str | None:
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that the figures depend on."""
+    """The part of a configuration that the metrics depend on."""
     return {name: value for name, value in config.items() if name not in NOT_SETTINGS}
 
 
 def newer_than_checkpoints(evaluation: Path, run: Path) -> bool:
-    """Whether the file is there, no stage of `run` was trained since it was written, and no part of it failed."""
+    """Whether the file exists, no stage of `run` was trained since it was written, and no part of it failed."""
     files = [path for pattern in TRAINED for path in run.glob(pattern)]
     trained = [path.stat().st_mtime for path in files]
     if not evaluation.exists() or evaluation.stat().st_mtime < max(trained, default=0):
         return False
-    values = read_json(evaluation)  # None: damaged, and made again
+    values = read_json(evaluation)  # None: damaged
     return values is not None and not values.get("failed")
 
 
 def still_holds(evaluation: Path, config: dict[str, Any]) -> bool:
-    """Whether an evaluation.json is what evaluating `config` now would give."""
+    """Whether evaluating `config` now would give this evaluation.json."""
     if not newer_than_checkpoints(evaluation, Path(config["run"])):
         return False
     recorded = (read_json(evaluation) or {}).get("provenance")

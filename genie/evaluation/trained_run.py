@@ -1,7 +1,4 @@
-"""Trained run under evaluation.
-
-What is evaluated: the trained stages of a run folder, and the world that they make.
-"""
+"""Trained run under evaluation: the stages of a run folder, and the world that they make."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -25,31 +22,32 @@ SIMULATOR = "simulator"  # the stage that is a world by itself
 
 
 class LeftOut(Exception):
-    """A part that cannot be measured on this run; the message says why."""
+    """A part cannot be measured on this run; the message is the reason."""
 
 
 @dataclass
 class Trained:
-    """A trained model and `window`, the frames of a clip it was trained on."""
+    """A trained model and `window`, the number of frames of a clip it was trained on."""
 
     model: VideoTokenizer | LatentActionModel
     window: int
 
 
 class TrainedRun:
-    """The stages of `outputs/<name>`, loaded when they are asked for; a missing one raises `LeftOut`.
+    """The stages of `outputs/<name>`, loaded at first use; a missing one raises `LeftOut`.
 
     A tokenizer or latent action model that is not in the folder is the one in another folder that the newest stage here
     was trained on (its `tokenizer_ckpt` or `lam_ckpt`).
 
     Args:
         run: the folder. UserError where it holds neither a stage of Genie's nor a simulator.
-        device: where the models are put.
-        sampler: settings of the world's sampler that replace its own (`with_overrides`).
-        kind: of `chosen_world`, "genie" or "simulator"; None: what there is, of both the first. UserError where there
-            is none of that kind.
+        device: of the models.
+        sampler: settings that replace those of the world's sampler (`with_overrides`).
+        kind: of `chosen_world`, "genie" or "simulator"; None: the first of these that the folder holds. UserError where
+            it holds none of that kind.
 
-    `checkpoints`: the paths of those that are there, by stage.
+    Attributes:
+        checkpoints: the paths of existing checkpoints, by stage.
     """
 
     def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any], kind: str | None = None) -> None:
@@ -69,7 +67,7 @@ class TrainedRun:
 
     @property
     def genie_checkpoints(self) -> dict[str, Path]:
-        """Those of `checkpoints` that make a Genie world."""
+        """The `checkpoints` of stages of a Genie world."""
         return {stage: path for stage, path in self.checkpoints.items() if stage in GENIE_STAGES}
 
     def _hint(self) -> str:
@@ -92,7 +90,6 @@ class TrainedRun:
 
     @cached_property
     def tokenizer(self) -> Trained:
-        """The tokenizer."""
         return self._trained(load_model(self._path("tokenizer")))
 
     @cached_property
@@ -126,7 +123,7 @@ class TrainedRun:
 
     @property
     def sampler(self) -> dict[str, Any] | None:
-        """How the world's tokens were drawn; None where no world of tokens was used."""
+        """Settings of the sampler of the world's tokens; None where no world of tokens was used."""
         return asdict(self.world.sampler) if "world" in self.__dict__ else None
 
     @property
@@ -136,7 +133,7 @@ class TrainedRun:
 
     @cached_property
     def contents(self) -> dict[str, dict]:
-        """By stage: `steps` that it was trained for and its `config`."""
+        """By stage: the `steps` that it was trained for, and its `config`."""
         found = {stage: read_checkpoint(path) for stage, path in self.checkpoints.items()}
         return {
             stage: {"steps": int(checkpoint["global_step"]), "config": checkpoint["hyper_parameters"]["config"]}
@@ -165,20 +162,20 @@ class TrainedRun:
 
 
 class LiveRun:
-    """The same of a stage that is being trained: its own modules as they are in memory, and the frozen ones that it
-    was given. `run`: the folder that it is trained into."""
+    """`TrainedRun` of a stage in training: its own modules in memory, and the frozen ones that it was given. `run`: the
+    folder that it is trained into."""
 
     def __init__(self, stage: Any, run: Path, sampler: dict[str, Any]) -> None:
         self.stage, self.run, self.overrides = stage, run, sampler
 
     @property
     def tokenizer(self) -> Trained:
-        """The tokenizer, of a later stage the frozen one."""
+        """Of a later stage the frozen one."""
         return self._trained(getattr(self.stage, "frozen", {}).get("tokenizer", self.stage.model))
 
     @property
     def lam(self) -> Trained:
-        """The latent action model of its own stage or of co-training."""
+        """That of its own stage or of co-training."""
         return self._trained(getattr(self.stage, "lam", self.stage.model))
 
     @cached_property
@@ -192,7 +189,6 @@ class LiveRun:
 
     @property
     def takes_environment_actions(self) -> bool:
-        """See `Subject`."""
         return self.world.takes_environment_actions
 
     def _trained(self, model: VideoTokenizer | LatentActionModel) -> Trained:

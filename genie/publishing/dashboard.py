@@ -1,6 +1,4 @@
-"""Weights & Biases dashboard.
-
-The dashboard of conf/dashboard.yaml in Weights & Biases: a workspace, and a report with the same panels.
+"""Weights & Biases dashboard of conf/dashboard.yaml: a workspace, and a report with the same panels.
 
 In the workspace all runs share the panels; in the report each section shows the runs of its own stages.
 """
@@ -15,16 +13,14 @@ from callbacks.wandb_run import X_AXIS, wandb_missing
 from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import require_writable
-from genie.metrics.directions import direction
+from genie.evaluation.catalogue import direction
 
 KINDS = ("metrics", "regex", "media", "search")
 
 
 def make_dashboard(config: dict[str, Any]) -> None:
-    """Creates workspace and report, or with `dry_run` writes or prints them as JSON without any network.
-
-    Raises `UserError` where the extra, a key or the server is missing.
-    """
+    """Creates workspace and report, or with `dry_run` writes or prints them as JSON without any network. Raises
+    `UserError` where the extra, a key or the server is missing."""
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("a dashboard needs wandb-workspaces: pip install 'genie-world[dashboards]'")
     if config["dry_run"]:
@@ -54,13 +50,12 @@ def make_dashboard(config: dict[str, Any]) -> None:
 
 
 def pages(config: dict[str, Any], entity: str) -> dict[str, Any]:
-    """{"workspace": …, "report": …}, not yet saved; without the report where none is wanted."""
+    """{"workspace": …, "report": …}, not yet saved; the latter only if config["report"]."""
     makers = {"workspace": workspace, "report": report} if config["report"] else {"workspace": workspace}
     return {name: make(config, entity) for name, make in makers.items()}
 
 
 def as_json(page: Any) -> dict[str, Any]:
-    """A page as it would be sent."""
     return json.loads(page._to_model().model_dump_json(by_alias=True, exclude_none=True))
 
 
@@ -92,7 +87,7 @@ def report(config: dict[str, Any], entity: str) -> Any:
 
 
 def panels_of(section: dict[str, Any]) -> list[Any]:
-    """The panels of a section of conf/dashboard.yaml; UserError for one of no known kind."""
+    """The panels of a section of conf/dashboard.yaml; UserError for one of an unknown kind."""
     import wandb_workspaces.reports.v2 as wr
 
     panels: list[Any] = []
@@ -123,7 +118,7 @@ def placed(panel: Any, index: int) -> Any:
 
 
 def search_panels(name: str) -> list[Any]:
-    """For a search of conf/hparams_search: its keys beside what came out, and which of them matter."""
+    """Of a search of conf/hparams_search: its keys beside the results, and their importance."""
     import wandb_workspaces.reports.v2 as wr
 
     config = compose("train", [f"hparams_search={name}"], return_hydra_config=True)

@@ -1,11 +1,7 @@
-"""Export of trained models.
+"""Export of trained models: `python -m genie.export`, with the README.md of the exported folder.
 
-The README.md of an exported folder: what is in it, how it was trained, how it is used, what was measured.
-
-Stages written one after the other, of which each names the earlier ones by their fingerprints: rounded weights have
-others than those that were trained.
-
-`python -m genie.export`: which stages, and the folder that they are written into.
+Stages are written in the order of training. Each refers to the earlier ones by their fingerprints, which change where
+weights are rounded.
 """
 
 import json
@@ -37,8 +33,11 @@ from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.loading import dynamics_file, trained_with
 from genie.world.opening import kinds_of
 
+EVALUATION = Path("evaluation", "evaluation.json")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WORLDS = ("dynamics", "cotrain")  # stages that make a world of a tokenizer
 GENIE = "[Genie](https://arxiv.org/abs/2402.15391) world model (preset `{model[name]}`)"
-KINDS = {  # of a stage's configuration: what it is
+KINDS = {  # descriptions of stages, filled in from their configuration
     "tokenizer": f"The video tokenizer of a {GENIE}",
     "lam": f"The latent action model of a {GENIE}",
     "dynamics": f"A {GENIE}",
@@ -59,8 +58,147 @@ world = open_world("<this folder>")
 """
 
 
+def export(config: dict[str, Any]) -> list[Path]:
+    """Writes the files of the configuration `export`; returns the paths of the stages. Raises UserError for an invalid
+    value, before anything is written."""
+    check(config)
+    sources, on_world = ([Path(config["checkpoint"])], {}) if config["checkpoint"] else run_files(Path(config["run"]))
+    output = Path(config["output"] or Path(config["run"]) / "exported")
+    with one_writer(output, "output="):
+        return export_into(output, sources, on_world, config)
+
+
+def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], config: dict[str, Any]) -> list[Path]:
+    """`export` of these checkpoints, into a folder that no other process writes into."""
+    former = list(output.glob(f"*{SUFFIX}"))
+    if former and not config["overwrite"]:
+        raise UserError(f"{output} holds exported files already: give overwrite=true, or another output=")
+    writer = Writer(output, config["dtype"])
+    for source in sources:
+        writer.write(*opened(source))
+    for part, source in on_world.items():
+        try:
+            checkpoint, stage = opened(source)
+            if stage.fingerprints.get(WORLD) not in writer.renamed:
+                raise UserError(f"{source} was trained in another world, or this one was trained further since")
+        except UserError as error:
+            print(f"{config['run']}: without the {part} ({error})", file=sys.stderr)
+            continue
+        writer.write(checkpoint, stage)
+    for path in set(former) - writer.stages.keys():
+        path.unlink()
+    describe(output, writer.stages, config)
+    return list(writer.stages)
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raises UserError for invalid values and keys that exclude each other."""
+    if (config["run"] is None) == (config["checkpoint"] is None):
+        raise UserError("give either run=outputs/<name> or checkpoint=<file>")
+    if config["checkpoint"] and not config["output"]:
+        raise UserError("with checkpoint=, give the folder to write into: output=exported")
+    if config["dtype"] not in (None, *DTYPES):
+        raise UserError(f"dtype={config['dtype']}: choose one of {', '.join(DTYPES)}")
+    if config["output"] and Path(config["output"]).is_file():
+        raise UserError(f"output={config['output']} is a file: give the name of a folder")
+
+
+def run_files(run: Path) -> tuple[list[Path], dict[str, Path]]:
+    """The checkpoints of a run's world in the order of training (without a world, of all its stages), and by name those
+    of stages that are trained on a world, this one or another. Raises UserError where there are none."""
+    last = {name: path for name in STAGES if is_checkpoint(path := stage_file(run, name))}
+    if not last:
+        raise UserError(f"run={run} holds no trained stage (no {stage_file(run, 'tokenizer')})")
+    kinds = kinds_of(run)
+    if not kinds:
+        return list(last.values()), {}
+    on_world = {name: last.pop(name) for name in ON_WORLD if name in last}
+    return genie_files(run) if "genie" in kinds else list(last.values()), on_world
+
+
+def genie_files(run: Path) -> list[Path]:
+    """The checkpoints of a Genie world: those that its dynamics was trained on, then the dynamics."""
+    path = dynamics_file(run)
+    dynamics = build_from(read_checkpoint(path), path)
+    parts: list[Path] = []
+    for part in dynamics.fingerprints:
+        try:
+            parts.append(trained_with(dynamics, run, part)[0])
+        except UserError as error:
+            if part != "lam":  # a world works without it
+                raise
+            print(f"{run}: without the latent action model ({error})", file=sys.stderr)
+    return [*parts, path]
+
+
+def opened(path: Path) -> tuple[dict[str, Any], TrainedModel]:
+    """A checkpoint, and its models."""
+    checkpoint = read_checkpoint(path)
+    return checkpoint, build_from(checkpoint, path)
+
+
+def describe(output: Path, stages: dict[Path, TrainedModel], config: dict[str, Any]) -> None:
+    """Writes README.md, config.json and, if the run has one, evaluation.json."""
+    about = {
+        file.name: {"stage": stage.options["name"], "steps": stage.trained_steps, "config": stage.config}
+        for file, stage in stages.items()
+    }
+    measured = Path(config["run"] or output) / EVALUATION
+    if measured.is_file() and measured.parent.parent != output:
+        (output / EVALUATION).parent.mkdir(exist_ok=True)
+        shutil.copyfile(measured, output / EVALUATION)  # genie.play names the actions by it
+    for name, text in {
+        "config.json": json.dumps(about, indent=2),
+        "README.md": card(stages, config["dtype"], measured, config["figures"]),
+    }.items():
+        with replacing(output / name, "w") as file:
+            file.write(text)
+
+
+class Writer:
+    """Writes stages into the folder `output`, parameters as `dtype` (a key of `DTYPES`; None: as trained).
+
+    Attributes:
+        stages: the written ones, by file.
+        renamed: fingerprints of all models and worlds so far, as trained -> as written.
+    """
+
+    def __init__(self, output: Path, dtype: str | None) -> None:
+        self.output, self.dtype = output, dtype
+        self.stages: dict[Path, TrainedModel] = {}
+        self.renamed: dict[str, str] = {}
+        self._tokenizer = "", ""  # its fingerprint, before and after
+
+    def write(self, checkpoint: dict[str, Any], trained: TrainedModel) -> None:
+        before, name = fingerprint(trained.model), trained.options["name"]
+        checkpoint["state_dict"] = converted(trained, TrainedModel.of(checkpoint["state_dict"]), self.dtype)
+        checkpoint["fingerprints"] = {
+            part: self.renamed.get(known, known) for part, known in trained.fingerprints.items()
+        }
+        trained.load_state_dict(checkpoint["state_dict"])
+        both = before, fingerprint(trained.model)
+        self.renamed[before] = both[1]
+        if name == "tokenizer":
+            self._tokenizer = both
+        elif name in WORLDS:
+            before, after = (world_fingerprint(*pair) for pair in zip(self._tokenizer, both, strict=True))
+            self.renamed[before] = after
+        file = self.output / f"{name}{SUFFIX}"
+        write_exported(file, checkpoint)
+        self.stages[file] = trained
+
+
+def converted(trained: TrainedModel, state: dict[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
+    """The state with parameters, but not buffers, of another type; None leaves all as they are."""
+    if dtype is None:
+        return state
+    parameters = dict(trained.named_parameters())
+    return {name: value.to(DTYPES[dtype]) if name in parameters else value for name, value in state.items()}
+
+
 def card(stages: dict[Path, TrainedModel], dtype: str | None, measured: Path, figures: list[str]) -> str:
-    """The text, in Markdown. `measured`: an evaluation.json, of which the `figures` are shown; it need not be there."""
+    """README.md of an exported folder. `measured`: an evaluation.json, which may be missing; `figures`: the paths of
+    metrics in it that are shown."""
     worlds = [stage for stage in stages.values() if stage.options["name"] not in ON_WORLD]
     newest = (worlds or list(stages.values()))[-1]
     data = newest.config["data"]
@@ -86,7 +224,6 @@ def card(stages: dict[Path, TrainedModel], dtype: str | None, measured: Path, fi
 
 
 def _kind(stage: TrainedModel) -> str:
-    """What it is, and of what."""
     what = KINDS[stage.options["name"]].format_map(stage.config)
     if observed_by(stage.config) == "states":
         return f"{what} for states"
@@ -95,7 +232,7 @@ def _kind(stage: TrainedModel) -> str:
 
 
 def _commands(stages: dict[str, TrainedModel]) -> list[str]:
-    """What there is to do with a world and what was trained on it, by the names of the stages; nothing without one."""
+    """Commands that take the exported folder, by the names of its stages; none without a world."""
     commands = []
     simulator = stages.get("simulator")
     if stages.keys() & WORLDS:
@@ -117,154 +254,3 @@ def _rows(stages: dict[Path, TrainedModel], dtype: str | None) -> list[str]:
         f"{dtype or 'as trained'} | {size(file.stat().st_size)} |"
         for file, stage in stages.items()
     ]
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-WORLDS = ("dynamics", "cotrain")  # stages that make a world of a tokenizer
-
-
-class Writer:
-    """Writes into the folder `output`, parameters as `dtype` (a key of `DTYPES`, None: as they were trained).
-
-    Attributes:
-        stages: those that were written, by their files.
-        renamed: fingerprints of all models and worlds so far, as trained, and as they were written.
-    """
-
-    def __init__(self, output: Path, dtype: str | None) -> None:
-        self.output, self.dtype = output, dtype
-        self.stages: dict[Path, TrainedModel] = {}
-        self.renamed: dict[str, str] = {}
-        self._tokenizer = "", ""  # its fingerprint, before and after
-
-    def write(self, checkpoint: dict[str, Any], trained: TrainedModel) -> None:
-        """The models of a stage and the checkpoint that they were built from."""
-        before, name = fingerprint(trained.model), trained.options["name"]
-        checkpoint["state_dict"] = converted(trained, TrainedModel.of(checkpoint["state_dict"]), self.dtype)
-        checkpoint["fingerprints"] = {
-            part: self.renamed.get(known, known) for part, known in trained.fingerprints.items()
-        }
-        trained.load_state_dict(checkpoint["state_dict"])
-        both = before, fingerprint(trained.model)
-        self.renamed[before] = both[1]
-        if name == "tokenizer":
-            self._tokenizer = both
-        elif name in WORLDS:
-            before, after = (world_fingerprint(*pair) for pair in zip(self._tokenizer, both, strict=True))
-            self.renamed[before] = after
-        file = self.output / f"{name}{SUFFIX}"
-        write_exported(file, checkpoint)
-        self.stages[file] = trained
-
-
-def converted(trained: TrainedModel, state: dict[str, Tensor], dtype: str | None) -> dict[str, Tensor]:
-    """A state in which the parameters, and not the buffers, are of another type; None leaves all as they are."""
-    if dtype is None:
-        return state
-    parameters = dict(trained.named_parameters())
-    return {name: value.to(DTYPES[dtype]) if name in parameters else value for name, value in state.items()}
-
-
-EVALUATION = Path("evaluation", "evaluation.json")
-
-
-def export(config: dict[str, Any]) -> list[Path]:
-    """Writes the files that the configuration `export` describes; returns the paths of the stages.
-
-    Raises UserError for a value that cannot be, before anything is written.
-    """
-    check(config)
-    sources, on_world = ([Path(config["checkpoint"])], {}) if config["checkpoint"] else run_files(Path(config["run"]))
-    output = Path(config["output"] or Path(config["run"]) / "exported")
-    with one_writer(output, "output="):
-        return export_into(output, sources, on_world, config)
-
-
-def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], config: dict[str, Any]) -> list[Path]:
-    """`export` of these checkpoints, into a folder that nobody else writes into."""
-    former = list(output.glob(f"*{SUFFIX}"))
-    if former and not config["overwrite"]:
-        raise UserError(f"{output} holds exported files already: give overwrite=true, or another output=")
-    writer = Writer(output, config["dtype"])
-    for source in sources:
-        writer.write(*opened(source))
-    for part, source in on_world.items():
-        try:
-            checkpoint, stage = opened(source)
-            if stage.fingerprints.get(WORLD) not in writer.renamed:
-                raise UserError(f"{source} was trained in another world, or this one was trained further since")
-        except UserError as error:
-            print(f"{config['run']}: without the {part} ({error})", file=sys.stderr)
-            continue
-        writer.write(checkpoint, stage)
-    for path in set(former) - writer.stages.keys():
-        path.unlink()
-    describe(output, writer.stages, config)
-    return list(writer.stages)
-
-
-def check(config: dict[str, Any]) -> None:
-    """Raises UserError for keys that do not go together."""
-    if (config["run"] is None) == (config["checkpoint"] is None):
-        raise UserError("give either run=outputs/<name> or checkpoint=<file>")
-    if config["checkpoint"] and not config["output"]:
-        raise UserError("with checkpoint=, give the folder to write into: output=exported")
-    if config["dtype"] not in (None, *DTYPES):
-        raise UserError(f"dtype={config['dtype']}: choose one of {', '.join(DTYPES)}")
-    if config["output"] and Path(config["output"]).is_file():
-        raise UserError(f"output={config['output']} is a file: give the name of a folder")
-
-
-def run_files(run: Path) -> tuple[list[Path], dict[str, Path]]:
-    """The checkpoints of a run's world in the order of training, of a Genie world the dynamics and those that it was
-    trained on; and by their names those of stages that are trained on a world, this one or another.
-
-    Without a world, the stages that there are. Raises UserError where there is nothing.
-    """
-    last = {name: path for name in STAGES if is_checkpoint(path := stage_file(run, name))}
-    if not last:
-        raise UserError(f"run={run} holds no trained stage (no {stage_file(run, 'tokenizer')})")
-    kinds = kinds_of(run)
-    if not kinds:
-        return list(last.values()), {}
-    on_world = {name: last.pop(name) for name in ON_WORLD if name in last}
-    return genie_files(run) if "genie" in kinds else list(last.values()), on_world
-
-
-def genie_files(run: Path) -> list[Path]:
-    """The checkpoints of a Genie world: of its dynamics, behind those that it was trained on."""
-    path = dynamics_file(run)
-    dynamics = build_from(read_checkpoint(path), path)
-    parts: list[Path] = []
-    for part in dynamics.fingerprints:
-        try:
-            parts.append(trained_with(dynamics, run, part)[0])
-        except UserError as error:
-            if part != "lam":  # a world plays without
-                raise
-            print(f"{run}: without the latent action model ({error})", file=sys.stderr)
-    return [*parts, path]
-
-
-def opened(path: Path) -> tuple[dict[str, Any], TrainedModel]:
-    """A checkpoint, and the models that are built from it."""
-    checkpoint = read_checkpoint(path)
-    return checkpoint, build_from(checkpoint, path)
-
-
-def describe(output: Path, stages: dict[Path, TrainedModel], config: dict[str, Any]) -> None:
-    """Writes what people and other programs read: README.md, config.json and, where there is one, evaluation.json."""
-    about = {
-        file.name: {"stage": stage.options["name"], "steps": stage.trained_steps, "config": stage.config}
-        for file, stage in stages.items()
-    }
-    measured = Path(config["run"] or output) / EVALUATION
-    if measured.is_file() and measured.parent.parent != output:
-        (output / EVALUATION).parent.mkdir(exist_ok=True)
-        shutil.copyfile(measured, output / EVALUATION)  # genie.play names the actions by it
-    for name, text in {
-        "config.json": json.dumps(about, indent=2),
-        "README.md": card(stages, config["dtype"], measured, config["figures"]),
-    }.items():
-        with replacing(output / name, "w") as file:
-            file.write(text)

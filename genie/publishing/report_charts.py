@@ -1,9 +1,7 @@
-"""Line charts as SVG.
+"""Line charts as SVG: positions of lines, ticks and labels, drawn by templates/chart.html.
 
-Line charts as SVG: this file finds the places of lines, ticks and labels, templates/chart.svg draws them.
-
-Drawn here and not by matplotlib, so that lines are sharp at every size and on paper, a dark page gets light lines, and
-a report with forty charts stays small. Places are in the units of a picture of `WIDTH` x `HEIGHT`.
+Not by matplotlib, so that a dark page gets light lines, points have tooltips, and forty charts stay small. Positions
+are in the units of a picture of `WIDTH` x `HEIGHT`.
 """
 
 import math
@@ -28,7 +26,7 @@ class Series:
 
 @dataclass
 class Line:
-    """A series in the units of the picture: `paths` (one for each stretch without a gap), `marks` (x, y, what it says),
+    """A series in the units of the picture: `paths` (one for each stretch without a gap), `marks` (x, y, tooltip) and
     `bars` (x, y above, y below)."""
 
     label: str
@@ -40,7 +38,7 @@ class Line:
 
 @dataclass
 class Chart:
-    """A chart with ticks (place, text). `summary` says in words what it shows."""
+    """A chart with ticks (position, text); `summary` describes it in words."""
 
     title: str
     x_label: str
@@ -59,7 +57,7 @@ class Chart:
 
 
 def chart(title: str, series: list[Series], x_label: str, y_label: str, log: bool = False) -> Chart:
-    """The chart of some series; `log`: a logarithmic y axis, for values that are all positive."""
+    """The chart of series; `log`: a logarithmic y axis, for positive values."""
     series = [one for one in series if _finite(one)]
     notes = [f"{one.label}: some values are not finite" for one in series if len(_finite(one)) < len(one.points)]
     xs = [x for one in series for x, _ in _finite(one)]
@@ -122,7 +120,7 @@ def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def tick_text(value: float) -> str:
-    """A number as short as it can be: 2000 -> "2,000", 0.5 -> "0.5", 1e-05 -> "1e-5"."""
+    """A short number: 2000 -> "2,000", 0.5 -> "0.5", 1e-05 -> "1e-5"."""
     if value and abs(value) < 1e-3 or abs(value) >= 1e6:
         mantissa, exponent = f"{value:.0e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")

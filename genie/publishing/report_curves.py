@@ -1,6 +1,4 @@
-"""Curves of a report: which lines share a chart.
-
-Which lines share a chart: the training of each stage, error against the horizon, ΔPSNR against t.
+"""Curves of a report, by chart: the training of each stage, errors against the horizon, ΔPSNR against t.
 
 A colour stands for a run. What is measured is a strong line, its training value a thin one; references that are the
 same for all runs are drawn once, in grey.
@@ -11,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callbacks.metrics_csv import families, wants_log_scale
-from genie.publishing.glossary import REFERENCES, Meaning, meaning
+from genie.metrics.metric_info import INTERVAL, REFERENCES, MetricInfo
 from genie.publishing.report_charts import Chart, Series, chart
-from genie.publishing.report_figures import INTERVAL, curves
+from genie.publishing.report_figures import curves, meaning
 from genie.runs.metrics_file import read_metrics
 
 Points = list[tuple[float, float | None]]
@@ -22,10 +20,10 @@ NOT_METRICS = ("step", "epoch")
 
 @dataclass
 class HorizonChart:
-    """A chart over the horizon, and for the table under it each line's path, label, meaning and values."""
+    """A chart over the horizon, and for the table under it each line's path, label, description and values."""
 
     chart: Chart
-    values: list[tuple[str, str, Meaning, list[float | None]]]
+    values: list[tuple[str, str, MetricInfo, list[float | None]]]
 
 
 def training_charts(metrics: list[tuple[str, Path]]) -> list[Chart]:
@@ -41,15 +39,18 @@ def training_charts(metrics: list[tuple[str, Path]]) -> list[Chart]:
 
 
 def horizon_charts(evaluations: list[tuple[str, dict]]) -> list[HorizonChart]:
-    """A chart for each kind of figure that is known by horizon; `evaluations`: (run, contents of evaluation.json)."""
-    by_run = [(run, {_stem(path): values for path, values in curves(one).items()}) for run, one in evaluations]
+    """A chart for each kind of curve over the horizon; `evaluations`: (run, contents of evaluation.json)."""
+    by_run = [
+        (run, {path.removesuffix("_by_horizon"): values for path, values in curves(one).items()})
+        for run, one in evaluations
+    ]
     names = list(dict.fromkeys(name for _, known in by_run for name in known))
     charts = []
     for head, members in families(names).items():
         known = meaning(f"{head}_by_horizon")
         label = known.label.removesuffix(" by horizon")
         unit = f" [{known.unit}]" if known.unit else ""
-        lines = [(run, {n: _numbered(values[n]) for n in members if n in values}) for run, values in by_run]
+        lines = [(run, {n: list(enumerate(values[n], 1)) for n in members if n in values}) for run, values in by_run]
         made, step = ("imagined", "step") if head.startswith("prediction.") else ("generated", "frame")
         series = overlay(lines, head, made)
         if len(evaluations) == 1 and series and (spread := _interval(head, evaluations[0][1])):
@@ -82,7 +83,7 @@ def delta_psnr_chart(evaluations: list[tuple[str, dict]]) -> Chart | None:
 
 
 def overlay(runs: list[tuple[str, dict[str, Points]]], head: str, measured: str = "") -> list[Series]:
-    """The lines of one chart: `runs` are (run, its lines by name), `head` the bare name of what is measured."""
+    """The lines of one chart: `runs` are (run, its lines by name), `head` the bare name of the metric."""
     names = sorted(dict.fromkeys(name for _, lines in runs for name in lines), key=lambda name: _bare(name) != head)
     series, greys = [], 0
     for name in names:
@@ -99,7 +100,7 @@ def overlay(runs: list[tuple[str, dict[str, Points]]], head: str, measured: str 
 
 
 def color(index: int) -> str:
-    """The class of style.css for the run of that number: there are six colours."""
+    """The class of style.css of a run's colour."""
     return f"c{index % 6}"
 
 
@@ -122,19 +123,11 @@ def _bare(name: str) -> str:
     return name.split("/", 1)[-1]
 
 
-def _stem(path: str) -> str:
-    return path.removesuffix("_by_horizon")
-
-
 def _interval(head: str, evaluation: dict) -> list[tuple[float, float]] | None:
-    """How far the interval of a curve reaches below and above each of its points, where there is one."""
+    """Distances of the interval's ends from each point of a curve, below and above; None without an interval."""
     known = curves(evaluation, intervals=True)
     low, high, values = (known.get(f"{head}{end}_by_horizon") for end in (*INTERVAL, ""))
     if not (low and high and values):
         return None
     points = zip(low, values, high, strict=True)
     return [(0.0, 0.0) if None in point else (point[1] - point[0], point[2] - point[1]) for point in points]
-
-
-def _numbered(values: list[float | None]) -> Points:
-    return list(enumerate(values, 1))

@@ -1,17 +1,17 @@
-"""Metrics of evaluations as rows.
-
-The figures of one evaluation, or of several side by side, as rows: each with its references and its spread.
-"""
+"""Metrics of one evaluation, or of several side by side, as rows: each with its references and its spread."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from genie.publishing.glossary import GROUPS, REFERENCES, Meaning, meaning
+from genie.evaluation.catalogue import find
+from genie.evaluation.parts import PARTS
+from genie.metrics.metric_info import HIGHER, INTERVAL, REFERENCES, MetricInfo, canonical
 from genie.runs.folder import flatten
 
+# groups of evaluation.json -> their titles, in order
+GROUPS = {name: title for part in PARTS for name, title in part.titles.items()}
 CONFUSION = "lam.confusion"  # a table of its own
-INTERVAL = ("_low", "_high")  # ends of the names of an interval's ends
 ENDS = ("first", "last", "mean", "median", "pooled", "by_horizon")
 NAME = re.compile(rf"(?P<base>.+?)(?:_(?P<reference>{'|'.join(REFERENCES)}))?(?:_(?P<end>{'|'.join(ENDS)}))?")
 # shown at other places of the report
@@ -21,8 +21,8 @@ ELSEWHERE = ("run", "checkpoints", "world", "split", "clips", "frames", "prompt_
 
 @dataclass
 class Cell:
-    """What one run has for a row: `value` a number, a text or a list; None for a number that is not finite. `interval`:
-    its low and high end."""
+    """One run's value in a row: a number, a text or a list; None for a number that is not finite. `interval`: its low
+    and high end."""
 
     value: Any
     spread: float | None = None
@@ -32,17 +32,17 @@ class Cell:
 
 @dataclass
 class MetricRow:
-    """A figure: one cell for each run (None where it has no such figure); `references` by what they are called."""
+    """A metric: one cell for each run (None where it has no such metric); `references` by their labels."""
 
     path: str
-    meaning: Meaning
+    meaning: MetricInfo
     cells: list[Cell | None]
     references: dict[str, "MetricRow"] = field(default_factory=dict)
 
 
 @dataclass
 class Group:
-    """The rows of one part of evaluation.json; `columns`: what its references are called, in order."""
+    """The rows of one group of evaluation.json."""
 
     name: str
     title: str
@@ -50,14 +50,12 @@ class Group:
 
     @property
     def columns(self) -> list[str]:
+        """Labels of the references, in order."""
         return list(dict.fromkeys(name for row in self.rows for name in row.references))
 
 
 def groups(evaluations: list[dict[str, Any]], comparable: bool) -> list[Group]:
-    """Every figure of the evaluations that is no list, by part, in the order in which they come.
-
-    `comparable`: whether the best of a row may be marked.
-    """
+    """All metrics of the evaluations but curves, by group. `comparable`: whether the best of a row may be marked."""
     found: dict[str, Group] = {}
     for row in rows(evaluations, comparable):
         part = row.path.split(".")[0]
@@ -67,7 +65,7 @@ def groups(evaluations: list[dict[str, Any]], comparable: bool) -> list[Group]:
 
 
 def rows(evaluations: list[dict[str, Any]], comparable: bool) -> list[MetricRow]:
-    """The rows of all figures; those that belong beside another one are its references."""
+    """The rows of all metrics; those that belong beside another one are its references."""
     values = [_figures(evaluation) for evaluation in evaluations]
     paths = list(dict.fromkeys(path for one in values for path in one))
     all_rows = {path: _row(path, values) for path in paths if not _is_spread(path, paths)}
@@ -89,13 +87,13 @@ def mark_best(row: MetricRow) -> None:
     values = {cell.value for cell in finite}
     if row.meaning.better is None or len(values) < 2:
         return
-    best = max(values) if row.meaning.better == "max" else min(values)
+    best = max(values) if row.meaning.better == HIGHER else min(values)
     for cell in finite:
         cell.best = cell.value == best
 
 
 def curves(evaluation: dict[str, Any], intervals: bool = False) -> dict[str, list[float | None]]:
-    """Every list over the horizon, by path; with `intervals` also the ends of theirs."""
+    """All curves over the horizon, by path; with `intervals` also those of the ends of their intervals."""
     found = {path: value for path, value in _by_path(evaluation).items() if _is_curve(path, value)}
     ends = tuple(f"{end}_by_horizon" for end in INTERVAL)
     return found if intervals else {path: value for path, value in found.items() if not path.endswith(ends)}
@@ -107,22 +105,15 @@ def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_path(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Every figure by its path, that of a video given as the end of the name wherever it stood."""
+    """All metrics by their `canonical` paths."""
     shown = {name: value for name, value in evaluation.items() if name not in ELSEWHERE}
     return {canonical(path): value for path, value in flatten(shown).items()}
 
 
-def canonical(path: str) -> str:
-    """`ball.generated.present` -> `ball.present`, `ball.copy_last.present` -> `ball.present_copy_last`; the ends of its
-    interval `ball.present_copy_last_low` and `_high`."""
-    *parts, name = path.split(".")
-    videos = [part for part in parts if part == "generated" or part in REFERENCES]
-    ends = "".join(f"_{video}" for video in videos if video != "generated")
-    by_horizon = "_by_horizon" if name.endswith("_by_horizon") else ""
-    name = name.removesuffix("_by_horizon")
-    interval = next((end for end in INTERVAL if videos and name.endswith(end)), "")
-    name = name.removesuffix(interval) + ends + interval + by_horizon
-    return ".".join([*[part for part in parts if part not in videos], name])
+def meaning(path: str) -> MetricInfo:
+    """The description of a metric; that of an unknown one has its path as the label."""
+    label = path.split(".", 1)[-1].replace(".", ", ").replace("_", " ")
+    return find(path) or MetricInfo(path, label, digits=4)
 
 
 def _is_curve(path: str, value: Any) -> bool:
@@ -144,16 +135,15 @@ def _cell(path: str, values: dict[str, Any]) -> Cell:
 
 
 def _reference_of(path: str, known: dict[str, MetricRow]) -> tuple[str | None, str]:
-    """The figure beside which one belongs (None: beside none), and what it is called there."""
-    part, _, name = path.rpartition(".")
+    """The metric beside which this one belongs (None: beside none), and its label there."""
+    group, _, name = path.rpartition(".")
     for other, row in known.items():
-        if other.rpartition(".")[0] == part and name in dict(row.meaning.beside):
-            return other, dict(row.meaning.beside)[name]
+        if other.rpartition(".")[0] == group and name in row.meaning.beside:
+            return other, row.meaning.beside[name]
     match = NAME.fullmatch(name)
     if match["reference"]:
         other = path.removesuffix(name) + match["base"] + (f"_{match['end']}" if match["end"] else "")
         if other in known:
-            # a reference is given as the figure is
-            known[path].meaning = known[other].meaning
+            known[path].meaning = known[other].meaning  # the same unit and digits
             return other, REFERENCES[match["reference"]]
     return None, ""

@@ -1,7 +1,4 @@
-"""Videos and pictures of a report.
-
-Videos and pictures of an evaluation as data URIs, so that the report is one file that opens anywhere.
-"""
+"""Videos and pictures of an evaluation as data URIs, so that the report is one file that opens anywhere."""
 
 import base64
 import io
@@ -14,7 +11,7 @@ from PIL import Image
 
 MOST_MB = 16  # of one file; a browser takes long to open a page with more
 STRIP = 4  # moments of a video that are printed; of a tall one half as many, so that they share a page
-TALL = 400  # pixels of width from which a video is printed at half the page, and may be too tall for four of it
+TALL = 400  # pixels of width from which a video is printed at half the page, where four moments may be too tall
 TYPES = {".mp4": "video/mp4", ".png": "image/png", ".webp": "image/webp", ".svg": "image/svg+xml", ".gif": "image/gif"}
 
 # file of an evaluation -> title, what it shows
@@ -65,7 +62,7 @@ KNOWN = {
     "tokenizer.mp4": ("Tokenizer", "Original frames, and the same after they went through the tokens."),
     "attention.png": ("Attention", "Where a chosen token looks, in space and in time."),
 }
-# figures that the report draws itself
+# plots that the report draws itself
 DRAWN_HERE = (
     "rollout_psnr.png", "rollout_ssim.png", "rollout_objects.png",
     "prediction_pixel_error.png", "prediction_token_error.png", "prediction_state_error.png",
@@ -74,7 +71,7 @@ DRAWN_HERE = (
 
 @dataclass
 class Still:
-    """A picture: `source` a data URI, `text` what it shows."""
+    """A picture: `source` is a data URI, `text` its description."""
 
     source: str
     text: str
@@ -85,7 +82,7 @@ class Still:
 @dataclass
 class Medium:
     """A video or picture of one run. Of a video `poster` is a late frame and `strip` some moments, for paper; `why_not`
-    says why it is not in the report, where it is not."""
+    is the reason where it is not in the report."""
 
     file: str
     title: str
@@ -98,14 +95,14 @@ class Medium:
 
 
 def media(folder: Path) -> list[Medium]:
-    """The videos and pictures of an evaluation's folder, the known ones first; a damaged one says so."""
+    """The videos and pictures in an evaluation's folder, the known ones first."""
     files = {path.name: path for path in sorted(folder.glob("*.*")) if path.suffix in TYPES}
     order = [*[name for name in KNOWN if name in files], *[name for name in files if name not in KNOWN]]
     return [_medium(files[name]) for name in order if name not in DRAWN_HERE]
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """`content` of the media type `kind` as an address that holds it."""
+    """`content` of the media type `kind` as a URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -129,7 +126,7 @@ def _medium(path: Path) -> Medium:
 
 
 def _add_video(found: Medium, path: Path) -> None:
-    """The file as it is, and moments of it: the first of the strip is early, the last the video's last frame."""
+    """The file itself, and moments of it from a quarter of the video to its last frame."""
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     height, width = frames[0].shape[:2]

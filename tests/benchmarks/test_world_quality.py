@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks import inverse_dynamics, sampling, world_quality
 from benchmarks.world_quality import Judge, main
+from data_modules.held_out_clips import load_clips
 from genie.common.errors import UserError
-from genie.evaluation.clips import load_clips
 from genie.metrics.objects import Reference
 
 TINY = ["model=debug", "data.batch_size=2", "clips=4"]

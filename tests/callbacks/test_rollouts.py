@@ -10,10 +10,10 @@ import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
-from callbacks.rollouts import Rollouts, check, rollout_figures
+from callbacks.rollouts import Rollouts, check, rollout_metrics
+from data_modules.held_out_clips import load_clips
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.evaluation.clips import load_clips
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.trained_run import TrainedRun
 from genie.metrics.fvd import frechet_distance
@@ -79,7 +79,7 @@ def test_figures_are_those_of_the_evaluation_of_the_checkpoint(looking, world_ru
     subject = TrainedRun(world, torch.device("cpu"), config["callbacks"]["rollouts"]["sampler"])
     with torch.no_grad():
         measured = evaluate_rollout(subject, clips, RolloutSettings(PROMPT, HORIZON, (4,), 1, 0, 5), tmp_path)
-    expected = {f"rollout/{name}": value for name, value in rollout_figures(measured).items()}
+    expected = {f"rollout/{name}": value for name, value in rollout_metrics(measured).items()}
     first, last = values(folder, "rollout/")
     assert {name for name in last if "psnr_h" in name} == {f"rollout/psnr_h{number}" for number in range(1, 5)}
     assert last == pytest.approx(expected | {"step": 4, "rollout/seconds": last["rollout/seconds"]}, abs=1e-4)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from callbacks.wandb_run import WandbRunLogger
-from genie.metrics.directions import direction
+from genie.evaluation.catalogue import direction
 from genie.runs.metrics_file import read_metrics
 from genie.train import main
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from genie.evaluation.clips import Clips
+from data_modules.held_out_clips import Clips
 
 
 @pytest.fixture

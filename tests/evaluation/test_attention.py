@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 
 from callbacks import rollouts
-from callbacks.rollouts import Look
+from callbacks.rollouts import StageEvaluation
 from data_modules.data_info import DataInfo
+from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
 from genie.evaluation.attention import AttentionSettings, choose_token, draw_attention, dynamics_rows, tokenizer_rows
-from genie.evaluation.clips import Clips
 from genie.evaluation.trained_run import LeftOut, Trained
 from genie.models.patches import Patches
 
@@ -112,7 +112,9 @@ def test_a_tokenizer_shows_the_part_that_has_attention(build, make_clips, tmp_pa
     if shown is None:
         with pytest.raises(LeftOut, match="neither encoder nor decoder"):
             tokenizer_rows(*asked)
-        look = Look(subject, asked[1], {"attention": {"token": "auto", "heads": "mean"}, "fps": 5}, 0, tmp_path)
+        look = StageEvaluation(
+            subject, asked[1], {"attention": {"token": "auto", "heads": "mean"}, "fps": 5}, 0, tmp_path
+        )
         rollouts.tokenizer(look)  # while it trains, the rest is drawn
         assert (tmp_path / "codebook.png").exists() and not path.exists()
         return

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_module
 from data_modules.environments import GymnasiumEnvironment
 from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recorder import build_recorder, episode_seed
+from data_modules.held_out_clips import load_clips
 from genie.common.cli import to_plain
-from genie.evaluation.clips import load_clips
 from genie.evaluation.environment_replay import evaluate_simulator
 from genie.evaluation.rollout import RolloutSettings
 from genie.evaluation.trained_run import LeftOut

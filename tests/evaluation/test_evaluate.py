@@ -14,10 +14,10 @@ from rich.console import Console
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from data_modules.data_info import DataInfo
+from data_modules.held_out_clips import Clips, in_segments, in_windows, load_clips
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.evaluate import main
-from genie.evaluation.clips import Clips, in_segments, in_windows, load_clips
 from genie.evaluation.evaluate import evaluate
 from genie.evaluation.fvd import evaluate_distances, load_features
 from genie.evaluation.latent_actions import latent_labels
@@ -72,9 +72,7 @@ class Colours(torch.nn.Module):
 def quick_features(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENIE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(
-            "genie.evaluation.evaluate.load_features", lambda frames, resize: VideoFeatures(Colours(), frames)
-        )
+        patch.setattr("genie.evaluation.fvd.load_features", lambda frames, resize: VideoFeatures(Colours(), frames))
         yield
 
 
@@ -279,7 +277,7 @@ def test_a_part_that_fails_is_said_and_the_others_are_written(world_run, tmp_pat
         assert json.loads((tmp_path / "evaluation.partial.json").read_text())["tokenizer"]["psnr"] > 0
         raise TypeError("unsupported operand:\n float * None")
 
-    monkeypatch.setattr("genie.evaluation.evaluate.evaluate_objects", failing)
+    monkeypatch.setattr("genie.evaluation.tokenizer.evaluate_objects", failing)
     given = [f"run={world_run}", "parts=[tokenizer,objects,lam]", "num_clips=5", "prompt_frames=3", "horizon=4",
              "device=cpu", f"output={tmp_path}", "reuse=true"]  # fmt: skip
     code, out, err = run_main(main, *given)

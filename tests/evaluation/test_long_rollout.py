@@ -12,9 +12,9 @@ from gymnasium import spaces
 from hydra import compose, initialize_config_module
 from rich.console import Console
 
+from data_modules.held_out_clips import Clips, load_clips
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.evaluation.clips import Clips, load_clips
 from genie.evaluation.environment_replay import recorded_environment
 from genie.evaluation.evaluate import Evaluated, evaluate
 from genie.evaluation.long_rollout import (

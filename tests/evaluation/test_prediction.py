@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from genie.evaluation.clips import Clips
+from data_modules.held_out_clips import Clips
 from genie.evaluation.imagination import imagine_clips, prediction_errors
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.rollout import clip_seeds

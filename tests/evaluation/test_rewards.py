@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from genie.evaluation.clips import Clips
-from genie.evaluation.imagination import ImaginedClips, RewardSettings, evaluate_reward, judge_reached, require_rewards
+from data_modules.held_out_clips import Clips
+from genie.evaluation.imagination import ImaginedClips
+from genie.evaluation.part import require_rewards
+from genie.evaluation.rewards import RewardSettings, evaluate_reward, judge_reached
 from genie.evaluation.trained_run import LeftOut
 from genie.models.heads import RewardModel
 from genie.models.initialization import initialize

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from data_modules.data_info import DataInfo
+from data_modules.held_out_clips import Clips
 from genie.common.files import plain
-from genie.evaluation.clips import Clips
-from genie.evaluation.rollout import RolloutObjects
+from genie.evaluation.rollout_objects import RolloutObjects
 
 SIZE, PROMPT, HORIZON, NUM_CLIPS = 32, 3, 8, 6
 LENGTH = PROMPT + HORIZON

@@ -15,7 +15,7 @@ def test_imagined_lines_begin_at_the_last_given_state(line_world, line_clips):
 
 
 def test_frames_are_given_and_then_imagined(tokens_world, read_video, tmp_path):
-    from genie.evaluation.clips import Clips
+    from data_modules.held_out_clips import Clips
 
     frames = torch.randint(0, 256, (3, 6, 3, 8, 12), dtype=torch.uint8)
     path = draw_side_by_side(tokens_world, Clips(frames, None, None, None, 2), SideSettings(2, 2, 5, 0), tmp_path)

@@ -10,11 +10,14 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.evaluation.evaluate import GENIE_PARTS, WORLD_PARTS, Evaluated, evaluate
+from genie.evaluation.evaluate import Evaluated, evaluate
+from genie.evaluation.parts import PARTS
 from genie.publishing.report_figures import rows
 from genie.publishing.report_page import render
 from genie.training.train import train
 
+GENIE_PARTS = [part for part in PARTS if "genie" in part.needs]
+WORLD_GROUPS = {name for part in PARTS if part not in GENIE_PARTS for name in part.titles}
 FEW = ("num_clips=5", "prompt_frames=2", "horizon=3", "delta_psnr.t=[1]", "reward.clips=6", "device=cpu",
        "imagination.branches=2", "imagination.batches=[2,1]", "imagination.horizons=[1]", "side_by_side.horizon=5",
        "side_by_side.clips=2")  # fmt: skip
@@ -46,7 +49,8 @@ def report(pendulum):
 
 def test_what_is_about_any_world_is_measured_and_the_rest_left_out(report, pendulum):
     values, folder = report
-    assert set(values["left_out"]) == set(GENIE_PARTS) and "none of Genie's stages" in values["left_out"]["lam"]
+    assert set(values["left_out"]) == {part.name for part in GENIE_PARTS}
+    assert "none of Genie's stages" in values["left_out"]["lam"]
     assert values["world"] == "simulator" and values["checkpoints"] == {"simulator": 5} and values["sampler"] is None
     assert len(values["prediction"]["state_error_by_horizon"]) == 3
     assert values["reward"]["reached"]["negative_rewards"] > 15 and "reward_mse" in values["reward"]["imagined"]
@@ -67,7 +71,7 @@ def test_the_report_knows_every_figure(report, pendulum):
     html = render([Evaluated("pendulum", pendulum, folder, values)])
     for text in ("error of states, mean", "returns of segments", "imagined step (horizon)", "Imagined beside real"):
         assert text in html
-    shown = [row for row in rows([values], comparable=False) if row.path.split(".")[0] in WORLD_PARTS]
+    shown = [row for row in rows([values], comparable=False) if row.path.split(".")[0] in WORLD_GROUPS]
     assert len(shown) > 10 and all(row.meaning.definition for row in shown)
     beside = {row.path: set(row.references) for row in shown}
     assert beside["prediction.state_error_mean"] == {"copy of the last frame"}

@@ -8,10 +8,10 @@ import pytest
 from benchmarks.curation import true_rating
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.formats.episode_reader import EpisodeReader
+from data_modules.held_out_clips import load_clips
 from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 from genie.curate import main
-from genie.evaluation.clips import load_clips
 from genie.labeling.curate import Ratings, curate, rating_queue
 from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
 

@@ -12,7 +12,7 @@ from PIL import Image
 from genie.common.errors import UserError
 from genie.common.media import write_mp4
 from genie.prompts import images
-from genie.prompts.data_clips import data_prompt
+from genie.prompts.data_clips import PromptClips
 from genie.prompts.prompt import read_prompt
 
 
@@ -249,13 +249,13 @@ def test_a_png_whose_pixels_or_animation_have_another_checksum_is_damaged(tmp_pa
 
 def test_without_a_file_a_validation_clip_is_taken(pong_root):
     data = {"root": str(pong_root), "num_frames": 99, "batch_size": 64, "image_size": [64, 64]}
-    frames, actions = data_prompt(data, (64, 64), num_frames=3, index=5)
+    frames, actions = PromptClips(data, (64, 64), 3)[5]
     with h5py.File(pong_root / "val.h5") as file:
         assert np.array_equal(as_bytes(frames), file["frames"][5:8])
         assert actions.tolist() == file["actions"][5:8].tolist()
     # what training alone needs may be gone since
-    assert torch.equal(data_prompt({**data, "min_quality": 3}, (64, 64), num_frames=3, index=5)[0], frames)
+    assert torch.equal(PromptClips({**data, "min_quality": 3}, (64, 64), 3)[5][0], frames)
     with pytest.raises(UserError, match="prompt_clip=100000: .* clips"):
-        data_prompt(data, (64, 64), num_frames=3, index=100000)
+        PromptClips(data, (64, 64), 3)[100000]
     with pytest.raises(UserError, match="without prompt="):
-        data_prompt({**data, "root": str(pong_root / "nowhere")}, (64, 64), num_frames=3, index=0)
+        PromptClips({**data, "root": str(pong_root / "nowhere")}, (64, 64), 3)

@@ -15,7 +15,7 @@ from callbacks.progress import NAME as SPEED
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.dashboard import main
-from genie.metrics.directions import direction
+from genie.evaluation.catalogue import direction
 from genie.publishing.dashboard import panels_of
 from genie.runs.folder import flatten
 from genie.runs.metrics_file import read_metrics

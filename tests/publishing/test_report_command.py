@@ -35,15 +35,15 @@ def measured(monkeypatch):
     """The runs that were measured; measuring writes no more than where the figures come from."""
     names = []
 
-    def evaluate(config):
-        names.append(os.path.basename(config["run"]))
+    def evaluate_run(run, config, settings):
+        names.append(run.run.name)
         values = {"run": config["run"], "provenance": provenance(config), "left_out": {}}
         folder = Path(config["output"])
         folder.mkdir(exist_ok=True)
         (folder / "evaluation.json").write_text(json.dumps(values))
-        return values, folder
+        return values
 
-    monkeypatch.setattr(evaluate, "evaluate", evaluate)
+    monkeypatch.setattr("genie.evaluation.evaluate.evaluate_run", evaluate_run)
     return names
 
 
@@ -101,9 +101,9 @@ def test_an_evaluation_that_says_nothing_of_its_settings_is_made_anew(two, tmp_p
 
 
 def test_runs_are_called_by_the_shortest_ends_that_differ():
-    assert labels(["outputs/pong"]) == ["pong"]
-    assert labels(["outputs/a", "outputs/b/"]) == ["a", "b"]
-    assert labels(["one/pong", "two/pong", "two/x"]) == ["one/pong", "two/pong", "two/x"]
+    assert labels(["outputs/pong"]) == {"pong": "outputs/pong"}
+    assert labels(["outputs/a", "outputs/b/"]) == {"a": "outputs/a", "b": "outputs/b/"}
+    assert list(labels(["one/pong", "two/pong", "two/x"])) == ["one/pong", "two/pong", "two/x"]
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from genie.publishing.definitions import DEFINITIONS
-from genie.publishing.glossary import MEANINGS, meaning
+from genie.evaluation.catalogue import evaluated_metrics
 from genie.publishing.report_curves import horizon_charts
-from genie.publishing.report_figures import canonical, groups, rows
+from genie.publishing.report_figures import groups, meaning, rows
 from genie.publishing.report_page import differences, duration, number, plain, stages
 
 ROOT = Path(__file__).parents[2]
@@ -68,24 +67,17 @@ def test_parts_come_in_the_order_of_the_model_and_unknown_ones_last(evaluation):
     assert names[:3] == ["tokenizer", "objects", "lam"] and names[-1] == "novelty"
 
 
-def test_the_video_of_a_figure_ends_its_name():
-    assert canonical("a.ball.generated.present") == "a.ball.present"
-    assert canonical("a.ball.copy_last.present_by_horizon") == "a.ball.present_copy_last_by_horizon"
-    assert canonical("tokenizer.psnr_copy_last") == "tokenizer.psnr_copy_last"
-
-
 def test_equal_values_are_not_ranked():
     row = next(iter(rows([{"tokenizer": {"psnr": 1.0}}, {"tokenizer": {"psnr": 1.0}}, {}], True)))
     assert [cell and cell.best for cell in row.cells] == [False, False, None]
 
 
 def test_definitions_are_where_they_say():
-    assert {one.definition for one in MEANINGS if one.definition} <= DEFINITIONS.keys()
-    for definition in DEFINITIONS.values():
-        name, _, section = definition.where.partition(", ")
-        if (ROOT / name).exists() and section:
-            headings = [line.lstrip("# ") for line in (ROOT / name).read_text().splitlines() if line.startswith("#")]
-            assert section in headings, section
+    lines = (ROOT / "docs" / "metrics.md").read_text().splitlines()
+    headings = {line.lstrip("# ") for line in lines if line.startswith("#")}
+    definitions = {metric.definition for metric in evaluated_metrics() if metric.definition}
+    assert {one.section for one in definitions} <= headings
+    assert len({one.name for one in definitions}) == len(definitions)
 
 
 def test_the_figures_of_the_command_line_are_known():
@@ -96,8 +88,8 @@ def test_the_figures_of_the_command_line_are_known():
         "rollout.psnr_last",
         "delta_psnr.t2_pooled",
     ):
-        assert meaning(path).better == "max" and meaning(path).definition
-    assert meaning("fvd.value").better == "min" and meaning("fvd.speed").better is None
+        assert meaning(path).better == "higher" and meaning(path).definition
+    assert meaning("fvd.value").better == "lower" and meaning("fvd.speed").better is None
     assert meaning("delta_psnr.t16").label == "ΔPSNR, t = 16"
 
 

@@ -1,4 +1,4 @@
-"""The held-out clips that a run is measured on, and models run over clips longer than those they were trained on.
+"""Held-out clips for evaluation, and application of models to clips longer than those they were trained on.
 
 Dimension letters: `N` clips, `B` batch, `T` frames of a clip, `C H W` channels and pixels, `O` objects, `A` numbers of
 an action, `n` numbers of a state.
@@ -21,10 +21,17 @@ COLUMNS = ("frames", "actions", "objects", "states", "rewards", "terminals")  # 
 
 @dataclass
 class Clips:
-    """`frames` uint8 [N, T, C, H, W], of data without any None; where the data has them `actions` int64 [N, T] or float
-    [N, T, A], `objects` float [N, T, O, 2], `states` float [N, T, n], `rewards` float and `terminals` bool [N, T];
-    `info` and `background` float [C, H, W] in [0, 1] of the data set; `source`, where all of them were read from (None
-    for a selection)."""
+    """Clips of a data set; None for a column that the data do not have.
+
+    Attributes:
+        frames: uint8 [N, T, C, H, W].
+        actions: int64 [N, T] or float [N, T, A].
+        objects: positions, float [N, T, O, 2].
+        source: the data set that all of them were read from; None for a selection.
+        states: float [N, T, n].
+        rewards: float [N, T].
+        terminals: bool [N, T].
+    """
 
     frames: Tensor | None
     actions: Tensor | None
@@ -59,13 +66,19 @@ class Clips:
         for start in range(0, len(self), self.batch_size):
             yield self.select(torch.arange(start, min(start + self.batch_size, len(self))))
 
+    def numbered_batches(self) -> Iterator[tuple[range, "Clips"]]:
+        """The clips in batches, with their numbers."""
+        starts = range(0, len(self), self.batch_size)
+        for start, batch in zip(starts, self.batches(), strict=True):
+            yield range(start, start + len(batch)), batch
+
     def select(self, index: Tensor) -> "Clips":
         """The clips number `index` int64 [N']."""
         parts = {name: None if (part := getattr(self, name)) is None else part[index] for name in COLUMNS}
         return Clips(**parts, info=self.info, batch_size=self.batch_size)
 
     def sample(self, count: int) -> "Clips":
-        """At most `count` clips, evenly spaced: what the videos show."""
+        """At most `count` clips, evenly spaced."""
         count = min(count, len(self))
         return self.select(torch.arange(count) * len(self) // count)
 
@@ -75,7 +88,7 @@ class Clips:
 
     @property
     def observations(self) -> Tensor:
-        """What a world sees of them: frames [N, T, C, H, W] in [0, 1], or states [N, T, n]."""
+        """Observations of a world: frames [N, T, C, H, W] in [0, 1], or states [N, T, n]."""
         return self.states if self.frames is None else self.floats()
 
 
@@ -84,9 +97,8 @@ def load_clips(
 ) -> Clips:
     """At most `num_clips` clips of `num_frames` frames, evenly spaced over `split` ("val" or "test").
 
-    `data` is the group of that name in the run's configuration, `root` replaces its folder where it is given. `tails`:
-    those at the ends of episodes are among them (`ClipDataset`).
-    Raises UserError where the data are not there or have no such clip.
+    `data` is the group of that name in the run's configuration; `root`, if given, replaces its folder. `tails`: with
+    clips at the ends of episodes (`ClipDataset`). Raises UserError where the data are missing or have no such clip.
     """
     settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": num_clips, "num_workers": 0}
     if root is not None:
@@ -106,7 +118,7 @@ def load_clips(
 
 
 def held_out(config: dict[str, Any], data: dict[str, Any], count: int, length: int, tails: bool = False) -> Clips:
-    """At most `count` clips of so many frames of the split that is asked for (`load_clips`)."""
+    """`load_clips` with root, split and batch size of the configuration `evaluate`."""
     return load_clips(data, config["data_root"], config["split"], count, length, config["batch_size"], tails)
 
 
@@ -118,7 +130,7 @@ def read_clips(dataset: ClipDataset, info: DataInfo, batch_size: int) -> Clips:
 
 
 def in_windows(function: Callable[[Tensor], tuple[Tensor, ...]], frames: Tensor, window: int) -> tuple[Tensor, ...]:
-    """What `function` makes of clips longer than those its model knows: every frame sees at most `window`-1 before it.
+    """`function` over clips longer than its model's window: every frame sees at most `window`-1 frames before it.
 
     function: frames [B, t, …], t ≤ window → tensors [B, s, …] of s ≤ t steps, aligned at the end. The first window
     gives all its steps, each further frame one. Returns the tensors for all of frames [B, T, …].
