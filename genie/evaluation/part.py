@@ -40,7 +40,7 @@ class Evaluation:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def held_out(self, data: dict[str, Any], count: int, length: int, tails: bool = False) -> Clips:
-        """Clips of another length than `clips` (`data_modules.held_out_clips.held_out`); LeftOut where there are none."""
+        """Clips of another length than `clips` (`held_out_clips.held_out`); LeftOut where there are none."""
         try:
             return held_out(self.config, data, count, length, tails)
         except UserError as error:
