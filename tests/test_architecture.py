@@ -3,7 +3,7 @@
 import pytest
 
 LIGHT = (
-    "genie.world.opening", "genie.world.gym_env", "genie.world.gym_vector_env", "genie.play_server.generate",
+    "genie.world.opening", "genie.world.environment", "genie.world.vector_environment", "genie.play_server.generate",
     "genie.play_server.play", "genie.publishing.export", "genie.agents.agents",
 )  # fmt: skip
 

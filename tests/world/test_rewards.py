@@ -14,7 +14,7 @@ from genie.publishing.export import export
 from genie.runs.loading import load_model
 from genie.runs.metrics_file import read_metrics
 from genie.training.train import train
-from genie.world.gym_env import GenieEnv
+from genie.world.environment import GenieEnv
 from genie.world.world_model import WorldModel
 
 

@@ -19,12 +19,12 @@ from PIL import Image
 from genie.common.errors import UserError
 from genie.common.media import to_bytes, write_mp4
 from genie.prompts.data_clips import PromptClips
-from genie.world.gym_env import GenieEnv
-from genie.world.gym_vector_env import GenieVectorEnv
+from genie.world.environment import GenieEnv
 from genie.world.sampler import Sampler
+from genie.world.vector_environment import GenieVectorEnv
 from genie.world.world_model import WorldModel
 
-ID = "genie.world.gym_env:genie/World-v0"
+ID = "genie.world.environment:genie/World-v0"
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 
 
@@ -72,7 +72,7 @@ def ending(world):
 def test_gymnasiums_checker_has_no_complaint(world_run, monkeypatch):
     """Made from the id alone, as somebody does who has imported Gymnasium only."""
     monkeypatch.delitem(gymnasium.registry, "genie/World-v0")
-    monkeypatch.delitem(sys.modules, "genie.world.gym_env")
+    monkeypatch.delitem(sys.modules, "genie.world.environment")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = gymnasium.make(ID, run=world_run, render_mode="rgb_array")

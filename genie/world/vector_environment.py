@@ -1,6 +1,6 @@
 """Gymnasium vector environment of a trained world: one batched step for many episodes.
 
-    envs = gymnasium.make_vec("genie.world.gym_env:genie/World-v0", num_envs=16, run="outputs/pong")
+    envs = gymnasium.make_vec("genie.world.environment:genie/World-v0", num_envs=16, run="outputs/pong")
 
 Dimension letters: `B` environments, `T` frames, `H W` pixels.
 """
@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 
 from genie.common.config_types import require_whole
 from genie.common.errors import UserError
-from genie.world.gym_env import (
+from genie.world.environment import (
     OPTIONS,
     RENDER_MODES,
     Episodes,

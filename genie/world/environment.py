@@ -1,9 +1,9 @@
 """Gymnasium environment of a trained world, with its frames as observations.
 
-    env = gymnasium.make("genie.world.gym_env:genie/World-v0", run="outputs/pong")
+    env = gymnasium.make("genie.world.environment:genie/World-v0", run="outputs/pong")
 
 Importing this module registers the id; `gymnasium.make` does it by the part before the colon. The batched environment
-is in `gym_vector_env.py`; docs/environment.md shows both.
+is in `vector_environment.py`; docs/environment.md shows both.
 
 Dimension letters: `B` episodes, `T` frames, `H W` pixels.
 """
@@ -275,6 +275,6 @@ def require_open(episodes: Episodes | None) -> Episodes:
 
 gymnasium.register(
     "genie/World-v0",
-    entry_point="genie.world.gym_env:GenieEnv",
-    vector_entry_point="genie.world.gym_vector_env:GenieVectorEnv",
+    entry_point="genie.world.environment:GenieEnv",
+    vector_entry_point="genie.world.vector_environment:GenieVectorEnv",
 )
