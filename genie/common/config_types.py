@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genie.common.config_errors import explain
-from genie.common.config_values import NAMES, PLACES, check_values
+from genie.common.config_values import NAMES, PLACES, check_values, select
 from genie.common.errors import UserError
 from genie.common.overrides import spelled, unquoted
 
@@ -56,7 +56,7 @@ def check_overrides(cfg: DictConfig, hydra_config: DictConfig) -> None:
             raise UserError(f"{override.input_line}: {key} cannot be null")
         if key in NAMES and isinstance(override.value(), int | float):  # name=007 is no number
             OmegaConf.update(cfg, key, override.input_line.partition("=")[2])
-        default, value = _select(defaults, key), _select(cfg, key)
+        default, value = select(defaults, key), select(cfg, key)
         expected = None if key in SEVERAL and isinstance(value, ListConfig) else wrong_kind(default, value)
         if expected:
             given = unquoted(override.input_line.partition("=")[2])
@@ -72,7 +72,7 @@ def unusual_overrides(hydra_config: DictConfig) -> list[str]:
     found = []
     for override in overrides:
         value = None if override.is_delete() else override.value()
-        default = _select(defaults, override.key_or_group)
+        default = select(defaults, override.key_or_group)
         if override.is_delete():
             found.append(f"{override.input_line}, which takes away a part of the configuration")
         elif value in (None, [], {}) and default not in (None, [], {}):
@@ -102,13 +102,6 @@ def wrong_kind(default: Any, value: Any) -> str | None:
     return "one word or text" if several else None
 
 
-def _select(cfg: DictConfig, key: str) -> Any:
-    try:
-        return OmegaConf.select(cfg, key)
-    except OmegaConfBaseException:  # a reference that only another command can resolve
-        return None
-
-
 def _is_given(cfg: DictConfig, key: str) -> bool:
     """Whether a key has a value other than null, or must be given one."""
     parent, _, name = key.rpartition(".")
@@ -117,7 +110,7 @@ def _is_given(cfg: DictConfig, key: str) -> bool:
 
 
 def _shown(cfg: DictConfig, key: str) -> str:
-    value = _select(cfg, key)
+    value = select(cfg, key)
     if isinstance(value, bool):
         return str(value).lower()
     return str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value).replace(" ", "")

@@ -226,7 +226,7 @@ def check_values(cfg: DictConfig) -> None:
         _check_name(cfg, key)
     raw = OmegaConf.to_container(cfg)
     for key in PLACES:
-        found = _value(cfg, key)
+        found = select(cfg, key)
         if key in ("output_dir", "run_dir") and key in raw and raw[key] is None:
             raise UserError(f"{key}=null names no folder: give one, such as {key}=outputs")
         for place in found if isinstance(found, ListConfig) else [found]:
@@ -235,7 +235,7 @@ def check_values(cfg: DictConfig) -> None:
             if isinstance(place, str) and (bad := unprintable(place)):
                 raise UserError(f"{key}={place!r} holds the character {bad!r}, which no path has")
     for key in SIZES:
-        size = _value(cfg, key)
+        size = select(cfg, key)
         if isinstance(size, ListConfig) and len(size) != 2:
             raise UserError(f"{key}={_shown(size)} must be two whole numbers, [height, width]")
     leaves = list(_leaves(cfg))
@@ -273,10 +273,10 @@ def range_of(key: str) -> Number | None:
 
 
 def _check_name(cfg: DictConfig, key: str) -> None:
-    parent = _value(cfg, key.rpartition(".")[0]) if "." in key else cfg
+    parent = select(cfg, key.rpartition(".")[0]) if "." in key else cfg
     if not isinstance(parent, DictConfig) or (part := key.rpartition(".")[2]) not in parent:
         return
-    name = _value(cfg, key)
+    name = select(cfg, key)
     if name is None and (key in MAY_HAVE_NONE or OmegaConf.is_missing(parent, part)):
         return
     check_name(key, name)
@@ -323,10 +323,11 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[DictConfig | ListConf
             yield node, name, key
 
 
-def _value(cfg: DictConfig, key: str) -> Any:
+def select(cfg: DictConfig, key: str) -> Any:
+    """The value of a key; None where it is a reference that only another command can resolve."""
     try:
         return OmegaConf.select(cfg, key)
-    except OmegaConfBaseException:  # a reference that another command can resolve
+    except OmegaConfBaseException:
         return None
 
 

@@ -1,9 +1,6 @@
 """The page on which clips are rated: what the server takes, and the page in a real browser."""
 
 import io
-import shutil
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -11,11 +8,9 @@ from PIL import Image, ImageSequence
 from starlette.testclient import TestClient
 
 from benchmarks.curation import true_rating
-from genie.common.web import address, bind, web_server
 from genie.labeling.curate import CurationSession, Ratings, create_app
 
 HOST = "127.0.0.1:8001"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -89,46 +84,22 @@ def test_a_file_that_cannot_be_written_is_said(client, session):
     assert client.get("/state").json()["rated"] == 0
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-def test_the_page_with_the_keyboard(session):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    complaints = []
-
-    def rated(count):
-        deadline = time.time() + 20
-        while page.evaluate("Number(document.getElementById('bar').value)") != count:
-            assert time.time() < deadline
-            time.sleep(0.02)
-
-    with bind("127.0.0.1", 0, "label") as listener, playwright.sync_playwright() as driver:
-        server = web_server(create_app(session), 0)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-            page = browser.new_page(viewport={"width": 390, "height": 844})
-            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(address("127.0.0.1", listener), wait_until="networkidle")
-            assert page.evaluate("document.getElementById('clip').naturalWidth") == 64
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            for count, key in enumerate(("5", "1"), 1):
-                page.keyboard.press(key)
-                rated(count)
-            page.keyboard.press("Backspace")
-            rated(1)
-            page.click("#answers button:nth-child(4)")
-            rated(2)
-            assert on_disk(session) == {0: 5, 1: 4}
-            assert "1 to go" in page.inner_text("#progress")
-            page.keyboard.press("3")
-            rated(3)
-            page.keyboard.press("s")
-            page.wait_for_selector("#shown", state="hidden")
-            assert "last clip" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
-            browser.close()
-        finally:
-            server.should_exit = True
-            thread.join(20)
-    assert on_disk(session) == {0: 5, 1: 4, 2: 3, 3: None} and not complaints
+def test_the_page_with_the_keyboard(session, open_page):
+    with open_page(create_app(session)) as (page, rated):
+        assert page.evaluate("document.getElementById('clip').naturalWidth") == 64
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for count, key in enumerate(("5", "1"), 1):
+            page.keyboard.press(key)
+            rated(count)
+        page.keyboard.press("Backspace")
+        rated(1)
+        page.click("#answers button:nth-child(4)")
+        rated(2)
+        assert on_disk(session) == {0: 5, 1: 4}
+        assert "1 to go" in page.inner_text("#progress")
+        page.keyboard.press("3")
+        rated(3)
+        page.keyboard.press("s")
+        page.wait_for_selector("#shown", state="hidden")
+        assert "last clip" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
+    assert on_disk(session) == {0: 5, 1: 4, 2: 3, 3: None}

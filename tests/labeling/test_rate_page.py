@@ -1,9 +1,6 @@
 """The page on which segments are compared: what the server takes, and the page in a real browser."""
 
 import io
-import shutil
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -14,11 +11,9 @@ from starlette.testclient import TestClient
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.common.web import address, bind, web_server
 from genie.labeling.rate import PreferenceSession, create_app, open_session, rate
 
 HOST = "127.0.0.1:8002"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -79,43 +74,19 @@ def test_the_command_shows_the_data_of_the_world(world_run, tmp_path):
             rate(composed(*given, wrong))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-def test_the_page_with_the_keyboard(session, preferences):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    complaints = []
-
-    def rated(count):
-        deadline = time.time() + 20
-        while page.evaluate("Number(document.getElementById('bar').value)") != count:
-            assert time.time() < deadline
-            time.sleep(0.02)
-
-    with bind("127.0.0.1", 0, "page") as listener, playwright.sync_playwright() as driver:
-        server = web_server(create_app(session), 0)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-            browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-            page = browser.new_page(viewport={"width": 390, "height": 844})
-            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(address("127.0.0.1", listener), wait_until="networkidle")
-            assert page.evaluate("document.getElementById('other').naturalWidth") == 64
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            page.keyboard.press("ArrowRight")
-            rated(1)
-            page.keyboard.press("Backspace")
-            rated(0)
-            page.keyboard.press("ArrowLeft")
-            rated(1)
-            page.keyboard.press("e")
-            rated(2)
-            page.keyboard.press("s")
-            page.wait_for_selector("#shown", state="hidden")
-            assert "last pair" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
-            browser.close()
-        finally:
-            server.should_exit = True
-            thread.join(20)
-    assert list(preferences().values.values()) == ["this", "equal", None] and not complaints
+def test_the_page_with_the_keyboard(session, preferences, open_page):
+    with open_page(create_app(session)) as (page, rated):
+        assert page.evaluate("document.getElementById('other').naturalWidth") == 64
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.keyboard.press("ArrowRight")
+        rated(1)
+        page.keyboard.press("Backspace")
+        rated(0)
+        page.keyboard.press("ArrowLeft")
+        rated(1)
+        page.keyboard.press("e")
+        rated(2)
+        page.keyboard.press("s")
+        page.wait_for_selector("#shown", state="hidden")
+        assert "last pair" in page.inner_text("#where") and "enough" in page.inner_text("#progress")
+    assert list(preferences().values.values()) == ["this", "equal", None]
