@@ -1,12 +1,14 @@
 # make demo   records Pong, trains the three stages and evaluates them
 # make test   the tests
-# make lint   ruff: lint and format; import-linter: which package may import which
+# make test-fast   without what trains in processes of its own, takes a browser or several processes
+# make coverage    the tests, and which lines they run
+# make lint   ruff: lint and format; import-linter: which package may import which; pyright: types
 # Each makes .venv and installs what it needs. Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint
+.PHONY: demo test test-fast coverage lint
 
 # Fewer clips and videos than genie.evaluate takes by itself, which is for worlds that are to be compared.
 # 1,000 frames under random actions beside the real game's, too; the parts of light simulators are left out.
@@ -21,10 +23,19 @@ demo: .venv/installed
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
+test-fast: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+		-m "not (slow or browser or distributed or e2e)"
+
+coverage: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+		--cov=genie --cov=data_modules --cov=callbacks --cov=hydra_plugins --cov-report=term:skip-covered
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # LitData without what it asks for: torchvision, which has to fit the build of torch, is for pictures of its own.
 .venv/installed: pyproject.toml constraints.txt

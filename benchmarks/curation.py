@@ -15,11 +15,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from PIL import Image, ImageDraw
 
 from data_modules.annotations import Window
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
 from genie.labeling.curate import rating_queue
 from genie.labeling.features import look_at, pooled_features, stack
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> None:
     )
     overrides = ["data=episodes", "data.root=mix.h5", *(f"{key}={value}" for key, value in given.items())]
     with initialize_config_module("conf", version_base="1.3"):
-        config = to_plain(compose("curate", overrides))
+        config = resolved("curate", overrides)
     keep_freed_memory()
     network = pooled_features(config, config["device"])
     for seed in range(seeds):

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from torch import Tensor
 
 from data_modules.held_out_clips import load_clips
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
 from genie.models.initialization import initialize
 from genie.stages import new_stage
@@ -35,8 +35,7 @@ def untrained_world(model: str, window: int) -> WorldModel:
     """The models of a preset as they are before training."""
     with initialize_config_module("conf", version_base="1.3"):
         stages = [
-            new_stage(to_plain(compose("train", [f"stage={name}", f"model={model}"])))
-            for name in ("tokenizer", "dynamics")
+            new_stage(resolved("train", [f"stage={name}", f"model={model}"])) for name in ("tokenizer", "dynamics")
         ]
     for stage in stages:
         initialize(stage.model, 0)

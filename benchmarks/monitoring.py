@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 from callbacks.rollouts import PARTS, StageEvaluation
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import read_clips
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
 from genie.evaluation.trained_run import LiveRun
 from genie.runs.loading import load_model
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
     given = dict(argument.split("=", 1) for argument in arguments)
     run, turns, steps = Path(given.pop("run")), int(given.pop("turns", 2)), int(given.pop("steps", 5))
     with initialize_config_module("conf", version_base="1.3"):
-        config = to_plain(compose("train", [f"callbacks.rollouts.{key}={value}" for key, value in given.items()]))
+        config = resolved("train", [f"callbacks.rollouts.{key}={value}" for key, value in given.items()])
     settings = config["callbacks"]["rollouts"]
     keep_freed_memory()
     for name in ("tokenizer", "lam", "dynamics"):

@@ -22,7 +22,6 @@ from torch.optim import Optimizer
 
 from callbacks.checkpoints import LastCheckpoint
 from callbacks.metrics_csv import MetricsCSV
-from genie.common.config_types import require_number, require_whole
 from genie.common.errors import RunError, UserError, warn
 from genie.distributed.optim import gradient_norm
 from genie.models.quantizers import VectorQuantizer
@@ -56,10 +55,6 @@ class BadSteps(Callback):
     ) -> None:
         if policy not in POLICIES:
             raise UserError(f"trainer.on_nan={policy} is none of {', '.join(POLICIES)}")
-        counts = {"max_in_a_row": max_in_a_row, "max_rollbacks": max_rollbacks, "window": window}
-        require_whole(counts, *counts, prefix="callbacks.bad_steps.")
-        require_number({"callbacks.bad_steps.explosion_factor": explosion_factor},
-                       "callbacks.bad_steps.explosion_factor", above=1, most=1e9)  # fmt: skip
         self.last, self.policy, self.explosion_factor = last, policy, explosion_factor
         self.max_in_a_row, self.max_rollbacks = max_in_a_row, max_rollbacks
         self.window: deque[float] = deque(maxlen=window)  # the last good losses

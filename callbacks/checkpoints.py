@@ -22,7 +22,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.metrics_csv import log_step
-from genie.common.config_types import require_whole
 from genie.common.errors import RunError, UserError, reason, warn
 from genie.common.files import TEMPORARY
 from genie.runs.checkpoint_store import BEST, LAST, keep_as_last, publish, step_path
@@ -110,7 +109,6 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, folder: Path, every_n_train_steps: int, keep: int):
-        require_whole({"keep": keep}, "keep", prefix="callbacks.checkpoint.")
         self.folder, self.path = folder, folder / LAST
         self.every_n_train_steps, self.keep = every_n_train_steps, keep
         self.saved_step = self.num_failures = 0

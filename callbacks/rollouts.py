@@ -20,7 +20,6 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from callbacks.loggers import MediaFolder, log_picture, log_video
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import Clips, read_clips
-from genie.common.config_types import require_number, require_whole
 from genie.common.errors import UserError
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import AttentionSettings, draw_attention
@@ -249,9 +248,6 @@ def video_features() -> Any:
 
 def check(settings: dict[str, Any]) -> None:
     """Raises UserError for the first invalid setting."""
-    require_whole(settings, "num_clips", "prompt_frames", "horizon", "batch_size", prefix=GROUP)
-    require_whole(settings, "every_n_train_steps", "grid_frames", "keep_videos", "fvd_videos", least=0, prefix=GROUP)
-    require_number(settings, "fps", above=0, most=1000)
     for t in settings["delta_psnr_t"]:
         if not isinstance(t, int) or not 1 <= t <= settings["horizon"]:
             raise UserError(f"{GROUP}delta_psnr_t={settings['delta_psnr_t']}: {t} is not in 1 … {settings['horizon']}")

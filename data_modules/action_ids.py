@@ -100,6 +100,7 @@ class ActionIds:
 
     def _place(self, name: str) -> int:
         names = self.options.names
+        assert names is not None  # asked for the place of a name in them
         if name not in names:
             raise UserError(
                 f"{self.path} has an action '{name}', and there are {listed(names)}, by data.actions.names or by what "
@@ -150,7 +151,9 @@ class ActionIds:
         ids = np.where(valid, ids, 0)
         return ids if self.places is None else np.where(valid, self.places[ids], 0)
 
-    def without(self, stored: np.ndarray, episodes: np.ndarray, recordings: np.ndarray):
+    def without(
+        self, stored: np.ndarray, episodes: np.ndarray, recordings: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Episodes int64 [E, 2] and their recordings, split so that no clip has a step of the id `none`. stored: the
         ids of all rows. The row of such a step may still end a clip, whose last frame needs no action."""
         if self.options.none is None:
@@ -273,6 +276,7 @@ def _require_same_names(one: ActionIds, other: ActionIds) -> None:
         return
     if one.names is None:
         one, other = other, one
+    assert one.names is not None  # both would be equal
     suggestion = f"data.actions.names=[{','.join(one.names)}]"
     if other.names is None:
         raise UserError(

@@ -53,8 +53,11 @@ def origin_of(path: Path) -> Path:
     return path.with_suffix(".data.json")
 
 
-def curation_folder(root: Path) -> Path:
-    """The default folder of a data set's curation files."""
+def curation_folder(root: Path | str) -> Path:
+    """The default folder of a data set's curation files: for data at an address, one beside where the command runs."""
+    if "://" in str(root):
+        return Path(f"{str(root).rstrip('/').rpartition('/')[2]}_curation")
+    root = Path(root)
     return root / "curation" if root.is_dir() else root.with_name(f"{root.stem}_curation")
 
 
@@ -77,6 +80,7 @@ def identity(reader: FrameReader) -> dict:
 
 def _frame(reader: FrameReader, row: int) -> np.ndarray:
     """uint8 [1, H, W, 3]; black where it cannot be read."""
+    assert reader.image_size is not None
     try:
         return reader.frames(row, row + 1)
     except DamagedData:
@@ -159,7 +163,8 @@ def _data(what: str, text: str) -> dict[str, dict]:
     try:
         data = json.loads(text)
         for one in data.values():
-            int(one["rows"]), base64.b64decode(one["look"])
+            int(one["rows"])
+            base64.b64decode(one["look"])
     except (ValueError, TypeError, KeyError, AttributeError):
         raise UserError(f"{what} does not say of which data the table is: make it anew") from None
     return data
@@ -179,7 +184,7 @@ class GoodWindows:
                 raise UserError(f"data.quality_splits: there is no split {split!r}, only {', '.join(SPLITS)}")
         self.path, self.min_quality, self.chosen = path, min_quality, chosen
 
-    def of(self, splits: dict[str, Split], root: Path) -> tuple[dict[str, Split], dict[str, tuple[int, int]]]:
+    def of(self, splits: dict[str, Split], root: Path | str) -> tuple[dict[str, Split], dict[str, tuple[int, int]]]:
         """The splits with the stretches of sufficient quality, and (their frames, all frames) of each reduced split.
         Raises UserError where the scores are missing, of other data, without qualities, or leave nothing."""
         if self.min_quality is None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data_modules.clips import Clip
 from data_modules.data_info import DataInfo
 from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
@@ -62,10 +63,11 @@ class Augmentation:
             )
         self.swaps = swapped(self.flip_actions, info.action_meanings, info.num_actions)
 
-    def __call__(self, clip: dict[str, Tensor]) -> dict[str, Tensor]:
+    def __call__(self, clip: Clip) -> Clip:
         generator = torch.Generator().manual_seed(fold_in(int(clip["seed"]), Stream.AUGMENTATION))
-        draw = dict(zip(DRAWS, torch.rand(len(DRAWS), generator=generator, dtype=torch.float64).tolist(), strict=True))
-        clip = dict(clip)
+        drawn = torch.rand(len(DRAWS), generator=generator, dtype=torch.float64).tolist()
+        draw: dict[str, float] = dict(zip(DRAWS, drawn, strict=True))
+        clip = clip.copy()
         if self.strength["crop"]:
             crop(clip, 1 - self.strength["crop"] * draw["size"], draw["top"], draw["left"])
         if self.strength["shift"]:
@@ -100,7 +102,7 @@ def swapped(given: Any, names: list[str] | None, count: int) -> list[tuple[int, 
     return [(one, two) for one, two in other.items() if one < two]
 
 
-def crop(clip: dict[str, Tensor], share: float, top: float, left: float) -> None:
+def crop(clip: Clip, share: float, top: float, left: float) -> None:
     """Enlarges a part, `share` of height and width, to the full size; `top`, `left` in [0, 1): its position."""
     frames = clip["frames"]
     height, width = frames.shape[-2:]
@@ -113,7 +115,7 @@ def crop(clip: dict[str, Tensor], share: float, top: float, left: float) -> None
         _place(clip, (clip["objects"] + 0.5 - torch.tensor([x, y])) * scale - 0.5)
 
 
-def shift(clip: dict[str, Tensor], down: int, right: int) -> None:
+def shift(clip: Clip, down: int, right: int) -> None:
     """Moves the picture; what comes into view repeats its edge."""
     height, width = clip["frames"].shape[-2:]
     rows = (torch.arange(height) - down).clamp(0, height - 1)
@@ -123,7 +125,7 @@ def shift(clip: dict[str, Tensor], down: int, right: int) -> None:
         _place(clip, clip["objects"] + torch.tensor([right, down]))
 
 
-def flip(clip: dict[str, Tensor], direction: str, swaps: list[tuple[int, int]]) -> None:
+def flip(clip: Clip, direction: str, swaps: list[tuple[int, int]]) -> None:
     """Mirrors the picture, and swaps the actions `swaps`."""
     axis, frames = FLIPS[direction], clip["frames"]
     clip["frames"] = frames.flip(axis)
@@ -159,7 +161,7 @@ def recolour(frames: Tensor, brightness: float, contrast: float, saturation: flo
     return changed.floor_().clamp_(0, 255).byte().view(frames.shape)
 
 
-def _place(clip: dict[str, Tensor], objects: Tensor) -> None:
+def _place(clip: Clip, objects: Tensor) -> None:
     """Sets the positions (x, y) [T, O, 2]; an object outside the picture is absent."""
     height, width = clip["frames"].shape[-2:]
     inside = ((objects >= -0.5) & (objects < torch.tensor([width, height]) - 0.5)).all(-1, keepdim=True)

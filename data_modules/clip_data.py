@@ -17,8 +17,8 @@ from data_modules.rare_clips import RareClips
 from data_modules.seeding import check_step
 from data_modules.sources import Split, Wanted, build_source, check_holdout, open_splits, was_split, why_no_clip
 from data_modules.worker_loader import ON_ERROR
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
+from genie.common.settings.kinds import Range
 
 
 class ClipData:
@@ -71,12 +71,14 @@ class ClipData:
             )
         if not isinstance(image_size, Sequence) or len(image_size) != 2 or not all(map(_is_count, image_size)):
             raise UserError(f"data.image_size={image_size} must be two whole numbers of at least 1, [height, width]")
-        counts = {"num_frames": num_frames, "stride": stride, "batch_size": batch_size}
-        require_whole(counts, *counts, prefix="data.", null=False)
-        counts = {"val_batch_size": val_batch_size or None, "val_clips": val_clips}
-        require_whole(counts, *counts, prefix="data.")
-        counts = {"past_end": past_end, "num_workers": num_workers}
-        require_whole(counts, *counts, least=0, prefix="data.", null=False)
+        counts = {
+            "num_frames": num_frames, "stride": stride, "batch_size": batch_size,
+            "val_batch_size": val_batch_size or 1, "val_clips": 1 if val_clips is None else val_clips,
+        }  # fmt: skip
+        for key, value in counts.items():
+            Range(1).require(f"data.{key}", value)
+        for key, value in {"past_end": past_end, "num_workers": num_workers}.items():
+            Range(0).require(f"data.{key}", value)
         for key, value in {"root": root, "source": source, "fit": fit, "on_error": on_error}.items():
             if not isinstance(value, str | Path):
                 raise UserError(f"data.{key}={value} must be a text")
@@ -90,7 +92,7 @@ class ClipData:
         if on_error not in ON_ERROR:
             raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
         self.root = root if "://" in str(root) else Path(root)  # a path has no two slashes
-        self.image_size = tuple(image_size)
+        self.image_size = (image_size[0], image_size[1])
         self.num_frames, self.stride, self.fps = num_frames, stride, fps
         self.batch_size, self.val_batch_size = batch_size, val_batch_size or batch_size
         self.val_clips, self.holdout, self.seed = val_clips, holdout, seed

@@ -9,7 +9,7 @@ Dimension letters: `T` frames of a clip, `C H W` channels and pixels, `n` number
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -24,6 +24,24 @@ if TYPE_CHECKING:
     from data_modules.rare_clips import RareClips
 
 REPLACEMENTS = 20  # clips that are tried instead of one that cannot be read
+
+
+class Clip(TypedDict, total=False):
+    """A clip, or with a dimension B in front of each of its entries a batch of them. Entries that the data do not have
+    are absent."""
+
+    frames: Tensor  # uint8 [T, C, H, W]
+    states: Tensor  # float32 [T, n], in the environment's own units
+    actions: Tensor  # int64 [T], or float32 [T, A] in [-1, 1]: taken on seeing frame t, of a stride the first
+    rewards: Tensor  # float32 [T], from frame t to the next one of the clip: of a stride their sum
+    terminals: Tensor  # bool [T], likewise: whether one of the steps was terminal
+    objects: Tensor  # float32 [T, O, 2], (x, y) in pixels of the clip's frames, NaN when absent
+    index: Tensor  # int64 [], number of the clip, to name it
+    row: Tensor  # int64 [], its first row of the file
+    seed: Tensor  # int64 [], fold_in(seed, epoch, index), for all randomness about this sample
+    fps: Tensor  # float32 [], frames of the clip per second
+    weights: Tensor  # float32 [T], of steps, and …
+    clip_weight: Tensor  # float32 [], … of the whole clip, where `RareClips` draws some more often than others
 
 
 def ended(reader: FrameReader, episodes: np.ndarray) -> np.ndarray:
@@ -51,27 +69,13 @@ class ClipDataset(Dataset):
     """All clips of the given episodes, or at most `max_clips` evenly spaced ones that do not overlap.
 
     `episodes` int64 [E, 2]: first row and one past the last; a clip never leaves its episode; `too_short` counts the
-    episodes that are shorter than a clip. `dataset[index]` or `dataset[epoch, index]` is a dictionary:
-
-        frames     uint8   [T, C, H, W]
-        states     float32 [T, n]       in the environment's own units
-        actions    int64   [T]          taken on seeing frame t; with a stride, the first of the skipped ones
-                or float32 [T, A]       in [-1, 1], where actions are numbers
-        rewards    float32 [T]          from frame t to the next one of the clip: with a stride, their sum
-        terminals  bool    [T]          likewise: whether one of the steps was terminal
-        objects    float32 [T, O, 2]    (x, y) in pixels of the clip's frames, NaN when absent
-        index      int64   []           number of the clip, to name it
-        row        int64   []           its first row of the file
-        seed       int64   []           fold_in(seed, epoch, index), for all randomness about this sample
-        fps        float32 []           frames of the clip per second
-
-    Entries that the file does not have are absent. The last frame of an episode holds action 0 and reward 0.
+    episodes that are shorter than a clip. `dataset[index]` or `dataset[epoch, index]` is a `Clip`. The last
+    frame of an episode holds action 0 and reward 0.
 
     on_error: "raise" the reader's DamagedData, or "skip": a clip that cannot be read is replaced by another, which
     (seed, epoch, index) decide, and counted in `damage`.
     `augmentation`: None, or a function applied to every clip.
-    `rare`: None, or `RareClips`, which draws other clips in place of some, and adds `weights` float32 [T] and
-    `clip_weight` float32 [].
+    `rare`: None, or `RareClips`, which draws other clips in place of some, and adds `weights` and `clip_weight`.
     `tails`: of clips that do not overlap, the last one of an episode ends with it, and may overlap the one before.
     `past_end`: frames of a clip that may lie after the end of an episode whose last step was terminal.
     """
@@ -105,7 +109,7 @@ class ClipDataset(Dataset):
         self.last = reach - self.span  # where the last clip of each episode may begin
         self.offsets = np.concatenate([[0], np.cumsum(counts)])  # clips before each episode
         self.num_clips = int(self.offsets[-1])
-        self.augmentation: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+        self.augmentation: Callable[[Clip], Clip] | None = None
         self.rare: RareClips | None = None
         self.chosen = None
         if max_clips is not None and self.num_clips > max_clips:
@@ -125,11 +129,11 @@ class ClipDataset(Dataset):
         first, end = self.episodes[episode]
         return int(min(first + (clip - self.offsets[episode]) * self.step, self.last[episode])), int(end)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
+    def __getitem__(self, key: int | tuple[int, int]) -> Clip:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         start, end, frames = self._read(epoch, index)
         stop = start + self.span
-        clip = {}
+        clip: Clip = {}
         if frames is not None:
             clip["frames"] = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
         for name in self.reader.columns:
@@ -147,6 +151,7 @@ class ClipDataset(Dataset):
     def _read(self, epoch: int, index: int) -> tuple[int, int, np.ndarray | None]:
         """`location` and frames [T, H, W, C] (None: states alone) of clip `index`, or of its first replacement that can
         be read."""
+        last = None
         for attempt in range(1 + REPLACEMENTS):
             drawn = self.rare.start(epoch, index) if self.rare is not None and not attempt else None
             another = fold_in(self.seed, epoch, index, attempt) % len(self) if attempt else index
@@ -173,5 +178,5 @@ class ClipDataset(Dataset):
         padded = np.zeros(self.num_frames * self.stride, dtype=window.dtype)
         padded[: len(window)] = window
         skipped = padded.reshape(self.num_frames, self.stride)
-        found = skipped.sum(1, dtype=np.float32) if name == "rewards" else skipped.any(1)
+        found = skipped.sum(1, dtype=np.float32) if name == "rewards" else np.any(skipped, 1)
         return found[: -(-(end - start) // self.stride)]  # after the end there is nothing to add up

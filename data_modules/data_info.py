@@ -82,4 +82,5 @@ def _stretch(dataset: ClipDataset, rows: np.ndarray) -> np.ndarray:
     except DamagedData:
         if dataset.on_error == "raise":
             raise
+        assert dataset.reader.image_size is not None
         return np.empty((0, *dataset.reader.image_size, 3), dtype=np.uint8)

@@ -27,7 +27,6 @@ class Reading:
 class FrameReader(Protocol):
     """Frames as rows 0 … `num_frames` - 1, episode after episode. Can be sent to worker processes.
 
-    path: file or folder that messages name.
     image_size: (H, W) of what `frames` returns, whatever is stored; None where there are states and no frames.
     state_size, action_size: the numbers of a state, and of a continuous action; None where there are none.
     columns: what there is besides frames, of the columns that `ClipDataset` knows.
@@ -40,7 +39,6 @@ class FrameReader(Protocol):
     stored_sizes: the distinct sizes (H, W) of the stored frames.
     """
 
-    path: Path
     image_size: tuple[int, int] | None
     state_size: int | None
     action_size: int | None
@@ -54,11 +52,18 @@ class FrameReader(Protocol):
     object_names: list[str]
     stored_sizes: list[tuple[int, int]]
 
+    @property
+    def path(self) -> Path | str:
+        """File, folder or address that messages name."""
+        ...
+
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         """uint8 [n, H, W, 3], rows start, start+step, ... below stop. Raises DamagedData where one cannot be read."""
+        ...
 
     def column(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows start..stop-1 of a column, in the dtype of a batch; objects in pixels of the returned frames."""
+        ...
 
 
 def require_one_kind(readers: Sequence[FrameReader]) -> None:

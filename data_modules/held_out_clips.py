@@ -16,7 +16,7 @@ from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo
 from genie.common.errors import UserError
 
-COLUMNS = ("frames", "actions", "objects", "states", "rewards", "terminals")  # of a clip
+COLUMNS: tuple[str, ...] = ("frames", "actions", "objects", "states", "rewards", "terminals")  # of a clip
 
 
 @dataclass
@@ -51,7 +51,10 @@ class Clips:
     @property
     def object_names(self) -> list[str]:
         """A name for each object."""
-        return list(self.info.object_names) or [f"object_{index}" for index in range(self.objects.shape[2])]
+        if self.info.object_names:
+            return list(self.info.object_names)
+        assert self.objects is not None
+        return [f"object_{index}" for index in range(self.objects.shape[2])]
 
     @property
     def background(self) -> Tensor:
@@ -59,7 +62,9 @@ class Clips:
         return torch.from_numpy(self.info.background).float() / 255
 
     def __len__(self) -> int:
-        return len(self.states if self.frames is None else self.frames)
+        observed = self.states if self.frames is None else self.frames
+        assert observed is not None  # all data have one of them
+        return len(observed)
 
     def batches(self) -> Iterator["Clips"]:
         """The clips in batches."""
@@ -84,23 +89,27 @@ class Clips:
 
     def floats(self) -> Tensor:
         """The frames [N, T, C, H, W] in [0, 1]."""
+        assert self.frames is not None
         return self.frames.float() / 255
 
     @property
     def observations(self) -> Tensor:
         """Observations of a world: frames [N, T, C, H, W] in [0, 1], or states [N, T, n]."""
-        return self.states if self.frames is None else self.floats()
+        if self.frames is not None:
+            return self.floats()
+        assert self.states is not None
+        return self.states
 
 
 def load_clips(
     data: dict, root: str | None, split: str, num_clips: int, num_frames: int, batch_size: int, tails: bool = False
 ) -> Clips:
-    """At most `num_clips` clips of `num_frames` frames, evenly spaced over `split` ("val" or "test").
+    """At most `num_clips` clips of `num_frames` frames, evenly spaced over `split`: "val", "test" or "train".
 
     `data` is the group of that name in the run's configuration; `root`, if given, replaces its folder. `tails`: with
     clips at the ends of episodes (`ClipDataset`). Raises UserError where the data are missing or have no such clip.
     """
-    settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": num_clips, "num_workers": 0}
+    settings = {"num_frames": num_frames, "batch_size": 1, "val_clips": num_clips, "num_workers": 0, "past_end": 0}
     if root is not None:
         settings |= {"root": root, "min_quality": None, "augmentation": None}  # they are of the run's own data
     module = ClipData(**{**data, **settings, "in_memory": False})
@@ -113,7 +122,9 @@ def load_clips(
         ) from error
     if split not in module.datasets:
         raise UserError(f"split={split}: {module.root} has no such split, only {', '.join(module.datasets)}")
-    dataset = module.clips(split, num_frames, num_clips, tails=True) if tails else module.datasets[split]
+    of_all = tails or split == "train"
+    dataset = module.clips(split, num_frames, num_clips, tails) if of_all else module.datasets[split]
+    assert module.info is not None  # since setup
     return read_clips(dataset, module.info, batch_size)
 
 

@@ -30,7 +30,7 @@ class AreaResize:
     """Callable uint8 [N, H, W, C] -> uint8 [N, *target, C]; the identity when the sizes are equal."""
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], channels: int = 3):
-        self.source, self.target, self.channels = tuple(source), tuple(target), channels
+        self.source, self.target, self.channels = (source[0], source[1]), (target[0], target[1]), channels
         rows, columns = (overlap_weights(s, t) for s, t in zip(source, target, strict=True))
         self.area = int(rows[0].sum() * columns[0].sum())
         self.dtype = np.float32 if self.area * 255 < 2**24 else np.float64  # whole numbers stay exact below this
@@ -62,9 +62,9 @@ class Fit:
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], how: str):
         check_fit(how)
-        self.source, self.target, self.how = tuple(source), tuple(target), how
+        (height, width), (rows, columns) = source, target
+        self.source, self.target, self.how = (height, width), (rows, columns), how
         self.used, self.filled = self.source, self.target  # (H, W) of the part that is read, and of where it goes
-        (height, width), (rows, columns) = self.source, self.target
         wide = width * rows > height * columns  # wider than the target
         if how == "crop":
             used = (height, round(height * columns / rows)) if wide else (round(width * rows / columns), width)

@@ -131,6 +131,7 @@ class Source(Protocol):
 
     def open(self, path: Path, files: list[Path]) -> FrameReader:
         """One reader of some files, named `path` in messages. Raises UserError for what cannot be read."""
+        ...
 
 
 @runtime_checkable
@@ -139,6 +140,7 @@ class NamedSource(Protocol):
 
     def open_named(self, name: str) -> tuple[FrameReader, dict[str, np.ndarray] | None]:
         """The whole data set, and the episodes of each split where it defines splits. Raises UserError."""
+        ...
 
 
 class EpisodeFiles:

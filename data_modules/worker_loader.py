@@ -98,7 +98,7 @@ def lost_worker(error: BaseException) -> str | None:
     process, cause, file = int(found[1]), found[2] or "", ""
     for loader in list(loaders):
         for number in (loader.processes == process).nonzero():
-            file = bytes(loader.reading[number.item()].tolist()).rstrip(b"\0").decode(errors="replace")
+            file = bytes(loader.reading[int(number)].tolist()).rstrip(b"\0").decode(errors="replace")
     what = f"the process {process} that reads data was killed" + (f" ({cause.strip()})" if cause else "")
     shared = "the shared memory, /dev/shm," if "Bus" in cause else "the memory"
     return (

@@ -20,8 +20,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
+from genie.common.settings.kinds import Range
 from genie.evaluation.catalogue import chosen_direction
 from genie.training.sweeps import HOW_TO_START
 
@@ -78,7 +78,8 @@ class OptunaSweeper(Sweeper):
         options = self.options
         if "TORCHELASTIC_RUN_ID" in os.environ:
             raise UserError("a search chooses its jobs in one process: start it without torchrun, with launcher=local")
-        require_whole(options, "num_trials", "batch_size", prefix="hydra.sweeper.")
+        for name in ("num_trials", "batch_size"):
+            Range(1).require(f"hydra.sweeper.{name}", options[name])
         if options["sampler"] not in SAMPLERS:
             raise UserError(f"hydra.sweeper.sampler={options['sampler']} must be one of: {', '.join(SAMPLERS)}")
         self.mode = chosen_direction(options["direction"], options["objective"], "hydra.sweeper.direction")

@@ -16,8 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from genie.common.cli import FAILED, JobFailed, one_line
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
+from genie.common.settings.kinds import Range
 
 # the options that apply to processes on this machine, too
 LOCAL = ("submitit_folder", "name", "nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "timeout_min")
@@ -61,7 +61,7 @@ class SlurmJobs(Launcher):
         for key in ("devices", "num_nodes"):
             if not isinstance(trainer[key], int) or trainer[key] < 1:
                 raise UserError(f"launcher=slurm asks for a number of GPUs: give trainer.{key}, not {trainer[key]}")
-        require_whole(self.options, "timeout_min", prefix="hydra.launcher.")
+        Range(1).require("hydra.launcher.timeout_min", self.options["timeout_min"])
         if self.cluster == "local" and trainer["num_nodes"] > 1:
             raise UserError("hydra.launcher.cluster=local is one machine: give trainer.num_nodes=1")
 

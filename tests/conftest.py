@@ -4,6 +4,7 @@ import copy
 import functools
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,16 @@ TIMEOUT = 800  # seconds, of a process: all take a minute at most on a machine t
 
 
 def pytest_collection_modifyitems(items):
-    """The long ones first: whoever is done with a short one helps, and nobody waits for a long one at the end."""
+    """The long ones first: whoever is done with a short one helps, and nobody waits for a long one at the end.
+
+    Marks those of `e2e` and `distributed`, and those that take a browser.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        if folder in LONGEST:
+            item.add_marker(folder)
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
     items.sort(key=lambda item: [item.path.parent.name in folders for folders in (LONGEST, LONG)], reverse=True)
 
 
@@ -85,6 +95,34 @@ def pong_root(tmp_path_factory):
     return _record(root, *overrides, "data.recorder.max_episode_steps=150")
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, as Playwright drives it; skips where one of the two is missing."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints():
+    """complaints(page): a list to which errors of a page and of its console are added; it has to stay empty."""
+    found = []
+
+    def listen(page):
+        page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: found.append(str(error)))
+        return found
+
+    yield listen
+    assert not found
+
+
 @pytest.fixture(scope="session")
 def load():
     """load(path): all data sets of an episode file as arrays."""
@@ -98,12 +136,12 @@ def load():
 
 @functools.cache
 def _composed(stage, *overrides):
-    from genie.common.cli import to_plain
+    from genie.common.cli import resolved
 
     GlobalHydra.instance().clear()
     tiny = ["model=debug", "data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4"]
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("train", [f"stage={stage}", *tiny, *overrides]))
+        return resolved("train", [f"stage={stage}", *tiny, *overrides])
 
 
 @pytest.fixture(scope="session")

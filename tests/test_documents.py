@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from genie.common.config_errors import OPTIONAL_KEYS, group_options
-from genie.common.config_types import check_overrides
-from genie.common.overrides import composed, renamed, spelled
+from genie.common.config_errors import group_options
+from genie.common.overrides import check_given, composed, renamed, spelled
+from genie.common.settings.schema import check_settings, optional_keys
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -107,7 +107,8 @@ def test_a_documented_command_composes(document, command, words):
     # a sweep's list of values is not one value
     words = [re.sub(r"=([^\[{',]+),.*", r"=\1", word) for word in words]
     config = compose(command, spelled(words, command), return_hydra_config=True)
-    check_overrides(config, config.hydra)
+    check_given(config.hydra)
+    check_settings(config, command)
 
 
 def test_a_documented_key_is_one_of_some_command(composable):
@@ -124,7 +125,7 @@ def test_a_documented_key_is_one_of_some_command(composable):
 @pytest.mark.parametrize("preset", group_options("model"))
 def test_documented_keys_of_models_and_recipes_may_be_given_with_every_preset(preset):
     every = [(sign, key) for _, sign, key in keys() if key.partition(".")[0] in ("model", "recipe", "sampler")]
-    given = {f"{sign}{key}=1" for sign, key in every if key not in OPTIONAL_KEYS}  # which are groups
+    given = {f"{sign}{key}=1" for sign, key in every if key not in optional_keys("train")}  # which are groups
     composed("train", [f"model={preset}", *sorted(given)])
 
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 import conf
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.stages import GENIE_STAGES, STAGES
 
 CONF = Path(conf.__path__[0])
@@ -21,7 +21,7 @@ def choices(group):
 def composed(*overrides):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("train", list(overrides)))
+        return resolved("train", list(overrides))
 
 
 def on_meta(config):

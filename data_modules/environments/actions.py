@@ -28,7 +28,9 @@ class DiscreteActions:
     """
 
     def __init__(self, env: gym.Env, env_id: str, chosen: list[str] | None, names: list[str] | None):
-        count, start = int(env.action_space.n), int(env.action_space.start)
+        space = env.action_space
+        assert isinstance(space, spaces.Discrete)
+        count, start = int(space.n), int(space.start)
         if count > MOST_ACTIONS:
             raise UserError(f"environment '{env_id}' has {count} actions; at most {MOST_ACTIONS} can be told apart")
         meanings = action_names_of(env, env_id, count, start)
@@ -44,7 +46,7 @@ class DiscreteActions:
         self.space = spaces.Discrete(len(self.chosen))
         self._native = [start + meanings.index(name) for name in self.chosen]
 
-    def native(self, action: int) -> int:
+    def native(self, action: int | np.ndarray) -> int:
         """The environment's number of an action."""
         return self._native[int(action)]
 
@@ -115,20 +117,22 @@ class ContinuousActions:
     limits that are not finite."""
 
     def __init__(self, env: gym.Env, env_id: str, names: list[str] | None):
-        low, high = (bound.astype(np.float64) for bound in (env.action_space.low, env.action_space.high))
+        space = env.action_space
+        assert isinstance(space, spaces.Box)
+        low, high = (bound.astype(np.float64) for bound in (space.low, space.high))
         if not (np.isfinite(low) & np.isfinite(high)).all():
             raise UserError(
-                f"environment '{env_id}' takes {one_line(env.action_space)}: actions in [-1, 1] cannot be stretched to "
+                f"environment '{env_id}' takes {one_line(space)}: actions in [-1, 1] cannot be stretched to "
                 "limits that are not finite; wrap it in gymnasium.wrappers.RescaleAction or register it with limits"
             )
         if low.size == 0:
-            raise UserError(f"environment '{env_id}' has actions {one_line(env.action_space)}, of no numbers")
-        self.middle, self.half, self.dtype = (low + high) / 2, (high - low) / 2, env.action_space.dtype
+            raise UserError(f"environment '{env_id}' has actions {one_line(space)}, of no numbers")
+        self.middle, self.half, self.dtype = (low + high) / 2, (high - low) / 2, space.dtype
         _require_as_many(names, len(low), f"actions of {len(low)} numbers")
         self.chosen = self.names = list(names or [f"action_{number}" for number in range(len(low))])
         self.space = spaces.Box(-1, 1, low.shape, np.float32)
 
-    def native(self, action: np.ndarray) -> np.ndarray:
+    def native(self, action: int | np.ndarray) -> np.ndarray:
         """float [A] in [-1, 1] → values within the environment's limits, in its own dtype."""
         inside = np.clip(np.asarray(action, np.float64), -1, 1)
         return (self.middle + inside * self.half).astype(self.dtype)

@@ -5,10 +5,11 @@ and serve as a perfect world model of the data from there.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import numpy as np
 
-from data_modules.environments import Environment
+from data_modules.environments import Environment, GymnasiumEnvironment
 
 
 class EpisodeReplay:
@@ -43,7 +44,8 @@ class EpisodeReplay:
     def branch(self, actions: Iterable[int], stride: int = 1) -> np.ndarray:
         """Every `stride`-th frame uint8 [n, H, W, 3] that other actions lead to; the position of the replay stays. For
         an environment that `can_branch`."""
-        state = self.environment.save()
-        frames = [self.environment.step(action)[0] for action in actions]
-        self.environment.restore(state)
+        environment = cast(GymnasiumEnvironment, self.environment)
+        state = environment.save()
+        frames = [environment.step(action)[0] for action in actions]
+        environment.restore(state)
         return np.stack(frames[stride - 1 :: stride])

@@ -2,9 +2,10 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
+from ale_py.env import AtariEnv
 from gymnasium import error as gymnasium_error
 from gymnasium import spaces
 
@@ -63,6 +64,9 @@ class GymnasiumEnvironment:
     environment itself raises an exception during play.
     """
 
+    observes: Literal["frames", "states"]
+    action_space: spaces.Discrete | spaces.Box
+
     def __init__(
         self,
         env_id: str,
@@ -93,6 +97,7 @@ class GymnasiumEnvironment:
             return
         names, self.field, self._boxes = OBJECTS.get(env_id, ([], None, None))
         self.object_names = list(names)
+        assert image_size is not None
         try:
             self._begin(seed=0)
             self._look_ahead()
@@ -119,7 +124,7 @@ class GymnasiumEnvironment:
             raise UserError(f"environment '{self.id}': reset() gives {shown(given)}, no (observation, info): {OLD}")
         self._observation = given[0]
         if not self.reset_screen and hasattr(self.env.unwrapped, "ale"):
-            self._seen = drawn_by_game(self.env.unwrapped.ale)
+            self._seen = drawn_by_game(cast(AtariEnv, self.env.unwrapped).ale)
 
     def _step(self, action: int | np.ndarray) -> tuple[float, bool, bool]:
         self.steps, self._seen = self.steps + 1, None
@@ -150,15 +155,17 @@ class GymnasiumEnvironment:
         for _ in range(LOOKED_AT):
             place = self._place()
             given = self._screen.given(self._observation, place)
+            assert self._screen.reader is not None  # `given` has made it
             pictures.append(self._screen.reader.read(given, place).copy())
             if len(pictures) == 1 and self._screen.reader.says_white(pictures[0]):
                 self._seen = self._seen if self._seen is not None else self._screen.look(given, place)
                 return
-            discrete = isinstance(self.action_space, spaces.Discrete)
-            action = rng.integers(self.action_space.n) if discrete else rng.uniform(-1, 1, self.action_space.shape)
+            space = self.action_space
+            action = rng.integers(space.n) if isinstance(space, spaces.Discrete) else rng.uniform(-1, 1, space.shape)
             _, *ends = self._step(action)
             if any(ends):
                 break
+        assert self._screen.reader is not None
         self._screen.reader.decide(pictures, self._place())
         self._begin(seed=0)
 
@@ -180,10 +187,12 @@ class GymnasiumEnvironment:
 
     def boxes(self) -> np.ndarray:
         """Boxes of the objects: [O, 4], (top, bottom, left, right) in screen pixels."""
-        return self._boxes(self.env.unwrapped.ale.getRAM())
+        assert self._boxes is not None
+        return self._boxes(cast(AtariEnv, self.env.unwrapped).ale.getRAM())
 
     def places(self, boxes: np.ndarray) -> np.ndarray:
         """Centres float32 [O, 2] of the visible parts of boxes, in pixels of the frame."""
+        assert self.field is not None
         return visible_centres(boxes, self.field, self.viewport.crop, self.viewport.image_size)
 
     @property
@@ -193,12 +202,12 @@ class GymnasiumEnvironment:
 
     def save(self) -> tuple:
         """The complete state, random numbers included; for `restore`."""
-        unwrapped = self.env.unwrapped
+        unwrapped = cast(AtariEnv, self.env.unwrapped)
         return unwrapped.ale.cloneState(include_rng=True), copy.deepcopy(unwrapped.np_random)
 
     def restore(self, state: tuple) -> None:
         """Returns to a state of `save`, any number of times."""
-        unwrapped = self.env.unwrapped
+        unwrapped = cast(AtariEnv, self.env.unwrapped)
         unwrapped.ale.restoreState(state[0])
         unwrapped.np_random = copy.deepcopy(state[1])
 

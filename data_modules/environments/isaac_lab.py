@@ -6,7 +6,7 @@ before anything else is imported, everything is a batch of torch tensors, observ
 "policy", and an episode that ends is reset within the same step.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -25,6 +25,8 @@ class IsaacLabEnvironment:
     end already belongs to the next episode.
     """
 
+    observes: Literal["frames", "states"]
+    action_space: spaces.Discrete | spaces.Box
     object_names: list[str] = []
     can_branch = False
 
@@ -34,19 +36,19 @@ class IsaacLabEnvironment:
         if observe != "states":
             raise UserError(f"environment '{env_id}' is recorded as states: data.recorder.observe=states")
         try:
-            from isaaclab.app import AppLauncher
+            from isaaclab.app import AppLauncher  # pyright: ignore[reportMissingImports]
 
             self.app = AppLauncher(headless=True).app
             import gymnasium as gym
-            import isaaclab_tasks  # noqa: F401  registers the ids
-            from isaaclab_tasks.utils import parse_env_cfg
+            import isaaclab_tasks  # noqa: F401  registers the ids  # pyright: ignore[reportMissingImports]
+            from isaaclab_tasks.utils import parse_env_cfg  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise UserError(f"environment '{env_id}' needs Isaac Lab, which pip does not bring: {error}") from None
-        self.id, self.observes = env_id, observe
+        self.id, self.observes = env_id, "states"
         config = parse_env_cfg(env_id, num_envs=1, **kwargs)
         if hasattr(config, "compute_final_obs"):
             config.compute_final_obs = True
-        self.env = gym.make(env_id, cfg=config)
+        self.env: Any = gym.make(env_id, cfg=config)  # gives batches of tensors
         size = int(np.prod(self.env.action_space.shape[1:]))
         self.action_space = spaces.Box(-1, 1, (size,), np.float32)
         self.action_meanings = list(action_names or [f"action_{number}" for number in range(size)])
@@ -63,7 +65,7 @@ class IsaacLabEnvironment:
         self._state = self._vector(self.env.reset(seed=seed)[0])
         return self._state
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+    def step(self, action: int | np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         import torch
 
         batch = torch.as_tensor(np.asarray(action, np.float32)[None], device=self.env.unwrapped.device)

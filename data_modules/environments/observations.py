@@ -89,7 +89,7 @@ class PictureReader:
         """[H, W, 3] with the given values; may share their memory."""
         listed = isinstance(given, list | tuple) and given
         frames = listed and all(hasattr(one, "shape") for one in given)
-        if frames and len(given) > 1 and any(len(one.shape) != 3 for one in given):
+        if frames and len(given) != 1 and any(len(one.shape) != 3 for one in given):
             raise self._refusal(f"{len(given)} arrays {list(given[0].shape)}", place)
         try:
             images = listed and all(hasattr(one, "getbands") for one in given)
@@ -194,7 +194,7 @@ class Viewport:
                 f"data.recorder.crop={list(self.crop)} (top, bottom, left, right) is not inside the "
                 f"{height}x{width} screen of {env_id}"
             )
-        self.image_size = tuple(image_size)
+        self.image_size = (image_size[0], image_size[1])
         self.resize = AreaResize((bottom - top, right - left), self.image_size)
 
     def __call__(self, screen: np.ndarray) -> np.ndarray:
@@ -217,7 +217,7 @@ class StateVector:
                 f"environment '{env_id}' observes {one_line(space)}, which is no vector: record what it shows, "
                 "data.recorder.observe=frames"
             )
-        self.size = sum(int(np.prod(part.shape)) for part in parts)
+        self.size = sum(int(np.prod(part.shape or ())) for part in parts)
         if self.size == 0:
             raise UserError(f"environment '{env_id}' observes {one_line(space)}, which has no numbers")
 
@@ -245,6 +245,7 @@ class Screen:
 
     def look(self, given: Any, place: str) -> np.ndarray:
         """A `given` picture as uint8, a copy. place: for error messages."""
+        assert self.reader is not None  # `given` has made it
         picture = self.reader(given, place)
         size = picture.shape[:2]
         if self.size not in (None, size):

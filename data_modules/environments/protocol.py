@@ -27,7 +27,6 @@ class Environment(Protocol):
         action_meanings: a name for each action, or for each of the numbers of one.
         object_names: of objects with known positions; [] where there are none.
         fps: decisions, and so observations, a second.
-        can_branch: whether it can return to an earlier moment of an episode.
     """
 
     id: str
@@ -36,23 +35,32 @@ class Environment(Protocol):
     action_meanings: list[str]
     object_names: list[str]
     fps: float
-    can_branch: bool
+
+    @property
+    def can_branch(self) -> bool:
+        """Whether it can return to an earlier moment of an episode."""
+        ...
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
         """(H, W, 3) or (n,)."""
+        ...
 
     def reset(self, seed: int) -> np.ndarray:
         """The first observation of an episode, which the seed determines."""
+        ...
 
     def step(self, action: int | np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """(observation, reward, terminal, truncated) after one decision."""
+        ...
 
     def screen(self) -> np.ndarray:
         """uint8 [H', W', 3]: the current screen, for videos. Raises UserError where nothing is shown."""
+        ...
 
     def close(self) -> None:
         """Releases the environment's resources."""
+        ...
 
 
 @contextmanager

@@ -7,12 +7,12 @@ frame by frame, and the splits share no episode.
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
 
-from data_modules.environments import Environment, in_episode, open_environment
+from data_modules.environments import Environment, GymnasiumEnvironment, in_episode, open_environment
 from data_modules.environments.gymnasium_environment import REPLAYED
 from data_modules.environments.recording_policies import (
     CONTINUOUS,
@@ -46,19 +46,21 @@ class EpisodeRecorder:
         self.environment, self.origin = environment, origin
         self.max_episode_steps, self.policy_settings, self.seed = max_episode_steps, policy, seed
         self.continuous = isinstance(environment.action_space, spaces.Box)
-        self.no_action = np.zeros(environment.action_space.shape, environment.action_space.dtype)  # of last rows
+        self.no_action = np.zeros(environment.action_space.shape or (), environment.action_space.dtype)  # of last rows
 
     def _policy(self, rng: np.random.Generator) -> RecordingPolicy:
-        settings, environment = self.policy_settings, self.environment
-        if self.continuous:
+        settings, environment = self.policy_settings, cast(GymnasiumEnvironment, self.environment)
+        space = environment.action_space
+        if isinstance(space, spaces.Box):
             return CONTINUOUS[settings["continuous"]](len(self.no_action), settings, rng)
-        count = int(environment.action_space.n)
+        count = int(space.n)
         # Only Pong has a policy of its own: RIGHT moves its paddle up and LEFT down.
         pong = environment.object_names == ["ball", "player", "enemy"]
         actions = environment.actions.chosen if pong else []
         if not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
             return HeldRandom(count, settings["hold"], rng)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
+        assert environment.field is not None
         margin, walls = settings["wall_margin"], environment.field[:2]
         blocked = None if margin is None else moving_on_to_a_wall(up, down, *walls, margin)
         random = HeldRandom(count, settings["hold"], rng, blocked)
@@ -71,8 +73,8 @@ class EpisodeRecorder:
         environment, shape = self.environment, self.environment.observation_shape
         frames = environment.observes == "frames"
         with EpisodeWriter(
-            path, shape[:2] if frames else None, environment.id, environment.fps, environment.action_meanings,
-            environment.object_names, state_size=None if frames else shape[0],
+            path, (shape[0], shape[1]) if frames else None, environment.id, environment.fps,
+            environment.action_meanings, environment.object_names, state_size=None if frames else shape[0],
             action_size=len(self.no_action) if self.continuous else None, recorder=self.origin,
         ) as writer:  # fmt: skip
             episode = 0
@@ -108,7 +110,8 @@ class EpisodeRecorder:
         writer.end_episode(seed=seed)
 
     def _boxes(self) -> np.ndarray | None:
-        return self.environment.boxes() if self.environment.object_names else None
+        environment = cast(GymnasiumEnvironment, self.environment)
+        return environment.boxes() if environment.object_names else None
 
     def _write(self, writer: EpisodeWriter, rows: list[tuple], progress) -> None:
         observations, boxes, actions, rewards, terminals, truncations = zip(*rows, strict=True)
@@ -120,7 +123,8 @@ class EpisodeRecorder:
             "truncations": np.asarray(truncations, dtype=np.bool_),
         }
         if writer.object_names:
-            columns["objects"] = np.stack([self.environment.places(one) for one in boxes])
+            environment = cast(GymnasiumEnvironment, self.environment)
+            columns["objects"] = np.stack([environment.places(one) for one in boxes])
         writer.append(**columns)
         progress(len(rows))
         rows.clear()

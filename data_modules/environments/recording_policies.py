@@ -20,6 +20,7 @@ import numpy as np
 class RecordingPolicy(Protocol):
     def act(self, boxes: np.ndarray | None) -> int | np.ndarray:
         """The action, an id or numbers in [-1, 1], given the objects' boxes [O, 4] (None: unknown)."""
+        ...
 
 
 class RecordingAgent(Protocol):
@@ -27,12 +28,15 @@ class RecordingAgent(Protocol):
 
     def reset(self, observation: np.ndarray, seed: int) -> None:
         """Begins an episode with the frame uint8 [H, W, 3]; `seed` is the only source of its randomness."""
+        ...
 
-    def act(self) -> int:
+    def act(self) -> int | np.ndarray:
         """The next action."""
+        ...
 
-    def observe(self, action: int, observation: np.ndarray) -> None:
+    def observe(self, action: int | np.ndarray, observation: np.ndarray) -> None:
         """The frame that `action` led to."""
+        ...
 
 
 class HeldRandom:
@@ -47,7 +51,7 @@ class HeldRandom:
         num_actions: int,
         hold: float,
         rng: np.random.Generator,
-        blocked: Callable[[np.ndarray], set[int]] | None = None,
+        blocked: Callable[[np.ndarray | None], set[int]] | None = None,
     ):
         self.num_actions, self.hold, self.rng, self.blocked = num_actions, hold, rng, blocked
         self.left, self.action = 0, 0
@@ -99,10 +103,13 @@ CONTINUOUS: dict[str, Callable[[int, dict[str, Any], np.random.Generator], Recor
 }
 
 
-def moving_on_to_a_wall(up: int, down: int, top: int, bottom: int, margin: int) -> Callable[[np.ndarray], set[int]]:
+def moving_on_to_a_wall(
+    up: int, down: int, top: int, bottom: int, margin: int
+) -> Callable[[np.ndarray | None], set[int]]:
     """`blocked` for Pong: the move towards a wall, row `top` or `bottom`, that is nearer than `margin` pixels."""
 
-    def blocked(boxes: np.ndarray) -> set[int]:
+    def blocked(boxes: np.ndarray | None) -> set[int]:
+        assert boxes is not None
         player = boxes[1]
         return {up} if player[0] <= top + margin else {down} if player[1] >= bottom - margin else set()
 
@@ -122,6 +129,7 @@ class FollowBall:
         self.aim = 0.0
 
     def act(self, boxes: np.ndarray | None) -> int:
+        assert boxes is not None
         ball, player = boxes[0], boxes[1]
         if ball[2] < 0 or ball[1] <= 0 or self.rng.random() < self.noise:
             return self.fallback.act(boxes)
@@ -142,7 +150,7 @@ class Mixture:
         self.first, self.second, self.share, self.segment, self.rng = first, second, share, segment, rng
         self.decisions = 0
 
-    def act(self, boxes: np.ndarray | None) -> int:
+    def act(self, boxes: np.ndarray | None) -> int | np.ndarray:
         if self.decisions % self.segment == 0:
             self.current = self.first if self.rng.random() < self.share else self.second
         self.decisions += 1

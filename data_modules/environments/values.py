@@ -4,10 +4,11 @@
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
+from ale_py.env import AtariEnv
 
 from data_modules.formats.episode_header import FASTEST, LARGEST_REWARD, LARGEST_STATE
 from genie.common.errors import UserError
@@ -77,7 +78,7 @@ def frame_rate(env: gym.Env, env_id: str, given: Any) -> float:
     if given is not None:
         return _rate(given, f"data.recorder.fps={given} must be a number above 0 and at most {FASTEST:g}")
     if hasattr(env.unwrapped, "ale"):
-        skip = env.unwrapped._frameskip  # a number, or the ends of a range
+        skip = cast(AtariEnv, env.unwrapped)._frameskip  # a number, or the ends of a range
         return CONSOLE_RATE / (skip if isinstance(skip, int) else (skip[0] + skip[1] - 1) / 2)
     stated = (env.metadata or {}).get("render_fps", UNSAID_RATE)
     return _rate(stated, f"environment '{env_id}' says render_fps={shown(stated)}, no rate: give data.recorder.fps=10")

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -87,7 +89,7 @@ class PyAVVideo:
         while self.video.timed and times[number] - back > times[0]:
             try:
                 self.container.seek(round((times[number] - back) / self.stream.time_base), stream=self.stream)
-            except av.FFmpegError:
+            except FFmpegError:
                 break  # the file has no index of its frames
             frames = numbered(self._decoded(wanted), times)
             first = next(frames, None)
@@ -102,6 +104,7 @@ class PyAVVideo:
 
     def _decoded(self, wanted: set[int]) -> Iterator[VideoFrame]:
         """Frames from the current position: all wanted ones, and those that their decoding needs."""
+        assert self.stream.time_base is not None
         context, unit = self.stream.codec_context, float(self.stream.time_base)
         for packet in self.container.demux(self.stream):
             if context.name in SKIPPING and packet.pts is not None:
@@ -121,7 +124,7 @@ class DecordVideo:
 
         decord.logging.set_level(decord.logging.QUIET)
         self.video = video
-        self.reader = decord.VideoReader(os.path.abspath(video.path), num_threads=1)
+        self.reader: Any = decord.VideoReader(os.path.abspath(video.path), num_threads=1)
         if len(self.reader) != len(video.times):
             raise ValueError(f"decord finds {len(self.reader)} frames, there are {len(video.times)}")
 
@@ -189,8 +192,10 @@ def probe(path: Path) -> Video:
             packets = _read_packets(container, stream, ORDER_FRAMES if container.format.name == "avi" else 1)
             if not packets.times or not packets.first:
                 raise ValueError("it holds no frame")
-            order = np.argsort(packets.times, kind="stable")
-            times = np.array(packets.times, dtype=np.int64)[order] * float(stream.time_base)
+            stored = np.array(packets.times, dtype=np.int64)
+            order = np.argsort(stored, kind="stable")
+            assert stream.time_base is not None
+            times = stored[order] * float(stream.time_base)
             _check_end(container, stream, packets, times)
             shown = [number for number, _ in numbered(packets.first, times)]
             timed = shown == sorted(set(shown)) and shown[0] >= 0
@@ -198,7 +203,7 @@ def probe(path: Path) -> Video:
             height, width = picture(packets.first[0]).shape[:2]
             only_pyav = _not_for_decord(container, stream, packets, order, skipped)
             return Video(path, number, times[skipped:], height, width, timed, only_pyav, which)
-    except (av.FFmpegError, ValueError, OSError) as error:
+    except (FFmpegError, ValueError, OSError) as error:
         raise DamagedData(reason(error)) from error
 
 
@@ -228,7 +233,7 @@ def _read_packets(container: InputContainer, stream: VideoStream, num_first: int
         if packet.stream_index != stream.index:
             continue
         if len(found.first) < num_first:
-            found.first += packet.decode()
+            found.first += cast("list[VideoFrame]", packet.decode())
         vp8 = stream.codec_context.name == "vp8"
         if packet.size and not packet.is_discard and (not vp8 or bytes(packet)[0] & VP8_SHOWN):
             if packet.is_keyframe:

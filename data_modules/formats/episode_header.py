@@ -60,13 +60,13 @@ def check_values(
             wrong = decided & ~(np.abs(rows.reshape(len(rows))) <= LARGEST_REWARD)
             _refuse(path, "rewards", rows, wrong, f"finite numbers of at most ±{LARGEST_REWARD:g}")
         elif name == "states":
-            wrong = ~(np.abs(rows) <= LARGEST_STATE).all(1)
+            wrong = ~np.all(np.abs(rows) <= LARGEST_STATE, 1)
             _refuse(path, "states", rows, wrong, f"finite numbers of at most ±{LARGEST_STATE:g}")
         elif name == "terminals":
             flags = rows.reshape(len(rows))
             _refuse(path, "terminals", rows, (flags != 0) & (flags != 1), "true or false, 1 or 0")
         elif name == "objects":
-            places = np.isinf(rows).any((1, 2))
+            places = np.any(np.isinf(rows), (1, 2))
             _refuse(path, "objects", rows, places, "pixels, or NaN where an object is absent")
     return ids
 
@@ -158,11 +158,12 @@ def read_header(path: Path) -> EpisodeHeader:
     with opened(path) as file:
         _check_version(path, file)
         frames, states = dataset(path, file, "frames"), dataset(path, file, "states")
-        if frames is None and states is None:
+        observed = states if frames is None else frames
+        if observed is None:
             raise UserError(f"{path} has no dataset 'frames' (or 'states'), only: {', '.join(file) or 'nothing'}")
         if frames is not None:
             _check_frames(path, frames)
-        num_frames = len(states if frames is None else frames)
+        num_frames = len(observed)
         if num_frames == 0:
             raise UserError(f"{path} has no {'states' if frames is None else 'frames'}")
         columns = {name: data for name in COLUMNS_READ if (data := dataset(path, file, name)) is not None}
@@ -244,7 +245,7 @@ def _check_frames(path: Path, frames: h5py.Dataset) -> None:
         needed = itertools.product(*map(range, [0] * frames.ndim, frames.shape, frames.chunks))
         missing = not _written_chunks(frames).issuperset(needed)
     else:
-        missing = frames.id.get_storage_size() == 0 and frames.size > 0 and not (frames.is_virtual or frames.external)
+        missing = frames.id.get_storage_size() == 0 and frames.size != 0 and not (frames.is_virtual or frames.external)
     if missing:
         raise UserError(
             f"frames in {path} were not all written: some of its {len(frames):,} rows hold nothing, perhaps since what "
@@ -324,7 +325,7 @@ def _recordings(path: Path, file: h5py.File, num_episodes: int) -> np.ndarray:
 def _fps(path: Path, file: h5py.File) -> float | None:
     if "fps" not in file.attrs:
         return None
-    stored = file.attrs["fps"]
+    stored: Any = file.attrs["fps"]
     try:
         fps = float(np.ravel(stored)[0]) if np.size(stored) == 1 and not np.iscomplexobj(stored) else np.nan
     except (TypeError, ValueError):
@@ -374,5 +375,5 @@ def _check_sources(path: Path, name: str, data: h5py.Dataset) -> None:
                 raise UserError(f"{name} in {path} are taken from {part.dset_name} in {source}, which is not there")
             if needed > rows.size or not _reaches(part, rows.shape):
                 raise UserError(f"{name} in {path} are taken from {part.dset_name} in {source}, which has fewer")
-    if mapped < data.size:
+    if mapped < (data.size or 0):
         raise UserError(f"{name} in {path} are put together from other files, and not all of them are there")

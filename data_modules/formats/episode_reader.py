@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import h5py
 import numpy as np
@@ -24,6 +25,9 @@ class EpisodeReader:
     read. Raises UserError for a file that is missing, damaged or not in the format.
     """
 
+    image_size: tuple[int, int] | None
+    stored_sizes: list[tuple[int, int]]
+
     def __init__(
         self,
         path: str | Path,
@@ -44,13 +48,14 @@ class EpisodeReader:
         self.state_size, self.action_size = header.state_size, header.action_size
         self.image_size, self.stored_sizes, self._names = None, [], list(self.columns)
         if header.stored_size is not None:
-            self.image_size, self.stored_sizes = tuple(image_size), [tuple(header.stored_size)]
+            height, width = header.stored_size
+            self.image_size, self.stored_sizes = (image_size[0], image_size[1]), [(height, width)]
             self._names = ["frames", *self._names]
             self.resize = fit_for(self.stored_sizes[0], self.image_size, fit)
         self._loaded: dict[str, np.ndarray] = {}
         if in_memory or self.image_size is None:
             with open_file(self.path) as file:
-                self._loaded = {name: read_rows(file[name], name) for name in self._names}
+                self._loaded = {name: read_rows(cast(h5py.Dataset, file[name]), name) for name in self._names}
         options = actions or ActionOptions()
         names, self.ids = StoredNames(header.action_meanings, header.names_problem), None
         self.action_meanings = names_of_numbers(self.path, self.action_size, names, options)
@@ -66,7 +71,7 @@ class EpisodeReader:
             return self._loaded[name]
         if self._process != os.getpid():  # a forked worker must not use the handle of its parent
             file = open_file(self.path)
-            self._opened = {name: file[name] for name in self._names}
+            self._opened = {name: cast(h5py.Dataset, file[name]) for name in self._names}
             self._process = os.getpid()
         return self._opened[name]
 

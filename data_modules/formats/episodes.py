@@ -33,7 +33,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -81,7 +81,7 @@ def read_origin(path: Path) -> Origin | None:
         if seeds is None or hashes is None or "recorder" not in file.attrs:
             return None
         try:
-            settings = json.loads(file.attrs["recorder"])
+            settings = json.loads(cast(str, file.attrs["recorder"]))
         except (TypeError, ValueError):
             settings = None
         if not isinstance(settings, dict):
@@ -144,8 +144,9 @@ class EpisodeWriter:
         if self.state_size is not None:
             self._create("states", (self.state_size,), np.float32, CHUNK_ROWS)
         for name in self.columns:
-            continuous = name == "actions" and self.action_size is not None
-            shape, dtype = ((self.action_size,), np.float32) if continuous else ((), COLUMNS[name])
+            shape, dtype = (), COLUMNS[name]
+            if name == "actions" and self.action_size is not None:
+                shape, dtype = (self.action_size,), np.float32
             self._create(name, shape, dtype, CHUNK_ROWS)
         if self.object_names:
             self._create("objects", (len(self.object_names), 2), np.float32, CHUNK_ROWS)
@@ -171,7 +172,7 @@ class EpisodeWriter:
         observed = columns["states" if self.image_size is None else "frames"]
         count = len(observed)
         for name, values in columns.items():
-            dataset = self.file[name]
+            dataset = cast(h5py.Dataset, self.file[name])
             dataset.resize(self.num_frames + count, axis=0)
             dataset[self.num_frames :] = values
         self.num_frames += count

@@ -69,7 +69,7 @@ def save(path: Path, entries: dict[str, Entry]) -> None:
             problems=np.array([entry.problem for entry in found], dtype=np.str_),
             only_pyav=np.array([entry.only_pyav for entry in found], dtype=np.str_),
             facts=np.array(facts, dtype=np.int64).reshape(-1, 6),
-            **_joined("times", [entry.times for entry in found]),
+            **_joined("times", [entry.times for entry in found]),  # pyright: ignore[reportArgumentType]
             **_joined("cuts", [entry.cuts for entry in found]),
         )
 

@@ -6,7 +6,9 @@ observation t. Minari stores large pictures as JPEG, decoded again for each clip
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard, cast
 
 import gymnasium as gym
 import h5py
@@ -42,7 +44,10 @@ class MinariReader:
     """A `FrameReader`; each episode is a recording. Each process opens the file on its first read. Raises UserError for
     a missing data set, and for one without such pictures or with other than discrete actions."""
 
-    state_size = action_size = None
+    image_size: tuple[int, int] | None
+    state_size: int | None = None
+    action_size: int | None = None
+    fps: float | None
 
     def __init__(self, name: str, reading: Reading, key: str | None):
         dataset = _load(name)
@@ -74,6 +79,7 @@ class MinariReader:
         self.ids: ActionIds | None = None  # `column` reads the stored ids until they are checked
         rows = {column: self.column(column, 0, self.num_frames) for column in self.columns}
         found = check_values(name, self.columns, self.starts[1:], rows.__getitem__)
+        assert found is not None  # actions are ids
         self.ids = ActionIds(name, found, StoredNames() if reading.actions.names else names, reading.actions)
         self.action_meanings = self.ids.names
 
@@ -81,9 +87,9 @@ class MinariReader:
         return self.__dict__ | {"_opened": None, "_process": -1}
 
     def _stored(self, number: int, name: str) -> h5py.Dataset:
-        if self._process != os.getpid():  # a forked worker must not use the handle of its parent
+        if self._opened is None or self._process != os.getpid():  # a forked worker must not use its parent's handle
             self._opened, self._process = open_file(self.file), os.getpid()
-        return self._opened[f"episode_{self.numbers[number]}/{name}"]
+        return cast(h5py.Dataset, self._opened[f"episode_{self.numbers[number]}/{name}"])
 
     def frames(self, start: int, stop: int, step: int = 1) -> np.ndarray:
         parts = []
@@ -136,10 +142,11 @@ def _find_picture(name: str, space: gym.Space, key: str | None) -> tuple[str, tu
             f"data.root={name}: {f'data.minari.key={key} names' if key else 'there is'} not one picture, "
             f"Box(0, 255, (H, W, 3), uint8), in its observations: {found}"
         )
-    return path, tuple(pictures[path].shape[:2])
+    height, width = pictures[path].shape[:2]
+    return path, (height, width)
 
 
-def _parts(space: gym.Space, path: str):
+def _parts(space: gym.Space, path: str) -> Iterator[tuple[str, gym.Space]]:
     if isinstance(space, gym.spaces.Dict):
         for key, part in space.items():
             yield from _parts(part, f"{path}/{key}")
@@ -147,7 +154,7 @@ def _parts(space: gym.Space, path: str):
         yield path, space
 
 
-def _is_picture(space: gym.Space) -> bool:
+def _is_picture(space: gym.Space) -> TypeGuard[gym.spaces.Box]:
     return isinstance(space, gym.spaces.Box) and space.dtype == np.uint8 and space.shape[2:] == (3,)
 
 

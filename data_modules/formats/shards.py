@@ -9,7 +9,7 @@ import sys
 from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data_modules.action_ids import StoredNames
 from data_modules.formats.episode_header import EpisodeHeader, read_header
@@ -63,11 +63,12 @@ class Shards(JoinedReaders):
         self._recent: OrderedDict[int, None] = OrderedDict()  # numbers of readers with an open file, the oldest first
 
     def reader(self, number: int) -> EpisodeReader:
+        readers = cast("list[EpisodeReader]", self.readers)
         self._recent[number] = None
         self._recent.move_to_end(number)
         if len(self._recent) > MOST_OPEN:
-            self.readers[self._recent.popitem(last=False)[0]].close()
-        return self.readers[number]
+            readers[self._recent.popitem(last=False)[0]].close()
+        return readers[number]
 
 
 def open_shards(path: Path, files: list[Path], reading: Reading) -> Shards:

@@ -45,7 +45,9 @@ class StreamReader:
     """A `FrameReader`. `splits`: episodes int64 [E, 2] of each split. Each process that reads opens the stream itself.
     Raises UserError for a missing or unreachable stream, and for chunks of something else."""
 
-    state_size = action_size = None  # `StreamWriter` supports neither
+    image_size: tuple[int, int] | None
+    state_size: int | None = None  # `StreamWriter` supports neither
+    action_size: int | None = None
 
     def __init__(self, name: str, reading: Reading, storage_options: dict[str, Any] | None, cache: str | None):
         self.path = name if "://" in name else Path(name)
@@ -53,7 +55,9 @@ class StreamReader:
         self._opened, self._process = None, -1
         self._kept: dict[tuple[int, int], dict[str, np.ndarray]] = {}  # columns of the last requested rows
         self.run = 8 if "://" in name else 1  # a request for a few frames takes as long as for one
-        index = json.loads((Path(self._dataset().cache.cache_dir) / INDEX).read_text())
+        local = self._dataset().cache
+        assert local is not None  # `open_stream` has loaded the index
+        index = json.loads((Path(local.cache_dir) / INDEX).read_text())
         facts = index.get("genie", {})
         if facts.get("format_version") != FORMAT_VERSION:
             raise UserError(f"data.root={self.path} is no stream that genie.convert wrote: convert its source again")
@@ -83,7 +87,7 @@ class StreamReader:
         return self.__dict__ | {"_opened": None, "_process": -1, "_kept": {}}
 
     def _dataset(self):
-        if self._process != os.getpid():
+        if self._opened is None or self._process != os.getpid():
             self._opened, self._process = open_stream(str(self.path), self.storage_options, self.cache), os.getpid()
         return self._opened
 
@@ -98,7 +102,9 @@ class StreamReader:
                 self._kept.clear()
             if stop - start <= MOST_KEPT:
                 self._kept[start, stop] = columns
-        rows = self.ids.read(columns[name]) if name == "actions" else columns[name].astype(COLUMNS_READ[name][1])
+        if name == "actions" and self.ids is not None:
+            return self.ids.read(columns[name])
+        rows = columns[name].astype(COLUMNS_READ[name][1])
         return self.resize.points(rows) if name == "objects" else rows
 
     def _read(self, names: list[str], start: int, stop: int, step: int) -> dict[str, np.ndarray]:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import ArgumentError, FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -79,7 +81,7 @@ def open_stream(
     """The file, or its content, and its stream `number` (`find_film`). Raises `av.FFmpegError`, or ValueError for
     another kind of file."""
     with _opened(source, formats) as container:
-        stream = container.streams[number]
+        stream = cast(VideoStream, container.streams[number])
         stream.thread_type = "NONE"  # the loader's workers run in parallel already
         stream.codec_context.thread_count = 1
         yield container, stream
@@ -94,8 +96,8 @@ def _opened(source: Path | bytes, formats: str) -> Iterator[InputContainer]:
         # An absolute path: in a relative one that begins with `10:30` the library would take 10 for a protocol.
         file, options["protocol_whitelist"] = os.path.abspath(source), "file"
     try:
-        container = av.open(file, options=options, metadata_errors="ignore")
-    except av.ArgumentError as error:
+        container = av.open(file, "r", options=options, metadata_errors="ignore")
+    except ArgumentError as error:
         raise ValueError(f"it is a file of another kind than {formats}") from error
     with container:
         yield container
@@ -136,7 +138,7 @@ def thumbnails(video: Video, size: int) -> Iterator[tuple[int, np.ndarray]]:
 
     def undamaged() -> Iterator[VideoFrame]:
         for packet in container.demux(stream):
-            with suppress(av.FFmpegError):
+            with suppress(FFmpegError):
                 yield from packet.decode()
 
     with open_stream(video.path, video.stream) as (container, stream):

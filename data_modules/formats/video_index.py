@@ -114,7 +114,7 @@ Task = tuple[Path, tuple[int, int], float | None]  # what `look_at` takes
 class _Tasks(list):
     """A data set for torch's loader, whose items are `Entry`s."""
 
-    def __getitem__(self, index: int) -> Entry:
+    def __getitem__(self, index: int) -> Entry:  # pyright: ignore[reportIncompatibleMethodOverride]
         task = super().__getitem__(index)
         now_reading(task[0])
         return look_at(*task)

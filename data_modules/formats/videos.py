@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_modules.action_ids import ActionIds
 from data_modules.formats.decoding import DECODERS, read_frames
 from data_modules.formats.index_file import Entry
 from data_modules.formats.video_file import Video
@@ -95,9 +96,14 @@ def _some(names: list[str]) -> str:
 class VideoReader:
     """A `FrameReader` of videos, one after the other. Frames are decoded on each read."""
 
+    image_size: tuple[int, int] | None
+    fps: float | None
     columns: list[str] = []
     object_names: list[str] = []
-    action_meanings = state_size = action_size = ids = None
+    action_meanings: list[str] | None = None
+    state_size: int | None = None
+    action_size: int | None = None
+    ids: ActionIds | None = None
     run = 8  # after a seek, a decoder continues cheaply
 
     def __init__(self, path: Path, usable: list[tuple[Path, Entry]], reading: Reading, decoder: str):

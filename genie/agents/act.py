@@ -33,7 +33,6 @@ from genie.agents.setup import Setup, open_stage
 from genie.agents.statistics import pairs_of, plot_pairs
 from genie.agents.videos import draw_imagined, draw_plan, write_episode
 from genie.common.cli import wants_trace
-from genie.common.config_types import require_number, require_whole
 from genie.common.device import choose_device, inference
 from genie.common.errors import RunError, UserError, failure, reason
 from genie.common.files import replacing
@@ -98,10 +97,6 @@ def check(config: dict[str, Any]) -> None:
         raise UserError(f"agent={config['agent']}: there is agent=random; others are planner=... and policy=...")
     if (planner is not None or settings["policy"] is not None) == (config["agent"] is not None):
         raise UserError("who plays? Give one of planner=cem (or another), policy=<path>, agent=random")
-    require_whole(settings, "episodes", "parallel", "max_steps", "labels", "horizon", prefix="act.", null=False)
-    require_whole(settings, "videos", least=0, prefix="act.", null=False)
-    require_whole(config, "seed", least=0)
-    require_number(settings, "success")
     if settings["name"] == RANDOM and config["agent"] != RANDOM:
         raise UserError("act.name=random is the name of the random policy: give another one")
     if planner is not None:
@@ -186,9 +181,6 @@ def plays_of(config: dict[str, Any], root: Path) -> dict[tuple[int, int], dict[s
         raise UserError("act.budget is of a planner: give planner=cem, or another")
     search = planner.get("optimizer", planner)
     chosen = {name: budget[name] or [search[name]] for name in AXES}
-    for name, values in chosen.items():
-        for value in values:
-            require_whole({name: value}, name, prefix="act.budget.", null=False)
     plays = {}
     for pair in itertools.product(*chosen.values()):
         name = "c{}_h{}".format(*pair)

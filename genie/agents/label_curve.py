@@ -22,7 +22,6 @@ from genie.agents.agents import Agent, Choose, Policy, RandomAgent, WorldAgent, 
 from genie.agents.collect import episode_returns
 from genie.agents.episodes import play_episodes
 from genie.agents.setup import environment_of, open_environments
-from genie.common.config_types import require_whole
 from genie.common.device import choose_device
 from genie.common.errors import UserError
 from genie.common.files import replacing
@@ -95,13 +94,8 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
 
     Raises UserError for a policy that needs no labels, and for missing data.
     """
-    require_whole(config, "episodes", "draws", "parallel")
-    if config["max_steps"] is not None:
-        require_whole(config, "max_steps")
     if not isinstance(config["labels"], list | tuple) or not config["labels"]:
         raise UserError(f"labels={config['labels']} must be a list of whole numbers, as in labels=[100,1000]")
-    for count in config["labels"]:
-        require_whole({"labels": count}, "labels", null=False)
     with one_writer(config["output"] or Path(config["run"]) / "policy", "output=") as output:
         return _curve_into(output, config)
 

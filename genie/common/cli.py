@@ -19,13 +19,14 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, NoReturn
 
 import hydra
 import yaml
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -33,11 +34,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from genie.common.config_errors import explain, explain_value, group_options, one_line
-from genie.common.config_types import check_overrides, unusual_overrides
-from genie.common.config_values import check_values
 from genie.common.errors import EXPLANATIONS, RunError, SilentExit, UserError, reason
-from genie.common.overrides import spelled
+from genie.common.overrides import check_given, spelled, unusual_overrides
 from genie.common.process import first_here, on_first_rank
+from genie.common.settings.schema import check_settings
 
 
 def options(group: str, without: str | None = None) -> str:
@@ -75,8 +75,8 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         def task(cfg: DictConfig) -> Any:
             try:
                 with on_first_rank():
-                    check_overrides(cfg, HydraConfig.get())
-                    check_values(cfg)
+                    check_given(HydraConfig.get())
+                    check_settings(cfg, config_name)
                     config = to_plain(cfg) if resolve else cfg
                 with output_may_end():
                     return function(config)
@@ -192,6 +192,16 @@ def _has_no_reader(stream: IO) -> bool:
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as dicts, lists and scalars, every `${...}` resolved. Raises OmegaConf's errors."""
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def resolved(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration of a command as the command gets it: composed, checked and resolved.
+
+    Needs an initialized Hydra. Raises UserError, and the errors of Hydra and OmegaConf.
+    """
+    cfg = compose(config_name, list(overrides))
+    check_settings(cfg, config_name)
+    return to_plain(cfg)
 
 
 def in_sweep() -> bool:

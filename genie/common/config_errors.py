@@ -16,45 +16,8 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-# Keys that may be given although the configuration does not contain them: presets contain only what they change, and a
-# pipeline takes the recipes of all its stages.
-RECIPE = (
-    "max_steps", "batch_size", "num_frames", "lr", "min_lr", "warmup_steps", "schedule", "beta2", "past_end",
-    "optimizer", "muon_lr",
-)  # fmt: skip
-TRANSFORMER = (
-    "mlp_ratio", "temporal_positions", "spatial_positions", "max_frames", "qk_norm", "bias", "dropout",
-    "activation_checkpointing",
-)  # fmt: skip
-OPTIONAL_KEYS = {
-    "model.tokenizer": (
-        "latent_dim", "decoder_width", "decoder_blocks", "decoder_heads", "head_dim", "channels", "quantizer", "levels",
-        "commitment", "revive_after", "standardize", "architecture", "encoder", "decoder", "transformer",
-    ),
-    "model.lam": (
-        "latent_dim", "decoder_blocks", "head_dim", "channels", "quantizer", "levels", "commitment", "revive_after",
-        "copy_last", "standardize", "antisymmetric", "past_transitions", "transformer", "input",
-    ),
-    "model.dynamics": ("head_dim", "conditioning", "transformer", "token_embedding", "token_head"),
-    **{f"model.{part}.transformer": TRANSFORMER for part in ("tokenizer", "lam", "dynamics")},
-    "recipe.tokenizer": (
-        *RECIPE, "reconstruction", "foreground_weight", "weighting", "stability_weight", "stability_tolerance",
-        "quantizer_weight",
-    ),
-    "recipe.lam": (
-        *RECIPE, "reconstruction", "foreground_weight", "change_weight", "weighting", "quantizer_weight",
-        "action_free_steps", "move_rows", "move_columns",
-    ),
-    "recipe.dynamics": (
-        *RECIPE, "context", "whole_frames", "clean_prefix", "corruption", "own_draws", "own_draws_from",
-        "unseen_actions", "change_weight", "distance_weight", "places", "places_until",
-    ),
-    "recipe.cotrain": RECIPE,
-    "recipe.simulator": (*RECIPE, "patch_size", "channels", "width", "foreground_weight", "weighting"),
-    "recipe.reward": RECIPE,
-    "recipe.policy": RECIPE,
-    "sampler": ("order", "entropy_bound"),
-}  # fmt: skip
+from genie.common.settings.schema import optional_keys
+
 STAGE_GROUPS = ("policy", "reward", "simulator")  # groups that the stage of that name adds, in conf/stage/
 
 
@@ -159,11 +122,12 @@ def _unknown_choice(error: MissingConfigException) -> str:
 
 def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | None) -> str:
     # `given`: the whole key of the override; the error may contain only the part of it that exists
-    full_key = given if given and given.rpartition(".")[0] in OPTIONAL_KEYS else error.full_key
+    optional = optional_keys(config_name)
+    full_key = given if given and given.rpartition(".")[0] in optional else error.full_key
     parent, _, key = full_key.rpartition(".")
     there = error.parent_node if full_key == error.full_key else ()
-    below = {group.rpartition(".")[2] for group in OPTIONAL_KEYS if group.rpartition(".")[0] == parent}
-    keys = sorted({*(str(name) for name in there if name != "hydra"), *OPTIONAL_KEYS.get(parent, ()), *below})
+    below = {group.rpartition(".")[2] for group in optional if group.rpartition(".")[0] == parent}
+    keys = sorted({*(str(name) for name in there if name != "hydra"), *optional.get(parent, ()), *below})
     if parent and not keys:
         return (
             f"there is no key '{full_key}': {parent} is a value, not a group of keys, or has none so far: "

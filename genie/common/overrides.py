@@ -19,19 +19,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from genie.common.config_errors import OPTIONAL_KEYS, group_options
+from genie.common.config_errors import explain, group_options
+from genie.common.errors import UserError
+from genie.common.settings.schema import check_settings, is_text, optional_keys
 
-# Keys whose value is a path, a name or a text: 123, 1e3 and true are texts there, and so is a,b except in a sweep. With
-# a command's name where another command uses the key for something else.
-TEXTS = """
-    name output_dir run_dir tokenizer_ckpt lam_ckpt stage.world reward.ratings
-    data.name data.root data.quality data.minari.key data.stream.cache data.recorder.env.id env.id
-    run output checkpoint data_root expert head json curate:labels ratings replay videos planning.played resnet
-    act.policy act.name prompt text_model text_to_image.model
-    title project entity logger.project logger.entity logger.group logger.job_type
-    ablation.name ablation.title model.name hydra.sweep.dir
-"""
-TEXT_KEYS = frozenset(TEXTS.split())
 # Aliases of keys by command: the names in other commands, and former names. Names of groups are keys here: Hydra would
 # read them as choices.
 NAMES = {
@@ -55,17 +46,69 @@ def spelled(words: list[str], config_name: str, sweep: bool | None = False) -> l
     found = [(word, OVERRIDE.fullmatch(word)) for word in named]
     if sweep is None and any(match and len(split(match[3])) > 1 for _, match in found):
         sweep = is_sweep(named, config_name)
-    spelled_words = []
+    optional, spelled_words = optional_keys(config_name), []
     for word, match in found:
         if match:
             sign, key, value = match.groups()
             group, _, name = key.rpartition(".")
-            sign = sign or "++" * (name in OPTIONAL_KEYS.get(group, ""))
-            text = key in TEXT_KEYS or f"{config_name}:{key}" in TEXT_KEYS
+            sign = sign or "++" * (name in optional.get(group, ""))
             several = key == "run"  # some commands take several runs: [a,b] is a list
-            word = f"{sign}{key}={_value(value, text, several, bool(sweep))}"
+            word = f"{sign}{key}={_value(value, is_text(config_name, key), several, bool(sweep))}"
         spelled_words.append(word)
     return spelled_words
+
+
+def check_step(key: str, config_name: str, overrides: list[str]) -> None:
+    """Raises `UserError` where `overrides` are wrong for the command `config_name` that a later step will run.
+
+    `key`: of this command's configuration, under which they were given.
+    """
+    try:
+        cfg = compose(config_name, spelled(overrides, config_name), return_hydra_config=True)
+        check_given(cfg.hydra)
+        check_settings(cfg, config_name)
+    except (HydraException, OmegaConfBaseException, UserError) as error:
+        why = error if isinstance(error, UserError) else explain(error, config_name)
+        raise UserError(f"{key}: {why}") from error
+
+
+def check_given(hydra_config: DictConfig) -> None:
+    """Raises `UserError` for an override without a value: `key=$variable` where the shell has no such variable.
+
+    `hydra_config`: Hydra's own part of the configuration, which holds the overrides.
+    """
+    for given in _parser().parse_overrides(list(hydra_config.overrides.task)):
+        if given.type.name in ("CHANGE", "ADD", "FORCE_ADD") and given.value() == "":
+            raise UserError(f"{given.input_line} gives no value: was a variable of the shell not set?")
+
+
+def unusual_overrides(hydra_config: DictConfig) -> list[str]:
+    """The overrides that no schema could validate and that may have caused a failure, each with its default: null or
+    empty in place of a value, anything but a text where the default is null, a number beyond 2^53."""
+    overrides = _parser().parse_overrides(list(hydra_config.overrides.task))
+    choices = [given for given in overrides if given.key_or_group in hydra_config.runtime.choices]
+    defaults = compose(hydra_config.job.config_name, [one.input_line for one in choices if not one.is_delete()])
+    found = []
+    for given in overrides:
+        value = None if given.is_delete() else given.value()
+        default = select(defaults, given.key_or_group)
+        if given.is_delete():
+            found.append(f"{given.input_line}, which takes away a part of the configuration")
+        elif value in (None, [], {}) and default not in (None, [], {}):
+            found.append(given.input_line if given in choices else f"{given.input_line} (default {default})")
+        elif default is None and not isinstance(value, str | None):
+            found.append(f"{given.input_line} (default null)")
+        elif isinstance(value, int | float) and abs(value) > 2**53:
+            found.append(given.input_line)
+    return found
+
+
+def select(cfg: DictConfig, key: str) -> Any:
+    """The value of a key; None where it is a reference that only another command can resolve."""
+    try:
+        return OmegaConf.select(cfg, key)
+    except OmegaConfBaseException:
+        return None
 
 
 def renamed(word: str, config_name: str) -> str:

@@ -32,7 +32,6 @@ from starlette.middleware import Middleware
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 
 READS = ("GET", "HEAD")
@@ -114,7 +113,6 @@ def check_address(settings: dict[str, Any], section: str) -> None:
             f"{section}.host={settings['host']} must be a name or an address: 127.0.0.1 for this machine alone, "
             "0.0.0.0 to let others in"
         )
-    require_whole(settings, "port", least=0, prefix=f"{section}.")
     if settings["port"] > 65535:
         raise UserError(f"{section}.port={settings['port']} must be at most 65535")
 

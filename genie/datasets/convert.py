@@ -26,7 +26,6 @@ from data_modules.formats.stream_writer import StreamWriter
 from data_modules.frame_reader import FrameReader, episodes_at
 from data_modules.sources import EpisodeFiles, files_of
 from data_modules.worker_loader import DamagedData, SteadyDataLoader, num_cpus
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.files import read_json, replacing
 from genie.common.folder_lock import one_writer
@@ -309,8 +308,6 @@ def _copy(
 def convert(config: dict[str, Any]) -> str:
     """Converts the group `data` of a configuration; returns a summary of what was written, in words. Raises UserError
     before any work where an output exists or the data cannot be read."""
-    require_whole(config, "shard_frames")
-    require_whole(config, "num_workers", least=0)
     output = Output(config["output"], config["format"], config["shard_frames"])
     with one_writer(output.path, "output=", beside=True):
         return _convert_into(output, config)

@@ -16,7 +16,6 @@ from rich.table import Table
 from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
 from data_modules.frame_reader import FrameReader, episodes_at
-from genie.common.config_types import require_whole
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
 from genie.common.media import VIDEO_HEIGHT, check_scale, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
@@ -145,9 +144,6 @@ def _spread(count: int, total: int) -> np.ndarray:
 
 def inspect(config: dict[str, Any]) -> None:
     """Inspects the data set of a resolved configuration. Raises UserError where it cannot be trained on."""
-    require_whole(config, "num_clips", "scale")
-    require_whole(config, "num_videos", least=0)
-    require_whole(config["sheet"], "rows", "columns", prefix="sheet.")
     with one_writer(config["output"], "output=") as folder:
         module = ClipData(**config["data"])
         module.setup()

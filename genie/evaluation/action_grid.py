@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from data_modules.held_out_clips import Clips
-from genie.common.config_types import require_whole
 from genie.common.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
 from genie.evaluation.latent_actions import latent_labels, true_names
 from genie.evaluation.part import Evaluation, Part
@@ -54,7 +53,6 @@ def draw_action_grid(run: TrainedRun, clips: Clips, labels: list[str], settings:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    require_whole(config["grid"], "frames", "prompts", prefix="grid.")
     grid = GridSettings(config["prompt_frames"], config["grid"]["frames"], config["seed"], config["fps"])
     return {"grid": grid, "prompts": config["grid"]["prompts"]}
 

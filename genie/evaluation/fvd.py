@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from data_modules.held_out_clips import Clips
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.evaluation.part import Evaluation, Part, Row, number
 from genie.evaluation.rollout import clip_seeds, generate, random_actions, true_actions
 from genie.evaluation.tokenizer import reconstruct
 from genie.evaluation.trained_run import LeftOut, LiveRun, TrainedRun
 from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance, frechet_distance, kernel_distance
-from genie.metrics.i3d import MIN_FRAMES
 from genie.metrics.metric_info import LOWER, Definition, MetricInfo
 from genie.metrics.video_features import RESIZES, VideoFeatures, cached_features
 
@@ -44,8 +42,6 @@ class DistanceSettings:
     def of(cls, config: dict[str, Any]) -> "DistanceSettings":
         """Those of the configuration `evaluate`; UserError for an invalid value."""
         group = config["fvd"]
-        require_whole(group, "videos", least=2, prefix="fvd.")
-        require_whole(group, "frames", least=MIN_FRAMES, prefix="fvd.")
         if group["resize"] not in RESIZES:
             raise UserError(f"fvd.resize={group['resize']}: choose one of {', '.join(RESIZES)}")
         for name in group["baselines"]:

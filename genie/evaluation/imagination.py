@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from data_modules.held_out_clips import Clips, in_windows
-from genie.common.config_types import require_whole
 from genie.common.plots import plot_horizon
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.part import Evaluation, Part, Row, number
@@ -243,7 +242,6 @@ def _prediction_rows(report: dict) -> list[Row]:
 
 def _side_settings(config: dict[str, Any]) -> dict[str, Any]:
     group = config["side_by_side"]
-    require_whole(group, "clips", "horizon", prefix="side_by_side.")
     side = SideSettings(group["clips"], config["prompt_frames"], config["fps"], config["seed"])
     return {"side": side, "length": config["prompt_frames"] + group["horizon"]}
 

@@ -16,7 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.plots import save_figure
 from genie.common.profiling import measured, peak_device_mb, peak_rss_mb
@@ -39,12 +38,8 @@ class ImaginationSettings:
     def of(cls, config: dict[str, Any]) -> "ImaginationSettings":
         """Those of the configuration `evaluate`; UserError for an invalid value."""
         group = config["imagination"]
-        require_whole(group, "branches", "horizon", prefix="imagination.")
         if not group["batches"]:
             raise UserError("imagination.batches=[]: give the branches at a time, such as [8,32]")
-        for name in ("batches", "horizons"):
-            for value in group[name]:
-                require_whole({name: value}, name, prefix="imagination.")
         return cls(group["branches"], group["horizon"], tuple(group["batches"]), tuple(group["horizons"]))
 
 

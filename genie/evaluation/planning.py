@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from genie.common.cli import to_plain
-from genie.common.config_types import check_step
 from genie.common.errors import UserError
-from genie.common.overrides import composed, override
+from genie.common.overrides import check_step, composed, override
 from genie.evaluation.part import Part, Row, number, percent, require_rewards
 from genie.evaluation.trained_run import LeftOut, TrainedRun
 from genie.metrics.metric_info import HIGHER, Definition, MetricInfo

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from data_modules.held_out_clips import Clips
-from genie.common.config_types import require_number, require_whole
 from genie.evaluation.imagination import ImaginedClips, stack_judged
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.part import Evaluation, Part, Row, number, percent
@@ -36,8 +35,6 @@ class RewardSettings:
     def of(cls, config: dict[str, Any]) -> "RewardSettings":
         """Those of the configuration `evaluate`; UserError for an invalid value."""
         group = config["reward"]
-        require_whole(group, "clips", prefix="reward.")
-        require_number({"reward.discount": group["discount"]}, "reward.discount", above=0, most=1)
         return cls(**group)
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from data_modules.held_out_clips import Clips
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.media import border_by_origin, enlarge, grid, scale_to, to_bytes, write_mp4
 from genie.common.plots import plot_horizon
@@ -53,7 +52,6 @@ class RolloutSettings:
     def of(cls, config: dict[str, Any]) -> "RolloutSettings":
         """Those of the configuration `evaluate`; UserError for an invalid value."""
         delta = config["delta_psnr"]
-        require_whole(delta, "seeds", prefix="delta_psnr.")
         for t in delta["t"]:
             if not isinstance(t, int) or not 1 <= t <= config["horizon"]:
                 raise UserError(f"delta_psnr.t={delta['t']}: {t} is not in 1 … horizon={config['horizon']}")

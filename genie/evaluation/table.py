@@ -10,7 +10,8 @@ from genie.evaluation.parts import PARTS
 def report_table(report: dict) -> Table:
     """The table of the contents of an evaluation.json. Parts that were left out have no rows; of those that failed it
     gives the reason."""
-    title = f"{report['run']}: {report['clips']} clips of {report['split']}, PSNR in dB"
+    trained_on = ", which the stages were trained on" if report["split"] == "train" else ""
+    title = f"{report['run']}: {report['clips']} clips of {report['split']}{trained_on}, PSNR in dB"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("figure")
     for name in ("value", "copy last", "background"):

@@ -12,7 +12,6 @@ from fastapi import FastAPI, HTTPException, Response
 from rich.table import Table as Printed
 
 from data_modules.annotations import QUALITY_FILE, Window, read_table, require_same_data
-from genie.common.config_types import require_number, require_whole
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
@@ -112,8 +111,8 @@ class CurationSession(RatingSession):
     choices = tuple(range(1, BEST + 1))
 
     def where(self, thing: Window) -> str:
-        path = self.footage.readers[thing.part].path
-        return f"{path.name}, frames {thing.first:,} to {thing.stop - 1:,}"
+        name = str(self.footage.readers[thing.part].path).rstrip("/").rpartition("/")[2]  # of a file, or an address
+        return f"{name}, frames {thing.first:,} to {thing.stop - 1:,}"
 
 
 def create_app(session: CurationSession, loopback: bool = True) -> FastAPI:
@@ -153,9 +152,6 @@ def check(config: dict[str, Any]) -> None:
     """Raises UserError for values that are invalid for any data."""
     if config["step"] not in (None, *STEPS):
         raise UserError(f"there is no step={config['step']}, only {', '.join(STEPS)}, or null for what comes next")
-    require_whole(config, "num_pictures", "picture_size")
-    require_number(config, "min_quality", above=1, most=BEST)
-    require_whole(config["label"], "candidates", "enough", prefix="label.")
     check_address(config["label"], "label")
 
 

@@ -17,7 +17,6 @@ from fastapi import FastAPI, HTTPException, Response
 from data_modules.annotations import Window, identity, parts, read_table, require_same_data
 from data_modules.clip_data import ClipData
 from data_modules.frame_reader import FrameReader
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.web import add_page, check_address, moving_picture, page_app, serve_page
@@ -126,9 +125,6 @@ def create_app(session: PreferenceSession, loopback: bool = True) -> FastAPI:
 
 def rate(config: dict[str, Any]) -> None:
     """Serves the page until Ctrl-C. Raises UserError for an invalid value, before anything is shown."""
-    require_whole(config, "num_frames", least=2)
-    require_whole(config, "pairs")
-    require_whole(config, "seed", least=0)
     check_address(config["page"], "page")
     session = open_session(config)
     answers = session.answers

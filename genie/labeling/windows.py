@@ -20,7 +20,7 @@ class WindowedData:
     def __init__(self, data: dict[str, Any]):
         module = ClipData(**{**data, "min_quality": None, "augmentation": None})
         module.setup()
-        self.root, self.on_error = Path(data["root"]), module.on_error
+        self.root, self.on_error = module.root, module.on_error
         self.readers = parts(module.splits)
         self.fps = module.info.fps
         self.data = {part: identity(reader) for part, reader in self.readers.items()}

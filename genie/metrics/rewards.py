@@ -16,6 +16,7 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
+from data_modules.clips import Clip
 from genie.metrics.sums import AdditiveMetric
 from genie.models.heads import Judged, segment_return
 
@@ -111,7 +112,7 @@ class RewardMetrics(nn.Module):
         self.predicted_signs = nn.ModuleDict({sign: SumMetric() for sign in SIGNS})
         self.not_measured: dict[str, str] = {}
 
-    def update(self, judged: Judged, batch: dict[str, Tensor]) -> None:
+    def update(self, judged: Judged, batch: Clip) -> None:
         """Predictions `judged` from the states after the steps of a batch's clips, [B, n] each."""
         if "rewards" in batch:
             self._update_rewards(judged, batch["rewards"][:, :-1])

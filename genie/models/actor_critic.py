@@ -4,6 +4,7 @@ Dimension letters: `F` the shape of features, (n,) or (C, h, w), `A` actions, or
 """
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -106,8 +107,8 @@ class Actor(nn.Module):
         self.is_discrete = num_actions is not None
         self.distribution = CategoricalActions if self.is_discrete else TanhNormal
         self.encoder = FeatureEncoder(feature_shape, width, num_layers)
-        self.head = nn.Linear(width, num_actions or 2 * action_size)
-        self.head.starts_at_zero = True
+        self.head = nn.Linear(width, num_actions or 2 * cast(int, action_size))
+        self.head.starts_at_zero = True  # pyright: ignore[reportArgumentType]
 
     def forward(self, features: Tensor) -> CategoricalActions | TanhNormal:
         return self.distribution(self.head(self.encoder(features)))

@@ -126,7 +126,8 @@ class SelfAttention(nn.Module):
             turn = self._rotation(x, span)
         if turn is not None:
             pair = rotate(pair, turn)
-        return *(part.transpose(-2, -3) for part in pair.unbind(-3)), value.transpose(-2, -3)
+        query, key = (part.transpose(-2, -3) for part in pair.unbind(-3))
+        return query, key, value.transpose(-2, -3)
 
     def forward(
         self, x: Tensor, layer: Layer | None = None, bias: Tensor | None = None, turn: Turn | None = None
@@ -146,8 +147,9 @@ class SelfAttention(nn.Module):
         """[P, 1, 1, E/2], in a span [R or 1, 1, t, 1, 1, E/2]."""
         if span is None:
             positions = torch.arange(x.shape[-2], device=x.device)
-            return tuple(part[:, None, None] for part in rotation(positions, self.size))
+            cos, sin = rotation(positions, self.size)
+            return cos[:, None, None], sin[:, None, None]
         if self.size not in span.turns:  # the same in all blocks and passes
-            turn = rotation(span.slots, self.size)
-            span.turns[self.size] = tuple(part[:, None, :, None, None] for part in turn)
+            cos, sin = rotation(span.slots, self.size)
+            span.turns[self.size] = cos[:, None, :, None, None], sin[:, None, :, None, None]
         return span.turns[self.size]

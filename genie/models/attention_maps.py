@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ def recorded_attention(
     maps = AttentionMaps()
 
     def record(block: int, found: dict[int, Tensor], row: int, position: int) -> Callable:
-        def hook(layer: SelfAttention, arguments: tuple) -> None:
+        def hook(layer: SelfAttention, arguments: tuple[Tensor, *tuple[Any, ...]]) -> None:
             if len(arguments) > 1 and arguments[1] is not None:
                 raise ValueError("attention maps are made of whole clips: run the model without a cache")
             turn = arguments[3] if len(arguments) > 3 else None
@@ -90,6 +91,7 @@ def recorded_attention(
                 hooks.enter_context(block.attention.register_forward_pre_hook(in_space))
                 hooks.enter_context(block.attention.register_forward_pre_hook(partial(alone, number)))
                 continue
+            assert isinstance(block, STBlock), "has_attention_maps comes first"
             hooks.enter_context(block.spatial.register_forward_pre_hook(in_space))  # its input is [B, T, S, D]
             hooks.enter_context(block.temporal.register_forward_pre_hook(in_time))  # its input is [B, S, T, D]
         yield maps

@@ -5,7 +5,7 @@ metrics, which belong to the stages (`genie.stages`).
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ SIMULATORS = {"rssm": FRAMES, "delta": STATES}  # observations by kind of simula
 WITH_CRITIC = ("actor_critic",)  # policies
 GENIE_STAGES = ("tokenizer", "lam", "dynamics", "cotrain")  # make a Genie world, from video alone
 ON_WORLD = ("reward", "policy")  # trained on a finished world
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def build_models(config: dict[str, Any]) -> dict[str, nn.Module]:
@@ -54,7 +55,7 @@ def register_data_facts(module: nn.Module, config: dict[str, Any]) -> None:
     module.register_buffer("fps", torch.tensor(10.0))
 
 
-def build_part(cls: type[nn.Module], key: str, options: dict[str, Any], **extra) -> nn.Module:
+def build_part(cls: type[Part], key: str, options: dict[str, Any], **extra) -> Part:
     """`cls(**options, **extra)`; UserError for an invalid option, with the `key` of the options."""
     try:
         return cls(**options, **extra)

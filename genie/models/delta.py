@@ -25,7 +25,7 @@ class EnsembleLinear(nn.Linear):
         super().__init__(inputs, num_members * outputs)
         self.num_members = num_members
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         weight = self.weight.unflatten(0, (self.num_members, -1))  # [M, outputs, inputs]
         return torch.baddbmm(self.bias.view(self.num_members, 1, -1), x, weight.mT)
 
@@ -85,6 +85,12 @@ class DeltaModel(nn.Module):
     Buffers hold statistics of the data (`start_from`): mean and standard deviation of states, the usual change from one
     to the next, and the range.
     """
+
+    mean: Tensor
+    std: Tensor
+    change: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(
         self,

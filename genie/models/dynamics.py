@@ -36,6 +36,8 @@ class DynamicsModel(nn.Module):
         token_head: predicts whole "codes", or each of the "digits", or "both" in a sum: `genie.models.vocabulary`.
     """
 
+    code_places: Tensor | None
+
     def __init__(
         self,
         num_codes: int,
@@ -133,6 +135,7 @@ class DynamicsModel(nn.Module):
         hidden, target = self._hidden_at(tokens, actions, mask, context, thin), target[mask]
         if not distance_weight:
             return self.to_logits.score(hidden, target)
+        assert self.code_places is not None, "codes without digits have no distances"
         logits = self.logits(hidden)
         nats, right = score(logits, target)
         return nats + distance_weight * expected_distance(logits.softmax(-1), target, self.code_places), right

@@ -22,7 +22,8 @@ def halved(grid: tuple[int, int]) -> list[tuple[int, int]]:
     """The grids from `grid` down to at most `SMALLEST` rows and columns, each half of the last, rounded up."""
     grids = [grid]
     while max(grids[-1]) > SMALLEST:
-        grids.append(tuple(-(-side // 2) for side in grids[-1]))
+        rows, columns = grids[-1]
+        grids.append((-(-rows // 2), -(-columns // 2)))
     return grids
 
 
@@ -39,7 +40,7 @@ class Convolution(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, 3, stride, padding=1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().forward(pictures.movedim(-1, 1)).movedim(1, -1)
 
 
@@ -56,7 +57,7 @@ class FrameEncoder(nn.Module):
         super().__init__()
         if kind not in ENCODERS:
             raise ValueError(f"encoder={kind!r}: choose one of {', '.join(ENCODERS)}")
-        self.grid, self.backbone, self.layers = patches.grid, None, None
+        self.grid, self.backbone = patches.grid, None
         if kind == "vit":
             vit = dict(vit)
             channels, width = vit.pop("channels"), vit["width"]

@@ -8,6 +8,7 @@ Dimension letters: `A` actions, or their numbers, `F` the shape of features, (n,
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class ActionVectors(nn.Module):
     @property
     def size(self) -> int:
         """A."""
-        return self.num_actions or self.action_size
+        return self.num_actions or cast(int, self.action_size)
 
     def forward(self, actions: Tensor) -> Tensor:
         if self.num_actions is None:
@@ -64,7 +65,7 @@ class FeatureEncoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         lead = features.shape[: -len(self.feature_shape)]
         hidden = features.reshape(-1, *self.feature_shape)
-        if self.lift is not None:
+        if self.lift is not None and self.local is not None:
             hidden = self.lift(hidden)
             hidden = (hidden + self.local(F.silu(hidden))).flatten(1)
         return self.layers(hidden).view(*lead, self.width)
@@ -83,6 +84,8 @@ def symexp(values: Tensor) -> Tensor:
 class TwoHotHead(nn.Module):
     """From hidden values [..., D] to a distribution over `num_bins` numbers between symexp(-limit) and symexp(limit).
     Uniform at first, so with mean 0. Raises ValueError for an even number of bins: 0 has to be one of them."""
+
+    bins: Tensor
 
     def __init__(self, width: int, num_bins: int = 63, limit: float = 7.0) -> None:
         super().__init__()
@@ -136,6 +139,7 @@ class Judged:
     @property
     def signs(self) -> Tensor:
         """Probabilities [..., 3] of a negative, zero and positive reward, from `reward_logits`."""
+        assert self.reward_logits is not None
         shares = self.reward_logits.softmax(-1)
         half = shares.shape[-1] // 2
         return torch.stack([shares[..., :half].sum(-1), shares[..., half], shares[..., half + 1 :].sum(-1)], dim=-1)
@@ -154,6 +158,8 @@ class RewardModel(nn.Module):
     Predicts a reward of 0 at first. Raises ValueError for an unknown kind and invalid sizes.
     """
 
+    knows_ends: Tensor
+
     def __init__(
         self,
         feature_shape: tuple[int, ...],
@@ -171,7 +177,9 @@ class RewardModel(nn.Module):
             raise ValueError(f"width={width} and num_channels={num_channels} must be 1 or more")
         self.kind = kind
         self.encoder = FeatureEncoder(tuple(feature_shape), width, num_layers, num_channels)
-        self.reward = TwoHotHead(width, num_bins, limit) if kind == "state" else zero_linear(width)
+        self.reward = (
+            TwoHotHead(width, cast(int, num_bins), cast(float, limit)) if kind == "state" else zero_linear(width)
+        )
         self.ends = zero_linear(width)
         self.register_buffer("knows_ends", torch.zeros((), dtype=torch.bool))  # whether any data recorded them
 
@@ -188,7 +196,7 @@ class RewardModel(nn.Module):
 def zero_linear(width: int, outputs: int = 1) -> nn.Linear:
     """A linear layer whose outputs are 0 at first."""
     layer = nn.Linear(width, outputs)
-    layer.starts_at_zero = True
+    layer.starts_at_zero = True  # pyright: ignore[reportArgumentType]
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer

@@ -36,7 +36,9 @@ def initialize(
     Parameters are drawn one at a time, fp32 on the CPU, and passed to `write`, which may keep a part of them.
     """
     depth = max([1, *(len(module.blocks) for module in model.modules() if isinstance(module, Backbone))])
-    patches = {module.projection: module.patches for module in model.modules() if isinstance(module, PixelEmbedding)}
+    patches: dict[nn.Module, Patches] = {
+        module.projection: module.patches for module in model.modules() if isinstance(module, PixelEmbedding)
+    }
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             full_name, shape = f"{module_name}.{name}".lstrip("."), parameter.shape

@@ -34,13 +34,14 @@ class TemporalCache:
 
     def buffers(self, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """The keys and values of a block, for keys `like` [R, S, N, t, E]."""
-        if self.keys[block] is None:
+        keys, values = self.keys[block], self.values[block]
+        if keys is None or values is None:
             shape = (self.batch, *like.shape[1:3], self.capacity, like.shape[-1])
             # attention on CPU is in fp32 under any autocast (`attend`): stored so, no pass converts
             dtype = torch.float32 if like.device.type == "cpu" else like.dtype
-            self.keys[block] = torch.zeros(shape, dtype=dtype, device=like.device)
-            self.values[block] = torch.zeros(shape, dtype=dtype, device=like.device)
-        return self.keys[block], self.values[block]
+            keys = self.keys[block] = torch.zeros(shape, dtype=dtype, device=like.device)
+            values = self.values[block] = torch.zeros(shape, dtype=dtype, device=like.device)
+        return keys, values
 
     def num_bytes(self) -> int:
         """Size of all buffers."""
@@ -131,9 +132,10 @@ class Past:
         for past in pasts if filled else []:
             stop = start + len(past.rows)
             for block in range(first.num_blocks) if past.cache.num_bytes() else []:
-                source = past.cache.keys[block], past.cache.values[block]
-                rows = torch.tensor(past.rows, device=source[0].device)
-                for new, old in zip(cache.buffers(block, source[0]), source, strict=True):
+                keys, values = past.cache.keys[block], past.cache.values[block]
+                assert keys is not None and values is not None, "a pass fills all blocks"
+                rows = torch.tensor(past.rows, device=keys.device)
+                for new, old in zip(cache.buffers(block, keys), (keys, values), strict=True):
                     new[start:stop, :, :, :filled] = old[rows, :, :, :filled]
             start = stop
         return Past(cache, tuple(range(len(known))), (0,) * len(known), known)
@@ -182,16 +184,16 @@ class Span:
 
     def update(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Writes keys and values [R, S, N, t, E] of the new frames; returns those of visible ones [R, S, N, P, E]."""
-        buffers = self.cache.buffers(block, key)
-        for buffer, new in zip(buffers, (key, value), strict=True):
+        keys, values = self.cache.buffers(block, key)
+        for buffer, new in zip((keys, values), (key, value), strict=True):
             if self.rows is None and self.uniform:
                 buffer[:, :, :, self.starts[0] : self.end] = new
             else:
                 rows, slots = self.places
                 buffer[rows, :, :, slots] = rearrange(new, "r s n t e -> r t s n e").to(buffer.dtype)
         if self.index is None:
-            return tuple(buffer[:, :, :, : self.end] for buffer in buffers)
-        return tuple(buffer[self.index, :, :, : self.end] for buffer in buffers)
+            return keys[:, :, :, : self.end], values[:, :, :, : self.end]
+        return keys[self.index, :, :, : self.end], values[self.index, :, :, : self.end]
 
 
 class CleanContext:

@@ -13,6 +13,7 @@ Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patch
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,7 @@ class LatentActionModel(nn.Module):
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
-        options = dict(transformer or {}, head_dim=head_dim)
+        options: dict[str, Any] = dict(transformer or {}, head_dim=head_dim)
         self.patches = Patches(tuple(image_size), patch_size, channels)
         self.copy_last, self.antisymmetric = copy_last, antisymmetric
         self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, commitment, revive_after)
@@ -97,7 +98,7 @@ class LatentActionModel(nn.Module):
             raise ValueError(f"past_transitions={past_transitions} must be 0, or more with antisymmetric=true")
         self.from_past = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(past_transitions))
         for layer in self.from_past:
-            layer.starts_at_zero = True
+            layer.starts_at_zero = True  # pyright: ignore[reportArgumentType]
         if standardize:  # undoes scale and shift, whose gradient is noise that AdamW makes a random walk
             self.encoder.norm.requires_grad_(False)
         self.decoder_embedding = self.embedding(width)
@@ -113,7 +114,7 @@ class LatentActionModel(nn.Module):
         """Adds the last layer, named after what it predicts."""
         self.to_pixels = PixelHead(width, self.patches)
 
-    def use_tokenizer(self, tokenizer: nn.Module) -> None:
+    def use_tokenizer(self, tokenizer: VideoTokenizer) -> None:
         """No effect on pixels; see `TokenActionModel`."""
 
     @property
@@ -124,8 +125,9 @@ class LatentActionModel(nn.Module):
     def start_from(self, frame: Tensor) -> None:
         """Takes `frame` [C, H, W] in [0, 1] (the background) as the typical one: inputs are measured from it, and
         predictions begin close to it unless `copy_last`."""
-        self.encoder_embedding.start_from(frame)
-        self.decoder_embedding.start_from(frame)
+        for embedding in (self.encoder_embedding, self.decoder_embedding):
+            assert isinstance(embedding, PixelEmbedding)
+            embedding.start_from(frame)
         if not self.copy_last:
             self.to_pixels.start_from(frame)
 

@@ -4,6 +4,7 @@ Dimension letters: `B` batch, `T` frames, `C` channels, `H W` pixels, `S` patche
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ class Patches:
     """Geometry of square patches with sides of `patch_size` pixels on frames of `image_size` H and W, padded with their
     replicated edge to a multiple."""
 
-    def __init__(self, image_size: tuple[int, int], patch_size: int, channels: int = 3) -> None:
+    def __init__(self, image_size: Sequence[int], patch_size: int, channels: int = 3) -> None:
         height, width = image_size
         if min(height, width, patch_size) < 1:
             raise ValueError(f"image_size={image_size} and patch_size={patch_size} must be positive")
@@ -53,6 +54,8 @@ class Patches:
 class PixelEmbedding(nn.Module):
     """Frames to hidden states: a linear layer on each patch, after a typical frame is subtracted (`start_from`). The
     static background would otherwise dominate every hidden state."""
+
+    typical: Tensor
 
     def __init__(self, width: int, patches: Patches) -> None:
         super().__init__()

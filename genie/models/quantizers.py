@@ -10,6 +10,7 @@ Dimension letters: `K` codes, `L` latent width, `D` width, `M` latents of a batc
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ class GlobalBatchNorm(nn.BatchNorm1d):
     def __init__(self, width: int) -> None:
         super().__init__(width, affine=False)
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """values [M, D] of each rank → [M, D]."""
         if not self.training or world_size() == 1:
             return super().forward(values)
@@ -36,6 +37,8 @@ class GlobalBatchNorm(nn.BatchNorm1d):
         mean = sum_over_ranks(values.sum(0)) / count
         centered = values - mean
         variance = sum_over_ranks(centered.square().sum(0)) / count
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -71,6 +74,9 @@ class VectorQuantizer(nn.Module):
         commitment: weight of pulling latents to their code (β of the paper).
         revive_after: idle training batches after which a code is replaced; 0 for never.
     """
+
+    initialized: Tensor
+    idle_steps: Tensor
 
     def __init__(self, num_codes: int, width: int = 32, commitment: float = 0.25, revive_after: int = 50) -> None:
         super().__init__()
@@ -140,7 +146,7 @@ class LatentHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden [..., D] → latents fp32 [..., L]."""
-        if self.center is None:
+        if self.center is None or self.scale is None:
             return self.projection(hidden).float()
         with full_precision(hidden):
             flat = self.center(hidden.float().reshape(-1, hidden.shape[-1]))
@@ -151,7 +157,10 @@ class FiniteScalarQuantizer(nn.Module):
     """Each of L numbers is bounded and rounded to a few levels; the code is their mixed-radix number. No codebook and
     no auxiliary loss. K is the product of `levels`, L their count; latents are in [-1, 1]."""
 
-    def __init__(self, levels: tuple[int, ...] | list[int]) -> None:
+    levels: Tensor
+    bases: Tensor
+
+    def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
         levels = [int(level) for level in levels]
         if not levels or min(levels) < 2:
@@ -184,10 +193,10 @@ def build_quantizer(
     quantizer: str,
     num_codes: int,
     latent_dim: int,
-    levels: list[int] | None = None,
+    levels: Sequence[int] | None = None,
     commitment: float = 0.25,
     revive_after: int = 50,
-) -> nn.Module:
+) -> VectorQuantizer | FiniteScalarQuantizer:
     """The quantiser by name, which ignores options of the other one: "vq" takes `num_codes` of width `latent_dim`,
     `commitment` and `revive_after`; "fsq" takes `levels`, whose product is `num_codes`."""
     if quantizer == "vq":

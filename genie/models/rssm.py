@@ -164,7 +164,8 @@ class Rssm(nn.Module):
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden and latent part of features [..., F]."""
-        return features.split([self.deterministic, self.groups * self.classes], -1)
+        hidden, latent = features.split([self.deterministic, self.groups * self.classes], -1)
+        return hidden, latent
 
     def filter(
         self, evidence: Tensor, incoming: Tensor, noise: Tensor | None = None, before: Tensor | None = None

@@ -184,7 +184,7 @@ class STTransformer(Backbone):
         for name, value in (("temporal_positions", temporal_positions), ("spatial_positions", spatial_positions)):
             if value not in ("rotary", "learned"):
                 raise ValueError(f"{name}={value!r}: choose rotary or learned")
-        self.grid, self.activation_checkpointing = tuple(grid), activation_checkpointing
+        self.grid, self.activation_checkpointing = (grid[0], grid[1]), activation_checkpointing
         self.spatial_positions = nn.Parameter(torch.zeros(grid[0] * grid[1] + extra_tokens, width))
         size = head_size(width, num_heads, head_dim)
         self.turned_size = size if spatial_positions == "rotary" else None  # of rotated heads

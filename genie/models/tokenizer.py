@@ -15,6 +15,7 @@ from genie.models.baselines import build_backbone
 from genie.models.kv_cache import Span
 from genie.models.patches import Patches, PixelEmbedding, PixelHead
 from genie.models.quantizers import LatentHead, build_quantizer
+from genie.models.st_transformer import Backbone
 
 
 @dataclass
@@ -87,7 +88,7 @@ class VideoTokenizer(nn.Module):
         self.quantizer = build_quantizer(quantizer, num_codes, latent_dim, levels, commitment, revive_after)
         self.patch_embedding = PixelEmbedding(width, self.patches)
 
-        def backbone(option: str, kind: str | None, *sizes: int) -> nn.Module:
+        def backbone(option: str, kind: str | None, *sizes: int) -> Backbone:
             if kind is None:
                 option, kind = "architecture", "st_vivit" if architecture is None else architecture
             return build_backbone(kind, *sizes, self.patches.grid, option=option, **options)

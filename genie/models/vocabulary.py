@@ -10,6 +10,7 @@ Dimension letters: `K` codes, `L` digits of a code, `D` width, `M` tokens.
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,10 @@ HEADS = ("codes", "digits", "both")
 
 class Digits(nn.Module):
     """Digits of mixed-radix codes, the lowest first (`FiniteScalarQuantizer`); `levels` has the values per digit."""
+
+    sizes: Tensor
+    bases: Tensor
+    starts: Tensor
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
@@ -82,6 +87,8 @@ def score(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 class CodeHead(nn.Linear):
     """A linear layer with a row of weights for each of K codes."""
 
+    starts_at_zero = False  # see `initialize`
+
     def __init__(self, width: int, num_codes: int, bias: bool = True) -> None:
         super().__init__(width, num_codes, bias=bias)
 
@@ -106,15 +113,16 @@ class DigitHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Log-probabilities fp32 [..., K] of codes, of hidden states [..., D]."""
-        joint = None
-        for part in self.by_digit(hidden):  # the first digit is the lowest: it varies fastest
-            joint = part if joint is None else (part[..., :, None] + joint[..., None, :]).flatten(-2)
+        joint, *others = self.by_digit(hidden)  # the first digit is the lowest: it varies fastest
+        for part in others:
+            joint = (part[..., :, None] + joint[..., None, :]).flatten(-2)
         return joint
 
     def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """As `CodeHead.score`, without any tensor of K numbers."""
         parts, digits = self.by_digit(hidden), self.digits(target)
-        nats = -sum(part.gather(-1, digit[:, None])[:, 0] for part, digit in zip(parts, digits.unbind(-1), strict=True))
+        pairs = zip(parts, digits.unbind(-1), strict=True)
+        nats = -cast(Tensor, sum(part.gather(-1, digit[:, None])[:, 0] for part, digit in pairs))
         likeliest = torch.stack([part.argmax(-1) for part in parts], dim=-1)
         return nats, (likeliest == digits).all(-1)
 
@@ -153,7 +161,9 @@ def build_embedding(kind: str, num_codes: int, levels: Sequence[int] | None, wid
     return {"digits": DigitEmbedding, "coordinates": CoordinateEmbedding}[kind](levels, width)
 
 
-def build_head(kind: str, num_codes: int, levels: Sequence[int] | None, width: int) -> nn.Module:
+def build_head(
+    kind: str, num_codes: int, levels: Sequence[int] | None, width: int
+) -> CodeHead | DigitHead | CodeAndDigitHead:
     """The head of that name for K codes; ValueError for another name or without digits."""
     _check("token_head", kind, HEADS, num_codes, levels)
     if kind == "codes":

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from genie.common.errors import UserError
+from genie.common.settings.schema import parse
+from genie.common.settings.world import CemSearch, MppiSearch, RefinedSearch, Search
 from genie.planning.distributions import Categorical, Distribution, Gaussian, uniform
 from genie.planning.objective import Value
 from genie.planning.search import Plan, RandomShooting, Scored
-from genie.planning.settings import CemSettings, MppiSettings, RefinedSettings, SearchSettings, settings_from
 from genie.world.protocol import State, World
 
 SMALLEST = 1e-8  # standard deviation of the worths below which all count as equal
@@ -25,7 +26,7 @@ SMALLEST = 1e-8  # standard deviation of the worths below which all count as equ
 class Refined(RandomShooting):
     """A search of several iterations; subclasses define how candidates move the distribution (`improved`)."""
 
-    settings: RefinedSettings
+    settings: RefinedSearch
 
     @property
     def iterations(self) -> int:
@@ -46,7 +47,7 @@ class Refined(RandomShooting):
 class CrossEntropy(Refined):
     """Fits the distribution to the best candidates, equally weighted."""
 
-    settings: CemSettings
+    settings: CemSearch
 
     def improved(self, distribution: Distribution, scored: Scored) -> Distribution:
         settings = self.settings
@@ -61,7 +62,7 @@ class PathIntegral(Refined):
     """Moves the weighted mean and keeps the spread. The temperature is in standard deviations of the candidates' worth,
     so that it does not depend on the scale of the rewards."""
 
-    settings: MppiSettings
+    settings: MppiSearch
 
     def improved(self, distribution: Distribution, scored: Scored) -> Distribution:
         worth = scored.worth
@@ -86,9 +87,9 @@ class RecedingHorizon:
 
 
 OPTIMIZERS = {
-    "random_shooting": (RandomShooting, SearchSettings),
-    "cem": (CrossEntropy, CemSettings),
-    "mppi": (PathIntegral, MppiSettings),
+    "random_shooting": (RandomShooting, Search),
+    "cem": (CrossEntropy, CemSearch),
+    "mppi": (PathIntegral, MppiSearch),
 }
 Planner = RandomShooting | RecedingHorizon
 
@@ -122,8 +123,8 @@ def build_planner(group: dict[str, Any], world: World, value: Value | None = Non
     return RecedingHorizon(search, group["execute"]) if mpc else search
 
 
-def _optimizer(group: dict[str, Any]) -> tuple[type[RandomShooting], SearchSettings]:
+def _optimizer(group: dict[str, Any]) -> tuple[type[RandomShooting], Search]:
     if group["name"] not in tuple(OPTIMIZERS):  # a list cannot be looked up
         raise UserError(f"planner.name={group['name']}: choose one of {', '.join([*OPTIMIZERS, 'mpc'])}")
     optimizer, kind = OPTIMIZERS[group["name"]]
-    return optimizer, settings_from(kind, group)
+    return optimizer, parse(kind, group, "planner.")

@@ -15,9 +15,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from genie.common.random import row_seeds
+from genie.common.settings.world import Search
 from genie.planning.distributions import Distribution, PlanNoise, uniform
 from genie.planning.objective import PlanObjective, Value
-from genie.planning.settings import SearchSettings
 from genie.world.protocol import State, World
 
 FINALISTS = 4  # candidates that a plan keeps
@@ -106,7 +106,7 @@ class RandomShooting:
 
     iterations = 1  # in each of which all candidates are drawn
 
-    def __init__(self, world: World, settings: SearchSettings, value: Value | None = None) -> None:
+    def __init__(self, world: World, settings: Search, value: Value | None = None) -> None:
         self.world, self.settings = world, settings
         self.horizon, self.discount = settings.horizon, settings.discount
         self.objective = PlanObjective(

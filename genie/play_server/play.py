@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genie.common.config_types import require_number, require_whole
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.web import check_address, serve_page
@@ -53,14 +52,8 @@ def play(config: dict[str, Any]) -> None:
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for values that are invalid for any world."""
     settings = config["play"]
-    require_whole(config, "prompt_frames")
-    require_whole(config, "prompt_clip", "seed", least=0)
-    require_number(config, "fps", above=0, most=FPS[1])
     prompt_kind(config)
-    require_whole(settings, "max_sessions", "max_frames", "max_upload", "threads", prefix="play.")
-    require_whole(settings, "idle", least=0, prefix="play.")
     check_address(settings, "play")
-    require_number({"play.idle_seconds": settings["idle_seconds"]}, "play.idle_seconds", above=0, most=1e6)
     if not isinstance(config["terminal"], bool):
         raise UserError(f"terminal={config['terminal']} must be true or false")
     with_overrides(Sampler(), config)

@@ -36,7 +36,7 @@ def step_path(folder: Path, step: int) -> Path:
 
 
 def step_of(path: Path) -> int:
-    return int(STEP.fullmatch(path.name)[1])
+    return int(path.stem.removeprefix("step-"))
 
 
 def kept(folder: Path) -> list[Path]:

@@ -133,6 +133,7 @@ class RunFolder:
 
     def go_back(self) -> None:
         """Makes `source` the newest checkpoint, under both of its names."""
+        assert self.source is not None
         step = self._read(self.source)["global_step"]
         for path in kept(self.checkpoints):
             if step_of(path) > step:

@@ -30,6 +30,8 @@ class TrainedModel(nn.Module):
     """
 
     model: nn.Module
+    background: torch.Tensor | None
+    fps: torch.Tensor
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()

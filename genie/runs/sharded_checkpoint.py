@@ -12,7 +12,7 @@ import functools
 import operator
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ def gather_shards(value: Any, keep: bool) -> Any:
     """
 
     def gathered(tensor: DTensor, place: Place) -> Tensor | None:
-        whole = tensor.detach().full_tensor()
+        whole = cast(DTensor, tensor.detach()).full_tensor()
         return whole.cpu() if keep else None
 
     return with_shards_replaced(value, gathered)
@@ -70,7 +70,7 @@ def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards:
         shards[place] = tensor.to_local().detach().cpu()
 
     rest = with_shards_replaced(checkpoint, taken)
-    files = {shard_name(rank, num_shards): shards}
+    files: dict[str, dict] = {shard_name(rank, num_shards): shards}
     if rank == 0:
         files[META] = {"num_shards": num_shards, "checkpoint": rest}
     for name, contents in files.items():

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genie.common.config_types import require_number, require_whole
+from data_modules.clips import Clip
 from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
 from genie.common.ranks import from_first, gather_samples
@@ -41,8 +41,6 @@ class ActorCritic(nn.Module):
 
     def __init__(self, model: nn.ModuleDict, options: dict[str, Any]) -> None:
         super().__init__()
-        require_whole(options, "horizon", prefix="policy.")
-        require_number(options, "discount", "mixing", "slow_decay", "range_decay", above=-1, most=1)
         self.options = options
         self.slow = copy.deepcopy(model["critic"]).requires_grad_(False)
         self.range = ReturnRange(options["range_decay"], options["least_range"])
@@ -71,7 +69,7 @@ class ActorCritic(nn.Module):
             slow.lerp_(fast, 1 - self.options["slow_decay"])
 
     def compute(
-        self, model: nn.ModuleDict, world: World, observations: Tensor, batch: dict[str, Tensor]
+        self, model: nn.ModuleDict, world: World, observations: Tensor, batch: Clip
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of a batch of clips, `observations` [B, T, *O]."""
         options, (actor, critic) = self.options, (model["actor"], model["critic"])
@@ -112,7 +110,7 @@ class ActorCritic(nn.Module):
         }
 
 
-def start(world: World, observations: Tensor, batch: dict[str, Tensor]) -> tuple[State, Tensor]:
+def start(world: World, observations: Tensor, batch: Clip) -> tuple[State, Tensor]:
     """States after n observations of clips [B, T, *O], and float [B]: 0 where that is after the end of an episode.
 
     n, 1 … T, is the same for all clips of a step (a state has one length): drawn from the seed of the first of them.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.clips import Clip
 from genie.common.errors import UserError
 from genie.common.ranks import mean_over_ranks
 from genie.distributed.optim import build_optimizer, clip_by_norm
@@ -55,7 +56,7 @@ class Stage(L.LightningModule):
 
     # -- what a subclass defines ----------------------------------------------------------------------------------
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and metrics of a batch, in training and in validation, which has more metrics."""
         raise NotImplementedError
 
@@ -131,13 +132,13 @@ class Stage(L.LightningModule):
             initialize(part, self.config["seed"], write)
 
     @staticmethod
-    def frames(batch: dict[str, Tensor]) -> Tensor:
+    def frames(batch: Clip) -> Tensor:
         """The batch's frames [B, T, C, H, W] as floats in [0, 1]."""
         return batch["frames"].float() / 255
 
     # -- training and validation ------------------------------------------------------------------------------------
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Clip, batch_idx: int) -> Tensor:
         loss, metrics = self.compute(batch)
         self.step_metrics.append({name: value.detach() for name, value in {"loss": loss, **metrics}.items()})
         if not accumulating(self.trainer):
@@ -148,7 +149,7 @@ class Stage(L.LightningModule):
             self.log_dict({f"train/{name}": value for name, value in mean_over_ranks(values).items()})
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Clip, batch_idx: int) -> None:
         loss, metrics = self.compute(batch)
         self.log_batch({"loss": loss, **metrics}, len(batch["seed"]))
 

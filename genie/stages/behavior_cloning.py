@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data_modules.clips import Clip
 from genie.common.errors import UserError
 from genie.common.ranks import gather_samples
 from genie.metrics.metric_info import HIGHER, LOWER, MetricInfo
@@ -66,7 +67,7 @@ class Cloning(nn.Module):
     before_step = begin
 
     def compute(
-        self, model: nn.ModuleDict, world: World, observations: Tensor, batch: dict[str, Tensor]
+        self, model: nn.ModuleDict, world: World, observations: Tensor, batch: Clip
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative log-likelihood, and metrics beside their baselines, of clips `observations` [B, T, *O].
 

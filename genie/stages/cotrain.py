@@ -7,6 +7,7 @@ the actions stay what makes frames predictable and never what makes tokens cheap
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from data_modules.clips import Clip
 from genie.stages.dynamics import DynamicsStage
 from genie.stages.lam import TrainsLatentActions
 
@@ -40,11 +41,11 @@ class CotrainStage(TrainsLatentActions, DynamicsStage):
     def encode_once(self) -> None:
         """Nothing: the latent action model changes with every step."""
 
-    def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: Clip) -> tuple[Tensor, Tensor]:
         frames = self.frames(batch)
         return self.frozen["tokenizer"].encode(frames), self.lam.encode(frames)
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         actions, lam_loss, lam_metrics = self.lam_loss(batch)
         tokens = self.frozen["tokenizer"].encode(self.frames(batch))
         loss, metrics = self.dynamics_loss(tokens, actions, batch)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.clips import Clip
 from genie.common.device import full_precision
 from genie.common.errors import UserError
 from genie.metrics.rewards import StateErrors
@@ -49,11 +50,11 @@ class DeltaStage(SimulatorStage):
             high=states.max((0, 1)),
         )
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         with full_precision(batch["states"]):  # a difference of two states has few digits left in bf16
             return self._compute(batch, batch["states"].float())
 
-    def _compute(self, batch: dict[str, Tensor], states: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _compute(self, batch: Clip, states: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         model = self.model
         actions = model.actions(batch["actions"][:, :-1])
         prediction = model.predict(states[:, :-1].flatten(0, 1), actions.flatten(0, 1))
@@ -68,7 +69,7 @@ class DeltaStage(SimulatorStage):
         return loss, metrics
 
     def terms(
-        self, batch: dict[str, Tensor], states: Tensor, actions: Tensor, prediction: Prediction
+        self, batch: Clip, states: Tensor, actions: Tensor, prediction: Prediction
     ) -> dict[str, Callable[[], Tensor]]:
         """The terms of the objective, of states [B, T, n] and the action vectors [B, T-1, A] between them."""
         model = self.model

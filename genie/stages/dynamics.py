@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data_modules.clips import Clip
 from genie.common.errors import UserError
 from genie.metrics.metric_info import HIGHER, MetricInfo
 from genie.metrics.token_accuracy import TokenAccuracy, showing
@@ -91,7 +92,7 @@ class DynamicsStage(DependentStage):
 
     # -- tokens and actions ---------------------------------------------------------------------------------------
 
-    def targets(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def targets(self, batch: Clip) -> tuple[Tensor, Tensor]:
         """tokens int64 [B, T, S] and actions int64 [B, T-1] of a batch."""
         latent, known = self.options["actions"] == "latent", self.encoded if self.training else None
         if known is None:
@@ -135,11 +136,11 @@ class DynamicsStage(DependentStage):
 
     # -- loss -----------------------------------------------------------------------------------------------------
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         tokens, actions = self.targets(batch)
         return self.dynamics_loss(tokens, actions, batch)
 
-    def dynamics_loss(self, tokens: Tensor, actions: Tensor, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
+    def dynamics_loss(self, tokens: Tensor, actions: Tensor, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """`dynamics_loss` of the model, in validation with the metrics that need no masks."""
         progress = min(1.0, self.global_step / self.config["trainer"]["max_steps"])
         loss, metrics = dynamics_loss(self.model, tokens, actions, batch["seed"], self.options, progress)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genie.common.errors import UserError
+from data_modules.clips import Clip
 from genie.common.random import Stream
 from genie.metrics.actions import ActionAlignment, CodeUsage
 from genie.metrics.metric_info import LOWER, MetricInfo
@@ -53,7 +53,7 @@ class TrainsLatentActions(DependentStage):
     def start_from_background(self) -> None:
         self.lam.start_from(self.background)
 
-    def lam_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def lam_loss(self, batch: Clip) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Actions int64 [B, T-1], loss and metrics of the latent action model on a batch."""
         frames, (options, _) = self.frames(batch), self.lam_options()
         output, shown = predict_next(self, self.lam, frames, batch["seed"], options)
@@ -77,7 +77,7 @@ class LatentActionStage(TrainsLatentActions):
     def needs(config: dict) -> tuple[str, ...]:
         return ("tokenizer",) if config["model"]["lam"].get("input") == "tokens" else ()
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         return self.lam_loss(batch)[1:]
 
     def on_validation_epoch_end(self) -> None:
@@ -87,9 +87,6 @@ class LatentActionStage(TrainsLatentActions):
 
 def check_options(options: dict, group: str) -> None:
     """Raises UserError for invalid options of `predict_next` and `latent_action_loss`, those of a `group`."""
-    for name in ("action_free_steps", "move_rows", "move_columns"):
-        if not isinstance(options[name], int) or options[name] < 0:
-            raise UserError(f"{name}={options[name]} of the latent action model must be a whole number, 0 or more")
     check_pixel_options(options, group)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data_modules.clips import Clip
 from genie.common.errors import UserError
 from genie.stages.actor_critic import ActorCritic
 from genie.stages.behavior_cloning import Cloning
@@ -73,7 +74,7 @@ class PolicyStage(WorldStage):
                 f"give {f'policy.num_actions={known}' if known else 'data with actions'}"
             )
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         return self.objective.compute(self.model, self.world, self.observations(batch), batch)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

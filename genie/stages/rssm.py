@@ -10,6 +10,7 @@ from functools import cache
 
 from torch import Tensor, nn
 
+from data_modules.clips import Clip
 from genie.metrics.psnr import HorizonPSNR, frame_psnr, update_frame_psnr
 from genie.models.rssm import Beliefs, entropy, kl
 from genie.stages.losses import check_pixel_options, pixel_loss
@@ -36,7 +37,7 @@ class RssmStage(SimulatorStage):
     def start_from_background(self) -> None:
         self.model.start_from(self.background)
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         frames, model = self.frames(batch), self.model
         incoming = model.incoming(batch["actions"][:, :-1])
         noise = self.noise(batch, POSTERIOR, model.groups)
@@ -52,9 +53,7 @@ class RssmStage(SimulatorStage):
             self._update(batch, frames, incoming, beliefs)
         return loss, metrics
 
-    def terms(
-        self, batch: dict[str, Tensor], frames: Tensor, incoming: Tensor, beliefs: Beliefs
-    ) -> dict[str, Callable[[], Tensor]]:
+    def terms(self, batch: Clip, frames: Tensor, incoming: Tensor, beliefs: Beliefs) -> dict[str, Callable[[], Tensor]]:
         """The terms of the objective. The divergences leave out the first frame, which nothing predicts."""
         model, free = self.model, self.simulator["free_nats"]
         prior, posterior, features = beliefs.prior[:, 1:], beliefs.posterior[:, 1:], beliefs.features
@@ -92,7 +91,7 @@ class RssmStage(SimulatorStage):
 
     # -- validation -------------------------------------------------------------------------------------------------
 
-    def _update(self, batch: dict[str, Tensor], frames: Tensor, incoming: Tensor, beliefs: Beliefs) -> None:
+    def _update(self, batch: Clip, frames: Tensor, incoming: Tensor, beliefs: Beliefs) -> None:
         model, given = self.model, self.prompt_length
         features = beliefs.features
         update_frame_psnr(self.psnr, model.decode(features[:, 1:]).sigmoid(), frames, self.background)

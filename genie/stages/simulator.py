@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.common.config_types import require_whole
+from data_modules.clips import Clip
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise
 from genie.distributed.strategy import SHARDED
@@ -46,7 +46,6 @@ class SimulatorStage(Stage):
         if config["trainer"]["strategy"] == SHARDED:
             raise UserError("stage=simulator is too small to be sharded: use trainer=ddp instead of trainer=fsdp")
         self.simulator = config["simulator"]
-        require_whole(self.simulator, "imagination_horizon", prefix="simulator.")
         if self.simulator["imagine"] not in IMAGINE:
             raise UserError(f"simulator.imagine={self.simulator['imagine']!r}: choose one of {', '.join(IMAGINE)}")
         self.objective = JointObjective(self.simulator["objective"])
@@ -88,14 +87,14 @@ class SimulatorStage(Stage):
     def leaves_out_parameters(self, step: int) -> bool:
         return not all(self.objective.uses(term) for term in OWNERS if term in self.objective.weights)
 
-    def noise(self, batch: dict[str, Tensor], number: int, size: int) -> Tensor:
+    def noise(self, batch: Clip, number: int, size: int) -> Tensor:
         """[B, T, size] in [0, 1): draw `number` for each observation, a function of the samples' seeds alone."""
         seeds, length = batch["seed"], batch["actions"].shape[1]
         ages = seeds.new_ones(length).cumsum(0) - 1
         draws = FrameNoise(seeds.repeat_interleave(length), ages.repeat(len(seeds))).uniform(number, size)
         return draws.view(len(seeds), length, size)
 
-    def starts(self, batch: dict[str, Tensor], horizon: int) -> Tensor:
+    def starts(self, batch: Clip, horizon: int) -> Tensor:
         """int64 [B]: the observation from which each clip imagines `horizon` steps, drawn for each sample."""
         room = batch["actions"].shape[1] - horizon
         return (self.noise(batch, 2, 1)[:, 0, 0] * room).long().clamp_max(room - 1)
@@ -104,7 +103,7 @@ class SimulatorStage(Stage):
         """Steps that are imagined in training: `simulator.imagination_horizon`, at most a clip's."""
         return min(self.simulator["imagination_horizon"], self.config["data"]["num_frames"] - 1)
 
-    def imagined_places(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def imagined_places(self, batch: Clip) -> tuple[Tensor, Tensor, Tensor]:
         """Indices int64 of the imagination of clips in training: its row [B, 1] of the batch, the observation [B, 1]
         that it starts from, and the observations [B, n] that it predicts."""
         steps = self.imagined_steps()
@@ -120,7 +119,7 @@ class SimulatorStage(Stage):
 
     # -- validation -------------------------------------------------------------------------------------------------
 
-    def update_outcomes(self, batch: dict[str, Tensor], features: Tensor) -> None:
+    def update_outcomes(self, batch: Clip, features: Tensor) -> None:
         """Compares the predictions of the heads, of features [B, T-1, F] of the states after actions, with the data."""
         known = {column: batch[column][:, :-1] for term, column in NEEDED.items() if self.objective.uses(term)}
         self.outcome_metrics.update(*self.model.outcomes.predict(features), **known)

@@ -3,6 +3,7 @@
 from torch import Tensor
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 
+from data_modules.clips import Clip
 from genie.common.device import full_precision
 from genie.metrics.actions import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
@@ -30,7 +31,7 @@ class TokenizerStage(Stage):
     def start_from_background(self) -> None:
         self.model.start_from(self.background)
 
-    def compute(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, batch: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         frames = self.frames(batch)
         output = self.model(frames)
         reconstruction = pixel_loss(output.logits, frames, self.background, self.options)

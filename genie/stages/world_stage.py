@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
+from data_modules.clips import Clip
 from genie.common.errors import UserError
 from genie.distributed.strategy import SHARDED
 from genie.runs.loading import WORLD
@@ -106,12 +107,12 @@ class WorldStage(DependentStage):
         """Features [1, T, *F]."""
         return torch.empty(1, self.config["data"]["num_frames"], *self.options["feature_shape"])
 
-    def observations(self, batch: dict[str, Tensor]) -> Tensor:
+    def observations(self, batch: Clip) -> Tensor:
         """What the world observes [B, T, *O]: frames in [0, 1], or states."""
         return self.frames(batch) if self.observes == "frames" else batch["states"]
 
     @torch.no_grad()
-    def features(self, batch: dict[str, Tensor]) -> Tensor:
+    def features(self, batch: Clip) -> Tensor:
         """The world's features [B, T, *F] of all states of true clips, under the recorded actions where it takes these;
         a world of latent actions reads its own from the frames, where its features depend on them."""
         observations = self.observations(batch)
@@ -133,7 +134,7 @@ def named_actions(world: World, config: dict[str, Any]) -> dict[str, Any]:
     return options | {"names": names or given}
 
 
-def recorded_between(world: World, batch: dict[str, Tensor], length: int) -> Tensor | None:
+def recorded_between(world: World, batch: Clip, length: int) -> Tensor | None:
     """The recorded actions between the first `length` observations of clips; None for a world of latent actions."""
     known = world.takes_environment_actions and "actions" in batch
     return batch["actions"][:, : length - 1] if known else None

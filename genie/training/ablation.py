@@ -21,11 +21,10 @@ from rich.text import Text
 
 from genie.common.cli import to_plain
 from genie.common.config_errors import group_options
-from genie.common.config_types import check_step
 from genie.common.errors import RunError, UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
-from genie.common.overrides import composed, override
+from genie.common.overrides import check_step, composed, override
 from genie.common.tables import print_table
 from genie.datasets.record import record_missing
 from genie.evaluation.provenance import evaluated, newer_than_checkpoints

@@ -19,11 +19,10 @@ from data_modules.environments.recording_policies import RecordingAgent
 from data_modules.formats.episodes import SPLITS
 from genie.agents.collect import collect, episode_returns, is_collected, recording
 from genie.common.cli import to_plain
-from genie.common.config_types import check_step, require_number, require_whole
 from genie.common.errors import UserError
 from genie.common.files import remove_leftovers
 from genie.common.folder_lock import empty, one_writer
-from genie.common.overrides import composed, override
+from genie.common.overrides import check_step, composed, override
 from genie.common.tables import print_table
 from genie.runs.folder import RunFolder
 from genie.stages import STAGES
@@ -147,10 +146,6 @@ def described(returns: np.ndarray) -> tuple[str, str, str]:
 
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for the first invalid value."""
-    require_whole(config, "rounds")
-    require_number(config["collect"], "explore", above=-1, most=1)
-    require_whole(config["collect"]["frames"], *SPLITS, least=2, prefix="collect.frames.")
-    require_whole(config["more_steps"], *config["more_steps"], least=0, prefix="more_steps.")
     for stage in config["stages"]:
         if stage not in STAGES:
             raise UserError(f"stages={config['stages']}: there is no {stage}; there is: {', '.join(STAGES)}")

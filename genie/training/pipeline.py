@@ -19,10 +19,9 @@ from hydra import compose
 from rich.table import Table
 
 from genie.common.cli import to_plain
-from genie.common.config_types import check_step
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
-from genie.common.overrides import override
+from genie.common.overrides import check_step, override
 from genie.common.tables import print_table
 from genie.datasets.record import missing_splits, record_missing
 from genie.evaluation.provenance import evaluated, newer_than_checkpoints

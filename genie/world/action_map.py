@@ -14,6 +14,7 @@ from data_modules.clips import ClipDataset
 from data_modules.data_info import count_actions
 from genie.common.errors import UserError
 from genie.common.random import fold_in
+from genie.models import LatentActionModel
 from genie.world.protocol import World
 
 BATCH = 16  # clips that the latent action model reads at a time
@@ -78,9 +79,10 @@ def fit_action_map(world: World, clips: ClipDataset, num_labels: int, seed: int,
 
 
 @torch.no_grad()
-def _actions(world: World, lam: torch.nn.Module, clips: ClipDataset, numbers: list[int]) -> tuple[Tensor, Tensor]:
+def _actions(world: World, lam: LatentActionModel, clips: ClipDataset, numbers: list[int]) -> tuple[Tensor, Tensor]:
     """Latent and true actions int64 [N] of the transitions of some clips."""
     batch = [clips[number] for number in numbers]
-    frames = torch.stack([clip["frames"] for clip in batch]).to(world.device).float() / 255
-    true = torch.stack([clip["actions"] for clip in batch])[:, :-1]
-    return lam.encode(frames).cpu().flatten(), true.flatten()
+    frames = torch.stack([clip["frames"] for clip in batch])
+    true = torch.stack([clip["actions"] for clip in batch])
+    latent = lam.encode(frames.to(world.device).float() / 255)
+    return latent.cpu().flatten(), true[:, :-1].flatten()

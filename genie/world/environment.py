@@ -21,10 +21,10 @@ from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from torch import Tensor
 
-from genie.common.config_types import require_whole
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
+from genie.common.settings.kinds import Range
 from genie.prompts.data_clips import PromptClips
 from genie.prompts.images import usual_fit
 from genie.prompts.prompt import array_prompt, read_prompt
@@ -82,11 +82,13 @@ class Episodes:
         device: str | None = None,
         sampler: Sampler | None = None,
     ) -> None:
-        require_whole({"prompt_frames": prompt_frames, "horizon": horizon}, "prompt_frames", "horizon")
-        if (run is None) == (world is None):
-            raise UserError("give either run=, the folder of a trained world such as outputs/pong, or world=")
-        if world is None:
+        Range(1).require("prompt_frames", prompt_frames)
+        if horizon is not None:
+            Range(1).require("horizon", horizon)
+        if run is not None and world is None:
             world = WorldModel.load(run).to(choose_device(device or "auto"))
+        elif run is not None or world is None:
+            raise UserError("give either run=, the folder of a trained world such as outputs/pong, or world=")
         elif device is not None:
             world.to(choose_device(device))
         self.world = copy.copy(world)  # others that share the world keep their sampler
@@ -127,9 +129,10 @@ class Episodes:
             alike.setdefault((len(start.frames), start.actions is None), []).append(row)
         device, parts = self.world.device, []
         with inference(device):
-            for (_, unknown), rows in alike.items():
+            for rows in alike.values():
                 frames = torch.stack([starts[row].frames for row in rows]).to(device)
-                actions = None if unknown else torch.stack([starts[row].actions for row in rows]).to(device)
+                known = [between for row in rows if (between := starts[row].actions) is not None]  # all or none
+                actions = torch.stack(known).to(device) if known else None
                 parts.append((rows, self.world.reset(frames, actions, seeds[rows])))
         return woven(parts), to_bytes(torch.stack([start.frames[-1] for start in starts]))
 
@@ -138,6 +141,7 @@ class Episodes:
         device = self.world.device
         with inference(device):
             state, step = self.world.step(state, torch.from_numpy(actions).to(device))
+        assert step.observation is not None
         return state, Outcome(
             to_bytes(step.observation),
             step.reward.double().cpu().numpy(),
@@ -158,7 +162,7 @@ class Episodes:
         frames, actions = self._clips[int(generator.integers(len(self._clips)))]
         return Start(frames, self.world.prompt_actions(actions))
 
-    def _read(self, prompt: Prompt) -> Start:
+    def _read(self, prompt: str | Path | np.ndarray) -> Start:
         size, fit = self.world.image_size, usual_fit(self.world.config)
         if isinstance(prompt, str | Path):
             name = f"prompt={prompt}"
@@ -174,7 +178,7 @@ def check_options(options: dict[str, Any] | None, known: Sequence[str] = OPTIONS
     return options or {}
 
 
-def woven(parts: Sequence[tuple[Sequence[int], WorldState]]) -> WorldState:
+def woven(parts: Sequence[tuple[Sequence[int] | np.ndarray, WorldState]]) -> WorldState:
     """One state of several, each given with its rows [B'] there; together they are all rows, once each."""
     if len(parts) == 1:
         rows, state = parts[0]
@@ -220,7 +224,7 @@ class GenieEnv(gymnasium.Env[np.ndarray, np.int64]):
         super().reset(seed=seed)
         self._state, frames = episodes.begin([self.np_random], [prompt])
         self._frame, self._steps = frames[0], 0
-        return self._frame.copy(), episodes.info(passes=0)
+        return frames[0].copy(), episodes.info(passes=0)
 
     def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """The next frame under `action` in [0, A)."""
@@ -228,7 +232,7 @@ class GenieEnv(gymnasium.Env[np.ndarray, np.int64]):
         if self._state is None:
             raise ResetNeeded("there is no episode, or it is over: call reset() before step()")
         if not self.action_space.contains(action):
-            raise UserError(f"action={action!r}: this world takes a whole number in 0 … {self.action_space.n - 1}")
+            raise UserError(f"action={action!r}: this world takes a whole number in 0 … {episodes.action_space.n - 1}")
         self._state, outcome = episodes.step(self._state, np.array([int(action)]))
         self._frame = outcome.frames[0]
         self._steps += 1
@@ -236,11 +240,13 @@ class GenieEnv(gymnasium.Env[np.ndarray, np.int64]):
         if terminated or truncated:
             self._state = None
         info = episodes.info(outcome.passes[0])
-        return self._frame.copy(), float(outcome.rewards[0]), terminated, truncated, info
+        return outcome.frames[0].copy(), float(outcome.rewards[0]), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
         """The last observation."""
-        return self._frame.copy() if renders(self.episodes, self.render_mode, self._frame is not None) else None
+        if not renders(self.episodes, self.render_mode, self._frame is not None) or self._frame is None:
+            return None
+        return self._frame.copy()
 
     def close(self) -> None:
         """Releases the world, its state and its data."""

@@ -1,11 +1,10 @@
 """Parts of a trained world, from the checkpoints of a run folder."""
 
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import Any, cast
 
 from genie.common.errors import UserError
+from genie.models import LatentActionModel, VideoTokenizer
 from genie.runs.loading import TrainedModel, fingerprint, load_model, stage_file
 from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.sampler import Sampler
@@ -14,11 +13,11 @@ from genie.world.sampler import Sampler
 def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
     """The arguments of a `WorldModel`; see its `load` for the choice of checkpoints and errors."""
     trained = load_model(dynamics_file(run, dynamics))
-    tokenizer = trained_with(trained, run, "tokenizer")[1].model
+    tokenizer = cast(VideoTokenizer, trained_with(trained, run, "tokenizer")[1].model)
     lam = getattr(trained, "lam", None)
     if lam is None and trained.options["actions"] == "latent":
         try:
-            lam = trained_with(trained, run, "lam")[1].model
+            lam = cast(LatentActionModel, trained_with(trained, run, "lam")[1].model)
         except UserError:  # only needed to infer actions of given videos
             lam = None
     if lam is not None:
@@ -26,7 +25,7 @@ def load_parts(run: Path, dynamics: str | None = None) -> dict[str, Any]:
     return parts_of(trained, tokenizer, lam)
 
 
-def parts_of(trained: TrainedModel, tokenizer: nn.Module, lam: nn.Module | None) -> dict[str, Any]:
+def parts_of(trained: TrainedModel, tokenizer: VideoTokenizer, lam: LatentActionModel | None) -> dict[str, Any]:
     """The arguments of a `WorldModel` for a dynamics, trained or in training (then `trained` is its stage)."""
     config = trained.config
     return {

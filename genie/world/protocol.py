@@ -22,12 +22,15 @@ class State(Protocol):
 
     def __len__(self) -> int:
         """B."""
+        ...
 
     def select(self, index: Tensor | list[int]) -> Self:
         """The rows `index` (int [B']), which may repeat to fork a state."""
+        ...
 
     def reseeded(self, seed: int | Tensor) -> Self:
         """The same worlds with another future: one seed for all (each row draws its own), or int64 [B]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,52 +72,72 @@ class World(Protocol[S]):
         takes_environment_actions: whether the actions are those of the environment instead of latent ones.
     """
 
-    action_space: spaces.Discrete | spaces.Box
-    observation_shape: tuple[int, ...]
-    feature_shape: tuple[int, ...]
-    num_context: int
     fps: float
     config: dict[str, Any]
-    knows_rewards: bool
-    knows_ends: bool
-    reward_kind: str | None
-    takes_environment_actions: bool
+
+    @property
+    def action_space(self) -> spaces.Discrete | spaces.Box: ...
+    @property
+    def observation_shape(self) -> tuple[int, ...]: ...
+    @property
+    def feature_shape(self) -> tuple[int, ...]: ...
+    @property
+    def num_context(self) -> int: ...
+    @property
+    def knows_rewards(self) -> bool: ...
+    @property
+    def knows_ends(self) -> bool: ...
+    @property
+    def reward_kind(self) -> str | None: ...
+    @property
+    def takes_environment_actions(self) -> bool: ...
 
     @property
     def device(self) -> torch.device:
         """Of its parameters."""
+        ...
 
     def to(self, device: torch.device | str) -> Self:
         """Moves the world in place and returns it."""
+        ...
 
     def fingerprint(self) -> str:
         """Of all weights: models trained on features of a world fit that world alone."""
+        ...
 
     def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> S:
         """The state after `observations` [B, T, *O], T ≥ 1, and the `actions` [B, T-1] or [B, T-1, A] between them.
         `seed` decides all later draws: one number, from which each row derives its own, or int64 [B]."""
+        ...
 
     def observe(self, state: S, observation: Tensor, actions: Tensor) -> S:
         """The state after a true observation [B, *O] that `actions` [B] or [B, A] led to; ValueError for a state with
         imagined steps."""
+        ...
 
     def warmed(self, state: S) -> S:
         """The same state with the computations done that all its forks would repeat, if there are any."""
+        ...
 
     def step(self, state: S, actions: Tensor, decode: bool = True) -> tuple[S, Step]:
         """Imagines one step under `actions` [B] or [B, A], as a function of state and actions alone; without `decode`
         no observation is computed."""
+        ...
 
     def decode(self, state: S) -> Tensor:
         """The newest observation [B, *O] of a state, as the world reconstructs it."""
+        ...
 
     def features(self, state: S) -> Tensor:
         """Input of reward models and policies: float [B, *F]."""
+        ...
 
     def trace(self, observations: Tensor, actions: Tensor | None = None) -> Tensor:
         """Features float [B, T, *F] of all states along true `observations` [B, T, *O] with the `actions` between them:
         row t is `features` after the first t + 1."""
+        ...
 
     def judge(self, before: S, actions: Tensor, after: S) -> Judged:
         """Predicted reward and end of a step, seen or imagined, from `before` under `actions` to `after`, B each. Only
         in a world with rewards or ends."""
+        ...

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from genie.common.config_errors import group_options
-from genie.common.config_types import require_number, require_whole
 from genie.common.errors import UserError
 from genie.world.sampler import Sampler
 
@@ -17,8 +16,6 @@ KEYS = ("steps", "temperature", "order", "entropy_bound")
 def with_overrides(sampler: Sampler, config: dict[str, Any]) -> Sampler:
     """`sampler` (of a run), or with `new_sampler` a default one, with the settings of `config` that are not None.
     Raises UserError for an invalid value."""
-    require_whole(config, "steps")
-    require_number(config, "temperature", "entropy_bound")
     given = {name: config[name] for name in KEYS if config[name] is not None}
     return Samplers.changed(Sampler() if config["new_sampler"] else sampler, **given)
 

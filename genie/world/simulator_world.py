@@ -9,7 +9,7 @@ their numbers, `F` features, `M` members.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from torch import Tensor
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise, Stream, derive, row_seeds
 from genie.models.building import simulator_kind
+from genie.models.delta import DeltaModel
 from genie.models.heads import Judged
+from genie.models.rssm import Rssm
 from genie.runs.loading import TrainedModel, fingerprint, load_model, stage_file
 from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.protocol import Step
@@ -51,7 +53,10 @@ class SimulatorState:
         return replace(self, seeds=row_seeds(seed, len(self), self.values.device))
 
 
-class SimulatorWorld:
+M = TypeVar("M", bound=Rssm | DeltaModel)
+
+
+class SimulatorWorld(Generic[M]):
     """Common part of `RssmWorld` and `DeltaWorld`, which satisfy `genie.world.protocol.World`; `trained` is a
     simulator with its configuration and its frames per second."""
 
@@ -61,7 +66,8 @@ class SimulatorWorld:
     takes_environment_actions = True
 
     def __init__(self, trained: TrainedModel) -> None:
-        self.model, self.config, self.fps = trained.model.eval(), trained.config, float(trained.fps)
+        self.model = cast(M, trained.model.eval())
+        self.config, self.fps = trained.config, float(trained.fps)
         self.settings: dict[str, Any] = self.config["simulator"]
         learned = self.settings["objective"]  # weights of the terms; 0: not learned
         self.knows_rewards, self.knows_ends = learned["reward"] > 0, learned["continues"] > 0
@@ -71,10 +77,10 @@ class SimulatorWorld:
         if actions.num_actions is not None:
             self.action_space = spaces.Discrete(actions.num_actions)
         else:
-            self.action_space = spaces.Box(-1.0, 1.0, (actions.action_size,), np.float32)
+            self.action_space = spaces.Box(-1.0, 1.0, (actions.size,), np.float32)
 
     @staticmethod
-    def load(run: str | Path) -> "SimulatorWorld":
+    def load(run: str | Path) -> "RssmWorld | DeltaWorld":
         """The world of a run folder (`outputs/<name>`), from its checkpoint; UserError where that is missing or
         damaged."""
         path = stage_file(Path(run), "simulator")
@@ -144,11 +150,12 @@ class SimulatorStep(Step):
     disagreement: Tensor | None = None
 
 
-class RssmWorld(SimulatorWorld):
+class RssmWorld(SimulatorWorld[Rssm]):
     """A state's `values` are its features [B, F], deterministic part first."""
 
     def __init__(self, trained: TrainedModel) -> None:
         super().__init__(trained)
+        assert trained.background is not None
         self.observation_shape = tuple(trained.background.shape)
         self.feature_shape = (self.model.num_features,)
         self.num_context = self.config["data"]["num_frames"] - 1  # as in training, which predicts one more
@@ -213,7 +220,7 @@ class RssmWorld(SimulatorWorld):
         return self.model.filter(evidence, torch.cat([first, vectors[:, 1:]], 1)).features
 
 
-class DeltaWorld(SimulatorWorld):
+class DeltaWorld(SimulatorWorld[DeltaModel]):
     """A state's `values` are the numbers [B, n] of the environment; its features are these, normalised.
 
     With `simulator.propagate: member` a world always follows one member of the ensemble, drawn from its seed; with

@@ -72,14 +72,16 @@ class WorldState:
             return torch.cat([F.pad(part, (*[0] * 2 * axes, 0, size - part.shape[1])) for part in parts])
 
         observed = None
-        if all(state.observed is not None for state in states):
-            frames = stack([state.observed.frames for state in states], n, 3)
-            observed = Observed(frames, Past.joined([state.observed.past for state in states]))
+        seen = [state.observed for state in states if state.observed is not None]
+        if len(seen) == len(states):
+            frames = stack([one.frames for one in seen], n, 3)
+            observed = Observed(frames, Past.joined([one.past for one in seen]))
         tokens = stack([state.tokens for state in states], n, 1)
         actions = stack([state.actions for state in states], n - 1, 0)
         seeds, ages = (torch.cat([getattr(state, name) for state in states]) for name in ("seeds", "ages"))
-        pasts = (Past.joined([getattr(state, name) for state in states]) for name in ("dynamics", "decoder"))
-        return WorldState(tokens, actions, lengths, seeds, ages, *pasts, observed)
+        dynamics = Past.joined([state.dynamics for state in states])
+        decoder = Past.joined([state.decoder for state in states])
+        return WorldState(tokens, actions, lengths, seeds, ages, dynamics, decoder, observed)
 
     def slid(self, window: int, keep: int) -> "WorldState":
         """With the last `keep` frames of every row whose `window` is full, so that there is room for one more. The keys

@@ -15,8 +15,8 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
+from genie.common.settings.kinds import Range
 from genie.world.environment import (
     OPTIONS,
     RENDER_MODES,
@@ -54,7 +54,7 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **settings: Any,
     ) -> None:
-        require_whole({"num_envs": num_envs}, "num_envs")
+        Range(1).require("num_envs", num_envs)
         self.num_envs, self.render_mode = num_envs, check_render_mode(render_mode)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.episodes: Episodes | None = Episodes(**settings)
@@ -69,17 +69,17 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         }
         self._generators, self._seeds = map(list, zip(*(seeding.np_random() for _ in range(num_envs)), strict=True))
         self._state: WorldState | None = None
-        self._frames = np.zeros(self.observation_space.shape, np.uint8)
+        self._frames = np.zeros((num_envs, *self.episodes.observation_space.shape), np.uint8)
         self._steps = np.zeros(num_envs, np.int64)
         self._over = np.zeros(num_envs, bool)  # whose episode ended in the last step
 
     @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One for each environment."""
         return tuple(self._generators)
 
     @property
-    def np_random_seed(self) -> tuple[int, ...]:
+    def np_random_seed(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Initial seeds of the generators."""
         return tuple(self._seeds)
 
@@ -109,7 +109,7 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         episodes = require_open(self.episodes)
         if self._state is None:
             raise ResetNeeded("there are no episodes: call reset() before step()")
-        actions = self._checked(actions)
+        actions = self._checked(actions, episodes.world.num_actions - 1)
         going, over = np.flatnonzero(~self._over), np.flatnonzero(self._over)
         if len(over) and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(f'episodes {over.tolist()} are over: reset them with options={{"reset_mask": bool [B]}}')
@@ -123,14 +123,14 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._frames[going], rewards[going], terminated[going] = outcome.frames, outcome.rewards, outcome.terminated
             self._steps[going] += 1
             truncated[going] = self._steps[going] == episodes.horizon
-            for row, passes in zip(going, outcome.passes, strict=True):
+            for row, passes in zip(going.tolist(), outcome.passes, strict=True):
                 self._add_info(infos, episodes.info(passes), row)
         if len(over):
             parts.append((over, self._begin(over, self._prompts(None), infos)))
         self._state, self._over = woven(parts), terminated | truncated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and self._over.any():
             over = np.flatnonzero(self._over)
-            for row in over:
+            for row in over.tolist():
                 final = {"final_obs": self._frames[row].copy(), "final_info": episodes.info(infos["passes"][row])}
                 self._add_info(infos, final, row)
             self._replace(over, self._begin(over, self._prompts(None), infos))
@@ -148,28 +148,29 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def _begin(self, rows: np.ndarray, prompts: list[Prompt], infos: dict[str, Any]) -> WorldState:
         """The state of new episodes in the environments `rows`; sets their frames and `infos`."""
-        generators = [self._generators[row] for row in rows]
-        state, self._frames[rows] = self.episodes.begin(generators, [prompts[row] for row in rows])
+        episodes, generators = require_open(self.episodes), [self._generators[row] for row in rows]
+        state, self._frames[rows] = episodes.begin(generators, [prompts[row] for row in rows])
         self._steps[rows], self._over[rows] = 0, False
         for row in rows:
-            self._add_info(infos, self.episodes.info(passes=0), row)
+            self._add_info(infos, episodes.info(passes=0), row)
         return state
 
     def _replace(self, rows: np.ndarray, state: WorldState) -> None:
         """Replaces the state of the environments `rows`."""
         others = np.setdiff1d(np.arange(self.num_envs), rows)
-        kept = [(others, self._state.select(others.tolist()))] if len(others) else []
+        kept = [(others, self._state.select(others.tolist()))] if self._state is not None and len(others) else []
         self._state = woven([*kept, (rows, state)])
 
     def _per_environment(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if isinstance(seed, Integral):
+        if isinstance(seed, int | Integral):
             return [int(seed) + row for row in range(self.num_envs)]
-        seeds = [None] * self.num_envs if seed is None else list(seed)
+        seeds: list[int | None] = [None] * self.num_envs if seed is None else list(seed)
         if len(seeds) != self.num_envs:
             raise UserError(f"seed has {len(seeds)} numbers: give one for each of the {self.num_envs} environments")
         return seeds
 
-    def _prompts(self, prompt: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    def _prompts(self, prompt: Any) -> list[Prompt]:
+        """Of one `Prompt` for all environments, or of a sequence of them."""
         if not isinstance(prompt, list | tuple) and np.ndim(prompt) != 5:
             return [prompt] * self.num_envs
         if len(prompt) != self.num_envs:
@@ -189,8 +190,8 @@ class GenieVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ResetNeeded("the first reset() is one of all environments: call it without reset_mask")
         return np.flatnonzero(mask)
 
-    def _checked(self, actions: np.ndarray) -> np.ndarray:
-        given, most = np.asarray(actions), self.single_action_space.n - 1
+    def _checked(self, actions: np.ndarray, most: int) -> np.ndarray:
+        given = np.asarray(actions)
         whole = given.shape == (self.num_envs,) and given.dtype.kind in "iu"
         if not whole or given.min() < 0 or given.max() > most:
             raise UserError(

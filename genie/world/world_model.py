@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -46,7 +47,7 @@ def load_reward(run: Path, world: str) -> RewardModel | None:
         way = "train it again with `python -m genie.train stage=reward`"
         print(f"{run}: without rewards: {path} was trained on another world than this one; {way}", file=sys.stderr)
         return None
-    return trained.model
+    return cast(RewardModel, trained.model)
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ class WorldModel:
         self._check(actions)
         state = state.slid(self.window, self.keep)
         seen, device = state.observed, observation.device
+        assert seen is not None
 
         def encode(rows: list[int] | slice, start: int, stop: int, span: Span) -> None:
             self.tokenizer.encode(seen.frames[rows, start:stop], span)
@@ -281,6 +283,7 @@ class WorldModel:
     @torch.no_grad()
     def judge(self, before: WorldState, actions: Tensor, after: WorldState) -> Judged:
         """Predictions of the reward model from the features of `after`."""
+        assert self.reward_model is not None
         return self.reward_model(self.features(after))
 
     def _decode(self, state: WorldState) -> tuple[Tensor, Past]:
@@ -311,7 +314,8 @@ class WorldModel:
     ) -> Tensor:
         """Autoregressively generated frames [B, n, C, H, W] in [0, 1] for `actions` int64 [B, n] after prompt `frames`
         [B, T0, …]."""
-        return torch.stack([step.observation for step in self.steps(frames, actions, seed, prompt_actions)], dim=1)
+        steps = self.steps(frames, actions, seed, prompt_actions)
+        return torch.stack(cast(list[Tensor], [step.observation for step in steps]), dim=1)
 
     def steps(
         self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None

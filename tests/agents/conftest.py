@@ -8,11 +8,11 @@ import types
 import gymnasium as gym
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from data_modules import environments
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 
 
 class LineEnv(gym.Env):
@@ -102,7 +102,7 @@ def composed(*overrides):
         small += ["planner=cem", "planner.horizon=6", "planner.candidates=24", "planner.iterations=2"]
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("act", [*small, *overrides]))
+        return resolved("act", [*small, *overrides])
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """A run that goes on with other batches goes on with the clips that would have been next."""
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.runs.metrics_file import read_metrics
 from genie.stages import TokenizerStage
 from genie.training.train import train
@@ -26,7 +26,7 @@ def trained_clips(tmp_path, pong_root, monkeypatch):
         defaults += ["callbacks.rollouts.every_n_train_steps=0", "trainer.limit_val_batches=0"]
         seen.clear()
         with initialize_config_module("conf", version_base="1.3"):
-            train(to_plain(compose("train", [*defaults, *overrides])))
+            train(resolved("train", [*defaults, *overrides]))
         return list(seen)
 
     return run

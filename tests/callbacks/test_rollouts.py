@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from PIL import Image
 
 from callbacks.rollouts import Rollouts, check, rollout_metrics
 from data_modules.held_out_clips import load_clips
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.trained_run import TrainedRun
@@ -33,7 +33,7 @@ def run(world_run, pong_root, tmp_path_factory):
         earlier = [f"{part}_ckpt={world_run}/{part}/checkpoints/last.ckpt" for part in ("tokenizer", "lam")]
         defaults = ["debug=fast", f"stage={stage}", f"data.root={pong_root}", f"output_dir={outputs}", *earlier]
         with initialize_config_module("conf", version_base="1.3"):
-            config = to_plain(compose("train", [*defaults, f"name={name}", *overrides]))
+            config = resolved("train", [*defaults, f"name={name}", *overrides])
         train(config)
         return config, outputs / name / stage
 
@@ -160,7 +160,7 @@ def test_other_processes_draw_nothing_and_log_the_figures_of_the_first(tmp_path)
 @functools.cache
 def composed():
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("train"))["callbacks"]["rollouts"]
+        return resolved("train")["callbacks"]["rollouts"]
 
 
 def settings(**changes):
@@ -173,22 +173,22 @@ def settings(**changes):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("override", "message"),
     [
-        ("every_n_train_steps", -1, "callbacks.rollouts.every_n_train_steps=-1"),
-        ("num_clips", 0, "callbacks.rollouts.num_clips=0"),
-        ("horizon", 2.5, "horizon=2.5"),
-        ("delta_psnr_t", [11], "11 is not in 1 … 10"),
-        ("keep_videos", -1, "keep_videos=-1"),
-        ("fps", 0, "fps=0"),
-        ("sampler__steps", 0, "steps=0"),
-        ("attention__heads", "two", "attention.heads=two"),
+        ("every_n_train_steps=-1", "callbacks.rollouts.every_n_train_steps=-1"),
+        ("num_clips=0", "callbacks.rollouts.num_clips=0"),
+        ("horizon=2.5", "callbacks.rollouts.horizon=2.5"),
+        ("delta_psnr_t=[11]", "11 is not in 1 … 10"),
+        ("keep_videos=-1", "callbacks.rollouts.keep_videos=-1"),
+        ("fps=0", "callbacks.rollouts.fps=0"),
+        ("sampler.steps=0", "callbacks.rollouts.sampler.steps=0"),
+        ("attention.heads=two", "attention.heads=two"),
     ],
 )
-def test_wrong_values_are_one_line(key, value, message):
+def test_wrong_values_are_one_line(override, message):
     check(settings(every_n_train_steps=None, fvd_videos=0, grid_frames=0, keep_videos=0))
-    with pytest.raises(UserError, match=message) as error:
-        check(settings(**{key: value}))
+    with initialize_config_module("conf", version_base="1.3"), pytest.raises(UserError, match=message) as error:
+        check(resolved("train", [f"callbacks.rollouts.{override}"])["callbacks"]["rollouts"])
     assert "\n" not in str(error.value)
 
 

@@ -2,12 +2,22 @@
 
 import csv
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from data_modules.annotations import Table, Window, covered, identity, read_table, write_table
+from data_modules.annotations import (
+    GoodWindows,
+    Table,
+    Window,
+    covered,
+    curation_folder,
+    identity,
+    read_table,
+    write_table,
+)
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.formats.episode_reader import EpisodeReader
 from genie.common.errors import UserError
@@ -161,3 +171,9 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     assert read_table(tmp_path / "t.csv", ["a", "b"]) == table
     with pytest.raises(UserError, match="cannot write .*output="):
         write_table(tmp_path / "t.csv" / "below.csv", table, ["a", "b"])
+
+
+def test_scores_of_data_at_an_address_are_beside_the_command():
+    assert curation_folder("s3://bucket/data/mine/") == Path("mine_curation")
+    with pytest.raises(UserError, match=r"there is no mine_curation/quality.csv: `python -m genie.curate` writes it"):
+        GoodWindows(None, 3, ["train"]).of({}, "s3://bucket/data/mine")

@@ -8,12 +8,12 @@ import time
 import h5py
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.frame_reader import JoinedReaders
 from data_modules.worker_loader import DamagedData
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.common.media import write_mp4
 from genie.convert import main
@@ -51,7 +51,7 @@ def convert(capsys, settings):
 
     def start(output, *overrides):
         with initialize_config_module("conf", version_base="1.3"):
-            config = to_plain(compose("convert", [*settings(output), *overrides]))
+            config = resolved("convert", [*settings(output), *overrides])
         print(conversion.convert(config))
         return capsys.readouterr().out
 

@@ -7,11 +7,11 @@ import shutil
 
 import h5py
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 from data_modules.environments import open_environment
 from data_modules.formats.episodes import Fingerprint, read_origin
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import RunError, UserError
 from genie.datasets.replay import replay as run
 from genie.replay import main
@@ -46,7 +46,7 @@ def recorded(tmp_path_factory, record_with):
 @functools.cache
 def _composed():
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("replay", ["data=episodes", "data.root=."]))
+        return resolved("replay", ["data=episodes", "data.root=."])
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_videos_show_every_step_as_a_person_sees_it(recorded, replay, read_video
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"split": "dev"}, "train, val, test"), ({"episodes": [7]}, "episodes 0 … 1"), ({"episodes": 0}, "at least 1")],
+    [({"split": "dev"}, "train, val, test"), ({"episodes": [7]}, "episodes 0 … 1")],
 )
 def test_a_mistake_is_one_line(settings, says, recorded, replay):
     with pytest.raises(UserError, match=says):

@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 TRAININGS = Path(__file__).with_name("trainings.py")
 TINY = [
@@ -66,16 +66,16 @@ def trainings(tmp_path_factory, torchrun):
 @pytest.fixture(scope="session")
 def train_here(tmp_path_factory):
     """train_here(overrides): the same in this process, by itself."""
-    from hydra import compose, initialize_config_module
+    from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    from genie.common.cli import to_plain
+    from genie.common.cli import resolved
     from genie.training.train import train
 
     def run(overrides):
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
-            config = to_plain(compose("train", [*TINY, *overrides]))
+            config = resolved("train", [*TINY, *overrides])
         with mock.patch("callbacks.metrics_csv.plot_metrics"):
             return train(config)
 
@@ -114,12 +114,12 @@ SMALL += ["trainer.gradient_clip_val=0.1"]  # clips every step
 @pytest.fixture(scope="session")
 def small(pong_root):
     """small(*overrides): the configuration that the two processes train, of one process on twice the batch."""
-    from genie.common.cli import to_plain
+    from genie.common.cli import resolved
 
     def configure(*overrides):
         alone = ["trainer.accelerator=cpu", "data.batch_size=4", f"data.root={pong_root}"]
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("train", [*SMALL, *alone, *overrides]))
+            return resolved("train", [*SMALL, *alone, *overrides])
 
     return configure
 

@@ -23,14 +23,14 @@ def many_ranks():
 
 
 def test_no_rank_holds_more_than_its_share_of_the_paper_s_dynamics(many_ranks):
-    from hydra import compose, initialize_config_module
+    from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    from genie.common.cli import to_plain
+    from genie.common.cli import resolved
 
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        stage = build_stage(to_plain(compose("train", ["model=paper", "stage=dynamics", "trainer=fsdp"])))
+        stage = build_stage(resolved("train", ["model=paper", "stage=dynamics", "trainer=fsdp"]))
     total = sum(parameter.numel() for parameter in stage.parameters())
     assert total > 9e9 and all(parameter.is_meta for parameter in stage.parameters())
     shard(stage.model, many_ranks(64))

@@ -8,9 +8,9 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.training.train import train
 
 
@@ -29,7 +29,7 @@ def in_float64() -> Iterator[None]:
 def main() -> None:
     for overrides in json.loads(Path(sys.argv[1]).read_text()):
         with initialize_config_module("conf", version_base="1.3"):
-            config = to_plain(compose("train", overrides))
+            config = resolved("train", overrides)
         # nothing here is about pictures, which take long
         with mock.patch("callbacks.metrics_csv.plot_metrics"), in_float64():
             train(config)

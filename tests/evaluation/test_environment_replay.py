@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 from data_modules.environments import GymnasiumEnvironment
 from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recorder import build_recorder, episode_seed
 from data_modules.held_out_clips import load_clips
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.evaluation.environment_replay import evaluate_simulator
 from genie.evaluation.rollout import RolloutSettings
 from genie.evaluation.trained_run import LeftOut
@@ -25,7 +25,7 @@ def data_config(root, *overrides):
     """The group `data` of a training run on `root`."""
     with initialize_config_module("conf", version_base="1.3"):
         given = ["stage=tokenizer", f"data.root={root}", "data.batch_size=1", *overrides]
-        return to_plain(compose("train", given))["data"]
+        return resolved("train", given)["data"]
 
 
 def measure(config, num_clips=6, split="test"):

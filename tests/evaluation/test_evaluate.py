@@ -9,13 +9,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from rich.console import Console
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from data_modules.data_info import DataInfo
 from data_modules.held_out_clips import Clips, in_segments, in_windows, load_clips
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.evaluate import main
 from genie.evaluation.evaluate import evaluate
@@ -58,7 +58,7 @@ def composed(*overrides):
     few += ["fvd.videos=2", "fvd.frames=9", "side_by_side.clips=1", "side_by_side.horizon=5"]
     few += ["imagination.branches=2", "imagination.horizon=2", "imagination.batches=[2]", "imagination.horizons=[1]"]
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("evaluate", [*few, *overrides]))
+        return resolved("evaluate", [*few, *overrides])
 
 
 class Colours(torch.nn.Module):
@@ -86,6 +86,13 @@ def report(world_run):
 def clips(world_run):
     config = read_checkpoint(world_run / "dynamics" / "checkpoints" / "last.ckpt")["hyper_parameters"]["config"]
     return load_clips(config["data"], None, "test", 5, 7, 2)
+
+
+def test_clips_of_the_training_split_are_as_many_as_asked_for(world_run):
+    config = read_checkpoint(world_run / "dynamics" / "checkpoints" / "last.ckpt")["hyper_parameters"]["config"]
+    clips = load_clips(config["data"], None, "train", 5, 7, 2)
+    assert clips.frames.shape[:2] == (5, 7)
+    assert not torch.equal(clips.frames, load_clips(config["data"], None, "test", 5, 7, 2).frames)
 
 
 # ------------------------------------------------------------------ what is written
@@ -303,7 +310,7 @@ def test_a_part_that_fails_is_said_and_the_others_are_written(world_run, tmp_pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("split=train", "choose val or test"),
+        ("split=all", "choose test or val"),
         ("parts=[token]", "there is no part token; there is: tokenizer, objects"),
         ("horizon=0", "horizon=0"),
         ("horizon=500", "horizon"),

@@ -5,10 +5,10 @@ import shutil
 from unittest import mock
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.evaluation.evaluate import Evaluated, evaluate
 from genie.evaluation.parts import PARTS
@@ -26,7 +26,7 @@ FEW = ("num_clips=5", "prompt_frames=2", "horizon=3", "delta_psnr.t=[1]", "rewar
 def composed(command, *overrides):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose(command, list(overrides)))
+        return resolved(command, list(overrides))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_key_chooses_the_world_and_genies_parts_stay(both, tmp_path):
         ("reward.clips=0", "reward.clips=0"),
         ("reward.discount=0", "reward.discount=0"),
         ("imagination.batches=[]", "imagination.batches"),
-        ("imagination.horizons=[0]", "imagination.horizons=0"),
+        ("imagination.horizons=[0]", r"imagination.horizons=\[0\]: each"),
         ("side_by_side.clips=0", "side_by_side.clips=0"),
     ],
 )

@@ -25,7 +25,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.config_errors import group_options
 from genie.common.errors import RunError, UserError
-from genie.common.overrides import TEXT_KEYS
+from genie.common.settings.schema import is_text
 from genie.common.web import Loading
 from tests.fuzz import goods
 from tests.fuzz.harness import NUMBERS, SilentChange, odd_value
@@ -105,7 +105,7 @@ class ConfigValues:
         default = self.keys[name].get(key)
         if isinstance(value, bool | str) or not isinstance(value, int | float) or isinstance(default, bool):
             return
-        if key in TEXT_KEYS:  # what was typed is a text there
+        if is_text(name, key):  # what was typed is a text there
             return
         if math.isnan(value) and not isinstance(default, str):
             raise SilentChange(f"{key}=nan was taken without a word")

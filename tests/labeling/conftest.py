@@ -1,18 +1,17 @@
 """Tiny data to curate, frames of one colour per episode, and segments of a recording to compare."""
 
-import shutil
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.curation import write_mix
 from data_modules.annotations import identity, parts
 from data_modules.clip_data_module import ClipDataModule
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.web import address, bind, web_server
 from genie.labeling.rate import Preferences, choose_pairs
 from genie.labeling.windows import WindowedData
@@ -26,7 +25,7 @@ def curate_config():
         GlobalHydra.instance().clear()
         given = ["data=episodes", f"data.root={root}", "device=cpu", "features=none", *overrides]
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("curate", given))
+            return resolved("curate", given)
 
     return build
 
@@ -67,40 +66,30 @@ def pairs(readers):
 
 
 @pytest.fixture
-def open_page():
+def open_page(browser, complaints):
     """open_page(app): a context with the page that an app serves, in Chromium at the size of a phone, and with
     `rated(count)`, which waits for that many answers. It fails where the browser's console has an error."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
     @contextmanager
     def run(app):
-        complaints = []
-
         def rated(count):
             deadline = time.time() + 20
             while page.evaluate("Number(document.getElementById('bar').value)") != count:
                 assert time.time() < deadline
                 time.sleep(0.02)
 
-        with bind("127.0.0.1", 0, "page") as listener, playwright.sync_playwright() as driver:
+        with bind("127.0.0.1", 0, "page") as listener:
             server = web_server(app, 0)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
             try:
-                arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-                browser = driver.chromium.launch(executable_path=chromium, args=arguments)
                 page = browser.new_page(viewport={"width": 390, "height": 844})
-                page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-                page.on("pageerror", lambda error: complaints.append(str(error)))
+                complaints(page)
                 page.goto(address("127.0.0.1", listener), wait_until="networkidle")
                 yield page, rated
-                browser.close()
+                page.close()
             finally:
                 server.should_exit = True
                 thread.join(20)
-        assert not complaints
 
     return run

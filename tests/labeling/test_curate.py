@@ -108,7 +108,7 @@ def test_mistakes_are_one_line(curate_config, mix, tmp_path, monkeypatch):
 
     says("there is no step=rate, only label, train, score", "step=rate")
     says("min_quality=7 must be", "min_quality=7")
-    says("label.port=99999 must be at most 65535", "label.port=99999")
+    says("label.port=99999 must be a whole number from 0 to 65535", "label.port=99999")
     says("label.enough=0 must be a whole number", "label.enough=0")
     says("num_pictures=0", "num_pictures=0")
     says("label.host=no.such.host.invalid", "label.host=no.such.host.invalid")

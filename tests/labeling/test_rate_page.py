@@ -4,12 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from starlette.testclient import TestClient
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.labeling.rate import PreferenceSession, create_app, open_session, rate
 
@@ -61,7 +61,7 @@ def test_other_pages_cannot_rate(client, session):
 def composed(*overrides):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("rate", list(overrides)))
+        return resolved("rate", list(overrides))
 
 
 def test_the_command_shows_the_data_of_the_world(world_run, tmp_path):

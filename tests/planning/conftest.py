@@ -5,10 +5,10 @@ import functools
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.planning.optimizers import build_planner
 
 
@@ -16,7 +16,7 @@ from genie.planning.optimizers import build_planner
 def composed(choice):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("act", ["run=none", f"planner={choice}"]))["planner"]
+        return resolved("act", ["run=none", f"planner={choice}"])["planner"]
 
 
 @pytest.fixture(scope="session")

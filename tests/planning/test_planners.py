@@ -275,9 +275,9 @@ def test_a_candidate_without_a_number_is_never_the_plan(line_world, planner, at)
     [
         ("cem", {"horizon": 0}, "planner.horizon=0 must be a whole number"),
         ("cem", {"candidates": 2}, "planner.candidates=2 must be a whole number of at least 4"),
-        ("cem", {"elites": 0}, "planner.elites=0 must be a number of more than 0"),
+        ("cem", {"elites": 0}, "planner.elites=0 must be a number above 0 and at most 1"),
         ("mppi", {"temperature": 0.0}, "planner.temperature=0.0"),
-        ("cem", {"discount": 1.5}, "planner.discount=1.5 must be at most 1"),
+        ("cem", {"discount": 1.5}, "planner.discount=1.5 must be a number from 0 to 1"),
         ("random_shooting", {"hold": 0.5}, "planner.hold=0.5"),
         ("cem", {"end": -1.0}, "planner.end=-1.0 must be a number of at least 0"),
         ("random_shooting", {"seconds": -1}, "planner.seconds=-1"),

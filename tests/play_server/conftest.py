@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.play_server.engine import Engine, Worlds
 from genie.play_server.play import load_game
 from genie.play_server.session import Session
@@ -20,7 +20,7 @@ def play_config(world_run):
     def build(*overrides):
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("play", [f"run={world_run}", "device=cpu", *overrides]))
+            return resolved("play", [f"run={world_run}", "device=cpu", *overrides])
 
     return build
 

@@ -5,10 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from PIL import Image
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.generate import main
 from genie.play_server.generate import action_sequence, generate
@@ -22,7 +22,7 @@ def configure(world_run, tmp_path):
     def build(*overrides):
         defaults = [f"run={world_run}", f"output={tmp_path / 'video.mp4'}", "num_frames=3"]
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("generate", [*defaults, *overrides]))
+            return resolved("generate", [*defaults, *overrides])
 
     return build
 
@@ -112,7 +112,7 @@ def test_what_is_no_sequence_of_actions_is_refused(actions):
     ("override", "message"),
     [
         ("num_frames=0", "num_frames=0"),
-        ("num_frames=true", "num_frames=True"),
+        ("num_frames=true", "num_frames=true"),
         ("scale=0", "scale=0"),
         ("fps=fast", "fps=fast must be a number"),
         ("steps=2.5", "steps=2.5 must be a whole number"),

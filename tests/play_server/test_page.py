@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 import threading
 import time
 
@@ -16,10 +15,6 @@ from genie.common.web import Loading, bind, web_server
 from genie.common.web import address as url
 from genie.play_server.play import load_game
 from genie.play_server.server import create_app
-
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 
 @pytest.fixture(scope="module")
@@ -35,34 +30,23 @@ def address(play_config):
         thread.join(20)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(browser, address):
+def open_page(browser, address, complaints):
     """open_page(): the page, with a world on it; afterwards no page has complained."""
-    complaints, contexts = [], []
+    contexts = []
 
     def build(**options):
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: request.url.startswith(("blob:", address)) or complaints.append(request.url))
+        found = complaints(page)
+        page.on("request", lambda request: request.url.startswith(("blob:", address)) or found.append(request.url))
         page.goto(address)
         return page
 
     yield build
     for context in contexts:
         context.close()
-    assert not complaints
 
 
 def until(page, expression, seconds=20):

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from PIL import Image
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.play_server.generate import generate
 from genie.play_server.session import decode_png, picture_prompt, read_session, session_json, session_mp4
@@ -26,7 +26,7 @@ def replay(tmp_path):
         (tmp_path / "session.json").write_text(json.dumps(content))
         with initialize_config_module("conf", version_base="1.3"):
             overrides = [f"output={tmp_path / 'frames'}", "save_frames=true", "scale=1", "device=cpu", *overrides]
-            config = to_plain(compose("generate", [f"replay={tmp_path / 'session.json'}", *overrides]))
+            config = resolved("generate", [f"replay={tmp_path / 'session.json'}", *overrides])
         folder = generate(config)
         return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))])
 
@@ -77,7 +77,7 @@ def test_a_replay_makes_the_video_of_the_page(game, at_table, tmp_path, read_vid
     (tmp_path / "session.json").write_text(json.dumps(session_json(player, game.run, [], game.threads)))
     with initialize_config_module("conf", version_base="1.3"):
         overrides = [f"replay={tmp_path / 'session.json'}", f"output={tmp_path / 'again.mp4'}", "device=cpu"]
-        generate(to_plain(compose("generate", overrides)))
+        generate(resolved("generate", overrides))
     (played, rate), (again, other_rate) = read_video(tmp_path / "played.mp4"), read_video(tmp_path / "again.mp4")
     assert rate == other_rate == 50 and np.array_equal(played, again)
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image, ImageDraw
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.generate import main
 from genie.prompts.prompt import Prompter, prompt_kind
@@ -19,7 +19,7 @@ def configure():
     def build(*overrides):
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("generate", ["run=x", *overrides]))
+            return resolved("generate", ["run=x", *overrides])
 
     return build
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.prompts.prompt import Prompter
 from genie.prompts.text_to_image import Diffusers, load_text_to_image
@@ -77,7 +77,7 @@ def test_the_keys_of_the_command_reach_the_model(text_model, draws):
     GlobalHydra.instance().clear()
     keys = ["run=x", "prompt='a red platform'", f"text_model={text_model}", "seed=3", "prompt_fit=squeeze"]
     with initialize_config_module("conf", version_base="1.3"):
-        config = to_plain(compose("generate", [*keys, "text_to_image.steps=2", "text_to_image.guidance=3"]))
+        config = resolved("generate", [*keys, "text_to_image.steps=2", "text_to_image.guidance=3"])
     world = SimpleNamespace(image_size=(16, 16), fps=10.0, config={}, device=torch.device("cpu"))
     frames = (Prompter(config, world).given() * 255).round().byte()
     assert np.array_equal(frames[0].permute(1, 2, 0).numpy(), draws("a red platform", (16, 16), 3))

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 import conf
 from callbacks.progress import NAME as SPEED
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.dashboard import main
 from genie.evaluation.catalogue import direction
@@ -137,7 +137,7 @@ def test_searches_show_keys_of_the_runs_configuration(pages):
     keys = set()
     for stage in ("tokenizer", "lam", "dynamics"):
         with initialize_config_module("conf", version_base="1.3"):
-            keys |= set(flatten(to_plain(compose("train", [f"stage={stage}"]))))
+            keys |= set(flatten(resolved("train", [f"stage={stage}"])))
     for panels in by_section(pages)[0].values():
         searched = {name.removeprefix("config:") for name in shown(panels)[0] if name.startswith("config:")}
         assert {name.replace(".value.", ".") for name in searched} <= keys

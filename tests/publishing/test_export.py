@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file, save_file
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.evaluation.trained_run import TrainedRun
 from genie.export import main
@@ -26,7 +26,7 @@ STAGES = ("tokenizer", "lam", "dynamics")
 def composed(command, *overrides):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose(command, list(overrides)))
+        return resolved(command, list(overrides))
 
 
 @pytest.fixture(scope="module")

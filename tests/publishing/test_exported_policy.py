@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from genie.agents.agents import load_policy
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.publishing.export import export
 from genie.stages import build_stage
@@ -20,7 +20,7 @@ def exporting(run, output, *overrides):
     """The names of the stages that were exported."""
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        config = to_plain(compose("export", [f"run={run}", f"output={output}", *overrides]))
+        config = resolved("export", [f"run={run}", f"output={output}", *overrides])
     return [path.stem for path in export(config)]
 
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.evaluation.evaluate import evaluate_runs, labels
 from genie.evaluation.provenance import provenance
@@ -19,7 +19,7 @@ FEW = ["num_clips=2", "prompt_frames=2", "horizon=2", "delta_psnr.t=[1,2]", "par
 
 def composed(*overrides):
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose("evaluate", [*FEW, *overrides]))
+        return resolved("evaluate", [*FEW, *overrides])
 
 
 @pytest.fixture(scope="module")

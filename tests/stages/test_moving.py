@@ -61,5 +61,5 @@ def test_training_moves_the_scene_for_the_decoder_alone(build, make_clips, monke
 
 @pytest.mark.parametrize("wrong", ["move_rows=-1", "move_columns=0.5", "action_free_steps=-3"])
 def test_numbers_that_cannot_be_are_told_before_training(build, wrong):
-    with pytest.raises(UserError, match=f"{wrong} of the latent action model must be a whole number"):
+    with pytest.raises(UserError, match=f"stage.{wrong} must be a whole number"):
         build("lam", f"stage.{wrong}")

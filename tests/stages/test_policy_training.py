@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
 from genie.agents.agents import load_policy
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.runs.folder import RunFolder
 from genie.runs.loading import read_checkpoint
@@ -50,7 +50,7 @@ def configure(tmp_path, pong_root):
                     "policy.network.width=16", "trainer.limit_val_batches=1", f"data.root={pong_root}",
                     f"output_dir={tmp_path}", *overrides]  # fmt: skip
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("train", settings))
+            return resolved("train", settings)
 
     return build
 

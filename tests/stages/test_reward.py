@@ -116,11 +116,11 @@ def test_where_ends_are_not_recorded_everything_goes_on(stage):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["reward.network.width=0"], "reward: width=0"),
+        (["reward.network.width=0"], "reward.network.width=0 must be a whole number"),
         (["+reward.network.widht=3"], "reward: .*'widht'"),
         (["reward.network.num_bins=62"], "reward: num_bins=62 must be odd"),
-        (["reward.discount=0"], "reward.discount=0 must be above 0"),
-        (["stage.rare_share=1"], "stage.rare_share=1 must be a share"),
+        (["reward.discount=0"], "reward.discount=0 must be a number above 0"),
+        (["stage.rare_share=1"], "stage.rare_share=1 must be a number of at least 0 and below 1"),
         (["reward=preference", "reward.label_noise=0.5"], "reward.label_noise=0.5"),
         (["reward=preference", "data.batch_size=1"], "data.batch_size=1: a preference"),
         (["stage.feature_shape=null", "stage.world=no"], "no holds no trained world: there is no such folder"),

@@ -43,7 +43,7 @@ def test_a_preset_names_the_schedule_of_a_stage(configure):
     assert configure("dynamics", "model=pong")["schedule"] == {
         "name": "wsd", "warmup_steps": 100, "min_lr": 0, "decay_share": 0.2, "decay_steps": None,
     }  # fmt: skip
-    assert configure("tokenizer", "model=pong")["schedule"]["name"] == "cosine"
+    assert configure("lam", "model=pong")["schedule"]["name"] == "cosine"
     assert configure("dynamics", "model=pong", "schedule=cosine")["schedule"]["name"] == "cosine"
     assert configure("dynamics", "model=pong", "recipe.dynamics.schedule=cosine")["schedule"]["name"] == "cosine"
 

@@ -6,11 +6,11 @@ from unittest import mock
 import h5py
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from data_modules.clip_data_module import ClipDataModule
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.evaluation.evaluate import evaluate
 from genie.publishing.export import export
@@ -25,7 +25,7 @@ def composed(pong_root):
     def build(command, *overrides):
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose(command, list(overrides)))
+            return resolved(command, list(overrides))
 
     return build
 

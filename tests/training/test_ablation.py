@@ -6,10 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.training.ablation import Ablation, own_key
 from genie.training.measured import note
@@ -35,8 +35,8 @@ def ablate(tmp_path, monkeypatch, pong_root):
                 raise SystemExit(143)
             _, cost, module, *given = command
             Path(cost).parent.mkdir(parents=True, exist_ok=True)
-            {"genie.train": lambda: train(to_plain(compose("train", given))),
-             "genie.evaluate": lambda: evaluate(to_plain(compose("evaluate", given)))}[module]()  # fmt: skip
+            {"genie.train": lambda: train(resolved("train", given)),
+             "genie.evaluate": lambda: evaluate(resolved("evaluate", given))}[module]()  # fmt: skip
             Path(cost).write_text(json.dumps({"seconds": 30.0, "peak_mb": 512.0, "command": [module, *given]}))
 
         monkeypatch.setattr("genie.training.ablation.run_module", run_module)
@@ -44,7 +44,7 @@ def ablate(tmp_path, monkeypatch, pong_root):
                  f"ablation.evaluate=[{','.join(repr(text) for text in EVALUATE)}]", *overrides]  # fmt: skip
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
-            ablation = Ablation(to_plain(compose("ablate", given)), given)
+            ablation = Ablation(resolved("ablate", given), given)
             try:
                 return ablation.run(), steps, ablation
             except SystemExit:
@@ -171,7 +171,7 @@ def test_training_anew_trains_what_is_shared_once(ablate, monkeypatch):
 def test_mistakes_are_told_before_any_work(overrides, words):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"), pytest.raises(UserError, match=words):
-        Ablation(to_plain(compose("ablate", overrides)), overrides)
+        Ablation(resolved("ablate", overrides), overrides)
 
 
 def test_keys_of_the_ablation_are_not_handed_to_the_stages():

@@ -8,15 +8,18 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from genie.agents.collect import collect, episode_returns, is_collected, recording
-from genie.common.cli import to_plain
+from genie.common.cli import resolved, to_plain
 from genie.common.errors import UserError
+from genie.common.settings.schema import check_settings
 from genie.training.agent_loop import Loop
 
 
 @functools.cache
 def composed(name, overrides):
     with initialize_config_module("conf", version_base="1.3"):
-        return compose(name, list(overrides))
+        cfg = compose(name, list(overrides))
+        check_settings(cfg, name)
+        return cfg
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def write(path, rewards):
 
 
 COMPLETE = [
-    "collect 0 None", "tokenizer 5000", "dynamics 10000", "policy 1000",
+    "collect 0 None", "tokenizer 4000", "dynamics 10000", "policy 1000",
     "collect 1 policy of 1000", "dynamics 10500", "policy 1500", "collect 2 policy of 1500",
 ]  # fmt: skip
 
@@ -146,7 +149,7 @@ def test_what_a_training_will_not_take_is_said_before_anything_is_done(tmp_path,
         initialize_config_module("conf", version_base="1.3"),
         pytest.raises(UserError, match=r"overrides\.policy: .*horizn"),
     ):
-        Loop(to_plain(compose("agent", given)), given)
+        Loop(resolved("agent", given), given)
 
 
 def test_an_episode_that_the_file_cuts_has_no_return(tmp_path):
@@ -177,7 +180,7 @@ class Brightest:
 
 def test_an_agent_plays_the_recording_and_sees_its_frames(tmp_path):
     with initialize_config_module("conf", version_base="1.3"):
-        data = to_plain(compose("train", ["data=pong", "data.recorder.max_episode_steps=12"]))["data"]
+        data = resolved("train", ["data=pong", "data.recorder.max_episode_steps=12"])["data"]
     agent, frames = Brightest(), {"train": 30, "val": 5, "test": 5}
     recording(tmp_path, "val", 2).parent.mkdir(parents=True)
     recording(tmp_path, "val", 2).write_bytes(b"mine")  # there already

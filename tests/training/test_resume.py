@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import RunError, UserError
 from genie.runs.checkpoint_store import kept
 from genie.runs.folder import RunFolder
@@ -29,7 +29,7 @@ def configure(tmp_path_factory, pong_root):
     def build(*overrides):
         with initialize_config_module("conf", version_base="1.3"):
             settings = [*FEW, f"data.root={pong_root}", f"output_dir={outputs}", "name=run", *overrides]
-            return to_plain(compose("train", settings))
+            return resolved("train", settings)
 
     return build
 

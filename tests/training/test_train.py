@@ -5,9 +5,9 @@ import signal
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import RunError, UserError
 from genie.distributed.rendezvous import Ranks
 from genie.runs.metrics_file import last_values, read_metrics
@@ -23,7 +23,7 @@ def configure(tmp_path, pong_root):
         defaults = ["debug=fast", f"data.root={pong_root}", f"output_dir={tmp_path / 'outputs'}", "name=run"]
         defaults += ["callbacks.rollouts.every_n_train_steps=0"]  # nothing here is about pictures
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("train", [*defaults, *overrides]))
+            return resolved("train", [*defaults, *overrides])
 
     return build
 

@@ -5,10 +5,10 @@ from contextlib import redirect_stdout
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.publishing.export import export
 from genie.runs.loading import load_model
@@ -21,7 +21,7 @@ from genie.world.world_model import WorldModel
 def composed(command, *overrides):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(compose(command, list(overrides)))
+        return resolved(command, list(overrides))
 
 
 @pytest.fixture(scope="module")

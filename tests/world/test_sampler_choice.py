@@ -1,10 +1,10 @@
 """The sampler of a command: the run's own or a choice of the group, with single settings changed."""
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.world.sampler import Sampler
 from genie.world.sampler_choice import with_overrides
@@ -15,7 +15,7 @@ OWN = Sampler(steps=7, temperature=0.3, order="random", entropy_bound=0.2)
 def chosen(*overrides, command="generate"):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        config = to_plain(compose(command, ["run=outputs/x", *overrides]))
+        config = resolved(command, ["run=outputs/x", *overrides])
     return with_overrides(OWN, config)
 
 
@@ -36,7 +36,7 @@ def test_the_adaptive_one_is_that_of_the_preset_pong():
     """What people play by default is what the figures of the preset are made with."""
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        preset = to_plain(compose("train", ["experiment=pong", "stage=dynamics"]))["sampler"]
+        preset = resolved("train", ["experiment=pong", "stage=dynamics"])["sampler"]
     assert chosen("sampler=adaptive", command="play") == Sampler(**preset)
 
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from genie.common.config_types import require_whole
 from genie.common.errors import UserError
 from genie.distributed.sharding import exact_parameters
 from genie.models.latent_action import TokenActionModel, TokenActionOutput
@@ -74,9 +73,8 @@ def layout_of(config: dict[str, Any]) -> Layout:
     """The layout in a resolved configuration of genie.train; UserError for what has no plan."""
     trainer = config["trainer"]
     for key in ("devices", "num_nodes", "accumulate"):
-        if trainer[key] is None or isinstance(trainer[key], str) or trainer[key] == -1:
+        if not isinstance(trainer[key], int) or trainer[key] == -1:
             raise UserError(f"trainer.{key}={trainer[key]}: a plan needs a number, as in trainer.{key}=8")
-    require_whole(trainer, "devices", "num_nodes", "accumulate", prefix="trainer.")
     precision = str(trainer["precision"])
     if precision not in PRECISIONS:
         raise UserError(f"trainer.precision={precision}: there is a plan for {', '.join(PRECISIONS)}")

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.plan_memory import main
 from genie.stages import GENIE_STAGES
@@ -24,7 +24,7 @@ def composed():
     def build(*overrides):
         GlobalHydra.instance().clear()
         with initialize_config_module("conf", version_base="1.3"):
-            return to_plain(compose("plan_memory", list(overrides)))
+            return resolved("plan_memory", list(overrides))
 
     return build
 

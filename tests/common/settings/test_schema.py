@@ -7,14 +7,12 @@ from omegaconf import OmegaConf
 
 import genie.common.cli  # noqa: F401 the resolvers
 from genie.common.config_errors import group_options
-from genie.common.config_types import check_overrides
-from genie.common.config_values import _leaves, check_name, check_values, range_of
 from genie.common.errors import UserError
-
-COMMANDS = (
-    "train", "pipeline", "ablate", "agent", "record", "generate", "act", "evaluate", "export", "inspect", "curate",
-    "rate", "replay", "convert", "label_curve", "play", "plan_memory", "dashboard",
-)  # fmt: skip
+from genie.common.overrides import check_given, spelled
+from genie.common.settings.commands import COMMANDS
+from genie.common.settings.kinds import Range
+from genie.common.settings.schema import _leaves, check_settings, kind_of, parse
+from genie.common.settings.world import CemSearch
 
 
 @pytest.fixture
@@ -22,9 +20,9 @@ def checked(hydra):
     """checked(command, *overrides): the configuration of a command, after all that is checked of any command."""
 
     def check(command, *overrides):
-        cfg = compose(command, list(overrides), return_hydra_config=True)
-        check_overrides(cfg, cfg.hydra)
-        check_values(cfg)
+        cfg = compose(command, spelled(list(overrides), command), return_hydra_config=True)
+        check_given(cfg.hydra)
+        check_settings(cfg, command)
         return cfg
 
     return check
@@ -62,7 +60,7 @@ def test_every_preset_passes(checked, group):
         ("train", f"name={'x' * 300}"), ("pipeline", "name=../x"), ("agent", "name=/x"), ("ablate", "name=null"),
         ("record", "data.name=../x"), ("inspect", "data.name="), ("act", "act.name=../x", "run=x"),
         ("train", "output_dir="), ("train", "output_dir=null"), ("train", "run_dir=null"), ("evaluate", "run="),
-        ("evaluate", "run=null"), ("evaluate", "run=[a,null]"), ("inspect", "output=null"), ("record", "data.root=''"),
+        ("evaluate", "run=null"), ("inspect", "output=null"), ("record", "data.root=''"),
         ("train", "optimizer.lr="), ("train", "++anything="),
     ],
     ids=lambda words: repr(words[:2])[:60],
@@ -76,8 +74,7 @@ def test_names_and_places_that_lead_nowhere_or_elsewhere_are_refused(checked, mi
 
 @pytest.mark.parametrize("name", ["pong", "pong/small", "日本", "a b", "007", "1e3", "true", "-x", "..a"])
 def test_other_names_are_folders_as_they_are_written(checked, name):
-    check_name("name", name)
-    cfg = checked("train", f"name='{name}'" if name not in ("007", "1e3", "true") else f"name={name}")
+    cfg = checked("train", f"name={name}")
     assert cfg.run_dir == f"outputs/{name}/tokenizer"
 
 
@@ -103,7 +100,7 @@ def test_numbers_that_cannot_be_are_refused_under_the_key_that_was_given(default
     cfg = copy.deepcopy(defaults)
     OmegaConf.update(cfg, key, OmegaConf.create(f"value: {value.replace('nan', '.nan').replace('inf', '.inf')}").value)
     with pytest.raises(UserError, match="must be") as error:
-        check_values(cfg)
+        check_settings(cfg, "train")
     assert str(error.value).startswith(f"{key}=")
 
 
@@ -122,12 +119,12 @@ def test_every_number_of_every_command_and_preset_has_a_range(hydra):
     chosen = {"planner": ["act"], "hardware": ["plan_memory"], "text_to_image": ["generate"]}
     chosen |= {group: ["train", f"stage={group}"] for group in ("simulator", "reward", "policy")}
     chosen |= {group: ["train"] for group in ("stage", "data", "model", "trainer", "optimizer", "schedule", "debug")}
-    found = {key for command in COMMANDS for key in numbers_of(compose(command))}
+    found = {(command, key) for command in COMMANDS for key in numbers_of(compose(command))}
     for group, (command, *more) in chosen.items():
         for choice in group_options(group):
-            found |= numbers_of(compose(command, [*more, f"{group}={choice}"]))
+            found |= {(command, key) for key in numbers_of(compose(command, [*more, f"{group}={choice}"]))}
     assert len(found) > 250
-    assert not [key for key in sorted(found) if range_of(key) is None and not key.startswith(OPEN)]
+    assert not [key for key in sorted(found) if kind_of(*key) is None and not key[1].startswith(OPEN)]
 
 
 def test_a_whole_number_may_be_written_as_a_float(checked):
@@ -145,7 +142,58 @@ def test_a_preset_is_checked_like_an_override(checked, tmp_path):
 
 
 def test_ranges_are_said_as_they_are_meant():
-    assert str(range_of("seed")) == "a whole number from 0 to 4294967295"
-    assert str(range_of("data.val_clips")) == "a whole number of at least 1"
-    assert str(range_of("data.holdout")) == "a number above 0 and below 0.5"
-    assert range_of("data.name") is None
+    assert str(kind_of("train", "seed")) == "a whole number from 0 to 4294967295"
+    assert str(kind_of("train", "data.val_clips")) == "a whole number of at least 1"
+    assert str(kind_of("train", "data.holdout")) == "a number above 0 and below 0.5"
+    assert not isinstance(kind_of("train", "data.name"), Range)
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "line"),
+    [
+        ("train", "optimizer.lr=fast", "optimizer.lr=fast must be a number above 0"),
+        ("train", "resume=yes", "resume=yes must be true or false"),
+        ("train", "data.image_size=[64]", "data.image_size=[64] must be two whole numbers, [height, width]"),
+        (
+            "train",
+            "optimizer.betas=[0.9,1]",
+            "optimizer.betas=[0.9,1]: each must be a number of at least 0 and below 1",
+        ),
+        ("train", "data.augmentation=3", "data.augmentation=3 must be keys and values in braces, as in {a: 1}"),
+        ("train", "data.fit=[a,b]", "data.fit=['a','b'] must be one word or text"),
+        ("train", "schedule.name=steps", "schedule.name=steps must be one of 'constant', 'cosine', 'wsd'"),
+        (
+            "train",
+            "trainer.devices=0",
+            "trainer.devices=0 must be a number of devices, a list of their numbers, or auto",
+        ),
+        ("evaluate", "delta_psnr.t=4", "delta_psnr.t=4 must be a list in brackets, as in [a,b]"),
+        ("evaluate", "long_rollout.hold=0.5", "long_rollout.hold=0.5 must be a number of at least 1"),
+        ("play", "fps=500", "fps=500 must be a number above 0 and at most 120"),
+        ("play", "terminal=1", "terminal=1 must be true or false"),
+        ("curate", "min_quality=9", "min_quality=9 must be a number above 1 and at most 5"),
+        ("agent", "collect.frames.val=1", "collect.frames.val=1 must be a whole number of at least 2"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(checked, command, override, line):
+    with pytest.raises(UserError) as error:
+        checked(command, *(["run=x"] if command in ("evaluate", "play") else []), override)
+    assert str(error.value) == line
+
+
+def test_a_choice_of_a_group_has_the_keys_of_that_choice(checked):
+    with pytest.raises(UserError, match="planner.optimizer.candidates=2 must be a whole number of at least 4"):
+        checked("act", "run=x", "planner=mpc", "planner.optimizer.candidates=2")
+    with pytest.raises(UserError, match="policy.range_decay=2 must be a number from 0 to 1"):
+        checked("train", "stage=policy", "policy.range_decay=2")
+
+
+def test_settings_of_a_plain_group(checked):
+    cem = OmegaConf.to_container(checked("act", "run=x", "planner=cem").planner)
+    assert parse(CemSearch, cem, "planner.").elites == 0.125
+    with pytest.raises(UserError, match=r"^planner.elites=2 must be a number above 0 and at most 1$"):
+        parse(CemSearch, {**cem, "elites": 2}, "planner.")
+    with pytest.raises(UserError, match=r"^there is no planner.elite here; there is: name, horizon, "):
+        parse(CemSearch, {**cem, "elite": 2}, "planner.")
+    with pytest.raises(UserError, match=r"^planner.elites is not given$"):
+        parse(CemSearch, {key: value for key, value in cem.items() if key != "elites"}, "planner.")

@@ -1,0 +1,392 @@
+"""The keys of each command: conf/<command>.yaml, which explains them."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from genie.common.settings.data import Data, Splits
+from genie.common.settings.kinds import (
+    Count,
+    Flag,
+    FromOne,
+    FromZero,
+    Keys,
+    Name,
+    Place,
+    Places,
+    Port,
+    Range,
+    Rate,
+    Real,
+    Seed,
+    Settings,
+    Share,
+    SomeShare,
+    Text,
+    Word,
+    Words,
+    Workers,
+)
+from genie.common.settings.training import Attention, Hardware, Training
+from genie.common.settings.world import Planner, Prompted, Sampled
+
+MIN_FVD_FRAMES = 9  # of a video: I3D halves time three times
+MOST_FRAMES = 1_000_000  # of one generated video: more would take days on any machine
+BEST_QUALITY = 5
+
+
+def _whole(least: int = 1, most: float = float("inf")) -> Any:
+    return Annotated[int, BeforeValidator(Range(least, most))]
+
+
+def _episodes(value: Any) -> int | list[int]:
+    return [Range(0)(one) for one in value] if isinstance(value, list) else Range(1)(value)
+
+
+Episodes = Annotated[int | list[int], BeforeValidator(_episodes)]  # so many, or these, counted from 0
+
+
+class Page(Settings):
+    """Where a page is served."""
+
+    host: Word
+    port: Port
+
+
+class EnvironmentId(Settings):
+    id: Text | None
+
+
+class Pipeline(Training):
+    steps: Words
+    evaluate: Words
+    figures: Words
+
+
+class AblationTable(Settings):
+    name: Name | None
+    title: Text | None
+    compares: Word | None
+    variants: dict[str, Words]
+    evaluate: Words
+    columns: Keys
+
+
+class Ablate(Training):
+    seeds: list[Seed]
+    ablation: AblationTable
+
+
+class MoreSteps(Settings):
+    tokenizer: FromZero
+    lam: FromZero
+    cotrain: FromZero
+    dynamics: FromZero
+    simulator: FromZero
+    reward: FromZero
+    policy: FromZero
+
+
+class LoopSplits(Splits):
+    train: _whole(2)
+    val: _whole(2)
+    test: _whole(2)
+
+
+class Collect(Settings):
+    frames: LoopSplits
+    explore: Share
+    greedy: Flag
+
+
+class AgentLoop(Training):
+    rounds: Count
+    stages: Words
+    more_steps: MoreSteps
+    training: Words
+    overrides: dict[str, Words]
+    collect: Collect
+
+
+class PlanMemory(Training):
+    hardware: Hardware
+    json_: Place | None = Field(alias="json")
+
+
+class Record(Settings):
+    data: Data
+    env: EnvironmentId
+    overwrite: Flag
+    seed: Seed
+
+
+class Convert(Settings):
+    videos: Place | None
+    output: Place
+    format: Word
+    shard_frames: Count | None
+    num_workers: Workers | None
+    overwrite: Flag
+    seed: Seed
+    data: Data
+
+
+class Sheet(Settings):
+    rows: Count
+    columns: Count
+
+
+class Inspect(Settings):
+    output: Place
+    num_clips: Count
+    sheet: Sheet
+    num_videos: FromZero
+    scale: Count | None
+    seed: Seed
+    data: Data
+
+
+class Replay(Settings):
+    split: Word | None
+    episodes: Episodes | None
+    video: Flag
+    output: Place
+    seed: Seed
+    data: Data
+
+
+class Label(Page):
+    candidates: Count
+    enough: Count
+
+
+class Curate(Settings):
+    step: Word | None
+    output: Place | None
+    labels: Place | None
+    head: Place | None
+    min_quality: Annotated[float, BeforeValidator(Range(1, BEST_QUALITY, whole=False, above=True))]
+    features: Word
+    resnet: Text
+    num_pictures: Count
+    picture_size: Count
+    device: Word
+    seed: Seed
+    data: Data
+    label: Label
+
+
+class RatePairs(Settings):
+    run: Place
+    kind: Word | None
+    ratings: Place | None
+    num_frames: _whole(2)
+    pairs: Count
+    enough: Count
+    seed: Seed
+    page: Page
+
+
+class DeltaPsnr(Settings):
+    t: list[Count]
+    seeds: Count
+
+
+class Fvd(Settings):
+    videos: _whole(2)
+    frames: _whole(MIN_FVD_FRAMES)
+    baselines: Words
+    resize: Word
+
+
+class Grid(Settings):
+    frames: Count
+    prompts: Count
+
+
+class RewardClips(Settings):
+    clips: Count
+    discount: SomeShare
+
+
+class Imagination(Settings):
+    branches: Count
+    horizon: Count
+    batches: list[Count]
+    horizons: list[Count]
+
+
+class SideBySide(Settings):
+    clips: Count
+    horizon: Count
+
+
+class LongRollout(Settings):
+    frames: Count
+    worlds: Count
+    hold: FromOne
+    fvd: list[FromZero]
+
+
+class PlayedPlans(Settings):
+    planner: Word
+    episodes: Count
+    candidates: list[Count]
+    horizon: list[Count]
+    overrides: Words
+    played: Place | None
+
+
+class Evaluate(Sampled):
+    run: Places
+    parts: Words
+    world: Word | None
+    split: Word
+    data_root: Place | None
+    num_clips: Count
+    prompt_frames: Count
+    horizon: Count
+    delta_psnr: DeltaPsnr
+    fvd: Fvd
+    grid: Grid
+    attention: Attention
+    reward: RewardClips
+    imagination: Imagination
+    side_by_side: SideBySide
+    long_rollout: LongRollout
+    planning: PlayedPlans
+    seed: Seed
+    batch_size: Count
+    output: Place | None
+    reuse: Flag
+    report: Flag
+    fps: Rate
+    device: Word
+
+
+class Budget(Settings):
+    candidates: list[Count]
+    horizon: list[Count]
+
+
+class Acting(Settings):
+    policy: Place | None
+    name: Name | None
+    episodes: Count
+    parallel: Count
+    max_steps: Count
+    success: Real | None
+    thresholds: dict[str, Real]
+    labels: Count
+    horizon: Count
+    videos: FromZero
+    budget: Budget
+
+
+class Act(Sampled):
+    run: Place
+    world: Word | None
+    env: EnvironmentId
+    agent: Word | None
+    act: Acting
+    planner: Planner | None = None
+    resume: Flag
+    overwrite: Flag
+    data_root: Place | None
+    seed: Seed
+    output: Place | None
+    device: Word
+
+
+class LabelledPolicy(Settings):
+    policy: Place | None
+
+
+class LabelCurve(Settings):
+    run: Place
+    act: LabelledPolicy
+    labels: list[Count]
+    data_root: Place | None
+    expert: Place | None
+    draws: Count
+    episodes: Count
+    parallel: Count
+    max_steps: Count | None
+    greedy: Flag
+    seed: Seed
+    output: Place | None
+    device: Word
+
+
+class Generate(Prompted):
+    run: Place | None
+    replay: Place | None
+    save_prompt: Flag
+    actions: Any  # the world knows which there are
+    num_frames: _whole(1, MOST_FRAMES)
+    output: Place | None
+    save_frames: Flag
+    seed: Seed
+    fps: Rate | None
+    scale: Count | None
+    device: Word
+
+
+class PlayPage(Page):
+    actions: Any
+    idle: FromZero | None
+    max_sessions: Count
+    idle_seconds: Annotated[float, BeforeValidator(Range(0, 1e6, whole=False, above=True))]
+    max_frames: Count
+    max_upload: Count
+    threads: Count | None
+
+
+class Play(Prompted):
+    run: Place
+    seed: Seed
+    fps: Annotated[float, BeforeValidator(Range(0, 120, whole=False, above=True))] | None
+    device: Word
+    terminal: Flag
+    play: PlayPage
+
+
+class Export(Settings):
+    run: Place | None
+    checkpoint: Place | None
+    output: Place | None
+    dtype: Word | None
+    overwrite: Flag
+    figures: Words
+
+
+class Dashboard(Settings):
+    entity: Text | None
+    project: Text
+    title: Text
+    report: Flag
+    dry_run: Flag
+    output: Place | None
+    sections: list[Keys]
+
+
+COMMANDS: dict[str, type[Settings]] = {
+    "train": Training,
+    "pipeline": Pipeline,
+    "ablate": Ablate,
+    "agent": AgentLoop,
+    "plan_memory": PlanMemory,
+    "record": Record,
+    "convert": Convert,
+    "inspect": Inspect,
+    "replay": Replay,
+    "curate": Curate,
+    "rate": RatePairs,
+    "evaluate": Evaluate,
+    "act": Act,
+    "label_curve": LabelCurve,
+    "generate": Generate,
+    "play": Play,
+    "export": Export,
+    "dashboard": Dashboard,
+}

@@ -1,0 +1,127 @@
+"""Keys of the group data. conf/data/episodes.yaml explains them, conf/data/pong.yaml those of the recorder."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from genie.common.settings.kinds import (
+    Count,
+    Flag,
+    FromOne,
+    FromZero,
+    Keys,
+    Name,
+    NotNegative,
+    Place,
+    Range,
+    Rate,
+    Seed,
+    Settings,
+    Share,
+    Size,
+    Text,
+    Whole,
+    Word,
+    Words,
+    Workers,
+)
+
+Holdout = Annotated[float, BeforeValidator(Range(0, 0.5, whole=False, above=True, below=True))]
+
+
+class Environment(Settings):
+    id: Text | None
+    kwargs: Keys | None
+    options: Keys | None
+
+
+class RecordingPolicy(Settings):
+    hold: FromOne
+    continuous: Word
+    spread: NotNegative
+    wall_margin: FromZero | None
+    follow_share: Share
+    follow_noise: Share
+    segment: Count
+
+
+class Splits(Settings):
+    train: Count
+    val: Count
+    test: Count
+
+
+class Recorder(Settings):
+    env: Environment
+    observe: Word
+    actions: list[Any] | None
+    action_names: Words | None
+    crop: list[FromZero] | None
+    fps: Rate | None
+    reset_screen: Flag
+    num_frames: Splits
+    max_episode_steps: Count | None
+    policy: RecordingPolicy
+    seed: Seed
+
+
+class Actions(Settings):
+    offset: Whole
+    none: Whole | None
+    names: Words | None
+    count: Count | None
+
+
+class Augmentation(Settings):
+    crop: Share | None
+    shift: Share | None
+    flip: Word | None
+    flip_actions: Keys | None
+    brightness: Share | None
+    contrast: Share | None
+    saturation: Share | None
+    hue: Share | None
+
+
+class Videos(Settings):
+    decoder: Word
+    cuts: Word
+    cut_threshold: Share
+
+
+class Minari(Settings):
+    key: Text | None
+
+
+class Stream(Settings):
+    storage_options: Keys | None
+    cache: Place | None
+
+
+class Data(Settings):
+    name: Name
+    source: Word
+    root: Place
+    image_size: Size
+    fit: Word
+    num_frames: Count
+    stride: Count
+    past_end: FromZero
+    actions: Actions
+    batch_size: Count
+    val_batch_size: Count | None
+    val_clips: Count | None
+    num_workers: Workers
+    in_memory: Flag
+    seed: Seed
+    fps: Rate | None
+    holdout: Holdout
+    on_error: Word
+    videos: Videos | None
+    minari: Minari | None
+    stream: Stream | None
+    quality: Place | None
+    min_quality: NotNegative | None
+    quality_splits: Words
+    augmentation: Augmentation
+    recorder: Recorder | None

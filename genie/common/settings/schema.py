@@ -1,0 +1,199 @@
+"""The configuration of a command, held against its schema (`commands`): once, before any work, in one line.
+
+`check_settings` finds every value of an invalid type or range, whether an override, a preset or an experiment gave it.
+Relations between keys, and between keys and data, are checked by what uses them.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BeforeValidator, ValidationError
+
+from genie.common.errors import UserError
+from genie.common.settings.commands import COMMANDS
+from genie.common.settings.kinds import TEXTS, Range, Settings, unprintable
+
+SettingsKind = TypeVar("SettingsKind", bound=Settings)
+OTHER = Range(whole=False)  # of a number that no field names: finite
+
+
+def check_settings(cfg: DictConfig, config_name: str) -> None:
+    """Raises `UserError` for the first invalid value of the command's configuration.
+
+    A whole number that was written as 1e5 becomes an int, a name or text that was written as 2026 a str. What cannot be
+    resolved here, such as a missing key or a reference to one, is left to the command.
+    """
+    leaves = list(_leaves(cfg))
+    values = _resolved(cfg)
+    try:
+        COMMANDS[config_name].model_validate(values)
+    except ValidationError as error:
+        lines = [_line(one["loc"], one, values) for one in error.errors() if one["type"] != "missing"]
+        referring = {key for node, name, key in leaves if OmegaConf.is_interpolation(node, name)}
+        lines.sort(key=lambda line: line[0] in referring)  # where a value is given, then who refers to it
+        if lines:
+            key, index, problem = lines[0]
+            raise UserError(f"{key}={_shown(values, key)}{': each' if index else ''} {problem}") from None
+    for node, name, key in leaves:
+        kind, value = kind_of(config_name, key), node[name]
+        if kind is None:
+            if isinstance(value, float) and not OTHER.takes(value):
+                raise UserError(f"{key}={value} must be a finite number")
+        elif (isinstance(kind, Range) or kind in TEXTS) and isinstance(value, int | float):
+            meant = kind(value)
+            if type(meant) is not type(value) and not OmegaConf.is_interpolation(node, name):
+                node[name] = meant
+
+
+def parse(kind: type[SettingsKind], values: dict[str, Any], prefix: str) -> SettingsKind:
+    """The settings of a plain group of keys. Raises `UserError` for an invalid value and a missing or unknown key, with
+    `prefix` before its name."""
+    known = [info.alias or name for name, info in kind.model_fields.items()]
+    if unknown := next((name for name in values if name not in known), None):
+        raise UserError(f"there is no {prefix}{unknown} here; there is: {', '.join(known)}")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, index, problem = _line(first["loc"], first, values)
+        if first["type"] == "missing":
+            raise UserError(f"{prefix}{first['loc'][-1]} is not given") from None
+        raise UserError(f"{prefix}{key}={_shown(values, key)}{': each' if index else ''} {problem}") from None
+
+
+def kind_of(config_name: str, key: str) -> Callable[[Any], Any] | None:
+    """What a key's value is held against: the kind of its field, of a list that of its elements."""
+    return _kinds(config_name).get(key)
+
+
+def is_text(config_name: str, key: str) -> bool:
+    """Whether a key is a path, a name or a text: what is typed is taken literally there, 123, 1e3 and true as well."""
+    return kind_of(config_name, key) in TEXTS or key == "hydra.sweep.dir"
+
+
+@cache
+def optional_keys(config_name: str) -> dict[str, tuple[str, ...]]:
+    """{group of keys: those of its keys that the configuration may leave out and that may be given all the same}."""
+    found: dict[str, list[str]] = {}
+    for key, (settings, field) in fields(config_name).items():
+        group, _, name = key.rpartition(".")
+        if group and not settings.model_fields[field].is_required():
+            found.setdefault(group, []).append(name)
+    return {group: tuple(keys) for group, keys in found.items()}
+
+
+@cache
+def _kinds(config_name: str) -> dict[str, Callable[[Any], Any]]:
+    kinds = {}
+    for key, (settings, field) in fields(config_name).items():
+        info = settings.model_fields[field]
+        found = next(_validators(info.annotation, *info.metadata), None)
+        if found is not None:
+            kinds[key] = found
+    return kinds
+
+
+@cache
+def fields(config_name: str) -> dict[str, tuple[type[Settings], str]]:
+    """{key: (its group of settings, its field there)}, groups of keys among them."""
+    return dict(_walk(COMMANDS[config_name], ""))
+
+
+def _walk(settings: type[Settings], prefix: str) -> Iterator[tuple[str, tuple[type[Settings], str]]]:
+    for field, info in settings.model_fields.items():
+        key = f"{prefix}{info.alias or field}"
+        yield key, (settings, field)
+        for inner in _groups(info.annotation):
+            yield from _walk(inner, f"{key}.")
+
+
+def _groups(annotation: Any) -> Iterator[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, Annotated):
+        for part in get_args(annotation):
+            yield from _groups(part)
+
+
+def _validators(annotation: Any, *metadata: Any) -> Iterator[Callable[[Any], Any]]:
+    yield from (one.func for one in metadata if isinstance(one, BeforeValidator))
+    parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        yield from _validators(*parts)
+    else:
+        for part in parts:
+            yield from _validators(part)
+
+
+def _line(location: tuple[int | str, ...], error: Any, values: Any) -> tuple[str, bool, str]:
+    """(key, whether the error is of an element of its list, what the value must be)"""
+    keys, node = [], values
+    for part in location:  # the parts that are no keys name a type
+        if isinstance(node, list) and isinstance(part, int):
+            return ".".join(keys), True, _problem(error)
+        if isinstance(node, dict) and part in node:
+            keys.append(str(part))
+            node = node[part]
+    if error["type"] == "union_tag_invalid":
+        keys.append(error["ctx"]["discriminator"].strip("'"))
+    return ".".join(keys), False, _problem(error)
+
+
+def _problem(error: Any) -> str:
+    match error["type"]:
+        case "kind":
+            return error["msg"]
+        case "list_type":
+            return "must be a list in brackets, as in [a,b]"
+        case "too_short" | "too_long":
+            return "must be two whole numbers, [height, width]"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be keys and values in braces, as in {a: 1}"
+        case "literal_error" | "union_tag_invalid":
+            choices = error["ctx"].get("expected") or error["ctx"]["expected_tags"]
+            return f"must be one of {choices}"
+        case _:
+            return f"is invalid: {error['msg']}"
+
+
+def _resolved(node: Any) -> Any:
+    """Plain containers with every value that can be resolved here."""
+    if isinstance(node, ListConfig):
+        found = [_value(node, index) for index in range(len(node))]
+        return [value for there, value in found if there]
+    return {str(name): value for name in node if name != "hydra" for there, value in [_value(node, name)] if there}
+
+
+def _value(node: DictConfig | ListConfig, name: str | int) -> tuple[bool, Any]:
+    try:
+        if OmegaConf.is_missing(node, name):
+            return False, None
+        value = node[name]
+    except OmegaConfBaseException:
+        return False, None
+    return True, _resolved(value) if OmegaConf.is_config(value) else value
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[DictConfig | ListConfig, str | int, str]]:
+    """(container, key or index in it, dotted key) of every value that can be resolved here."""
+    for name in node if isinstance(node, DictConfig) else range(len(node)):
+        key = prefix if isinstance(node, ListConfig) else f"{prefix}.{name}" if prefix else str(name)
+        there, value = (False, None) if key == "hydra" else _value(node, name)
+        if there and OmegaConf.is_config(child := node[name]):
+            yield from _leaves(child, key)
+        elif there:
+            yield node, name, key
+
+
+def _shown(values: Any, key: str) -> str:
+    for part in key.split("."):
+        values = values[part]
+    if values is None or isinstance(values, bool):
+        return "null" if values is None else str(values).lower()
+    text = str(values).replace(" ", "") if isinstance(values, list) else str(values)
+    text = repr(text) if unprintable(text) or text != text.strip() else text
+    return text if len(text) <= 60 else f"{text[:40]}…{text[-10:]}"

@@ -1,0 +1,437 @@
+"""Keys of a training: the stage, its objective, the trainer, the optimizer, the callbacks. conf/ explains them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from genie.common.settings.data import Data
+from genie.common.settings.kinds import (
+    Count,
+    Decay,
+    Depth,
+    Flag,
+    FromZero,
+    Name,
+    NotNegative,
+    Place,
+    Positive,
+    Range,
+    Rate,
+    Seed,
+    Settings,
+    Share,
+    SomeShare,
+    Text,
+    Word,
+    Words,
+    invalid,
+)
+from genie.common.settings.model import Model, Recipes
+from genie.common.settings.world import Sampled, SamplerValues
+
+Nodes = Annotated[int | str, BeforeValidator(Range(1, words=("auto",)))]
+
+
+def _devices(value: Any) -> Any:
+    if isinstance(value, list):
+        return [Range(0)(one) for one in value]
+    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value == 0 or value < -1):
+        raise invalid("must be a number of devices, a list of their numbers, or auto")
+    return value
+
+
+Devices = Annotated[Any, BeforeValidator(_devices)]
+
+
+class Trainer(Settings):
+    accelerator: Word
+    devices: Devices
+    num_nodes: Nodes
+    strategy: Word
+    precision: Word
+    max_steps: Count
+    accumulate: Count
+    gradient_clip_val: NotNegative | None
+    val_check_interval: Count
+    limit_val_batches: NotNegative
+    log_every_n_steps: Count
+    detect_anomaly: Flag
+    on_nan: Word
+    activation_checkpointing: Flag
+    gather_precision: Word | None
+    sharded_checkpoints: Flag
+
+
+class Optimizer(Settings):
+    name: Word
+    lr: Positive
+    betas: list[Decay]
+    eps: Positive
+    weight_decay: NotNegative
+    cpu_offload: Flag
+    muon_lr: Positive
+    momentum: Decay
+    newton_schulz_steps: Count
+
+
+class Constant(Settings):
+    name: Literal["constant"]
+    warmup_steps: FromZero
+
+
+class Falling(Settings):
+    name: Literal["cosine", "wsd"]
+    warmup_steps: FromZero
+    min_lr: NotNegative
+    decay_share: Share
+    decay_steps: Count | None
+
+
+Schedule = Annotated[Constant | Falling, Field(discriminator="name")]
+
+
+class FileLogger(Settings):
+    name: Literal["csv", "tensorboard"]
+
+
+class WandbLogger(Settings):
+    name: Literal["wandb"]
+    project: Text
+    entity: Text | None
+    group: Text | None
+    job_type: Text | None
+    mode: Word
+
+
+Logger = Annotated[FileLogger | WandbLogger, Field(discriminator="name")]
+
+
+class Launcher(Settings):
+    name: Word
+
+
+class Hardware(Settings):
+    name: Word
+    flops: Annotated[float, BeforeValidator(Range(0, 1e18, whole=False, above=True))]
+    memory_gib: Annotated[float, BeforeValidator(Range(0, 1e5, whole=False, above=True))]
+    utilization: SomeShare
+
+
+class Checkpoints(Settings):
+    every_n_train_steps: Count
+    keep: Count
+    monitor: Word
+    mode: Word
+
+
+class Stop(Settings):
+    requeue_on: Words
+
+
+class BadSteps(Settings):
+    max_in_a_row: Count
+    max_rollbacks: FromZero
+    explosion_factor: Annotated[float, BeforeValidator(Range(1, 1e9, whole=False, above=True))] | None
+    window: Count
+
+
+class ProgressLines(Settings):
+    refresh_seconds: NotNegative
+    line_seconds: NotNegative
+
+
+class Average(Settings):
+    decay: Decay
+
+
+class Attention(Settings):
+    token: Any
+    heads: Word
+
+
+class Rollouts(Settings):
+    every_n_train_steps: FromZero | None
+    num_clips: Count
+    prompt_frames: Count
+    horizon: Count
+    batch_size: Count
+    delta_psnr_t: list[Count]
+    grid_frames: FromZero
+    fvd_videos: FromZero
+    attention: Attention
+    fps: Rate
+    keep_videos: FromZero
+    sampler: Sampled
+
+
+class Callbacks(Settings):
+    checkpoint: Checkpoints
+    stop: Stop
+    bad_steps: BadSteps
+    progress: ProgressLines
+    ema: Average
+    rollouts: Rollouts
+
+
+class TokenizerStage(Settings):
+    name: Literal["tokenizer"]
+    reconstruction: Word
+    foreground_weight: NotNegative
+    weighting: Word
+    stability_weight: NotNegative
+    stability_tolerance: NotNegative
+    quantizer_weight: NotNegative
+
+
+class LatentActionStage(Settings):
+    name: Literal["lam"]
+    reconstruction: Word
+    foreground_weight: NotNegative
+    change_weight: NotNegative
+    weighting: Word
+    quantizer_weight: NotNegative
+    action_free_steps: FromZero
+    move_rows: FromZero
+    move_columns: FromZero
+
+
+class DynamicsStage(Settings):
+    name: Literal["dynamics"]
+    actions: Word
+    context: Word
+    mask_rate: list[Share]
+    whole_frames: Share
+    clean_prefix: Share
+    corruption: Share
+    own_draws: Share
+    own_draws_from: Share
+    encode_once: Flag
+    unseen_actions: Word | None
+    change_weight: NotNegative
+    distance_weight: NotNegative
+    places: SomeShare
+    places_until: Share
+
+
+class CotrainStage(DynamicsStage):
+    name: Literal["cotrain"]  # type: ignore[assignment]
+    lam: LatentActionStage
+
+
+class RewardStage(Settings):
+    name: Literal["reward"]
+    world: Place
+    kind: Word | None
+    observation_shape: Any
+    feature_shape: Any
+    rare_share: Decay
+
+
+class PolicyStage(Settings):
+    name: Literal["policy"]
+    world: Place
+    kind: Word | None
+    follow_world: Flag
+    observation_shape: Any
+    feature_shape: Any
+    num_actions: Count | None
+    action_size: Count | None
+
+
+class SimulatorStage(Settings):
+    name: Literal["simulator"]
+    horizon: Count
+    context: Count
+
+
+Stage = Annotated[
+    TokenizerStage | LatentActionStage | DynamicsStage | CotrainStage | RewardStage | PolicyStage | SimulatorStage,
+    Field(discriminator="name"),
+]
+
+
+class Network(Settings):
+    width: Count
+    num_layers: Depth
+
+
+class RewardNetwork(Network):
+    num_channels: Count
+
+
+class BinnedNetwork(RewardNetwork):
+    num_bins: Count
+    limit: Positive
+
+
+class TrajectoryReward(Settings):
+    name: Literal["trajectory"]
+    network: RewardNetwork
+    discount: SomeShare
+    continue_weight: NotNegative
+
+
+class StateReward(TrajectoryReward):
+    name: Literal["state"]  # type: ignore[assignment]
+    network: BinnedNetwork
+
+
+class PreferenceReward(TrajectoryReward):
+    name: Literal["preference"]  # type: ignore[assignment]
+    ratings: Place | None
+    margin: NotNegative
+    label_noise: Annotated[float, BeforeValidator(Range(0, 0.5, whole=False, below=True))]
+
+
+Reward = Annotated[StateReward | TrajectoryReward | PreferenceReward, Field(discriminator="name")]
+
+
+class OwnRecipe(Settings):
+    """The recipe that a policy or simulator brings with it."""
+
+    max_steps: Count
+    batch_size: Count
+    num_frames: Count
+    lr: Positive
+    min_lr: NotNegative
+    warmup_steps: FromZero
+    beta2: Decay
+
+
+class ActorCritic(Settings):
+    name: Literal["actor_critic"]
+    monitor: Word
+    network: Network
+    horizon: Count
+    discount: Share
+    mixing: Share
+    entropy_weight: NotNegative
+    critic_weight: NotNegative
+    slow_weight: NotNegative
+    slow_decay: Share
+    range_decay: Share
+    least_range: NotNegative
+    recipe: OwnRecipe
+
+
+class Cloning(Settings):
+    name: Literal["behaviour_cloning", "latent_bc"]
+    network: Network
+    actions: Word
+    num_actions: Count | None
+    recipe: OwnRecipe
+
+
+Policy = Annotated[ActorCritic | Cloning, Field(discriminator="name")]
+
+
+class RssmEncoder(Settings):
+    width: Count
+    num_blocks: Depth
+    num_heads: Count
+    channels: Count
+
+
+class RssmModel(Settings):
+    patch_size: Count
+    encoder: Word
+    channels: Count
+    vit: RssmEncoder
+    deterministic: Count
+    groups: Count
+    classes: Count
+    uniform: Share
+    width: Count
+    head_layers: Depth
+
+
+class RssmObjective(Settings):
+    reconstruction: NotNegative
+    dynamics: NotNegative
+    reward: NotNegative
+    continues: NotNegative
+    kl: NotNegative
+    imagination: NotNegative
+    smoothness: NotNegative
+    stability: NotNegative
+
+
+class Rssm(Settings):
+    kind: Literal["rssm"]
+    model: RssmModel
+    reconstruction: Word
+    foreground_weight: NotNegative
+    weighting: Word
+    free_nats: NotNegative
+    imagine: Word
+    imagination_horizon: Count
+    objective: RssmObjective
+    recipe: OwnRecipe
+
+
+class DeltaModel(Settings):
+    num_members: Depth
+    head: Word
+    width: Count
+    num_layers: Depth
+    head_layers: Depth
+
+
+class Constraints(Settings):
+    circles: list[list[FromZero]]
+    margin: NotNegative
+
+
+class DeltaObjective(Settings):
+    dynamics: NotNegative
+    reward: NotNegative
+    continues: NotNegative
+    imagination: NotNegative
+    smoothness: NotNegative
+    constraint: NotNegative
+
+
+class Delta(Settings):
+    kind: Literal["delta"]
+    model: DeltaModel
+    constraints: Constraints
+    propagate: Word
+    imagine: Word
+    pessimism: NotNegative
+    imagination_horizon: Count
+    objective: DeltaObjective
+    recipe: OwnRecipe
+
+
+Simulator = Annotated[Rssm | Delta, Field(discriminator="kind")]
+
+
+class Training(Settings):
+    """conf/train.yaml: what `genie.train` and the commands that start trainings take."""
+
+    name: Name
+    seed: Seed
+    output_dir: Place
+    run_dir: Place
+    resume: Flag
+    overwrite: Flag
+    tokenizer_ckpt: Place | None
+    lam_ckpt: Place | None
+    compile: Flag
+    ema: Flag
+    objective: Word
+    record_if_missing: Flag
+    stage: Stage
+    data: Data
+    trainer: Trainer
+    launcher: Launcher
+    model: Model
+    recipe: Recipes
+    optimizer: Optimizer
+    schedule: Schedule
+    callbacks: Callbacks
+    logger: Logger
+    sampler: SamplerValues | None = None  # of the preset
+    reward: Reward | None = None
+    policy: Policy | None = None
+    simulator: Simulator | None = None

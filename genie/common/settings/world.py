@@ -1,0 +1,113 @@
+"""Keys of trained models at work: the groups sampler, planner, text_to_image, and what a prompt may be."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from genie.common.settings.kinds import (
+    LEFT_OUT,
+    Count,
+    Flag,
+    FromOne,
+    FromZero,
+    NotNegative,
+    Positive,
+    Range,
+    Settings,
+    Share,
+    SomeShare,
+    Text,
+    Word,
+)
+
+LEAST_CANDIDATES = 4  # two of them may not be drawn: the best so far and the distribution's mode
+
+
+class SamplerValues(Settings):
+    """The group `sampler` of a preset: how its worlds are sampled where nothing else is given."""
+
+    steps: Count
+    temperature: NotNegative
+    order: Word | None = LEFT_OUT
+    entropy_bound: NotNegative | None = LEFT_OUT
+
+
+class Sampled(Settings):
+    """Keys of conf/sampler/, which are keys of the command itself."""
+
+    new_sampler: Flag
+    steps: Count | None
+    temperature: NotNegative | None
+    order: Word | None
+    entropy_bound: NotNegative | None
+
+
+class TextToImage(Settings):
+    model: Text | None
+    steps: Count
+    guidance: NotNegative
+    dtype: Word
+
+
+class Prompted(Sampled):
+    """Keys of conf/prompt.yaml."""
+
+    prompt: Text | None
+    prompt_frames: Count
+    prompt_kind: Word
+    prompt_clip: FromZero
+    prompt_fit: Word | None
+    prompt_palette: list[Any] | None
+    text_model: Text | None
+    text_to_image: TextToImage
+
+
+class Search(Settings):
+    """Settings of every optimiser of plans: conf/planner/random_shooting.yaml."""
+
+    name: Literal["random_shooting"]
+    horizon: Count
+    candidates: Annotated[int, BeforeValidator(Range(LEAST_CANDIDATES))]
+    particles: Count
+    common_noise: Flag
+    hold: FromOne
+    colour: NotNegative
+    discount: Share
+    effort: NotNegative
+    change: NotNegative
+    end: NotNegative
+    seconds: NotNegative | None
+    batch_size: Count
+
+
+class RefinedSearch(Search):
+    """Settings of the optimisers of several iterations."""
+
+    iterations: Count
+    std: Positive
+    smoothing: Share
+    warm_start: Share
+
+
+class CemSearch(RefinedSearch):
+    name: Literal["cem"]
+    elites: SomeShare
+    momentum: Share
+    min_std: NotNegative
+
+
+class MppiSearch(RefinedSearch):
+    name: Literal["mppi"]
+    temperature: Positive
+
+
+Optimizer = Annotated[Search | CemSearch | MppiSearch, Field(discriminator="name")]
+
+
+class RecedingHorizon(Settings):
+    name: Literal["mpc"]
+    optimizer: Optimizer
+    execute: Count
+
+
+Planner = Annotated[Search | CemSearch | MppiSearch | RecedingHorizon, Field(discriminator="name")]
