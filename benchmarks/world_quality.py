@@ -21,6 +21,7 @@ Of data that record no objects, such as Freeway's, the figures of objects are le
     seeds=0,1,2                 of the trainings; the plot shows their range as a band
     clips=32 prompt_frames=4    test clips for rollouts, and frames given of each
     output=world_quality        .json with all figures, .md with the table, .png with the plot
+    keep=FOLDER                 also what is trained, as runs FOLDER/NAME_SEED, of which genie.evaluate says more
 
 The dynamics takes the recorded actions (`stage.actions=environment`) where nothing else is given: what the latent
 action model gets wrong is left out. An object is in a rally while it was found in the last two given frames and in
@@ -162,8 +163,8 @@ class Judge:
 class Clock(L.Callback):
     """Measures a stage when its CPU seconds are over, and ends its training with the last of them."""
 
-    def __init__(self, marks: list[float], judge: Judge, found: list[dict[str, Any]]) -> None:
-        self.marks, self.judge, self.found = list(marks), judge, found
+    def __init__(self, marks: list[float], judge: Judge, found: list[dict[str, Any]], keep: Path | None) -> None:
+        self.marks, self.judge, self.found, self.keep = list(marks), judge, found, keep
         self.spent, self.since = 0.0, 0.0
 
     def on_train_start(self, trainer: L.Trainer, stage: L.LightningModule) -> None:
@@ -175,6 +176,8 @@ class Clock(L.Callback):
             figures = {"seconds": self.marks.pop(0), "steps": trainer.global_step, **self.judge(stage)}
             self.found.append(figures)
         if not self.marks:
+            if self.keep is not None:
+                trainer.save_checkpoint(self.keep / stage.options["name"] / "checkpoints" / "last.ckpt")
             raise Done
         self.since = time.process_time()
 
@@ -227,7 +230,9 @@ def configured(overrides: list[str]) -> dict[str, Any]:
         return to_plain(composed("train", overrides))
 
 
-def train(overrides: list[str], marks: list[float], clips: int, given: int) -> list[dict[str, Any]]:
+def train(
+    overrides: list[str], marks: list[float], clips: int, given: int, keep: Path | None = None
+) -> list[dict[str, Any]]:
     """The figures of one training at each mark."""
     config = configured(overrides)
     config["data"] |= {"num_workers": 0, "seed": config["seed"]}
@@ -237,7 +242,7 @@ def train(overrides: list[str], marks: list[float], clips: int, given: int) -> l
     judge, found = Judge(test, given, config["data"]["num_frames"]), []
     config["trainer"]["max_steps"] = max(1, round(marks[-1] / step_seconds(config, data)))
     config["schedule"]["warmup_steps"] = min(config["schedule"]["warmup_steps"], config["trainer"]["max_steps"] // 2)
-    fit(config, data, Clock(marks, judge, found))
+    fit(config, data, Clock(marks, judge, found, keep))
     return found
 
 
@@ -282,7 +287,14 @@ def main() -> None:
     keep_freed_memory()
     quiet_lightning()
     warnings.filterwarnings("ignore")
-    ours = {"seconds": "300,600", "seeds": "0", "clips": "32", "prompt_frames": "4", "output": "world_quality"}
+    ours = {
+        "seconds": "300,600",
+        "seeds": "0",
+        "clips": "32",
+        "prompt_frames": "4",
+        "output": "world_quality",
+        "keep": "",
+    }
     variants, rest = {}, []
     for argument in sys.argv[1:]:
         key, _, value = argument.partition("=")
@@ -301,7 +313,9 @@ def main() -> None:
     output, rows = Path(ours["output"]), []
     for seed in ours["seeds"].split(","):
         for name, changes in (variants or {"as it is": []}).items():
-            found = train([*rest, *changes, f"seed={seed}"], marks, int(ours["clips"]), int(ours["prompt_frames"]))
+            keep = Path(ours["keep"]) / f"{name}_{seed}" if ours["keep"] else None
+            given_overrides = [*rest, *changes, f"seed={seed}"]
+            found = train(given_overrides, marks, int(ours["clips"]), int(ours["prompt_frames"]), keep)
             for figures in found:
                 rows.append({"variant": name, "seed": int(seed), **figures})
                 print(" ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
