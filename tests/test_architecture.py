@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LIGHT = (
     "genie.world.opening", "genie.world.environment", "genie.world.vector_environment", "genie.play_server.generate",
     "genie.play_server.play", "genie.publishing.export", "genie.agents.agents",

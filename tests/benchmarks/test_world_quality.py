@@ -15,6 +15,8 @@ from data_modules.held_out_clips import load_clips
 from genie.common.errors import UserError
 from genie.metrics.objects import Reference
 
+pytestmark = pytest.mark.slow
+
 TINY = ["model=debug", "data.batch_size=2", "clips=4"]
 
 

@@ -8,6 +8,8 @@ from genie.runs.metrics_file import read_metrics
 from genie.stages import TokenizerStage
 from genie.training.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trained_clips(tmp_path, pong_root, monkeypatch):

@@ -21,6 +21,8 @@ from genie.metrics.video_features import VideoFeatures
 from genie.runs.metrics_file import read_metrics
 from genie.training.train import train
 
+pytestmark = pytest.mark.slow
+
 PROMPT, HORIZON, CLIPS = 2, 4, 2  # of debug=fast
 
 

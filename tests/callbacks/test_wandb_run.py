@@ -14,6 +14,8 @@ from genie.evaluation.catalogue import direction
 from genie.runs.metrics_file import read_metrics
 from genie.train import main
 
+pytestmark = pytest.mark.slow
+
 BLOCK, HEADER = 32768, 7  # of the log: blocks of fixed size, records in one or more parts
 
 

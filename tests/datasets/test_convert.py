@@ -19,6 +19,8 @@ from genie.common.media import write_mp4
 from genie.convert import main
 from genie.datasets import convert as conversion
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = [9, 14, 11, 8, 17]
 
 

@@ -3,9 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from genie import evaluate, generate, train
 from genie.common.media import write_mp4
+
+pytestmark = pytest.mark.slow
 
 
 def write_films(folder, count):

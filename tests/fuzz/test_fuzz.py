@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from benchmarks.fuzz import build
 from tests.fuzz.harness import outcome
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = {"episodes": 70, "prompts": 60, "checkpoints": 40, "messages": 30, "config": 15}
 
 LIMIT = 120  # seconds of an example that takes one at most: the machine may have other things to do

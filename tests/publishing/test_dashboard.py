@@ -20,6 +20,8 @@ from genie.publishing.dashboard import panels_of
 from genie.runs.folder import flatten
 from genie.runs.metrics_file import read_metrics
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("wandb_workspaces")
 
 # Of the rollouts that are made while the dynamics is trained.

@@ -14,6 +14,8 @@ from genie.common.errors import UserError
 from genie.evaluation.evaluate import evaluate_runs, labels
 from genie.evaluation.provenance import provenance
 
+pytestmark = pytest.mark.slow
+
 FEW = ["num_clips=2", "prompt_frames=2", "horizon=2", "delta_psnr.t=[1,2]", "parts=[tokenizer,rollout]", "device=cpu"]
 
 

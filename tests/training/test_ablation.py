@@ -15,6 +15,8 @@ from genie.training.ablation import Ablation, own_key
 from genie.training.measured import note
 from genie.world.world_model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 EVALUATE = ["parts=[tokenizer,rollout]", "num_clips=2", "horizon=2", "delta_psnr.t=[2]", "prompt_frames=2"]
 TINY = ["debug=fast", "data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4",
         "trainer.max_steps=2", "schedule.warmup_steps=1", "seeds=[4]"]  # fmt: skip

@@ -18,6 +18,8 @@ from genie.common.errors import UserError
 from genie.evaluation.provenance import numbers
 from genie.training.pipeline import Pipeline, run_module, shown
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

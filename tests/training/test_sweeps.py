@@ -19,6 +19,8 @@ from genie.train import main
 from genie.training.sweeps import recorded_job
 from genie.training.train import resume_command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sweep(monkeypatch, run_main, tmp_path):

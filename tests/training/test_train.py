@@ -14,6 +14,8 @@ from genie.runs.metrics_file import last_values, read_metrics
 from genie.stages import build_stage
 from genie.training.train import Run, build_trainer, resume_command, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def configure(tmp_path, pong_root):

@@ -115,6 +115,7 @@ def numbers_of(cfg):
     }
 
 
+@pytest.mark.slow
 def test_every_number_of_every_command_and_preset_has_a_range(hydra):
     chosen = {"planner": ["act"], "hardware": ["plan_memory"], "text_to_image": ["generate"]}
     chosen |= {group: ["train", f"stage={group}"] for group in ("simulator", "reward", "policy")}

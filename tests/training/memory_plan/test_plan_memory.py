@@ -14,6 +14,8 @@ from genie.training.memory_plan import plan_memory
 from genie.training.memory_plan.activations import layout_of
 from genie.training.memory_plan.plan import Batch, batch_of, plan_stage, work_of
 
+pytestmark = pytest.mark.slow
+
 TINY = ("model=debug", "data.image_size=[16,16]", "model.tokenizer.patch_size=4", "model.lam.patch_size=4")
 
 
