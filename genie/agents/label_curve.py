@@ -94,8 +94,8 @@ def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
 
     Raises UserError for a policy that needs no labels, and for missing data.
     """
-    if not isinstance(config["labels"], list | tuple) or not config["labels"]:
-        raise UserError(f"labels={config['labels']} must be a list of whole numbers, as in labels=[100,1000]")
+    if not config["labels"]:
+        raise UserError("labels=[]: give some numbers of labels, as in labels=[100,1000]")
     with one_writer(config["output"] or Path(config["run"]) / "policy", "output=") as output:
         return _curve_into(output, config)
 

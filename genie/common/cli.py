@@ -5,8 +5,9 @@
 
 A `UserError`, a misspelt key, an unknown choice or a wrong override prints `error: <one line>` on stderr and exits
 with code 2; a `RunError` likewise with code 1. Any other exception keeps its traceback (without Hydra's frames, code 1)
-unless an override that could not be validated, such as null for a number, may have caused it: then one line names that
-override. `debug=trace` or GENIE_TRACE=1 gives full tracebacks. Hydra's own settings are in conf/command_line.yaml.
+unless an override that no schema validates, such as a group of keys that was taken away, may have caused it: then one
+line names that override. `debug=trace` or GENIE_TRACE=1 gives full tracebacks. Hydra's own settings are in
+conf/command_line.yaml.
 A failed job of a sweep reports its error and the others continue; the sweep then exits with code 1.
 """
 

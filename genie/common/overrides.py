@@ -137,8 +137,11 @@ def override(key: str, text: Any) -> str:
 
 
 def composed(config_name: str, overrides: list[str]) -> DictConfig:
-    """The configuration of another command with overrides as typed on its command line; needs an initialized Hydra."""
-    return compose(config_name, spelled(overrides, config_name))
+    """The configuration of another command with overrides as typed on its command line, checked; needs an initialized
+    Hydra."""
+    cfg = compose(config_name, spelled(overrides, config_name))
+    check_settings(cfg, config_name)
+    return cfg
 
 
 def given_overrides() -> list[str]:

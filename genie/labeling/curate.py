@@ -15,6 +15,7 @@ from data_modules.annotations import QUALITY_FILE, Window, read_table, require_s
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
+from genie.common.settings.commands import BEST_QUALITY
 from genie.common.tables import print_table
 from genie.common.web import add_page, check_address, moving_picture, page_app, serve_page
 from genie.labeling.features import SIGNALS, all_signals, as_features, look_at, pooled_features, stack, write_scores
@@ -22,7 +23,6 @@ from genie.labeling.page_server import Answers, RatingSession, add_rating
 from genie.labeling.quality_head import Head, RidgeFit, agreement, fit_head
 from genie.labeling.windows import WindowedData, name_of
 
-BEST = 5  # the ratings are 1 (worst) … 5
 FAR = 4.0
 STEPS = ("label", "train", "score")
 FEWEST = 10  # ratings for training a head
@@ -49,8 +49,10 @@ class Ratings(Answers):
             where = name_of(window)
             if window not in windows:
                 raise UserError(f"{path} rates {where}, which is no window: were others rated, data.num_frames=…?")
-            if row["rating"] not in ("", *map(str, range(1, BEST + 1))):
-                raise UserError(f"{path} rates {where} as {row['rating']!r}: give 1 … {BEST}, or nothing to skip it")
+            if row["rating"] not in ("", *map(str, range(1, BEST_QUALITY + 1))):
+                raise UserError(
+                    f"{path} rates {where} as {row['rating']!r}: give 1 … {BEST_QUALITY}, or nothing to skip it"
+                )
             self.values[window] = int(row["rating"]) if row["rating"] else None
 
     def row(self, thing: Window, value: int | None) -> tuple[Window, dict[str, str]]:
@@ -108,7 +110,7 @@ class CurationSession(RatingSession):
     answers: Ratings
     order: list[Window]
     enough: int
-    choices = tuple(range(1, BEST + 1))
+    choices = tuple(range(1, BEST_QUALITY + 1))
 
     def where(self, thing: Window) -> str:
         name = str(self.footage.readers[thing.part].path).rstrip("/").rpartition("/")[2]  # of a file, or an address

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from genie.metrics.pretrained import Weights, load, read_arrays
 
 SIZE = 224  # pixels of a frame, height and width
-MIN_FRAMES = 9  # T is halved three times, rounded up, and the last pool spans two steps
 NUM_LOGITS = 400
 EPSILON = 1e-3  # of the batch norms, which have no scale
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from genie.common.errors import UserError
 from genie.common.files import cache_folder, replacing
+from genie.common.settings.commands import MIN_FVD_FRAMES
 from genie.metrics import i3d
 from genie.metrics.pretrained import digest
 
@@ -72,8 +73,8 @@ class VideoFeatures:
     ):
         if resize not in RESIZES:
             raise ValueError(f"resize={resize!r}: choose one of {', '.join(RESIZES)}")
-        if detector == "i3d" and num_frames < i3d.MIN_FRAMES:
-            raise ValueError(f"num_frames={num_frames}: I3D needs at least {i3d.MIN_FRAMES} frames")
+        if detector == "i3d" and num_frames < MIN_FVD_FRAMES:
+            raise ValueError(f"num_frames={num_frames}: I3D needs at least {MIN_FVD_FRAMES} frames")
         self.num_frames, self.resize, self.batch_size, self.options = num_frames, resize, batch_size, options or {}
         network, self.detector, feature, self.weights_sha256 = load_detector(detector)
         self.network = Frozen(network)

@@ -37,13 +37,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from genie.common.errors import UserError
+from genie.common.settings.commands import FASTEST
 from genie.world.sampler_choice import Samplers
 
 if TYPE_CHECKING:
     from genie.play_server.session import Frame, Session
 
 MOST_TEXT = 4096  # characters of a message; those of the page have some 100
-FPS = (0.2, 120.0)
+FPS = (0.2, FASTEST)
 STEPS = (1, 100)
 TEMPERATURE = (0.0, 20.0)
 LARGEST_SEED = 2**53 - 1  # whole numbers in JavaScript are exact up to here

@@ -54,8 +54,6 @@ def check(config: dict[str, Any]) -> None:
     settings = config["play"]
     prompt_kind(config)
     check_address(settings, "play")
-    if not isinstance(config["terminal"], bool):
-        raise UserError(f"terminal={config['terminal']} must be true or false")
     with_overrides(Sampler(), config)
     choose_device(config["device"])
     run = Path(config["run"])

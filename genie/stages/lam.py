@@ -32,7 +32,7 @@ class TrainsLatentActions(DependentStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        check_options(*self.lam_options())
+        check_pixel_options(*self.lam_options())
         self.validation = LatentActionMetrics(self.lam.num_actions)
 
     def lam_options(self) -> tuple[dict, str]:
@@ -83,11 +83,6 @@ class LatentActionStage(TrainsLatentActions):
     def on_validation_epoch_end(self) -> None:
         self.log_validation(self.validation.compute())
         self.validation.reset()
-
-
-def check_options(options: dict, group: str) -> None:
-    """Raises UserError for invalid options of `predict_next` and `latent_action_loss`, those of a `group`."""
-    check_pixel_options(options, group)
 
 
 def predict_next(

@@ -36,7 +36,7 @@ class RewardStage(WorldStage):
     def __init__(self, config: dict) -> None:
         super().__init__(config)
         self.reward = config["reward"]
-        check(self.options, self.reward, config["data"]["batch_size"])
+        check(self.reward, config["data"]["batch_size"])
         self.validation = RewardMetrics(self.reward["name"], self.reward["discount"])
         self.rated: RatedPairs | None = None
         self.reported: dict[str, str] = {}  # what could not be measured, and why
@@ -128,6 +128,6 @@ def labels_of(returns: Tensor, seeds: Tensor, margin: float, noise: float) -> Te
     return torch.where(wrong, 1 - labels, labels)
 
 
-def check(options: dict, reward: dict, batch_size: int) -> None:
+def check(reward: dict, batch_size: int) -> None:
     if reward["name"] == "preference" and batch_size < 2:
         raise UserError(f"data.batch_size={batch_size}: a preference is one between two segments, or more")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import initialize_config_module
+from hydra import compose, initialize_config_module
 
 from genie.common.cli import hydra_main
 from genie.common.config_errors import group_options
@@ -156,7 +156,9 @@ def test_every_key_that_a_recipe_may_have_may_be_given_with_every_preset():
                 for part in group_options("stage")
                 for key in optional_keys("train")[f"recipe.{part}"]
             ]
-            config = composed("train", [f"model={preset}", f"stage={stage}", "sampler.order=random", *given])
+            config = compose(
+                "train", spelled([f"model={preset}", f"stage={stage}", "sampler.order=random", *given], "train")
+            )
             assert {value for part in group_options("stage") for value in config.recipe[part].values()} == {7}
             assert config.sampler.order == "random" and config.data.past_end == config.trainer.max_steps == 7
 

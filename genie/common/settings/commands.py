@@ -26,13 +26,15 @@ from genie.common.settings.kinds import (
     Word,
     Words,
     Workers,
+    invalid,
 )
 from genie.common.settings.training import Attention, Hardware, Training
 from genie.common.settings.world import Planner, Prompted, Sampled
 
-MIN_FVD_FRAMES = 9  # of a video: I3D halves time three times
+MIN_FVD_FRAMES = 9  # of a video: I3D halves T three times, rounded up, and its last pool spans two steps
 MOST_FRAMES = 1_000_000  # of one generated video: more would take days on any machine
-BEST_QUALITY = 5
+BEST_QUALITY = 5  # ratings are 1 (worst) to 5
+FASTEST = 120.0  # frames a second that the page can show
 
 
 def _whole(least: int = 1, most: float = float("inf")) -> Any:
@@ -40,7 +42,11 @@ def _whole(least: int = 1, most: float = float("inf")) -> Any:
 
 
 def _episodes(value: Any) -> int | list[int]:
-    return [Range(0)(one) for one in value] if isinstance(value, list) else Range(1)(value)
+    numbers = value if isinstance(value, list) else [value]
+    least = 0 if isinstance(value, list) else 1
+    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= least for one in numbers):
+        raise invalid("must be a number of episodes, or a list of episodes counted from 0")
+    return value
 
 
 Episodes = Annotated[int | list[int], BeforeValidator(_episodes)]  # so many, or these, counted from 0
@@ -345,7 +351,7 @@ class PlayPage(Page):
 class Play(Prompted):
     run: Place
     seed: Seed
-    fps: Annotated[float, BeforeValidator(Range(0, 120, whole=False, above=True))] | None
+    fps: Annotated[float, BeforeValidator(Range(0, FASTEST, whole=False, above=True))] | None
     device: Word
     terminal: Flag
     play: PlayPage

@@ -107,7 +107,7 @@ class Data(Settings):
     num_frames: Count
     stride: Count
     past_end: FromZero
-    actions: Actions
+    actions: Actions | None
     batch_size: Count
     val_batch_size: Count | None
     val_clips: Count | None
@@ -123,5 +123,5 @@ class Data(Settings):
     quality: Place | None
     min_quality: NotNegative | None
     quality_splits: Words
-    augmentation: Augmentation
+    augmentation: Augmentation | None
     recorder: Recorder | None

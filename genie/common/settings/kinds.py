@@ -1,14 +1,14 @@
 """Kinds of values that a key of the configuration may have: ranges of numbers, texts, names, places.
 
-A kind is a type for a field of `Settings`, as in `num_frames: Count`; `Count | None` also takes null. What an invalid
-value is told reads on after `key=value`: "must be a whole number of at least 1".
+A kind is a type for a field of `Settings`, as in `num_frames: Count`; `Count | None` also takes null. The message of an
+invalid value continues `key=value`: "must be a whole number of at least 1".
 """
 
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from genie.common.errors import UserError
@@ -19,10 +19,10 @@ LEFT_OUT: Any = None  # the default of a field that the configuration may leave 
 
 
 class Settings(BaseModel):
-    """A group of keys. Fields without a default are in the configuration (conf/); those with `LEFT_OUT` may be left
-    out there and given all the same. Keys that no field names (`+key=value`) are kept as they are."""
+    """A group of keys. Fields without a default stand in conf/; those with `LEFT_OUT` need not, and can still be given
+    without a `+`. Keys that no field names (`+key=value`) are kept as they are."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=(), arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 def invalid(problem: str) -> PydanticCustomError:
@@ -44,19 +44,20 @@ class Range:
     def __call__(self, value: Any) -> Any:
         if value in self.words and isinstance(value, str):
             return value
-        if not isinstance(value, int | float) or isinstance(value, bool) or not self.takes(value):
+        if not _is_number(value) or not self.takes(value):
             raise invalid(f"must be {self}")
         return int(value) if self.whole else value
 
     def require(self, key: str, value: Any) -> None:
-        """Raises `UserError` for a value outside: of an argument that comes from no configuration."""
-        try:
-            self(value)
-        except PydanticCustomError as error:
-            raise UserError(f"{key}={value} {error.message()}") from None
+        """Raises `UserError` for a value outside, and of a whole range for 4.0: of an argument that comes from no
+        configuration."""
+        if self.whole and isinstance(value, float) or not _is_number(value) or not self.takes(value):
+            raise UserError(f"{key}={value} must be {self}")
 
     def takes(self, value: float) -> bool:
-        if not math.isfinite(value) or self.whole and (value != int(value) or abs(value) > LARGEST):
+        if isinstance(value, int) and abs(value) > LARGEST or not math.isfinite(value):
+            return False
+        if self.whole and (value != int(value) or abs(value) > LARGEST):
             return False
         low = value > self.least if self.above else value >= self.least
         return low and (value < self.most if self.below else value <= self.most)
@@ -73,6 +74,10 @@ class Range:
         return f"{kind}{range_}{''.join(f', or {word}' for word in self.words)}"
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise invalid("must be true or false")
@@ -80,12 +85,12 @@ def _flag(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, dict | list):
+    if value is None or isinstance(value, dict | list):
         raise invalid("must be one word or text")
     return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _word(value: Any) -> str:
+def _word(value: Any) -> str:  # not in TEXTS: what is typed for it is read as Hydra reads it
     return _text(value)
 
 
@@ -126,6 +131,12 @@ def _places(value: Any) -> str | list[str]:
     return [_place(one) for one in value] if isinstance(value, list) else _place(value)
 
 
+def _size(value: Any) -> list[Any]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise invalid("must be two whole numbers, [height, width]")
+    return value
+
+
 def unprintable(text: str) -> str | None:
     """The first control character or lone surrogate of a text."""
     return next((char for char in text if ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000), None)
@@ -147,13 +158,13 @@ SomeShare = Annotated[float, BeforeValidator(Range(0, 1, whole=False, above=True
 Decay = Annotated[float, BeforeValidator(Range(0, 1, whole=False, below=True))]
 Rate = Annotated[float, BeforeValidator(Range(0, 1000, whole=False, above=True))]  # frames a second
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Text = Annotated[str, BeforeValidator(_text)]  # 123 and true are texts, too
-Word = Annotated[str, BeforeValidator(_word)]  # one of some choices
+Text = Annotated[str, BeforeValidator(_text)]  # free: what is typed is taken literally, 123 and true as well
+Word = Annotated[str, BeforeValidator(_word)]  # mostly one of some choices, which are checked by what uses it
 Words = list[Word]
 Keys = Annotated[dict[str, Any], BeforeValidator(_keys)]
 Name = Annotated[str, BeforeValidator(_name)]  # becomes a folder, which may have several parts: pong/small
 Place = Annotated[str, BeforeValidator(_place)]  # a path, or an address of object storage
 Places = Annotated[str | list[str], BeforeValidator(_places)]
 Side = Annotated[int, BeforeValidator(Range(1, 2**14))]  # pixels
-Size = Annotated[list[Side], Field(min_length=2, max_length=2)]  # height, width
+Size = Annotated[list[Side], BeforeValidator(_size)]  # height, width
 TEXTS = (_text, _name, _place, _places)  # kinds that take 2026 and true as they were typed

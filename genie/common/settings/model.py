@@ -7,13 +7,13 @@ from genie.common.settings.kinds import (
     Depth,
     Flag,
     FromZero,
-    Name,
     NotNegative,
     Positive,
     Settings,
     Share,
     Size,
     SomeShare,
+    Text,
     Word,
 )
 
@@ -80,11 +80,11 @@ class Dynamics(Settings):
 
 
 class Model(Settings):
-    name: Name
+    name: Text
     image_size: Size
-    tokenizer: Tokenizer
-    lam: LatentActions
-    dynamics: Dynamics
+    tokenizer: Tokenizer | None
+    lam: LatentActions | None
+    dynamics: Dynamics | None
 
 
 class Recipe(Settings):

@@ -4,7 +4,9 @@
 Relations between keys, and between keys and data, are checked by what uses them.
 """
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -12,6 +14,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from genie.common.errors import UserError
 from genie.common.settings.commands import COMMANDS
@@ -19,6 +22,8 @@ from genie.common.settings.kinds import TEXTS, Range, Settings, unprintable
 
 SettingsKind = TypeVar("SettingsKind", bound=Settings)
 OTHER = Range(whole=False)  # of a number that no field names: finite
+UNRESOLVED = ("missing", "union_tag_not_found")  # errors of keys that only the command can resolve, or does not need
+NUMBER = re.compile(r"-?\d+(\.\d*)?")
 
 
 def check_settings(cfg: DictConfig, config_name: str) -> None:
@@ -32,21 +37,21 @@ def check_settings(cfg: DictConfig, config_name: str) -> None:
     try:
         COMMANDS[config_name].model_validate(values)
     except ValidationError as error:
-        lines = [_line(one["loc"], one, values) for one in error.errors() if one["type"] != "missing"]
+        lines = [_line(one["loc"], one, values) for one in error.errors() if one["type"] not in UNRESOLVED]
         referring = {key for node, name, key in leaves if OmegaConf.is_interpolation(node, name)}
         lines.sort(key=lambda line: line[0] in referring)  # where a value is given, then who refers to it
         if lines:
-            key, index, problem = lines[0]
-            raise UserError(f"{key}={_shown(values, key)}{': each' if index else ''} {problem}") from None
+            raise UserError("".join(lines[0])) from None
     for node, name, key in leaves:
         kind, value = kind_of(config_name, key), node[name]
         if kind is None:
             if isinstance(value, float) and not OTHER.takes(value):
                 raise UserError(f"{key}={value} must be a finite number")
         elif (isinstance(kind, Range) or kind in TEXTS) and isinstance(value, int | float):
-            meant = kind(value)
-            if type(meant) is not type(value) and not OmegaConf.is_interpolation(node, name):
-                node[name] = meant
+            with suppress(PydanticCustomError):  # a key that another choice of its group has
+                meant = kind(value)
+                if type(meant) is not type(value) and not OmegaConf.is_interpolation(node, name):
+                    node[name] = meant
 
 
 def parse(kind: type[SettingsKind], values: dict[str, Any], prefix: str) -> SettingsKind:
@@ -59,14 +64,14 @@ def parse(kind: type[SettingsKind], values: dict[str, Any], prefix: str) -> Sett
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key, index, problem = _line(first["loc"], first, values)
         if first["type"] == "missing":
             raise UserError(f"{prefix}{first['loc'][-1]} is not given") from None
-        raise UserError(f"{prefix}{key}={_shown(values, key)}{': each' if index else ''} {problem}") from None
+        raise UserError(prefix + "".join(_line(first["loc"], first, values))) from None
 
 
 def kind_of(config_name: str, key: str) -> Callable[[Any], Any] | None:
-    """What a key's value is held against: the kind of its field, of a list that of its elements."""
+    """The kind of a key's field, of a list that of its elements. Where choices of a group have a key of the same name,
+    that of one of them."""
     return _kinds(config_name).get(key)
 
 
@@ -91,9 +96,9 @@ def _kinds(config_name: str) -> dict[str, Callable[[Any], Any]]:
     kinds = {}
     for key, (settings, field) in fields(config_name).items():
         info = settings.model_fields[field]
-        found = next(_validators(info.annotation, *info.metadata), None)
-        if found is not None:
-            kinds[key] = found
+        found = list(_validators(info.annotation, *info.metadata))
+        if found:
+            kinds[key] = next((kind for kind in found if isinstance(kind, Range)), found[0])
     return kinds
 
 
@@ -129,18 +134,20 @@ def _validators(annotation: Any, *metadata: Any) -> Iterator[Callable[[Any], Any
             yield from _validators(part)
 
 
-def _line(location: tuple[int | str, ...], error: Any, values: Any) -> tuple[str, bool, str]:
-    """(key, whether the error is of an element of its list, what the value must be)"""
-    keys, node = [], values
+def _line(location: tuple[int | str, ...], error: Any, values: Any) -> tuple[str, str]:
+    """(key, "=value" and what it must be)"""
+    keys, node, each = [], values, ""
     for part in location:  # the parts that are no keys name a type
         if isinstance(node, list) and isinstance(part, int):
-            return ".".join(keys), True, _problem(error)
+            each = ": each"
+            break
         if isinstance(node, dict) and part in node:
             keys.append(str(part))
             node = node[part]
     if error["type"] == "union_tag_invalid":
         keys.append(error["ctx"]["discriminator"].strip("'"))
-    return ".".join(keys), False, _problem(error)
+        node = node[keys[-1]]
+    return ".".join(keys), f"={_shown(node)}{each} {_problem(error)}"
 
 
 def _problem(error: Any) -> str:
@@ -149,13 +156,11 @@ def _problem(error: Any) -> str:
             return error["msg"]
         case "list_type":
             return "must be a list in brackets, as in [a,b]"
-        case "too_short" | "too_long":
-            return "must be two whole numbers, [height, width]"
         case "model_type" | "model_attributes_type" | "dict_type":
             return "must be keys and values in braces, as in {a: 1}"
         case "literal_error" | "union_tag_invalid":
             choices = error["ctx"].get("expected") or error["ctx"]["expected_tags"]
-            return f"must be one of {choices}"
+            return f"must be one of {choices.replace(chr(39), '')}"
         case _:
             return f"is invalid: {error['msg']}"
 
@@ -163,8 +168,7 @@ def _problem(error: Any) -> str:
 def _resolved(node: Any) -> Any:
     """Plain containers with every value that can be resolved here."""
     if isinstance(node, ListConfig):
-        found = [_value(node, index) for index in range(len(node))]
-        return [value for there, value in found if there]
+        return [_value(node, index)[1] for index in range(len(node))]
     return {str(name): value for name in node if name != "hydra" for there, value in [_value(node, name)] if there}
 
 
@@ -173,6 +177,8 @@ def _value(node: DictConfig | ListConfig, name: str | int) -> tuple[bool, Any]:
         if OmegaConf.is_missing(node, name):
             return False, None
         value = node[name]
+        if isinstance(value, ListConfig):
+            list(value)  # all of its elements, or none
     except OmegaConfBaseException:
         return False, None
     return True, _resolved(value) if OmegaConf.is_config(value) else value
@@ -189,11 +195,12 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[DictConfig | ListConf
             yield node, name, key
 
 
-def _shown(values: Any, key: str) -> str:
-    for part in key.split("."):
-        values = values[part]
-    if values is None or isinstance(values, bool):
-        return "null" if values is None else str(values).lower()
-    text = str(values).replace(" ", "") if isinstance(values, list) else str(values)
-    text = repr(text) if unprintable(text) or text != text.strip() else text
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list):
+        text = f"[{','.join(_shown(one) for one in value)}]"
+    else:
+        odd = isinstance(value, str) and (unprintable(value) or value != value.strip() or NUMBER.fullmatch(value))
+        text = repr(value) if odd else str(value)
     return text if len(text) <= 60 else f"{text[:40]}…{text[-10:]}"

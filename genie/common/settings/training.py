@@ -33,8 +33,8 @@ Nodes = Annotated[int | str, BeforeValidator(Range(1, words=("auto",)))]
 
 
 def _devices(value: Any) -> Any:
-    if isinstance(value, list):
-        return [Range(0)(one) for one in value]
+    if isinstance(value, list) and all(isinstance(one, int) and one >= 0 for one in value):
+        return value
     if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or value == 0 or value < -1):
         raise invalid("must be a number of devices, a list of their numbers, or auto")
     return value
@@ -84,7 +84,7 @@ class Falling(Settings):
     warmup_steps: FromZero
     min_lr: NotNegative
     decay_share: Share
-    decay_steps: Count | None
+    decay_steps: FromZero | None
 
 
 Schedule = Annotated[Constant | Falling, Field(discriminator="name")]

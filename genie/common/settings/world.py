@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from genie.common.settings.kinds import (
     LEFT_OUT,
@@ -10,6 +10,7 @@ from genie.common.settings.kinds import (
     Flag,
     FromOne,
     FromZero,
+    Keys,
     NotNegative,
     Positive,
     Range,
@@ -49,6 +50,15 @@ class TextToImage(Settings):
     dtype: Word
 
 
+def _maker(group: Any) -> str:
+    ours = isinstance(group, dict) and str(group.get("_target_", "genie.")).startswith("genie.")
+    return "ours" if ours or not isinstance(group, dict) else "another"
+
+
+# another class than ours takes keys of its own
+AnyTextToImage = Annotated[Annotated[TextToImage, Tag("ours")] | Annotated[Keys, Tag("another")], Discriminator(_maker)]
+
+
 class Prompted(Sampled):
     """Keys of conf/prompt.yaml."""
 
@@ -59,7 +69,7 @@ class Prompted(Sampled):
     prompt_fit: Word | None
     prompt_palette: list[Any] | None
     text_model: Text | None
-    text_to_image: TextToImage
+    text_to_image: AnyTextToImage
 
 
 class Search(Settings):

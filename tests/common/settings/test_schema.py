@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 import genie.common.cli  # noqa: F401 the resolvers
 from genie.common.config_errors import group_options
 from genie.common.errors import UserError
-from genie.common.overrides import check_given, spelled
+from genie.common.overrides import check_given, composed, spelled
 from genie.common.settings.commands import COMMANDS
 from genie.common.settings.kinds import Range
 from genie.common.settings.schema import _leaves, check_settings, kind_of, parse
@@ -161,8 +161,8 @@ def test_ranges_are_said_as_they_are_meant():
             "optimizer.betas=[0.9,1]: each must be a number of at least 0 and below 1",
         ),
         ("train", "data.augmentation=3", "data.augmentation=3 must be keys and values in braces, as in {a: 1}"),
-        ("train", "data.fit=[a,b]", "data.fit=['a','b'] must be one word or text"),
-        ("train", "schedule.name=steps", "schedule.name=steps must be one of 'constant', 'cosine', 'wsd'"),
+        ("train", "data.fit=[a,b]", "data.fit=[a,b] must be one word or text"),
+        ("train", "schedule.name=steps", "schedule.name=steps must be one of constant, cosine, wsd"),
         (
             "train",
             "trainer.devices=0",
@@ -187,6 +187,62 @@ def test_a_choice_of_a_group_has_the_keys_of_that_choice(checked):
         checked("act", "run=x", "planner=mpc", "planner.optimizer.candidates=2")
     with pytest.raises(UserError, match="policy.range_decay=2 must be a number from 0 to 1"):
         checked("train", "stage=policy", "policy.range_decay=2")
+
+
+def test_a_preset_may_give_some_keys_of_a_group_that_another_stage_brings(checked, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\npolicy: {horizon: 3}\nreward: {discount: 0.9}\nsimulator: {imagination_horizon: 3}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    given = [f"hydra.searchpath=[{tmp_path}]", "experiment=mine"]
+    checked("train", *given)
+    assert checked("train", *given, "stage=policy").policy.horizon == 3
+    with pytest.raises(UserError, match="policy.horizon=0 must be a whole number of at least 1"):
+        checked("train", *given, "stage=policy", "policy.horizon=0")
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ("train", ["schedule=constant", "+schedule.decay_steps=0"]),  # another schedule's key
+        ("train", ["data.actions=null"]),
+        ("train", ["model.lam=null"]),
+        ("train", ["trainer.devices=[0,1]"]),
+        ("replay", ["episodes=[0,2]"]),
+        ("generate", ["run=x", "text_to_image._target_=mine.Model", "++text_to_image.model={name: x}"]),
+    ],
+)
+def test_what_is_unusual_and_valid_passes(checked, command, given):
+    checked(command, *given)
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "line"),
+    [
+        ("act", "++act.thresholds={MyEnv-v0.1: high}", "act.thresholds.MyEnv-v0.1=high must be a number"),
+        ("train", "optimizer.name=null", "optimizer.name=null must be one word or text"),
+        ("train", "data.num_workers='\"4\"'", 'data.num_workers="4" must be a whole number from 0 to 1024'),
+        ("train", f"data.fps={10**300}", "must be a number above 0 and at most 1000"),
+        ("replay", "episodes=1e1", "episodes=10.0 must be a number of episodes"),
+    ],
+)
+def test_odd_values_are_one_line(checked, command, override, line):
+    with pytest.raises(UserError) as error:
+        checked(command, *(["run=x", "agent=random"] if command == "act" else []), override)
+    assert line in str(error.value)
+
+
+def test_the_configuration_of_another_command_is_checked_and_has_whole_numbers(hydra):
+    config = composed("act", ["run=x", "planner=cem", "act.parallel=4.0", "act.max_steps=1e2"])
+    assert [(value, type(value)) for value in (config.act.parallel, config.act.max_steps)] == [(4, int), (100, int)]
+    with pytest.raises(UserError, match="act.videos=-1"):
+        composed("act", ["run=x", "planner=cem", "act.videos=-1"])
+
+
+def test_an_argument_outside_of_a_range_is_one_line():
+    Range(1).require("num_envs", 4)
+    for value in (0, 4.0, True, "4"):
+        with pytest.raises(UserError, match=f"num_envs={value} must be a whole number of at least 1"):
+            Range(1).require("num_envs", value)
 
 
 def test_settings_of_a_plain_group(checked):
