@@ -168,3 +168,4 @@ Places = Annotated[str | list[str], BeforeValidator(_places)]
 Side = Annotated[int, BeforeValidator(Range(1, 2**14))]  # pixels
 Size = Annotated[list[Side], BeforeValidator(_size)]  # height, width
 TEXTS = (_text, _name, _place, _places)  # kinds that take 2026 and true as they were typed
+WORDS = (*TEXTS, _word)  # kinds of which a number becomes a text

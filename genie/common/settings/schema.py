@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from genie.common.errors import UserError
 from genie.common.settings.commands import COMMANDS
-from genie.common.settings.kinds import TEXTS, Range, Settings, unprintable
+from genie.common.settings.kinds import TEXTS, WORDS, Range, Settings, unprintable
 
 SettingsKind = TypeVar("SettingsKind", bound=Settings)
 OTHER = Range(whole=False)  # of a number that no field names: finite
@@ -29,7 +29,7 @@ NUMBER = re.compile(r"-?\d+(\.\d*)?")
 def check_settings(cfg: DictConfig, config_name: str) -> None:
     """Raises `UserError` for the first invalid value of the command's configuration.
 
-    A whole number that was written as 1e5 becomes an int, a name or text that was written as 2026 a str. What cannot be
+    A whole number that was written as 1e5 becomes an int, a text that was written as 2026 a str. What cannot be
     resolved here, such as a missing key or a reference to one, is left to the command.
     """
     leaves = list(_leaves(cfg))
@@ -47,7 +47,7 @@ def check_settings(cfg: DictConfig, config_name: str) -> None:
         if kind is None:
             if isinstance(value, float) and not OTHER.takes(value):
                 raise UserError(f"{key}={value} must be a finite number")
-        elif (isinstance(kind, Range) or kind in TEXTS) and isinstance(value, int | float):
+        elif (isinstance(kind, Range) or kind in WORDS) and isinstance(value, int | float):
             with suppress(PydanticCustomError):  # a key that another choice of its group has
                 meant = kind(value)
                 if type(meant) is not type(value) and not OmegaConf.is_interpolation(node, name):

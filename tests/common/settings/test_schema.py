@@ -135,6 +135,11 @@ def test_a_whole_number_may_be_written_as_a_float(checked):
     assert all(isinstance(size, int) for size in cfg.data.image_size)
 
 
+def test_a_word_is_a_text_whatever_was_typed(checked):
+    cfg = checked("train", "callbacks.checkpoint.monitor=5", "trainer.precision=32", "data.fit=true")
+    assert (cfg.callbacks.checkpoint.monitor, cfg.trainer.precision, cfg.data.fit) == ("5", "32", "true")
+
+
 def test_a_preset_is_checked_like_an_override(checked, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.yaml").write_text("defaults: [episodes, _self_]\nroot: x\nstride: 1.5\n")
