@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
 from genie.common.config_errors import group_options
-from genie.common.overrides import check_given, composed, renamed, spelled
+from genie.common.overrides import check_given, renamed, spelled
 from genie.common.settings.schema import check_settings, optional_keys
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +126,7 @@ def test_a_documented_key_is_one_of_some_command(composable):
 def test_documented_keys_of_models_and_recipes_may_be_given_with_every_preset(preset):
     every = [(sign, key) for _, sign, key in keys() if key.partition(".")[0] in ("model", "recipe", "sampler")]
     given = {f"{sign}{key}=1" for sign, key in every if key not in optional_keys("train")}  # which are groups
-    composed("train", [f"model={preset}", *sorted(given)])
+    compose("train", spelled([f"model={preset}", *sorted(given)], "train"))
 
 
 def test_linked_files_exist():

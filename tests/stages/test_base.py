@@ -121,7 +121,7 @@ def test_compiling_is_in_place_and_reaches_every_block(build, monkeypatch):
         ("dynamics", "stage.actions=true_ones", "stage.actions='true_ones'.*latent, environment"),
         ("tokenizer", "data.num_frames=1", "data.num_frames=1.*at least 2"),
         ("tokenizer", "stage.weighting=ghost", r"stage\.weighting='ghost': choose one of symmetric, target"),
-        ("lam", "stage.weighting=null", r"stage\.weighting=None: choose one of symmetric, target"),
+        ("lam", "stage.weighting=null", "stage.weighting=null must be one word or text"),
         ("cotrain", "stage.lam.weighting=ghost", r"stage\.lam\.weighting='ghost': choose one of"),
         ("tokenizer", "stage.reconstruction=l1", r"stage\.reconstruction='l1': choose one of mse, bce"),
     ],
