@@ -15,10 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hydra import compose
 from rich.table import Table
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.overrides import check_step, override
@@ -92,7 +91,7 @@ class Pipeline:
             command = None if done else ["genie.evaluate", override("run", self.world), *self.config["evaluate"]]
         else:
             overrides = [*self.overrides, f"stage={step}"]
-            folder = RunFolder(to_plain(compose("train", overrides)))
+            folder = RunFolder(resolved("train", overrides))
             command = training_command(folder, overrides, self.config["overwrite"])
 
         def metrics() -> str:

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from rich.console import Console
 from rich.table import Table
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import require_writable
@@ -46,7 +45,7 @@ def plan(config: dict[str, Any], overrides: list[str]) -> list[StagePlan]:
         choices = ", ".join(GENIE_STAGES)
         raise UserError(f"there is no plan for stage={config['stage']['name']}: choose one of {choices}")
     given = [override for override in overrides if not override.startswith("stage=")]
-    configs = {stage: to_plain(compose("plan_memory", [*given, f"stage={stage}"])) for stage in GENIE_STAGES}
+    configs = {stage: resolved("plan_memory", [*given, f"stage={stage}"]) for stage in GENIE_STAGES}
     wanted = [config["stage"]["name"]] if len(given) < len(overrides) else list(GENIE_STAGES)
     batch_given = any(override.startswith("data.batch_size=") for override in given)
     plans = [plan_stage(configs[stage], configs, batch_given) for stage in wanted]
