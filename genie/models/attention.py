@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genie.common.device import full_precision
+from genie.models.fused_attention import EPS, MOST, additive, fused_attention
 from genie.models.kv_cache import CleanContext, Layer, Span
 
 Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles by which queries and keys are rotated
@@ -110,7 +111,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(num_heads * size, width, bias=bias)
         self.qk_norm = qk_norm
         if qk_norm:
-            self.query_norm, self.key_norm = (nn.RMSNorm(size, eps=1e-6) for _ in range(2))
+            self.query_norm, self.key_norm = (nn.RMSNorm(size, eps=EPS) for _ in range(2))
 
     def project(
         self, x: Tensor, span: Span | CleanContext | None = None, turn: Turn | None = None
@@ -120,8 +121,7 @@ class SelfAttention(nn.Module):
         pair, value = parts[..., :2, :, :], parts[..., 2, :, :]  # [..., P, 2, N, E]: both are processed at once
         if self.qk_norm:
             # fp32: the norm has a fused kernel for it, whatever the type of its weights
-            scale = torch.stack([self.query_norm.weight, self.key_norm.weight])[:, None]
-            pair = (F.rms_norm(pair.float(), (self.size,), eps=1e-6) * scale).to(value.dtype)
+            pair = (F.rms_norm(pair.float(), (self.size,), eps=EPS) * self._scale()[:, None]).to(value.dtype)
         if self.rotary:
             turn = self._rotation(x, span)
         if turn is not None:
@@ -135,6 +135,9 @@ class SelfAttention(nn.Module):
         """x [..., P, D] → [..., P, D]. `layer`: x are new frames [R, S, t, D] of a cache and also attend to those
         before them. `bias` fp32, added to the logits, broadcasts to [..., N, P, P]; `turn`, in place of `rotary`'s, to
         [..., P, 2, N, E/2]."""
+        span = None if layer is None else layer.span
+        if self._fuses(x, span):
+            return self.out(self._fused(x, span, bias, turn).flatten(-2))
         if layer is None:
             out = attend(*self.project(x, turn=turn), self.causal, bias)
         else:
@@ -142,6 +145,31 @@ class SelfAttention(nn.Module):
             key, value = layer.span.update(layer.block, key, value)
             out = attend(query.to(key.dtype), key, value, layer.span.causal, layer.span.mask).to(query.dtype)
         return self.out(out.transpose(-2, -3).flatten(-2))
+
+    def _fuses(self, x: Tensor, span: Span | CleanContext | None) -> bool:
+        """Whether `fused_attention` computes this pass: of whole clips on a CPU."""
+        whole = span is None or isinstance(span, CleanContext)
+        here = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        return here and whole and self.qk_norm and x.shape[-2] <= MOST
+
+    def _fused(self, x: Tensor, span: Span | CleanContext | None, bias: Tensor | None, turn: Turn | None) -> Tensor:
+        """[..., P, N, E] of `x` [..., P, D]: `project` and `attend` in one."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.size))
+        if self.rotary:
+            turn = self._rotation(x, span)
+        cos, sin = (None, None) if turn is None else (part[..., 0, 0, :] for part in turn)
+        mask = bias
+        if span is not None and span.mask is not None:
+            mask = additive(span.mask)
+        elif self.causal:
+            length = x.shape[-2]
+            mask = additive(torch.ones(length, length, dtype=torch.bool).tril())
+            mask = mask if bias is None else mask + bias
+        return fused_attention(qkv, self._scale(), cos, sin, mask)
+
+    def _scale(self) -> Tensor:
+        """[2, E], of the norms of queries and keys."""
+        return torch.stack([self.query_norm.weight, self.key_norm.weight])
 
     def _rotation(self, x: Tensor, span: Span | CleanContext | None) -> Turn:
         """[P, 1, 1, E/2], in a span [R or 1, 1, t, 1, 1, E/2]."""
