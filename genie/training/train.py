@@ -25,6 +25,7 @@ from callbacks.reproducibility import CountedRandomness, DataPosition
 from callbacks.rollouts import Rollouts
 from callbacks.run_record import RunRecord
 from callbacks.startup_report import StartupReport
+from callbacks.time_use import TimeUse
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.worker_loader import lost_worker
 from genie.common.cli import in_sweep
@@ -161,7 +162,8 @@ def build_checked_stage(run: Run, open_data: Callable[[], ClipDataModule]) -> St
 
 
 def fit_and_report(run: Run, stage: Stage, data: ClipDataModule) -> float | None:
-    """Trains in the opened run folder and prints the last value of the objective, which it returns."""
+    """Trains in the opened run folder; prints where the time went and the last value of the objective, which it
+    returns."""
     config, folder, ranks, label = run.config, run.folder, run.ranks, run.label
     for split, (kept, rows) in data.kept.items():
         ranks.print(f"{label}: data.min_quality={data.good.min_quality} keeps {kept:,} of {rows:,} {split} frames")
@@ -174,6 +176,8 @@ def fit_and_report(run: Run, stage: Stage, data: ClipDataModule) -> float | None
     prepare(stage.parts().values(), config["compile"], config["trainer"]["activation_checkpointing"])
     run.checkpoint = None  # its tensors are in a file that training will replace
     fit(trainer, stage, data, folder)
+    if isinstance(trainer.profiler, TimeUse):
+        ranks.print(f"{label}: {trainer.profiler.line()}")
     value = run.objective()
     ranks.print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
     return value
@@ -202,6 +206,7 @@ def build_trainer(run: Run, stage: Stage) -> L.Trainer:
     settings, precision = trainer_arguments(config, ranks.num_devices, ranks.num_nodes, leaves_out)
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
+    settings.setdefault("profiler", TimeUse())
     loggers = build_loggers(config["logger"], folder.path, run.label, run.checkpoint)
     try:
         trainer = L.Trainer(
