@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from genie.common.errors import UserError
 from genie.models.building import build_models, register_data_facts
@@ -105,11 +106,10 @@ def build_from(checkpoint: dict[str, Any], path: str | Path) -> TrainedModel:
         if unknown := [group for group in ("stage", "model", "data") if not isinstance(config.get(group), dict)]:
             raise ValueError(f"no configuration of {', '.join(unknown)}")
         state = TrainedModel.of(checkpoint["state_dict"])
-        with torch.device("meta"):  # a made-up size takes no memory
-            found = differing(TrainedModel(config).state_dict(), state)
-        if found:
+        with WithoutInitialization():  # a made-up size takes no memory, which is not written to
+            trained = TrainedModel(config)
+        if found := differing(trained.state_dict(), state):
             raise ValueError(f"size mismatch: {', '.join(found)}")
-        trained = TrainedModel(config)
         trained.load_state_dict(state)
         trained.fingerprints = dict(checkpoint.get("fingerprints", {}))
         trained.trained_steps = int(checkpoint.get("global_step", 0))
@@ -119,6 +119,16 @@ def build_from(checkpoint: dict[str, Any], path: str | Path) -> TrainedModel:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit this version of its model ({reason})") from error
     return trained.eval()
+
+
+class WithoutInitialization(TorchFunctionMode):
+    """Layers are built with whatever their memory holds, for weights that are loaded."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def differing(ours: dict[str, Any], theirs: Any) -> list[str]:

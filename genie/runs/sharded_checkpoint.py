@@ -10,17 +10,20 @@ from checkpoints of any strategy and number of ranks: each rank reads its own ro
 
 import functools
 import operator
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from genie.common.errors import UserError
 from genie.common.files import sync
 from genie.common.ranks import own_rows
+
+if TYPE_CHECKING:  # a second to import
+    from torch.distributed.tensor import DTensor
 
 META = "meta.pt"
 Place = tuple[str | int, ...]  # keys and indices that lead to a tensor in a checkpoint
@@ -31,13 +34,19 @@ def is_checkpoint(path: Path) -> bool:
     return path.is_file() or (path / META).is_file()
 
 
+def is_sharded(value: Any) -> TypeGuard["DTensor"]:
+    """Whether it is a `DTensor`, of which there are none before their module is imported."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(value, module.DTensor)
+
+
 def shard_name(rank: int, num_shards: int) -> str:
     return f"shard-{rank + 1:05}-of-{num_shards:05}.pt"
 
 
-def with_shards_replaced(value: Any, replace: Callable[[DTensor, Place], Any], place: Place = ()) -> Any:
+def with_shards_replaced(value: Any, replace: Callable[["DTensor", Place], Any], place: Place = ()) -> Any:
     """A copy of a part of a checkpoint, with `replace(tensor, place)` instead of each sharded tensor."""
-    if isinstance(value, DTensor):
+    if is_sharded(value):
         return replace(value, place)
     if isinstance(value, dict):
         return {key: with_shards_replaced(child, replace, (*place, key)) for key, child in value.items()}
@@ -52,8 +61,8 @@ def gather_shards(value: Any, keep: bool) -> Any:
     All ranks have to call it.
     """
 
-    def gathered(tensor: DTensor, place: Place) -> Tensor | None:
-        whole = cast(DTensor, tensor.detach()).full_tensor()
+    def gathered(tensor: "DTensor", place: Place) -> Tensor | None:
+        whole = cast("DTensor", tensor.detach()).full_tensor()
         return whole.cpu() if keep else None
 
     return with_shards_replaced(value, gathered)
@@ -66,7 +75,7 @@ def write_shard(folder: Path, checkpoint: dict[str, Any], rank: int, num_shards:
     """
     shards: dict[Place, Tensor] = {}
 
-    def taken(tensor: DTensor, place: Place) -> None:
+    def taken(tensor: "DTensor", place: Place) -> None:
         shards[place] = tensor.to_local().detach().cpu()
 
     rest = with_shards_replaced(checkpoint, taken)
@@ -140,7 +149,7 @@ def fill(target: Tensor, pieces: list[Tensor], name: str) -> None:
         shape = torch.Size([sum(len(piece) for piece in pieces), *shape[1:]])
     if shape != target.shape:
         raise UserError(f"the checkpoint holds {name} of shape {list(shape)}, the model {list(target.shape)}")
-    if isinstance(target, DTensor):
+    if is_sharded(target):
         target.to_local().copy_(rows(pieces, own_rows(target)))
     else:
         target.copy_(torch.cat(pieces) if len(pieces) > 1 else pieces[0])
