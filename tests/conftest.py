@@ -70,6 +70,16 @@ def without_curves():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_encoded_frames(tmp_path_factory):
+    """Trainings in this process keep encoded frames in a folder of the session instead of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "genie.stages.encoded_cache" in sys.modules:
+            folder = tmp_path_factory.mktemp("cache")
+            patch.setattr("genie.stages.encoded_cache.cache_folder", lambda: folder)
+        yield
+
+
 def _record(root, *overrides):
     from genie.datasets.record import record, replace_environment
 

@@ -18,6 +18,7 @@ from genie.models.rssm import sample
 from genie.models.st_transformer import Thin
 from genie.stages.dependent_stage import DependentStage
 from genie.stages.encoded import Encoded, encode, know_unseen, pays
+from genie.stages.encoded_cache import cache_file, read, write
 from genie.stages.masking import (
     Masked,
     choose_places,
@@ -28,11 +29,6 @@ from genie.stages.masking import (
     own_noise,
     with_own_draws,
 )
-
-ACTION_SOURCES = ("latent", "environment")
-CONTEXTS = ("masked", "clean")
-UNSEEN = (None, "nearest")
-
 
 METRICS = (
     MetricInfo("{split:train|val}/masked_accuracy", "right tokens, of the masked ones", unit="%", better=HIGHER),
@@ -46,12 +42,6 @@ class DynamicsStage(DependentStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        if self.options["actions"] not in ACTION_SOURCES:
-            raise UserError(f"stage.actions={self.options['actions']!r}: choose one of {', '.join(ACTION_SOURCES)}")
-        if context_of(self.options) not in CONTEXTS:
-            raise UserError(f"stage.context={self.options['context']!r}: choose one of {', '.join(CONTEXTS)}")
-        if self.options.get("unseen_actions") not in UNSEEN:
-            raise UserError(f"stage.unseen_actions={self.options['unseen_actions']!r}: choose null or nearest")
         if self.options.get("own_draws") and context_of(self.options) != "clean":
             raise UserError(
                 f"stage.own_draws={self.options['own_draws']} replaces frames before the guessed one: give "
@@ -121,18 +111,33 @@ class DynamicsStage(DependentStage):
         clips = trainer["max_steps"] * trainer["accumulate"] * self.config["data"]["batch_size"]  # of this process
         wanted = self.options.get("encode_once", True) and dataset is not None  # None: batches of a loader
         if wanted and pays(dataset, tokenizer, clips):
-            started = time.perf_counter()
-            with self.trainer.precision_plugin.forward_context():
-                self.encoded = encode(dataset, tokenizer, lam, self.device)
-            if self.encoded is not None and self.trainer.is_global_zero:
-                seconds = time.perf_counter() - started
-                print(f"{len(self.encoded.tokens):,} frames are encoded once (stage.encode_once), in {seconds:.0f} s")
+            self.encoded = self._encoded(dataset, tokenizer, lam)
         if self.options.get("unseen_actions") is None:
             return
         if self.encoded is not None and (lam is None or self.encoded.actions is not None):
             self.encoded = know_unseen(self.encoded, dataset, lam, self.model.num_actions)
         elif self.trainer.is_global_zero:
             print("stage.unseen_actions is left out: here frames or actions are not encoded once (docs/scaling.md)")
+
+    def _encoded(self, dataset, tokenizer, lam) -> Encoded | None:
+        """The codes of all frames, from the cache, or made by the first process while the others wait."""
+        trainer, first = self.trainer, self.trainer.is_global_zero
+        path = cache_file(dataset, trainer.datamodule.root, [tokenizer, lam], str(trainer.precision), self.device)
+        if not first and path is not None:
+            trainer.strategy.barrier("encoded")
+        started = time.perf_counter()
+        encoded, how = None if path is None else read(path, dataset, self.device), "were encoded before"
+        if encoded is None:
+            with trainer.precision_plugin.forward_context():
+                encoded, how = encode(dataset, tokenizer, lam, self.device), "are encoded once"
+            if encoded is not None and first and path is not None:
+                write(path, encoded)
+        if first and path is not None:
+            trainer.strategy.barrier("encoded")
+        if first and encoded is not None:
+            seconds = time.perf_counter() - started
+            print(f"{len(encoded.tokens):,} frames {how} (stage.encode_once), in {seconds:.0f} s")
+        return encoded
 
     # -- loss -----------------------------------------------------------------------------------------------------
 

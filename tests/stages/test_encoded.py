@@ -122,6 +122,9 @@ def test_losses_are_those_of_encoding_each_time(build, clips, capsys, overrides)
     assert once == pytest.approx(each, rel=1e-5) and len(set(once)) == 4
     assert kept is not None and "frames are encoded once" in said
     assert none is None and "encoded once" not in capsys.readouterr().out
+    again, known = losses()
+    assert again == once and torch.equal(known.tokens, kept.tokens)
+    assert "frames were encoded before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("overrides", [PAIRS, ["stage.actions=environment"]])
