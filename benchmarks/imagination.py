@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from data_modules.held_out_clips import load_clips
-from genie.evaluation.imagination_cost import ImaginationSettings, imagination_costs
+from genie.common.settings.commands import Imagination
+from genie.evaluation.imagination_cost import imagination_costs
 from genie.planning.plots import shows_frames
 from genie.world.protocol import World
 from genie.world.sampler_choice import Samplers
@@ -35,10 +36,11 @@ def main() -> None:
     if "sampler" in given:
         world.sampler = Samplers(world.sampler).named(given["sampler"])
     batches, horizons = (
-        tuple(int(size) for size in given.get(name, default).split(",") if size)
+        [int(size) for size in given.get(name, default).split(",") if size]
         for name, default in (("batches", "64,256,1000"), ("horizons", "5,20"))
     )
-    settings = ImaginationSettings(int(given.get("branches", 1000)), int(given.get("horizon", 10)), batches, horizons)
+    branches, horizon = int(given.get("branches", 1000)), int(given.get("horizon", 10))
+    settings = Imagination(branches=branches, horizon=horizon, batches=batches, horizons=horizons)
     print(f"{given.get('run', 'outputs/pong')}, {torch.get_num_threads()} threads")
     print("| branches | steps | at a time | seconds | steps a second | peak MB | of them for imagining |")
     print("|---|---|---|---|---|---|---|")

@@ -28,8 +28,6 @@ from genie.models.quantizers import VectorQuantizer
 from genie.runs.loading import read_checkpoint
 from genie.stages.base import accumulating
 
-POLICIES = ("stop", "skip", "rollback")
-
 
 class BadSteps(Callback):
     """Detects bad steps and applies `policy`. Has to precede callbacks that average or save the weights.
@@ -40,8 +38,6 @@ class BadSteps(Callback):
         max_in_a_row: of skipped steps; one more is an error.
         max_rollbacks: in the whole run; one more is an error.
         explosion_factor: a loss above this multiple of the median of the last `window` losses is bad; None: none is.
-
-    Raises UserError for an invalid setting.
     """
 
     def __init__(
@@ -53,8 +49,6 @@ class BadSteps(Callback):
         explosion_factor: float | None,
         window: int,
     ) -> None:
-        if policy not in POLICIES:
-            raise UserError(f"trainer.on_nan={policy} is none of {', '.join(POLICIES)}")
         self.last, self.policy, self.explosion_factor = last, policy, explosion_factor
         self.max_in_a_row, self.max_rollbacks = max_in_a_row, max_rollbacks
         self.window: deque[float] = deque(maxlen=window)  # the last good losses

@@ -23,7 +23,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.checkpoints import LastCheckpoint, validation_follows
-from genie.common.errors import UserError
 from genie.stages.base import accumulating
 
 WAIT_SECONDS = 30  # for scontrol
@@ -60,9 +59,6 @@ class GracefulStop(Checkpoint):
     """
 
     def __init__(self, last: LastCheckpoint, how_to_resume: str, requeue_on: Sequence[str] = ()):
-        names = [number.name for number in SIGNALS]
-        if unknown := [name for name in requeue_on if name not in names]:
-            raise UserError(f"callbacks.stop.requeue_on: {unknown[0]} is none of {', '.join(names)}")
         self.last, self.how_to_resume, self.requeue_on = last, how_to_resume, requeue_on
         self.received: signal.Signals | None = None
         self.received_at = 0.0

@@ -21,15 +21,14 @@ from callbacks.loggers import MediaFolder, log_picture, log_video
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import Clips, read_clips
 from genie.common.errors import UserError
+from genie.common.settings.training import Attention
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
-from genie.evaluation.attention import AttentionSettings, draw_attention
+from genie.evaluation.attention import draw_attention
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout, true_actions
 from genie.evaluation.tokenizer import evaluate_tokenizer
 from genie.evaluation.trained_run import LeftOut, LiveRun
 from genie.metrics.actions import ActionAlignment
-from genie.world.sampler import Sampler
-from genie.world.sampler_choice import with_overrides
 
 GROUP = "callbacks.rollouts."
 # files of the evaluation that loggers show under another name
@@ -127,7 +126,7 @@ def action_labels(stage: StageEvaluation) -> list[str]:
 
 def _attention(stage: StageEvaluation, model: str) -> None:
     """attention.png, except of a tokenizer without attention."""
-    settings = AttentionSettings(**stage.settings["attention"])
+    settings = Attention(**stage.settings["attention"])
     with suppress(LeftOut):
         draw_attention(stage.subject, (model,), stage.clips, settings, stage.folder / "attention.png")
 
@@ -247,9 +246,7 @@ def video_features() -> Any:
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Raises UserError for the first invalid setting."""
+    """Raises UserError for a frame behind the horizon."""
     for t in settings["delta_psnr_t"]:
-        if not isinstance(t, int) or not 1 <= t <= settings["horizon"]:
+        if t > settings["horizon"]:
             raise UserError(f"{GROUP}delta_psnr_t={settings['delta_psnr_t']}: {t} is not in 1 … {settings['horizon']}")
-    with_overrides(Sampler(), settings["sampler"])
-    AttentionSettings(**settings["attention"])

@@ -30,7 +30,7 @@ class ActionOptions:
     names: of the actions 0 … A-1. Ids of files with names are mapped by name, unless the file's names are the first of
         these; ids of other files stay as they are.
     count: A, where there are no names. None: the highest id of all splits + 1.
-    Raises UserError for invalid values.
+    Raises UserError for invalid names.
     """
 
     offset: int = 0
@@ -39,13 +39,6 @@ class ActionOptions:
     count: int | None = None
 
     def __post_init__(self) -> None:
-        for key, least in (("offset", None), ("none", None), ("count", 1)):
-            value = getattr(self, key)
-            if value is None and key != "offset":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or least is not None and value < least:
-                bound = "" if least is None else f" of at least {least}"
-                raise UserError(f"data.actions.{key}={value} must be a whole number{bound}")
         if self.names is None:
             return
         if not isinstance(self.names, tuple) or not self.names or not all(isinstance(n, str) and n for n in self.names):

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.formats.episodes import SPLITS
 from data_modules.frame_reader import FrameReader
 from data_modules.image_resize import AreaResize
 from data_modules.sources import Split
@@ -172,16 +171,9 @@ def _data(what: str, text: str) -> dict[str, dict]:
 
 class GoodWindows:
     """Reduces splits to windows of sufficient quality: `data.quality`, `data.min_quality`, `data.quality_splits`.
-    Without `min_quality` nothing is read or left out. Raises UserError for invalid values."""
+    Without `min_quality` nothing is read or left out."""
 
     def __init__(self, path: str | None, min_quality: float | None, chosen: Sequence[str]):
-        if min_quality is not None and (isinstance(min_quality, bool) or not isinstance(min_quality, int | float)):
-            raise UserError(f"data.min_quality={min_quality} must be a number, of about 1 to 5")
-        if isinstance(chosen, str) or not isinstance(chosen, Sequence):
-            raise UserError(f"data.quality_splits={chosen} must be a list of {', '.join(SPLITS)}")
-        for split in chosen:
-            if split not in SPLITS:
-                raise UserError(f"data.quality_splits: there is no split {split!r}, only {', '.join(SPLITS)}")
         self.path, self.min_quality, self.chosen = path, min_quality, chosen
 
     def of(self, splits: dict[str, Split], root: Path | str) -> tuple[dict[str, Split], dict[str, tuple[int, int]]]:

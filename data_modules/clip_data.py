@@ -1,10 +1,8 @@
 """Clips of a data set by split, as the settings of the group `data` describe them."""
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from data_modules.action_ids import ActionOptions
 from data_modules.annotations import GoodWindows
@@ -12,13 +10,10 @@ from data_modules.augmentation import Augmentation
 from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo, describe
 from data_modules.frame_reader import Reading
-from data_modules.image_resize import check_fit
 from data_modules.rare_clips import RareClips
 from data_modules.seeding import check_step
-from data_modules.sources import Split, Wanted, build_source, check_holdout, open_splits, was_split, why_no_clip
-from data_modules.worker_loader import ON_ERROR
+from data_modules.sources import Split, Wanted, build_source, open_splits, was_split, why_no_clip
 from genie.common.errors import UserError
-from genie.common.settings.kinds import Range
 
 
 class ClipData:
@@ -69,28 +64,6 @@ class ClipData:
             raise UserError(
                 f"there is no key data.{next(iter(unknown))}: conf/data/episodes.yaml has those that there are"
             )
-        if not isinstance(image_size, Sequence) or len(image_size) != 2 or not all(map(_is_count, image_size)):
-            raise UserError(f"data.image_size={image_size} must be two whole numbers of at least 1, [height, width]")
-        counts = {
-            "num_frames": num_frames, "stride": stride, "batch_size": batch_size,
-            "val_batch_size": val_batch_size or 1, "val_clips": 1 if val_clips is None else val_clips,
-        }  # fmt: skip
-        for key, value in counts.items():
-            Range(1).require(f"data.{key}", value)
-        for key, value in {"past_end": past_end, "num_workers": num_workers}.items():
-            Range(0).require(f"data.{key}", value)
-        for key, value in {"root": root, "source": source, "fit": fit, "on_error": on_error}.items():
-            if not isinstance(value, str | Path):
-                raise UserError(f"data.{key}={value} must be a text")
-        for key, value in {"videos": videos, "minari": minari, "stream": stream, "actions": actions}.items():
-            if not isinstance(value, dict | None):
-                raise UserError(f"data.{key}={value} must be a group of keys, or null")
-        check_fit(fit)
-        check_holdout(holdout)
-        if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf):
-            raise UserError(f"data.fps={fps} must be a number above 0: frames in a second")
-        if on_error not in ON_ERROR:
-            raise UserError(f"data.on_error={on_error} is none of {', '.join(ON_ERROR)}")
         self.root = root if "://" in str(root) else Path(root)  # a path has no two slashes
         self.image_size = (image_size[0], image_size[1])
         self.num_frames, self.stride, self.fps = num_frames, stride, fps
@@ -199,7 +172,3 @@ class ClipData:
     def check_step(self, world_size: int, accumulate: int) -> None:
         """Raises UserError where the training clips do not fill one step on `world_size` devices."""
         check_step(len(self.train_dataset), self.batch_size, world_size, accumulate)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -11,10 +11,6 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csr_array, kron
 
-from genie.common.errors import UserError
-
-FITS = ("squeeze", "pad", "pad_edge", "crop")
-
 
 def overlap_weights(source: int, target: int) -> np.ndarray:
     """Whole-number overlaps [target, source] of two grids over one length; every row has the same sum."""
@@ -57,11 +53,9 @@ class Fit:
 
     how: `squeeze` changes the aspect ratio, the others keep it: `pad` shows the whole picture between black borders,
     `pad_edge` between borders of its outermost pixels, `crop` the largest part in its middle that fills the target.
-    Raises UserError for another `how`.
     """
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], how: str):
-        check_fit(how)
         (height, width), (rows, columns) = source, target
         self.source, self.target, self.how = (height, width), (rows, columns), how
         self.used, self.filled = self.source, self.target  # (H, W) of the part that is read, and of where it goes
@@ -101,12 +95,6 @@ class Fit:
 
 
 fit_for = lru_cache(maxsize=8)(Fit)  # few: one for large frames takes MB
-
-
-def check_fit(how: str) -> None:
-    """Raises UserError for a value that is none of `FITS`."""
-    if how not in FITS:
-        raise UserError(f"data.fit={how} is none of {', '.join(FITS)}")
 
 
 def _middle(outer: tuple[int, int], inner: tuple[int, int]) -> tuple[int, int]:

@@ -23,14 +23,6 @@ HOLDOUTS = [hundredths / 100 for hundredths in range(1, 46)]  # shares that are 
 BY_RECORDING = 3  # from so many recordings on, each split gets whole ones
 
 
-def check_holdout(holdout: float) -> None:
-    """Raises UserError for values outside [0, 0.5), and for values that are no numbers."""
-    if not isinstance(holdout, int | float) or isinstance(holdout, bool) or not 0 <= holdout < 0.5:
-        raise UserError(
-            f"data.holdout={holdout} must be a number from 0 to below 0.5: val and test get that share each"
-        )
-
-
 def split_episodes(episodes: np.ndarray, recordings: np.ndarray, holdout: float, gap: int) -> dict[str, np.ndarray]:
     """{"train", "val", "test"}: int64 [E, 2] each; the last two get the share `holdout` each, from the end.
 
@@ -168,10 +160,8 @@ SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source | NamedSource]] = 
 
 
 def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] | None]) -> Source | NamedSource:
-    """The source `kind`. options: the keys of the group of each kind that has one. Raises UserError for an unknown kind
-    and wrong keys."""
-    if kind not in tuple(SOURCES):  # a list cannot be looked up
-        raise UserError(f"data.source={kind} is none of {', '.join(SOURCES)}")
+    """The source `kind`. options: the keys of the group of each kind that has one. Raises UserError where they are
+    missing or wrong."""
     if kind in options and options[kind] is None:
         raise UserError(f"data.source={kind} comes with settings of its own: choose data={kind}")
     return SOURCES[kind](reading, options.get(kind) or {})

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from genie.common.errors import EXPLANATIONS, UserError
 
-ON_ERROR = ("skip", "raise")
 LONGEST_PATH = 1000  # bytes that are kept of the name of what a process reads
 LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+).*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
 

@@ -107,7 +107,7 @@ def test_a_documented_command_composes(document, command, words):
     # a sweep's list of values is not one value
     words = [re.sub(r"=([^\[{',]+),.*", r"=\1", word) for word in words]
     config = compose(command, spelled(words, command), return_hydra_config=True)
-    check_given(config.hydra)
+    check_given(config.hydra.overrides.task)
     check_settings(config, command)
 
 

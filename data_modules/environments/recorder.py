@@ -4,7 +4,6 @@ Each episode draws its randomness from (seed, split, number of the episode): the
 frame by frame, and the splits share no episode.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +23,6 @@ from data_modules.environments.recording_policies import (
     moving_on_to_a_wall,
 )
 from data_modules.formats.episodes import SPLITS, EpisodeWriter
-from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
 
 BATCH_FRAMES = 64  # written at a time: memory stays small
@@ -136,38 +134,7 @@ def episode_seed(seed: int, split: str, episode: int) -> int:
 
 
 def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecorder:
-    """The recorder that a `data.recorder` group describes. Raises UserError for invalid values."""
-    _check(settings)
+    """The recorder that a `data.recorder` group describes. Raises UserError where there is no such environment."""
     origin = {name: settings[name] for name in REPLAYED if name in settings}
     own = {name: settings[name] for name in ("max_episode_steps", "policy", "seed")}
     return EpisodeRecorder(open_environment(settings, image_size), **own, origin=origin)
-
-
-def _check(settings: dict) -> None:
-    policy = settings["policy"]
-    checks = {f"recorder.num_frames.{split}": (settings["num_frames"][split], 2, None) for split in SPLITS}
-    checks |= {
-        "recorder.max_episode_steps": (settings["max_episode_steps"], 1, None),
-        "recorder.policy.hold": (policy["hold"], 1, None),
-        "recorder.policy.segment": (policy["segment"], 1, None),
-        "recorder.policy.follow_share": (policy["follow_share"], 0, 1),
-        "recorder.policy.follow_noise": (policy["follow_noise"], 0, 1),
-    }
-    if policy["wall_margin"] is not None:
-        checks["recorder.policy.wall_margin"] = (policy["wall_margin"], 0, None)
-    if "spread" in policy:  # settings of runs from before there were continuous actions have none
-        checks["recorder.policy.spread"] = (policy["spread"], 0, None)
-        if policy["continuous"] not in CONTINUOUS:
-            raise UserError(
-                f"data.recorder.policy.continuous={policy['continuous']} is none of {', '.join(CONTINUOUS)}"
-            )
-    for name, (value, low, high) in checks.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not low <= value <= (math.inf if high is None else high):
-            allowed = f"at least {low}" if high is None else f"between {low} and {high}"
-            raise UserError(f"data.{name}={value} must be {allowed}")
-    whole = {name: value for name, (value, _, _) in checks.items() if name.split(".")[1] != "policy"}
-    whole |= {"recorder.policy.segment": policy["segment"], "recorder.seed": settings["seed"]}
-    for name, value in whole.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise UserError(f"data.{name}={value} must be a whole number")

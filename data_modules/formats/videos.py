@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.action_ids import ActionIds
-from data_modules.formats.decoding import DECODERS, read_frames
+from data_modules.formats.decoding import read_frames
 from data_modules.formats.index_file import Entry
 from data_modules.formats.video_file import Video
 from data_modules.formats.video_index import index_videos, scenes
@@ -22,26 +22,19 @@ from genie.common.errors import UserError
 # webm rounds the times of its frames to thousandths of a second, GIF to hundredths. Rows are therefore taken so many
 # seconds late: otherwise a video that has the wanted rate would repeat one frame and skip the next.
 LATE = 0.005
-CUTS = ("none", "detect")
 
 
 class Videos:
     """The `Source` of video files; the keys of the group `data.videos`. decoder: a key of `DECODERS`. cuts: "none" or
-    "detect", with `cut_threshold` of `find_cuts`. Raises UserError for a wrong value."""
+    "detect", with `cut_threshold` of `find_cuts`. Raises UserError for settings that do not go together."""
 
     what, suffixes = "video", (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".gif")
 
     def __init__(self, reading: Reading, decoder: str, cuts: str, cut_threshold: float):
-        for key, value, choices in (("decoder", decoder, DECODERS), ("cuts", cuts, CUTS)):
-            if value not in choices:
-                raise UserError(f"data.videos.{key}={value} is none of {', '.join(choices)}")
         if decoder == "decord" and importlib.util.find_spec("decord") is None:
             raise UserError(
                 "data.videos.decoder=decord needs decord: `pip install decord`, or data.videos.decoder=auto"
             )
-        number = isinstance(cut_threshold, int | float) and not isinstance(cut_threshold, bool)
-        if not number or not 0 < cut_threshold < 1:
-            raise UserError(f"data.videos.cut_threshold={cut_threshold} must be a number between 0 and 1")
         if reading.in_memory:
             raise UserError("data.in_memory=true is for episode files: `python -m genie.convert` makes one of videos")
         if reading.fps is None:

@@ -27,7 +27,6 @@ from typing import IO, Any, NoReturn
 
 import hydra
 import yaml
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -36,7 +35,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from genie.common.config_errors import explain, explain_value, group_options, one_line
 from genie.common.errors import EXPLANATIONS, RunError, SilentExit, UserError, reason
-from genie.common.overrides import check_given, spelled, unusual_overrides
+from genie.common.overrides import check_given, composed, spelled, unusual_overrides
 from genie.common.process import first_here, on_first_rank
 from genie.common.settings.schema import check_settings
 
@@ -76,7 +75,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         def task(cfg: DictConfig) -> Any:
             try:
                 with on_first_rank():
-                    check_given(HydraConfig.get())
+                    check_given(HydraConfig.get().overrides.task)
                     check_settings(cfg, config_name)
                     config = to_plain(cfg) if resolve else cfg
                 with output_may_end():
@@ -196,13 +195,9 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def resolved(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration of a command as the command gets it: composed, checked and resolved.
-
-    Needs an initialized Hydra. Raises UserError, and the errors of Hydra and OmegaConf.
-    """
-    cfg = compose(config_name, list(overrides))
-    check_settings(cfg, config_name)
-    return to_plain(cfg)
+    """The configuration of a command as the command gets it: `composed`, and resolved. Raises UserError, and the errors
+    of Hydra and OmegaConf."""
+    return to_plain(composed(config_name, overrides))
 
 
 def in_sweep() -> bool:

@@ -6,6 +6,7 @@ literal, so they are quoted before Hydra parses them. Quoted values, null, `${..
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cache
 from typing import Any
@@ -37,7 +38,7 @@ FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|int|float|s
 ESCAPED = re.compile(r"\\[,()\[\]{}:=]")  # as Hydra documents it
 
 
-def spelled(words: list[str], config_name: str, sweep: bool | None = False) -> list[str]:
+def spelled(words: Sequence[str], config_name: str, sweep: bool | None = False) -> list[str]:
     """Overrides of the command `config_name` in Hydra's syntax; other words stay as they are.
 
     `sweep`: whether values may be alternatives, a,b; None: detected from `words`, a whole command line.
@@ -58,26 +59,23 @@ def spelled(words: list[str], config_name: str, sweep: bool | None = False) -> l
     return spelled_words
 
 
-def check_step(key: str, config_name: str, overrides: list[str]) -> None:
-    """Raises `UserError` where `overrides` are wrong for the command `config_name` that a later step will run.
+def check_step(key: str, config_name: str, overrides: list[str]) -> DictConfig:
+    """The configuration of the command `config_name` that a later step will run. Raises `UserError` where `overrides`
+    are wrong for it.
 
     `key`: of this command's configuration, under which they were given.
     """
     try:
-        cfg = compose(config_name, spelled(overrides, config_name), return_hydra_config=True)
-        check_given(cfg.hydra)
-        check_settings(cfg, config_name)
+        check_given(spelled(overrides, config_name))
+        return composed(config_name, overrides)
     except (HydraException, OmegaConfBaseException, UserError) as error:
         why = error if isinstance(error, UserError) else explain(error, config_name)
         raise UserError(f"{key}: {why}") from error
 
 
-def check_given(hydra_config: DictConfig) -> None:
-    """Raises `UserError` for an override without a value: `key=$variable` where the shell has no such variable.
-
-    `hydra_config`: Hydra's own part of the configuration, which holds the overrides.
-    """
-    for given in _parser().parse_overrides(list(hydra_config.overrides.task)):
+def check_given(overrides: Sequence[str]) -> None:
+    """Raises `UserError` for an override without a value: `key=$variable` where the shell has no such variable."""
+    for given in _parser().parse_overrides(list(overrides)):
         if given.type.name in ("CHANGE", "ADD", "FORCE_ADD") and given.value() == "":
             raise UserError(f"{given.input_line} gives no value: was a variable of the shell not set?")
 
@@ -136,7 +134,7 @@ def override(key: str, text: Any) -> str:
     return f"{key}={text if parsed(text) == text else quoted(text)}"
 
 
-def composed(config_name: str, overrides: list[str]) -> DictConfig:
+def composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The configuration of another command with overrides as typed on its command line, checked; needs an initialized
     Hydra."""
     cfg = compose(config_name, spelled(overrides, config_name))

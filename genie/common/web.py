@@ -106,15 +106,6 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-def check_address(settings: dict[str, Any], section: str) -> None:
-    """Raises UserError for an invalid host."""
-    if not settings["host"].strip():
-        raise UserError(
-            f"{section}.host={settings['host']} must be a name or an address: 127.0.0.1 for this machine alone, "
-            "0.0.0.0 to let others in"
-        )
-
-
 def serve_page(
     build: Callable[[bool], Any], settings: dict[str, Any], section: str, max_upload: int = 0, what: str = "the data"
 ) -> None:

@@ -222,8 +222,6 @@ class Output:
     def __init__(self, path: str | Path, format: str, shard_frames: int | None):
         self.path, self.format, self.shard_frames = Path(path), format, shard_frames
         self.in_one = self.path.suffix.lower() in (".h5", ".hdf5")
-        if format not in ("episodes", "stream"):
-            raise UserError(f"format={format} must be episodes or stream")
         if format == "stream" and (self.in_one or shard_frames is not None):
             raise UserError("format=stream writes a folder of chunks: give output=folder, without shard_frames=")
         if self.in_one and shard_frames is not None:

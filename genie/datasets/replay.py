@@ -118,8 +118,6 @@ def _files(data: dict[str, Any], split: str | None) -> dict[str, Path]:
     root = Path(data["root"])
     if root.is_file():
         return {root.stem: root}
-    if split is not None and split not in SPLITS:
-        raise UserError(f"split={split} is none of {', '.join(SPLITS)}")
     files = {name: root / f"{name}.h5" for name in SPLITS if split in (None, name)}
     files = {name: path for name, path in files.items() if path.exists()}
     if not files:

@@ -22,7 +22,6 @@ from genie.common.errors import UserError
 from genie.common.overrides import given_overrides
 from genie.common.process import PARENT, TRAINING
 
-LAUNCHERS = ("local", "torchrun", "slurm")
 ENDS_WELL = (None, 0, 130, 143)  # exit codes of a process that runs, has finished, or was told to stop
 END_SECONDS = 60  # within which a process that has finished, or was told to stop, exits
 GRACE_SECONDS = 10  # in which losing another process ends this one by itself: gloo raises, NCCL waits
@@ -34,8 +33,6 @@ def layout(trainer: dict[str, Any], launcher: str) -> tuple[int, int]:
     "auto" is what the launcher started; without a launcher all GPUs, or one other device. Raises UserError for devices
     that do not exist and for numbers that differ from those of the launcher.
     """
-    if launcher not in LAUNCHERS:
-        raise UserError(f"launcher.name={launcher}: choose one of {', '.join(LAUNCHERS)}")
     kind = device_kind(trainer["accelerator"])
     if kind == "mps" and trainer["strategy"] != "auto":
         raise UserError(
@@ -47,8 +44,6 @@ def layout(trainer: dict[str, Any], launcher: str) -> tuple[int, int]:
         raise UserError("trainer.num_nodes is not given: trainer.num_nodes=2, or launcher=torchrun, which knows it")
     if machines == "auto":
         machines = started[1] // started[0]
-    if not isinstance(machines, int) or isinstance(machines, bool) or machines < 1:
-        raise UserError(f"trainer.num_nodes={machines} must be a whole number of at least 1")
     if started and (here, here * machines) != started:
         raise UserError(
             f"launcher={launcher} started {started[0]} processes on this machine and {started[1]} in all, and the "
@@ -88,7 +83,7 @@ def count_devices(kind: str, devices: Any) -> int:
         if not devices or len({*devices}) != len(devices) or not {*devices} <= {*range(available())}:
             raise UserError(f"trainer.devices={devices}: this machine has the GPUs {list(range(available()))}")
         return len(devices)
-    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 1:
+    if isinstance(devices, list) or devices < 1:
         raise UserError(f"trainer.devices={devices} must be a whole number of at least 1, or auto")
     if available and devices > available():
         raise UserError(f"trainer.devices={devices}: there are {available()} devices of kind {kind} on this machine")

@@ -53,8 +53,6 @@ def check_parallel(config: dict[str, Any]) -> None:
         raise UserError(f"trainer.precision={precision}: choose auto, {', '.join(PRECISIONS)}")
     if str(trainer["strategy"]).startswith(OTHERS):
         raise UserError(f"trainer.strategy={trainer['strategy']}: choose auto, ddp or {SHARDED}")
-    if gather not in (None, "bf16"):
-        raise UserError(f"trainer.gather_precision={gather}: choose bf16, or null for the precision of the weights")
     if not sharded:
         for key in ("sharded_checkpoints", "gather_precision"):
             if trainer[key]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -20,6 +19,7 @@ from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
 from genie.common.plots import save_figure, whole_ticks
+from genie.common.settings.training import Attention
 from genie.evaluation.part import Evaluation, Part
 from genie.evaluation.rollout import known_actions
 from genie.evaluation.trained_run import LeftOut, Trained, TrainedRun
@@ -29,24 +29,7 @@ from genie.models.patches import Patches
 from genie.models.st_transformer import STTransformer
 
 SHOWN_BLOCKS = 4  # of a model, at most
-HEADS = ("mean", "separate")
 MODELS = ("tokenizer", "dynamics")
-
-
-@dataclass(frozen=True)
-class AttentionSettings:
-    """`token`: "auto" (the first object that the data record, else "moving"), "moving" (where most changes), the name
-    of a recorded object, or [row, column] of the grid. `heads`: their "mean" in space, or "separate" pictures.
-
-    Raises UserError for another value of `heads`.
-    """
-
-    token: str | list[int]
-    heads: str
-
-    def __post_init__(self) -> None:
-        if self.heads not in HEADS:
-            raise UserError(f"attention.heads={self.heads}: choose one of {', '.join(HEADS)}")
 
 
 @dataclass(frozen=True)
@@ -58,9 +41,7 @@ class MapRow:
     time: Tensor
 
 
-def draw_attention(
-    run: TrainedRun, names: tuple[str, ...], clips: Clips, settings: AttentionSettings, path: Path
-) -> None:
+def draw_attention(run: TrainedRun, names: tuple[str, ...], clips: Clips, settings: Attention, path: Path) -> None:
     """Writes the picture of the models `names` out of `MODELS` (of the tokenizer its encoder, or its decoder where the
     encoder has no maps), without those that are not trained yet and tokenizers without maps. Raises LeftOut where none
     is left, UserError for a token that does not exist."""
@@ -76,9 +57,7 @@ def draw_attention(
     plot_attention(pictures, settings.heads == "mean", path)
 
 
-def tokenizer_rows(
-    run: TrainedRun, clips: Clips, settings: AttentionSettings
-) -> tuple[Tensor, list[int], list[MapRow]]:
+def tokenizer_rows(run: TrainedRun, clips: Clips, settings: Attention) -> tuple[Tensor, list[int], list[MapRow]]:
     """The frames [T, C, H, W] that the tokenizer saw, (left, top, side) of the token in pixels, and its lines."""
     tokenizer = run.tokenizer
     model = tokenizer.model
@@ -92,7 +71,7 @@ def tokenizer_rows(
     return _picture(model, name, transformer, frames, place, maps)
 
 
-def dynamics_rows(run: TrainedRun, clips: Clips, settings: AttentionSettings) -> tuple[Tensor, list[int], list[MapRow]]:
+def dynamics_rows(run: TrainedRun, clips: Clips, settings: Attention) -> tuple[Tensor, list[int], list[MapRow]]:
     """The same of the dynamics, which predicts the last frame from those before it."""
     world = run.world
     clip, place, frames = _chosen(Trained(world.tokenizer, world.window), clips, settings)
@@ -106,7 +85,7 @@ def dynamics_rows(run: TrainedRun, clips: Clips, settings: AttentionSettings) ->
 
 
 def choose_token(clips: Clips, frame: int, patches: Patches, choice: str | list[int]) -> tuple[int, int]:
-    """Clip and place in the grid (row by row) of the token at `frame` ≥ 1 that `choice` names (`AttentionSettings`).
+    """Clip and place in the grid (row by row) of the token at `frame` ≥ 1 that `choice` names (`Attention`).
 
     Raises UserError where there is none.
     """
@@ -134,7 +113,7 @@ def choose_token(clips: Clips, frame: int, patches: Patches, choice: str | list[
     return clip, place
 
 
-def _chosen(tokenizer: Trained, clips: Clips, settings: AttentionSettings) -> tuple[int, int, Tensor]:
+def _chosen(tokenizer: Trained, clips: Clips, settings: Attention) -> tuple[int, int, Tensor]:
     """Clip, place, and the frames [1, T, C, H, W] that a model of this window sees, on its device."""
     count = min(tokenizer.window, clips.frames.shape[1])
     clip, place = choose_token(clips, count - 1, tokenizer.model.patches, settings.token)
@@ -172,7 +151,6 @@ def plot_attention(pictures: list[tuple[Tensor, list[int], list]], mean: bool, p
     num_maps = 1 if mean else max(row.space.shape[0] for _, _, rows in pictures for row in rows)
     width, height = 2.2 * num_maps + 5, 2.3 * num_rows
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
     # A layout engine would measure every text several times, which takes longer than drawing.
     margins = {"left": 0.3 / width, "right": 1 - 0.1 / width, "bottom": 0.5 / height, "top": 1 - 0.1 / height}
     places = figure.add_gridspec(num_rows, num_maps + 2, **margins, hspace=0.4, wspace=0.15)
@@ -222,11 +200,9 @@ def _mark(axes: Axes, square: list[int]) -> None:
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="cyan", linewidth=1.2))
 
 
-def _measure(evaluation: Evaluation, settings: AttentionSettings) -> dict:
+def _measure(evaluation: Evaluation, settings: Attention) -> dict:
     draw_attention(evaluation.run, MODELS, evaluation.clips, settings, evaluation.folder / "attention.png")
     return {}
 
 
-ATTENTION = Part(
-    "attention", _measure, needs=("genie",), settings=lambda config: AttentionSettings(**config["attention"])
-)
+ATTENTION = Part("attention", _measure, needs=("genie",), settings=lambda config: Attention(**config["attention"]))

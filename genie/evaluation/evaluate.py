@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_modules.formats.episodes import SPLITS
 from data_modules.held_out_clips import held_out
 from genie.common.cli import wants_trace
 from genie.common.device import choose_device, inference
@@ -25,8 +24,6 @@ from genie.evaluation.part import NEEDS, Evaluation
 from genie.evaluation.parts import PARTS
 from genie.evaluation.provenance import provenance, still_holds
 from genie.evaluation.trained_run import LeftOut, TrainedRun
-from genie.world.sampler import Sampler
-from genie.world.sampler_choice import with_overrides
 
 PARTIAL = "evaluation.partial.json"  # the metrics of the finished parts, while others are being measured
 
@@ -71,19 +68,8 @@ def evaluate_runs(config: dict[str, Any]) -> list[Evaluated]:
     return evaluated
 
 
-def evaluate(config: dict[str, Any]) -> tuple[dict[str, Any], Path]:
-    """Evaluates one run; returns the contents of evaluation.json, and its folder. Raises UserError for an invalid
-    value, before any work."""
-    settings = parse_settings(config)
-    values = evaluate_run(open_run(config["run"], config), config, settings)
-    return values, output_folder(config)
-
-
 def parse_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The settings of each part, by its name. Raises UserError for the first invalid value."""
-    with_overrides(Sampler(), config)
-    if config["split"] not in SPLITS:
-        raise UserError(f"split={config['split']}: choose test or val, or train to see what was learned by heart")
     names = [part.name for part in PARTS]
     for name in config["parts"]:
         if name not in names:

@@ -6,7 +6,6 @@ with A's actions. All distances are between the frames after the prompt.
 Dimension letters: `N` clips, `P` frames of the prompt, `T` frames of a video, `D` features.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,40 +13,14 @@ from torch import Tensor
 
 from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
+from genie.common.settings.commands import Fvd
 from genie.evaluation.part import Evaluation, Part, Row, number
 from genie.evaluation.rollout import clip_seeds, generate, random_actions, true_actions
 from genie.evaluation.tokenizer import reconstruct
 from genie.evaluation.trained_run import LeftOut, LiveRun, TrainedRun
 from genie.metrics.fvd import FrechetVideoDistance, KernelVideoDistance, frechet_distance, kernel_distance
 from genie.metrics.metric_info import LOWER, Definition, MetricInfo
-from genie.metrics.video_features import RESIZES, VideoFeatures, cached_features
-
-# predictions on the same clips whose distances are references, as the endings of their names
-BASELINES = ("copy_last", "background", "random_actions", "reconstruction")
-
-
-@dataclass(frozen=True)
-class DistanceSettings:
-    """At most `videos` on each side, of `frames` generated after `prompt_frames`; `baselines` out of `BASELINES`;
-    `resize` of I3D's input; `seed` of all draws."""
-
-    videos: int
-    frames: int
-    baselines: list[str]
-    resize: str
-    prompt_frames: int
-    seed: int
-
-    @classmethod
-    def of(cls, config: dict[str, Any]) -> "DistanceSettings":
-        """Those of the configuration `evaluate`; UserError for an invalid value."""
-        group = config["fvd"]
-        if group["resize"] not in RESIZES:
-            raise UserError(f"fvd.resize={group['resize']}: choose one of {', '.join(RESIZES)}")
-        for name in group["baselines"]:
-            if name not in BASELINES:
-                raise UserError(f"fvd.baselines: there is no {name}; there is: {', '.join(BASELINES)}")
-        return cls(**group, prompt_frames=config["prompt_frames"], seed=config["seed"])
+from genie.metrics.video_features import VideoFeatures, cached_features
 
 
 def load_features(frames: int, resize: str) -> VideoFeatures:
@@ -186,19 +159,18 @@ def _row(label: str, figures: dict, value: str, prefix: str, digits: int) -> Row
     return label, number(figures[value], digits), *shown, note
 
 
-def _measure(evaluation: Evaluation, settings: DistanceSettings) -> dict:
+def _measure(evaluation: Evaluation, settings: Fvd) -> dict:
     features = load_features(settings.frames, settings.resize)
-    length = settings.prompt_frames + settings.frames
-    clips = evaluation.held_out(evaluation.run.data_config, 2 * settings.videos, length)
-    prompt, baselines = settings.prompt_frames, settings.baselines
-    return {"fvd": evaluate_distances(evaluation.run, clips, features, prompt, baselines, settings.seed)}
+    prompt, seed = evaluation.config["prompt_frames"], evaluation.config["seed"]
+    clips = evaluation.held_out(evaluation.run.data_config, 2 * settings.videos, prompt + settings.frames)
+    return {"fvd": evaluate_distances(evaluation.run, clips, features, prompt, settings.baselines, seed)}
 
 
 FVD = Part(
     "fvd",
     _measure,
     needs=("genie", "dynamics"),
-    settings=DistanceSettings.of,
+    settings=lambda config: Fvd(**config["fvd"]),
     metrics=METRICS,
     titles={"fvd": "FVD"},
     rows=_rows,

@@ -9,38 +9,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from genie.common.errors import UserError
 from genie.common.plots import save_figure
 from genie.common.profiling import measured, peak_device_mb, peak_rss_mb
+from genie.common.settings.commands import Imagination
 from genie.evaluation.part import Evaluation, Part, Row
 from genie.metrics.metric_info import HIGHER, LOWER, Definition, MetricInfo
 from genie.world.protocol import World
-
-
-@dataclass(frozen=True)
-class ImaginationSettings:
-    """`branches` are imagined for `horizon` steps with each of `batches` branches at a time, then for each of the
-    `horizons` in batches of the first size."""
-
-    branches: int
-    horizon: int
-    batches: tuple[int, ...]
-    horizons: tuple[int, ...]
-
-    @classmethod
-    def of(cls, config: dict[str, Any]) -> "ImaginationSettings":
-        """Those of the configuration `evaluate`; UserError for an invalid value."""
-        group = config["imagination"]
-        if not group["batches"]:
-            raise UserError("imagination.batches=[]: give the branches at a time, such as [8,32]")
-        return cls(group["branches"], group["horizon"], tuple(group["batches"]), tuple(group["horizons"]))
 
 
 @dataclass(frozen=True)
@@ -66,7 +45,7 @@ class ImaginationCost:
         return f"b{self.batch}_h{self.horizon}"
 
 
-def imagination_costs(world: World, given: Tensor, settings: ImaginationSettings) -> Iterator[ImaginationCost]:
+def imagination_costs(world: World, given: Tensor, settings: Imagination) -> Iterator[ImaginationCost]:
     """One after the other, after a step that warms up. `given` [1, T, *O]: observations that the state begins from."""
     pairs = [(settings.horizon, batch) for batch in settings.batches]
     pairs += [(horizon, settings.batches[0]) for horizon in settings.horizons]
@@ -105,7 +84,7 @@ def random_plans(world: World, branches: int, horizon: int) -> Tensor:
     return 2 * torch.rand(branches, horizon, *world.action_space.shape, generator=generator) - 1
 
 
-def evaluate_imagination(world: World, given: Tensor, settings: ImaginationSettings, folder: Path) -> dict:
+def evaluate_imagination(world: World, given: Tensor, settings: Imagination, folder: Path) -> dict:
     """By batch and horizon (`b64_h10`): `seconds`, `steps_per_second`, `peak_mb` and `own_mb`; draws
     imagination.png."""
     costs = list(imagination_costs(world, given, settings))
@@ -115,7 +94,7 @@ def evaluate_imagination(world: World, given: Tensor, settings: ImaginationSetti
     return {"branches": settings.branches, **figures}
 
 
-def plot_costs(costs: list[ImaginationCost], settings: ImaginationSettings, path: Path) -> None:
+def plot_costs(costs: list[ImaginationCost], settings: Imagination, path: Path) -> None:
     """Above against the branches at a time, beneath against the horizon: seconds, and memory for imagining."""
     lines = {
         "branches at a time": [(one.batch, one) for one in costs if one.horizon == settings.horizon],
@@ -123,7 +102,6 @@ def plot_costs(costs: list[ImaginationCost], settings: ImaginationSettings, path
     }
     panels = {"seconds": ("seconds", 0.1), "own_mb": ("memory for it [MB]", 10)}  # on the axis, and the least it shows
     figure = Figure(figsize=(9, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
     for row, (label, line) in zip(figure.subplots(2, 2), lines.items(), strict=True):
         line.sort(key=lambda pair: pair[0])
         places = [x for x, _ in line]
@@ -154,7 +132,7 @@ def _rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, settings: ImaginationSettings) -> dict:
+def _measure(evaluation: Evaluation, settings: Imagination) -> dict:
     """Of branches from the first clip."""
     imagined = evaluation.imagined
     given = imagined.clips.sample(1).observations[:, : imagined.prompt]
@@ -165,7 +143,7 @@ IMAGINATION = Part(
     "imagination",
     _measure,
     needs=("world",),
-    settings=ImaginationSettings.of,
+    settings=lambda config: Imagination(**config["imagination"]),
     metrics=(
         MetricInfo("imagination.branches", "branches from one state", "", COST, digits=0),
         MetricInfo("imagination.b{batch:d}_h{horizon:d}.steps_per_second",

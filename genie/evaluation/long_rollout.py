@@ -8,7 +8,6 @@ Dimension letters: `N` videos, `P` frames of the prompt.
 
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from data_modules.held_out_clips import Clips, held_out
 from genie.common.errors import UserError
 from genie.common.random import Stream
+from genie.common.settings.commands import LongRollout
 from genie.evaluation.environment_replay import recorded_environment
 from genie.evaluation.fvd import features_of, load_features
 from genie.evaluation.imagination import ImaginedClips
@@ -58,25 +58,8 @@ MOMENTS = (100, 300)  # first frames of these, beside the last ones
 SHOWN_WORLDS = 2
 
 
-@dataclass(frozen=True)
-class LongSettings:
-    """`frames` that each of `worlds` generates under actions that are held for `hold` frames in the mean; FVD of the
-    videos that begin with the generated frames number `fvd`, counted from 0."""
-
-    frames: int
-    worlds: int
-    hold: float
-    fvd: list[int]
-
-    @classmethod
-    def of(cls, config: dict[str, Any]) -> "LongSettings":
-        """Those of the configuration `evaluate`; UserError for an invalid value."""
-        group = config["long_rollout"]
-        return cls(**group)
-
-
 def evaluate_long_rollout(
-    config: dict[str, Any], settings: LongSettings, imagined: ImaginedClips, folder: Path
+    config: dict[str, Any], settings: LongRollout, imagined: ImaginedClips, folder: Path
 ) -> dict[str, Any]:
     """{"long_rollout": …, "cost": …, "left_out": …}; writes long_rollout.mp4 and a plot for each kind of metric.
 
@@ -222,7 +205,7 @@ def flicker_figures(videos: dict[str, LongVideos], period: int, folder: Path) ->
 
 
 def distance_figures(
-    config: dict[str, Any], settings: LongSettings, videos: dict[str, LongVideos], data: dict[str, Any],
+    config: dict[str, Any], settings: LongRollout, videos: dict[str, LongVideos], data: dict[str, Any],
     device: torch.device, left_out: dict[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """FVD `at_<frame>` and KVD `kvd_at_<frame>` of generated videos that begin there, `…_game` of the real game at the
@@ -343,7 +326,7 @@ def _rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, settings: LongSettings) -> dict:
+def _measure(evaluation: Evaluation, settings: LongRollout) -> dict:
     return evaluate_long_rollout(evaluation.config, settings, evaluation.imagined, evaluation.folder)
 
 
@@ -351,7 +334,7 @@ LONG_ROLLOUT = Part(
     "long_rollout",
     _measure,
     needs=("world",),
-    settings=LongSettings.of,
+    settings=lambda config: LongRollout(**config["long_rollout"]),
     metrics=METRICS,
     titles={"long_rollout": "Long rollouts"},
     rows=_rows,

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -111,5 +110,4 @@ def draw_moments(
 def _panels(count: int, along: str) -> tuple[Figure, list[Axes]]:
     size, shape = ((6.8, 1 + 2.6 * count), (count, 1)) if along == "rows" else ((4.2 * count, 3.4), (1, count))
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, list(figure.subplots(*shape, squeeze=False).flat)

@@ -11,7 +11,7 @@ from typing import Any
 
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
-from genie.common.overrides import check_step, composed, override
+from genie.common.overrides import check_step, override
 from genie.evaluation.part import Part, Row, number, percent, require_rewards
 from genie.evaluation.trained_run import LeftOut, TrainedRun
 from genie.metrics.metric_info import HIGHER, Definition, MetricInfo
@@ -27,7 +27,6 @@ def check_planning(config: dict[str, Any]) -> None:
 
     settings = config["planning"]
     if settings["played"] is None:
-        check_step("planning", "act", overrides(settings))
         plays_of(play_config(config, None, Path()), Path())
     else:
         read_budgets(Path(settings["played"]))
@@ -36,7 +35,7 @@ def check_planning(config: dict[str, Any]) -> None:
 def play_config(config: dict[str, Any], kind: str | None, folder: Path) -> dict[str, Any]:
     """The configuration `act` that plays in the world of this kind and writes into `folder`."""
     settings = config["planning"]
-    play = to_plain(composed("act", [override("run", config["run"]), *overrides(settings)]))
+    play = to_plain(check_step("planning", "act", [override("run", config["run"]), *overrides(settings)]))
     budget = {name: settings[name] for name in play["act"]["budget"]}
     shared = {name: config[name] for name in SHARED}
     return {

@@ -5,12 +5,12 @@ The metrics are those of the validation of `stage=reward` (`genie.metrics.reward
 Dimension letters: `B` batch, `T` observations of a clip.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from data_modules.held_out_clips import Clips
+from genie.common.settings.commands import RewardClips
 from genie.evaluation.imagination import ImaginedClips, stack_judged
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.part import Evaluation, Part, Row, number, percent
@@ -24,21 +24,7 @@ from genie.world.protocol import World
 CASES = {"positive_rewards": "positive", "negative_rewards": "negative", "terminals": "terminal"}
 
 
-@dataclass(frozen=True)
-class RewardSettings:
-    """At most so many `clips`; `discount` of the returns of segments."""
-
-    clips: int
-    discount: float
-
-    @classmethod
-    def of(cls, config: dict[str, Any]) -> "RewardSettings":
-        """Those of the configuration `evaluate`; UserError for an invalid value."""
-        group = config["reward"]
-        return cls(**group)
-
-
-def evaluate_reward(imagined: ImaginedClips, clips: Clips, settings: RewardSettings) -> dict[str, dict]:
+def evaluate_reward(imagined: ImaginedClips, clips: Clips, settings: RewardClips) -> dict[str, dict]:
     """{"reached": …, "imagined": …}, each with the values of `RewardMetrics`, the number of `segments`, and the numbers
     of `positive_rewards`, `negative_rewards` and `terminals`; without any case there is no metric of these cases.
 
@@ -174,7 +160,7 @@ def _rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, settings: RewardSettings) -> dict:
+def _measure(evaluation: Evaluation, settings: RewardClips) -> dict:
     """On clips as long as those of the training, which reach the ends of their episodes."""
     data = evaluation.run.world_data_config
     clips = evaluation.held_out(data, settings.clips, data["num_frames"], tails=True)
@@ -185,7 +171,7 @@ REWARD = Part(
     "reward",
     _measure,
     needs=("rewards",),
-    settings=RewardSettings.of,
+    settings=lambda config: RewardClips(**config["reward"]),
     metrics=METRICS,
     titles={"reward": "Rewards and ends"},
     rows=_rows,

@@ -53,7 +53,7 @@ class RolloutSettings:
         """Those of the configuration `evaluate`; UserError for an invalid value."""
         delta = config["delta_psnr"]
         for t in delta["t"]:
-            if not isinstance(t, int) or not 1 <= t <= config["horizon"]:
+            if t > config["horizon"]:
                 raise UserError(f"delta_psnr.t={delta['t']}: {t} is not in 1 … horizon={config['horizon']}")
         times = tuple(delta["t"])
         return cls(config["prompt_frames"], config["horizon"], times, delta["seeds"], config["seed"], config["fps"])

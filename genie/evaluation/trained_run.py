@@ -13,7 +13,7 @@ from genie.models.building import GENIE_STAGES, STAGES
 from genie.runs.loading import TrainedModel, fingerprint, load_model, read_checkpoint, stage_file
 from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.loading import parts_of
-from genie.world.opening import KINDS, kinds_of, open_world
+from genie.world.opening import kinds_of, open_world
 from genie.world.protocol import World
 from genie.world.sampler_choice import with_overrides
 from genie.world.world_model import WorldModel
@@ -61,8 +61,8 @@ class TrainedRun:
         self.checkpoints = {stage: found[stage] for stage in STAGES if stage in found}
         kinds = kinds_of(self.run)
         if kind is not None and kind not in kinds:
-            hint = f"it holds {' and '.join(kinds) or 'none'}" if kind in KINDS else f"choose {' or '.join(KINDS)}"
-            raise UserError(f"world={kind}: {run} holds no trained world of that kind; {hint}")
+            others = " and ".join(kinds) or "none"
+            raise UserError(f"world={kind}: {run} holds no trained world of that kind; it holds {others}")
         self.kind = kind or next(iter(kinds), "genie")
 
     @property

@@ -17,14 +17,13 @@ from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.settings.commands import BEST_QUALITY
 from genie.common.tables import print_table
-from genie.common.web import add_page, check_address, moving_picture, page_app, serve_page
+from genie.common.web import add_page, moving_picture, page_app, serve_page
 from genie.labeling.features import SIGNALS, all_signals, as_features, look_at, pooled_features, stack, write_scores
 from genie.labeling.page_server import Answers, RatingSession, add_rating
 from genie.labeling.quality_head import Head, RidgeFit, agreement, fit_head
 from genie.labeling.windows import WindowedData, name_of
 
 FAR = 4.0
-STEPS = ("label", "train", "score")
 FEWEST = 10  # ratings for training a head
 THRESHOLDS = (2.0, 2.5, 3.0, 3.5, 4.0)  # shown beside the given one
 
@@ -133,8 +132,7 @@ def create_app(session: CurationSession, loopback: bool = True) -> FastAPI:
 
 
 def curate(config: dict[str, Any]) -> None:
-    """Performs the step of the configuration `curate`, or the next one. Raises UserError for an invalid value."""
-    check(config)
+    """Performs the step of the configuration `curate`, or the next one."""
     keep_freed_memory()
     footage, step = WindowedData(config["data"]), config["step"]
     with one_writer(config["output"] or footage.folder, "output=") as folder:
@@ -148,13 +146,6 @@ def curate(config: dict[str, Any]) -> None:
             score(config, footage, Head.load(head) if config["head"] or head.exists() else None, quality)
         else:
             score(config, footage, train(config, footage, ratings, head), quality)
-
-
-def check(config: dict[str, Any]) -> None:
-    """Raises UserError for values that are invalid for any data."""
-    if config["step"] not in (None, *STEPS):
-        raise UserError(f"there is no step={config['step']}, only {', '.join(STEPS)}, or null for what comes next")
-    check_address(config["label"], "label")
 
 
 def label(config: dict[str, Any], footage: WindowedData, ratings: Ratings) -> None:

@@ -23,7 +23,7 @@ from data_modules.worker_loader import DamagedData
 from genie.common.device import choose_device
 from genie.common.errors import UserError
 from genie.labeling.windows import WindowedData
-from genie.metrics.efficientnet_lite import SHRINKS, pretrained_efficientnet_lite0
+from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
 from genie.metrics.video_features import Frozen
 
 MEASURED = ("motion", "still", "darkness", "sharpness", "overlay")  # from a window alone
@@ -35,7 +35,6 @@ EDGE = 0.1  # difference of neighbours: more than the shades of a surface
 GLANCE = (8, 8)  # areas of a perceptual hash
 SHADE = 16  # of 256 levels: a level of a perceptual hash
 SMALLEST = 1e-5  # added to motion and sharpness, which span decades, before the logarithm
-NETWORKS = ("lite0", "resnet18", "none")
 # of the photographs that ResNets are trained on
 MEAN, DEVIATION = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
@@ -146,17 +145,13 @@ class PooledFeatures:
 def pooled_features(settings: dict[str, Any], device: str) -> PooledFeatures | None:
     """The features that the keys `features`, `resnet`, `num_pictures`, `picture_size` choose; None for features=none.
 
-    Raises UserError for an unknown or unavailable network, and for pictures that are too small.
+    Raises UserError for a network that is not available.
     """
-    name, size = settings["features"], settings["picture_size"]
-    if name not in NETWORKS:
-        raise UserError(f"there is no features={name}, only {', '.join(NETWORKS)}")
-    if size < SHRINKS:
-        raise UserError(f"picture_size={size} must be at least {SHRINKS}")
+    name = settings["features"]
     if name == "none":
         return None
     network = Lite0() if name == "lite0" else ResNet(settings["resnet"])
-    return PooledFeatures(network, settings["num_pictures"], size, choose_device(device))
+    return PooledFeatures(network, settings["num_pictures"], settings["picture_size"], choose_device(device))
 
 
 @dataclass

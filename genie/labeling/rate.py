@@ -19,7 +19,7 @@ from data_modules.clip_data import ClipData
 from data_modules.frame_reader import FrameReader
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
-from genie.common.web import add_page, check_address, moving_picture, page_app, serve_page
+from genie.common.web import add_page, moving_picture, page_app, serve_page
 from genie.labeling.page_server import Answers, RatingSession, add_rating
 from genie.labeling.windows import name_of
 from genie.world.opening import open_world
@@ -124,8 +124,7 @@ def create_app(session: PreferenceSession, loopback: bool = True) -> FastAPI:
 
 
 def rate(config: dict[str, Any]) -> None:
-    """Serves the page until Ctrl-C. Raises UserError for an invalid value, before anything is shown."""
-    check_address(config["page"], "page")
+    """Serves the page until Ctrl-C. Raises UserError for a world without frames, before anything is shown."""
     session = open_session(config)
     answers = session.answers
 

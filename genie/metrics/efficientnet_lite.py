@@ -17,12 +17,12 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from genie.common.settings.commands import LEAST_PICTURE
 from genie.metrics.i3d import fold_batch_norm, pad_like_tensorflow
 from genie.metrics.pretrained import Weights, load
 from genie.metrics.sums import AdditiveMetric
 from genie.metrics.video_features import Frozen, in_batches
 
-SHRINKS = 32  # stride of the last stage
 EPSILON = 1e-3  # of the batch norms
 SMALLEST = 1e-10  # least length of a feature vector
 
@@ -172,10 +172,11 @@ class PerceptualDistance(AdditiveMetric):
     @torch.no_grad()
     def update(self, predicted: Tensor, target: Tensor) -> None:
         """Pictures [..., 3, H, W], uint8 or floats in [0, 1], of at least 32x32; raises ValueError for others."""
-        fits = target.dim() >= 3 and target.shape[-3] == 3 and min(target.shape[-2:]) >= SHRINKS
+        fits = target.dim() >= 3 and target.shape[-3] == 3 and min(target.shape[-2:]) >= LEAST_PICTURE
         if predicted.shape != target.shape or not fits:
             shapes = f"{list(predicted.shape)} and {list(target.shape)}"
-            raise ValueError(f"pictures {shapes}: both have to be [..., 3, H, W] of at least {SHRINKS}x{SHRINKS}")
+            least = f"{LEAST_PICTURE}x{LEAST_PICTURE}"
+            raise ValueError(f"pictures {shapes}: both have to be [..., 3, H, W] of at least {least}")
         pairs = (x.reshape(-1, *x.shape[-3:]) for x in (predicted, target))
         distances = in_batches(self.distance, self.batch_size, *pairs)
         self.total += distances.double().sum()

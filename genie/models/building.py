@@ -41,7 +41,7 @@ def observed_by(config: dict[str, Any]) -> str:
     """Contents of a stage's clips: "frames" or "states"."""
     stage = config["stage"]
     if stage["name"] == "simulator":
-        return SIMULATORS[simulator_kind(config)]
+        return SIMULATORS[config["simulator"]["kind"]]
     return STATES if len(stage.get("observation_shape", ())) == 1 else FRAMES  # of the world that the stage is on
 
 
@@ -93,7 +93,7 @@ def build_dynamics(config: dict[str, Any]) -> DynamicsModel:
 
 def build_simulator(config: dict[str, Any]) -> Rssm | DeltaModel:
     simulator, sizes = config["simulator"], simulator_sizes(config)
-    if simulator_kind(config) == "rssm":
+    if simulator["kind"] == "rssm":
         options = simulator["model"] | {name: sizes[name] for name in ("num_actions", "action_size")}
         return build_part(Rssm, "simulator.model", options, image_size=config["model"]["image_size"])
     circles = simulator["constraints"]["circles"]
@@ -114,14 +114,6 @@ def build_policy(config: dict[str, Any]) -> nn.ModuleDict:
     if policy["name"] in WITH_CRITIC:
         model["critic"] = Critic(shape, **sizes)
     return model
-
-
-def simulator_kind(config: dict[str, Any]) -> str:
-    """ "rssm" or "delta"; UserError for another kind."""
-    kind = config["simulator"]["kind"]
-    if kind not in tuple(SIMULATORS):
-        raise UserError(f"simulator.kind={kind!r}: choose one of {', '.join(SIMULATORS)}")
-    return kind
 
 
 def simulator_sizes(config: dict[str, Any]) -> dict[str, int | None]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from genie.common.device import full_precision
 from genie.common.ranks import from_first, gather_samples, sum_over_ranks, world_size
+from genie.models.vocabulary import Digits
 
 
 class GlobalBatchNorm(nn.BatchNorm1d):
@@ -157,35 +158,30 @@ class FiniteScalarQuantizer(nn.Module):
     """Each of L numbers is bounded and rounded to a few levels; the code is their mixed-radix number. No codebook and
     no auxiliary loss. K is the product of `levels`, L their count; latents are in [-1, 1]."""
 
-    levels: Tensor
-    bases: Tensor
-
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
         levels = [int(level) for level in levels]
         if not levels or min(levels) < 2:
             raise ValueError(f"levels={levels}: every level count must be at least 2")
-        self.num_codes, self.width = math.prod(levels), len(levels)
-        bases = [math.prod(levels[:i]) for i in range(len(levels))]
-        self.register_buffer("levels", torch.tensor(levels), persistent=False)
-        self.register_buffer("bases", torch.tensor(bases), persistent=False)
+        self.digits = Digits(levels)
+        self.num_codes, self.width = self.digits.num_codes, len(levels)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """codes [...] → latents [..., L] in [-1, 1]."""
-        digits = codes[..., None] // self.bases % self.levels
-        return digits * 2.0 / (self.levels - 1) - 1.0
+        return self.digits.coordinates(codes)
 
     def forward(self, latents: Tensor) -> Quantized:
+        levels = self.digits.sizes
         with full_precision(latents):
             # to (0, 1), with heavier tails (and gradients) than a sigmoid's, then to (-0.5, levels - 0.5): every level
             # has an equal share of the range
             latents = latents.float()
-            position = (0.5 + 0.5 * latents * torch.rsqrt(1 + latents.square())) * self.levels - 0.5
-            digits = torch.minimum(position.detach().round().clamp_min(0).long(), self.levels - 1)
-            scale = 2.0 / (self.levels - 1)
+            position = (0.5 + 0.5 * latents * torch.rsqrt(1 + latents.square())) * levels - 0.5
+            digits = torch.minimum(position.detach().round().clamp_min(0).long(), levels - 1)
+            scale = 2.0 / (levels - 1)
             discrete = digits * scale - 1.0
             continuous = position * scale - 1.0
-            codes, loss = (digits * self.bases).sum(-1), latents.new_zeros((), dtype=torch.float32)
+            codes, loss = (digits * self.digits.bases).sum(-1), latents.new_zeros((), dtype=torch.float32)
             return Quantized(straight_through(continuous, discrete), codes, loss, continuous)
 
 

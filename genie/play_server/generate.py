@@ -119,7 +119,6 @@ def _check(config: dict[str, Any]) -> None:
     if config["run"] is None and config["replay"] is None:
         raise UserError("'run' is not given: add run=outputs/<name>")
     prompt_kind(config)
-    with_overrides(Sampler(), config)
 
 
 def _output(config: dict[str, Any]) -> Path:

@@ -38,16 +38,17 @@ from typing import TYPE_CHECKING, Any
 
 from genie.common.errors import UserError
 from genie.common.settings.commands import FASTEST
+from genie.common.settings.kinds import Range
 from genie.world.sampler_choice import Samplers
 
 if TYPE_CHECKING:
     from genie.play_server.session import Frame, Session
 
 MOST_TEXT = 4096  # characters of a message; those of the page have some 100
-FPS = (0.2, FASTEST)
-STEPS = (1, 100)
-TEMPERATURE = (0.0, 20.0)
-LARGEST_SEED = 2**53 - 1  # whole numbers in JavaScript are exact up to here
+FPS = Range(0.2, FASTEST, whole=False)
+STEPS = Range(1, 100)
+TEMPERATURE = Range(0, 20, whole=False)
+SEED = Range(0, 2**53 - 1)  # whole numbers in JavaScript are exact up to here
 
 
 def frame_message(frame: "Frame") -> bytes:
@@ -77,28 +78,12 @@ def parse(text: str) -> dict[str, Any]:
     return message
 
 
-def whole(message: dict[str, Any], name: str, least: int, most: int) -> int:
-    """A whole number of the message in [least, most]. Raises UserError."""
-    value = message.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UserError(f"{name}={value!r} must be a whole number from {least} to {most}")
-    return value
-
-
-def number(message: dict[str, Any], name: str, least: float, most: float) -> float:
-    """A number of the message in [least, most]. Raises UserError."""
-    value = message.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise UserError(f"{name}={value!r} must be a number from {least:g} to {most:g}")
-    return float(value)
-
-
 def hold(session: "Session", message: dict[str, Any], num_actions: int) -> None:
     """Applies a message "hold". Raises UserError for an invalid action."""
     action = message.get("action")
     if action is not None:
-        action = whole(message, "action", 0, num_actions - 1)
-    session.hold(action, whole({"press": 0, **message}, "press", 0, LARGEST_SEED))
+        Range(0, num_actions - 1).require("action", action)
+    session.hold(action, SEED.require("press", message.get("press", 0)))
 
 
 def settle(session: "Session", message: dict[str, Any], samplers: Samplers) -> None:
@@ -108,14 +93,14 @@ def settle(session: "Session", message: dict[str, Any], samplers: Samplers) -> N
     if not isinstance(sketch, bool):
         raise UserError("sketch must be true or false")
     if "fps" in message:
-        fps = number(message, "fps", *FPS)
+        fps = float(FPS.require("fps", message["fps"]))
     if "sampler" in message:
         name = message["sampler"]
         sampler = samplers.named(name)
     given = {}
     if "steps" in message:
-        given["steps"] = whole(message, "steps", *STEPS)
+        given["steps"] = STEPS.require("steps", message["steps"])
     if "temperature" in message:
-        given["temperature"] = number(message, "temperature", *TEMPERATURE)
+        given["temperature"] = float(TEMPERATURE.require("temperature", message["temperature"]))
     session.sampler = Samplers.changed(sampler, **given)
     session.fps, session.sampler_name, session.sketch = fps, name, sketch

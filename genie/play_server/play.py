@@ -11,10 +11,9 @@ import torch
 
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
-from genie.common.web import check_address, serve_page
+from genie.common.web import serve_page
 from genie.play_server.messages import FPS
 from genie.prompts.prompt import Prompter, prompt_kind
-from genie.world.sampler import Sampler
 from genie.world.sampler_choice import Samplers, with_overrides
 
 if TYPE_CHECKING:
@@ -51,10 +50,7 @@ def play(config: dict[str, Any]) -> None:
 
 def check(config: dict[str, Any]) -> None:
     """Raises UserError for values that are invalid for any world."""
-    settings = config["play"]
     prompt_kind(config)
-    check_address(settings, "play")
-    with_overrides(Sampler(), config)
     choose_device(config["device"])
     run = Path(config["run"])
     if not any((run / name).exists() for stage in DYNAMICS for name in (stage, f"{stage}.safetensors")):
@@ -83,7 +79,7 @@ def load_game(config: dict[str, Any]) -> "Game":
         engine=Engine(Worlds(world), settings["max_sessions"], settings["idle_seconds"]),
         actions=make_actions(labels),
         idle=idle_action(settings["idle"], labels),
-        fps=max(float(config["fps"] or world.fps), FPS[0]),
+        fps=max(float(config["fps"] or world.fps), FPS.least),
         seed=config["seed"],
         prompt=prompt,
         samplers=Samplers(world.sampler),

@@ -13,10 +13,11 @@ from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDiscon
 
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
+from genie.common.settings.kinds import Range
 from genie.common.web import Guard, add_page
 from genie.play_server.engine import Engine, ServerFullError
 from genie.play_server.labels import Action
-from genie.play_server.messages import LARGEST_SEED, frame_message, hold, parse, settle, state_message, whole
+from genie.play_server.messages import SEED, frame_message, hold, parse, settle, state_message
 from genie.play_server.session import (
     Frame,
     Prompt,
@@ -256,7 +257,7 @@ async def _answer(game: Game, session: Session, received: dict[str, Any], outbox
             if "clip" in message:
                 if game.clips is None:
                     raise UserError("the data of this world is not there: choose a picture of your own")
-                index = whole(message, "clip", 0, len(game.clips) - 1)
+                index = Range(0, len(game.clips) - 1).require("clip", message["clip"])
                 prompt = await game.aside(clip_prompt, game.clips, index, game.world)
             await game.engine.reset(session, prompt, seed)
         case "settings":
@@ -294,4 +295,4 @@ async def _draw(game: Game, session: Session, text: str, seed: int, outbox: Outb
 
 
 def _seed(session: Session, message: dict[str, Any]) -> int:
-    return whole(message, "seed", 0, LARGEST_SEED) if "seed" in message else session.seed
+    return SEED.require("seed", message.get("seed", session.seed))

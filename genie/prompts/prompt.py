@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_modules.image_resize import FITS
 from genie.common.errors import UserError
 from genie.prompts.images import fit_picture, read_pictures, read_video, to_rgb, usual_fit
 from genie.prompts.text_to_image import TextToImage, load_text_to_image, require_text
@@ -22,7 +21,6 @@ from genie.prompts.text_to_image import TextToImage, load_text_to_image, require
 if TYPE_CHECKING:  # seconds to import, and the first checks do not need it
     from genie.prompts.sketch import Palette
 
-KINDS = ("auto", "sketch", "text")
 LIKE_A_FILE = re.compile(r"[/\\]|\.\w{2,5}$|^\S*$")  # a path separator, an ending, or a single word
 
 
@@ -75,10 +73,6 @@ def prompt_kind(config: dict[str, Any]) -> str | None:
     a file's name: a misspelt name is never drawn. Raises UserError for invalid values, before anything is loaded.
     """
     prompt, kind, model = config["prompt"], config["prompt_kind"], config["text_model"]
-    if kind not in KINDS:
-        raise UserError(f"prompt_kind={kind}: there is {', '.join(KINDS)}")
-    if config["prompt_fit"] not in (None, *FITS):
-        raise UserError(f"prompt_fit={config['prompt_fit']}: there is {', '.join(FITS)}")
     if prompt is None:
         if kind == "auto":
             return None

@@ -22,7 +22,6 @@ from genie.common.errors import UserError
 LONGEST = 500  # characters; text encoders read some 77 words
 INDEX = "model_index.json"  # names the parts of a pipeline
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-DTYPES = ("float32", "float16", "bfloat16")
 
 
 class TextToImage(Protocol):
@@ -62,12 +61,6 @@ class Diffusers:
     """
 
     def __init__(self, model: str, steps: int, guidance: float, dtype: str, device: torch.device) -> None:
-        if dtype not in DTYPES:
-            raise UserError(f"text_to_image.dtype={dtype}: there is {', '.join(DTYPES)}")
-        if type(steps) is not int or steps < 1 or not isinstance(guidance, int | float):
-            raise UserError(
-                f"text_to_image.steps={steps} must be a whole number of at least 1, guidance={guidance} a number"
-            )
         self.steps, self.guidance = steps, guidance
         self.model = model
         self.pipeline = _load(model, getattr(torch, dtype)).to(device)

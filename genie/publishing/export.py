@@ -97,8 +97,6 @@ def check(config: dict[str, Any]) -> None:
         raise UserError("give either run=outputs/<name> or checkpoint=<file>")
     if config["checkpoint"] and not config["output"]:
         raise UserError("with checkpoint=, give the folder to write into: output=exported")
-    if config["dtype"] not in (None, *DTYPES):
-        raise UserError(f"dtype={config['dtype']}: choose one of {', '.join(DTYPES)}")
     if config["output"] and Path(config["output"]).is_file():
         raise UserError(f"output={config['output']} is a file: give the name of a folder")
 

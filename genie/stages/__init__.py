@@ -8,7 +8,7 @@ from data_modules.clip_data_module import ClipDataModule
 from genie.common.errors import UserError
 from genie.distributed.sharding import parameters_on_meta
 from genie.distributed.strategy import SHARDED
-from genie.models.building import GENIE_STAGES, simulator_kind
+from genie.models.building import GENIE_STAGES
 from genie.stages.base import Stage
 from genie.stages.cotrain import CotrainStage
 from genie.stages.delta import DeltaStage
@@ -68,7 +68,7 @@ def stage_type(config: dict[str, Any]) -> type[Stage]:
     name = config["stage"]["name"]
     if name not in tuple(STAGES):  # not the dict: a list is unhashable
         raise UserError(f"unknown stage {name!r}: choose one of {', '.join(STAGES)}")
-    return SIMULATORS[simulator_kind(config)] if name == "simulator" else STAGES[name]
+    return SIMULATORS[config["simulator"]["kind"]] if name == "simulator" else STAGES[name]
 
 
 def new_stage(config: dict[str, Any]) -> Stage:

@@ -206,8 +206,6 @@ class Stage(L.LightningModule):
         """The schedule of the configuration; UserError where it does not fit the run."""
         # Total steps come from the configuration: asking Lightning's estimate would drop the loader's state.
         schedule, largest = dict(self.config["schedule"]), self.config["optimizer"]["lr"]
-        if not (isinstance(largest, int | float) and largest > 0):
-            raise UserError(f"optimizer.lr={largest} must be a number above 0")
         min_factor = schedule.pop("min_lr", 0.0) / largest
         return schedule_factor(max_steps=self.config["trainer"]["max_steps"], min_factor=min_factor, **schedule)
 

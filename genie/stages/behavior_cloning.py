@@ -18,9 +18,6 @@ from genie.metrics.metric_info import HIGHER, LOWER, MetricInfo
 from genie.stages.world_stage import recorded_between, space_of
 from genie.world.protocol import World
 
-SOURCES = ("environment", "latent")
-
-
 METRICS = (
     MetricInfo("{split:train|val}/accuracy", "actions as in the data", unit="%", better=HIGHER),
     MetricInfo("{split:train|val}/absolute_error", "absolute error of actions", better=LOWER),
@@ -43,8 +40,6 @@ class Cloning(nn.Module):
     @staticmethod
     def check(world: World, options: dict[str, Any]) -> None:
         """Raises UserError where the actions to clone are not available."""
-        if options["actions"] not in SOURCES:
-            raise UserError(f"policy.actions={options['actions']}: choose one of {', '.join(SOURCES)}")
         if options["actions"] == "latent":
             if getattr(world, "lam", None) is None:
                 raise UserError("policy.actions=latent needs a world with a latent action model: train stage=lam first")

@@ -21,8 +21,8 @@ class CotrainStage(TrainsLatentActions, DynamicsStage):
         super().__init__(config)
         self.validation_losses = nn.ModuleList(MeanMetric() for _ in LOSSES)
 
-    def lam_options(self) -> tuple[dict, str]:
-        return self.options["lam"], "stage.lam."
+    def lam_options(self) -> dict:
+        return self.options["lam"]
 
     def parts(self) -> dict[str, nn.Module]:
         return {"lam": self.lam, "dynamics": self.model}

@@ -13,12 +13,10 @@ from torch import Tensor
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.clips import Clip
 from genie.common.device import full_precision
-from genie.common.errors import UserError
 from genie.metrics.rewards import StateErrors
 from genie.models.delta import Prediction
 from genie.stages.simulator import SimulatorStage
 
-PROPAGATE = ("member", "mean")  # what an imagined world follows
 FACT_CLIPS = 1024  # training clips from which range and usual change of the states are taken
 
 
@@ -29,9 +27,6 @@ class DeltaStage(SimulatorStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        if self.simulator["propagate"] not in PROPAGATE:
-            kinds = ", ".join(PROPAGATE)
-            raise UserError(f"simulator.propagate={self.simulator['propagate']!r}: choose one of {kinds}")
         self.errors = StateErrors(config["data"]["num_frames"] - self.prompt_length)
 
     def example_clip(self) -> Tensor:

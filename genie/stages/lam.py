@@ -16,7 +16,7 @@ from genie.models import LatentActionModel, LatentActionOutput
 from genie.models.latent_action import TokenActionOutput
 from genie.stages.base import Stage
 from genie.stages.dependent_stage import DependentStage
-from genie.stages.losses import check_pixel_options, pixel_loss
+from genie.stages.losses import pixel_loss
 from genie.stages.masking import generators
 
 METRICS = (
@@ -32,19 +32,18 @@ class TrainsLatentActions(DependentStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        check_pixel_options(*self.lam_options())
         self.validation = LatentActionMetrics(self.lam.num_actions)
 
-    def lam_options(self) -> tuple[dict, str]:
-        """The options of the latent action model, and their group on the command line."""
-        return self.options, "stage."
+    def lam_options(self) -> dict:
+        """The options of the latent action model."""
+        return self.options
 
     def freeze(self, part: str, module: nn.Module) -> None:
         super().freeze(part, module)
         self.lam.use_tokenizer(module)
 
     def leaves_out_parameters(self, step: int) -> bool:
-        return step < self.lam_options()[0]["action_free_steps"]
+        return step < self.lam_options()["action_free_steps"]
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
@@ -55,7 +54,7 @@ class TrainsLatentActions(DependentStage):
 
     def lam_loss(self, batch: Clip) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Actions int64 [B, T-1], loss and metrics of the latent action model on a batch."""
-        frames, (options, _) = self.frames(batch), self.lam_options()
+        frames, options = self.frames(batch), self.lam_options()
         output, shown = predict_next(self, self.lam, frames, batch["seed"], options)
         if not self.training:
             self.validation.update(output, frames, self.background, batch.get("actions"))

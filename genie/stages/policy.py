@@ -33,7 +33,7 @@ class PolicyStage(WorldStage):
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         self.policy = config["policy"]
-        self.objective = objective_of(config)(self.model, self.policy)
+        self.objective = OBJECTIVES[self.policy["name"]](self.model, self.policy)
 
     @staticmethod
     def learns_recorded_actions(config: dict[str, Any]) -> bool:
@@ -41,7 +41,7 @@ class PolicyStage(WorldStage):
 
     @classmethod
     def describe(cls, config: dict[str, Any], world: World) -> dict[str, Any]:
-        objective = objective_of(config)
+        objective = OBJECTIVES[config["policy"]["name"]]
         objective.check(world, config["policy"])
         num_actions, action_size = objective.actions_of(world, config["policy"])
         return super().describe(config, world) | {"num_actions": num_actions, "action_size": action_size}
@@ -80,10 +80,3 @@ class PolicyStage(WorldStage):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         super().on_before_optimizer_step(optimizer)
         self.objective.before_step(self.model)
-
-
-def objective_of(config: dict[str, Any]) -> type[nn.Module]:
-    """The objective of the policy of a configuration. UserError for an unknown name."""
-    if config["policy"]["name"] not in tuple(OBJECTIVES):  # not the dict: a list is unhashable
-        raise UserError(f"policy={config['policy']['name']}: choose one of {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[config["policy"]["name"]]

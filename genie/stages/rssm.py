@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from data_modules.clips import Clip
 from genie.metrics.psnr import HorizonPSNR, frame_psnr, update_frame_psnr
 from genie.models.rssm import Beliefs, entropy, kl
-from genie.stages.losses import check_pixel_options, pixel_loss
+from genie.stages.losses import pixel_loss
 from genie.stages.simulator import SimulatorStage
 
 POSTERIOR, PRIOR = 0, 1  # numbers of the draws
@@ -25,7 +25,6 @@ class RssmStage(SimulatorStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        check_pixel_options(self.simulator, "simulator.")
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
         horizon = config["data"]["num_frames"] - self.prompt_length
         self.horizon_metrics = nn.ModuleList(HorizonPSNR(horizon) for _ in REFERENCES)

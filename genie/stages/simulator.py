@@ -21,7 +21,6 @@ from genie.stages.base import Additions, Stage
 from genie.stages.losses import GROUP, JointObjective
 
 NEEDED = {"reward": "rewards", "continues": "terminals"}  # terms, and the columns of the data that they take
-IMAGINE = ("sample", "mode")  # how imagined states are taken from their distribution
 OWNERS = ("reconstruction", "dynamics", *NEEDED)  # terms without which some parameters learn nothing
 
 
@@ -46,8 +45,6 @@ class SimulatorStage(Stage):
         if config["trainer"]["strategy"] == SHARDED:
             raise UserError("stage=simulator is too small to be sharded: use trainer=ddp instead of trainer=fsdp")
         self.simulator = config["simulator"]
-        if self.simulator["imagine"] not in IMAGINE:
-            raise UserError(f"simulator.imagine={self.simulator['imagine']!r}: choose one of {', '.join(IMAGINE)}")
         self.objective = JointObjective(self.simulator["objective"])
         self.outcome_metrics = OutcomeMetrics()
 

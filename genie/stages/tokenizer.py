@@ -9,7 +9,7 @@ from genie.metrics.actions import CodeUsage
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.metrics.token_accuracy import TokenJitter
 from genie.stages.base import Stage
-from genie.stages.losses import check_pixel_options, pixel_loss, stability_loss
+from genie.stages.losses import pixel_loss, stability_loss
 
 
 class TokenizerStage(Stage):
@@ -18,7 +18,6 @@ class TokenizerStage(Stage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
-        check_pixel_options(self.options)
         self.usage = CodeUsage(self.model.num_codes)
         self.jitter = TokenJitter()
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")

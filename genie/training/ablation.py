@@ -19,12 +19,12 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from genie.common.cli import to_plain
+from genie.common.cli import resolved
 from genie.common.config_errors import group_options
 from genie.common.errors import RunError, UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
-from genie.common.overrides import check_step, composed, override
+from genie.common.overrides import check_step, override
 from genie.common.tables import print_table
 from genie.datasets.record import record_missing
 from genie.evaluation.provenance import evaluated, newer_than_checkpoints
@@ -190,7 +190,7 @@ def plan_world(variant: str, seed: int, overrides: list[str], root: Path) -> Abl
 
 def plan_stage(stage: str, overrides: list[str], root: Path, jobs: dict[str, TrainingJob]) -> None:
     """Puts the training of `stage` into `jobs`, after those of the stages that it needs."""
-    given, config = [f"stage={stage}"], to_plain(composed("train", [*overrides, f"stage={stage}"]))
+    given, config = [f"stage={stage}"], resolved("train", [*overrides, f"stage={stage}"])
     needed = stage_type(config).needs(config)
     for part in needed:
         if part not in jobs:

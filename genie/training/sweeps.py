@@ -209,7 +209,6 @@ def short(text: str) -> str:
 
 def plot_sweep(records: list[dict[str, Any]], names: list[str], picture: Path) -> None:
     """Draws the objective of the completed jobs against each of `names` into a PNG, where there are any."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     done = [record for record in records if record["status"] == "completed"]
@@ -217,7 +216,6 @@ def plot_sweep(records: list[dict[str, Any]], names: list[str], picture: Path) -
         return
     num_rows, columns = math.ceil(len(names) / NUM_COLUMNS), min(len(names), NUM_COLUMNS)
     figure = Figure(figsize=(5 * columns, 3.6 * num_rows), layout="constrained")
-    FigureCanvasAgg(figure)
     for number, name in enumerate(names, 1):
         axes = figure.add_subplot(num_rows, columns, number)
         draw(axes, [record["overrides"].get(name, "") for record in done], [record["value"] for record in done])

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise, Stream, derive, row_seeds
-from genie.models.building import simulator_kind
 from genie.models.delta import DeltaModel
 from genie.models.heads import Judged
 from genie.models.rssm import Rssm
@@ -89,7 +88,7 @@ class SimulatorWorld(Generic[M]):
                 f"{run} holds no trained simulator (no {path}): run `python -m genie.train stage=simulator`"
             )
         trained = load_model(path)
-        return {"rssm": RssmWorld, "delta": DeltaWorld}[simulator_kind(trained.config)](trained)
+        return {"rssm": RssmWorld, "delta": DeltaWorld}[trained.config["simulator"]["kind"]](trained)
 
     @property
     def device(self) -> torch.device:

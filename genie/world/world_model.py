@@ -309,18 +309,10 @@ class WorldModel:
                 f"{self.num_actions} (0 … {self.num_actions - 1})"
             )
 
-    def rollout(
-        self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None
-    ) -> Tensor:
-        """Autoregressively generated frames [B, n, C, H, W] in [0, 1] for `actions` int64 [B, n] after prompt `frames`
-        [B, T0, …]."""
-        steps = self.steps(frames, actions, seed, prompt_actions)
-        return torch.stack(cast(list[Tensor], [step.observation for step in steps]), dim=1)
-
     def steps(
         self, frames: Tensor, actions: Tensor, seed: int | Tensor = 0, prompt_actions: Tensor | None = None
     ) -> Iterator[GenieStep]:
-        """The steps of a `rollout` as an iterator."""
+        """One after the other the steps of `actions` int64 [B, n] after prompt `frames` [B, T0, …]."""
         state = self.reset(frames, prompt_actions, seed)
         for action in actions.unbind(1):
             state, step = self.step(state, action)

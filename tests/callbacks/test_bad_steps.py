@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from callbacks.bad_steps import BadSteps
-from genie.common.errors import RunError, UserError
+from genie.common.errors import RunError
 from genie.runs.metrics_file import read_metrics
 
 NAN, INF = float("nan"), float("inf")
@@ -153,15 +153,3 @@ def test_an_exploding_loss_is_bad_where_it_is_asked_for(guarded, tmp_path):
     with pytest.raises(RunError, match=r"step 8: the loss is .* times the median of the last 3 steps"):
         guarded(tmp_path / "on", bad, "stop", explosion_factor=20)
     guarded(tmp_path / "less", bad, "stop", explosion_factor=80)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"policy": "panic"}, "trainer.on_nan=panic is none of stop, skip, rollback"),
-    ],
-)
-def test_settings_that_cannot_be(changes, words):
-    settings = {"policy": "stop", "max_in_a_row": 1, "max_rollbacks": 1, "explosion_factor": None, "window": 5}
-    with pytest.raises(UserError, match=words):
-        BadSteps(None, **settings | changes)

@@ -6,8 +6,7 @@ import signal
 import pytest
 import torch
 
-from callbacks.graceful_stop import GracefulStop, requeue, slurm_job
-from genie.common.errors import UserError
+from callbacks.graceful_stop import requeue, slurm_job
 
 REQUEUE_ON = ("SIGUSR1", "SIGTERM")
 
@@ -70,8 +69,3 @@ def test_the_job_of_an_array_has_two_numbers():
     assert slurm_job({}) is None
     assert slurm_job({"SLURM_JOB_ID": "7"}) == "7"
     assert slurm_job({"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}) == "7_2"
-
-
-def test_an_unknown_signal_is_named():
-    with pytest.raises(UserError, match=r"callbacks\.stop\.requeue_on: SIGHUP is none of SIGTERM, SIGUSR1, SIGINT"):
-        GracefulStop(None, "", ["SIGHUP"])

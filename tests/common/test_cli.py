@@ -67,7 +67,7 @@ MISTAKES = {
     "configuration": (["--config-name=trian"], "trian", "did you mean train?", "pipeline"),
     "no value": (["name"], "'name'", "key=value", ""),
     "bracket": (["data.image_size=[64,64"], "data.image_size=[64,64", "must be two whole numbers, [height, width]", ""),
-    "list for a word": (["optimizer.name=[muon]"], "optimizer.name", "must be one word or text", ""),
+    "list for a word": (["objective=[val/loss]"], "objective", "must be one word or text", ""),
     "sign in a number": (["optimizer.lr=1e-3#"], "optimizer.lr=1e-3#", "must be a number above 0", ""),
     "letters of a key": (["nämé=x"], "'nämé'", "letters, digits", ""),
     "space in a key": (["name =x"], "'name '", "letters, digits", ""),

@@ -1,11 +1,15 @@
 """How pictures of another shape become frames, and that the objects in them go along."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from data_modules.formats.episode_reader import EpisodeReader
-from data_modules.image_resize import FITS, AreaResize, Fit
-from genie.common.errors import UserError
+from data_modules.image_resize import AreaResize, Fit
+from genie.common.settings import data
+
+FITS = get_args(data.Fit)
 
 
 def square(height, width, top, left, size):
@@ -73,8 +77,3 @@ def test_episode_files_are_fitted_too(tmp_path, write_episodes):
     frames, points = reader.frames(0, 6), reader.column("objects", 0, 6)
     assert (frames[3:, :2] == 0).all() and (frames[3, 2:6, :, 1] == 3).all() and (frames[3:, 6:] == 0).all()
     np.testing.assert_allclose(points[4, 0], [(0 + 0.5) / 2 - 0.5, (4 + 0.5) / 2 - 0.5 + 2])
-
-
-def test_a_wrong_choice_is_one_line():
-    with pytest.raises(UserError, match="data.fit=stretch is none of squeeze, pad, pad_edge, crop"):
-        Fit((4, 4), (4, 4), "stretch")

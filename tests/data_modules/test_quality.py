@@ -73,8 +73,6 @@ def test_training_sees_the_good_rows_alone(scored):
 def test_other_splits_are_filtered_where_it_is_asked_for(scored):
     with pytest.raises(UserError, match=r"quality.csv is of train, not of val: run `python -m genie.curate`"):
         module(scored, min_quality=2, quality_splits=["train", "val"])
-    with pytest.raises(UserError, match="no split 'vall'"):
-        module(scored, quality_splits=["vall"])
 
 
 def test_one_file_has_scores_however_it_is_cut(tmp_path, write_episodes):
@@ -113,7 +111,6 @@ def test_scores_that_cannot_be_used_are_one_line(scored):
         assert "\n" not in str(raised.value)
 
     says(r"min_quality=6.5 leaves nothing of train: the best of .*quality.csv is 6.00", min_quality=6.5)
-    says(r"min_quality=good must be a number", min_quality="good")
     says(r"no clip for train .*min_quality=2 leaves 52 of 72 frames, at most 30 in a row: lower it", num_frames=31)
     says(r"there is no .*other.csv: `python -m genie.curate` writes it", quality=str(scored / "other.csv"))
     says(r"first line of .* does not say", "# hello\n" + text)

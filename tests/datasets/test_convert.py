@@ -258,11 +258,11 @@ def test_a_killed_conversion_goes_on(tmp_path, run_main, load):
     [
         (["output=a.h5", "format=stream"], "format=stream writes a folder"),
         (["output=a.h5", "shard_frames=10"], "shard_frames= needs a folder"),
-        (["output=a", "format=mp4"], "format=mp4 must be episodes or stream"),
+        (["output=a", "format=mp4"], "format=mp4 must be one of episodes, stream"),
         (["output=a", "videos=folder"], "videos=folder is for videos alone"),
         (["output=a", "data.min_quality=3"], "data.min_quality is for training"),
         (["output=a", "data.augmentation.shift=0.1"], "data.augmentation is for training"),
-        (["output=a", "data.on_error=hide"], "data.on_error=hide is none of skip, raise"),
+        (["output=a", "data.on_error=hide"], "data.on_error=hide must be one of skip, raise"),
         (["output=/proc/nowhere/a.h5"], "cannot write into /proc/nowhere"),
     ],
 )

@@ -58,18 +58,15 @@ def test_processes_and_machines(machine, there, trainer, launcher, expected):
         ({"gpus": 2}, group("gpu", [0, 0], strategy="ddp"), "local", r"devices=\[0, 0\]"),
         ({}, group("gpu"), "local", "no such device here; trainer=cpu"),
         ({}, group("mps"), "local", "no such device"),
-        ({}, group("cpu", 0), "local", "devices=0 must be"),
         ({}, group("cpu", -1), "local", "devices=-1 must be"),
         ({}, group("cpu", [0, 1]), "local", r"devices=\[0, 1\] must be"),
         ({"mps": True}, group("gpu", strategy="ddp"), "local", "ddp does not run on MPS"),
-        ({}, group("cpu", 2, 0, "ddp"), "local", "num_nodes=0 must be"),
         ({}, group("cpu", 2, "auto", "ddp"), "local", "num_nodes is not given"),
         ({}, group("cpu", 2, 2, "ddp"), "local", "MASTER_ADDR, MASTER_PORT, NODE_RANK in the environment"),
         ({}, group("cpu"), "torchrun", "torchrun did not start this"),
         (TORCHRUN, group("cpu"), "local", "add launcher=torchrun"),
         (TORCHRUN, group("cpu", 2, 1, "ddp"), "torchrun", "started 2 .* 4 in all, .*devices=2 .*num_nodes=1"),
         (TORCHRUN, group("cpu", 4, 1, "ddp"), "torchrun", "devices=4"),  # as many in all, but not on one machine
-        ({}, group("cpu"), "mpi", "choose one of local, torchrun, slurm"),
     ],
 )
 def test_what_cannot_be(machine, there, trainer, launcher, words):

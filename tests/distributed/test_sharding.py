@@ -79,7 +79,7 @@ def test_activation_checkpointing_changes_memory_and_no_bit(build, make_clips, n
         (["trainer.strategy=fsdp", "ema=true"], "ema=true .*trainer=ddp"),
         (["trainer.strategy=fsdp", "+trainer.gradient_clip_algorithm=value"], "by their norm"),
         (["trainer.strategy=fsdp", "trainer.accelerator=mps"], "not on mps"),
-        (["trainer.strategy=fsdp", "trainer.gather_precision=fp8"], "gather_precision=fp8: choose bf16"),
+        (["trainer.strategy=fsdp", "trainer.gather_precision=fp8"], "gather_precision=fp8 must be one of bf16, null"),
         (["trainer.strategy=fsdp", "trainer.gather_precision=bf16", "trainer.precision=32-true"], "not with 32-true"),
         (["trainer.gather_precision=bf16"], "gather_precision=bf16 is for sharded training"),
         (["trainer.sharded_checkpoints=true"], "sharded_checkpoints=True is for sharded training"),

@@ -11,12 +11,13 @@ from callbacks.rollouts import StageEvaluation
 from data_modules.data_info import DataInfo
 from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
-from genie.evaluation.attention import AttentionSettings, choose_token, draw_attention, dynamics_rows, tokenizer_rows
+from genie.common.settings.training import Attention
+from genie.evaluation.attention import choose_token, draw_attention, dynamics_rows, tokenizer_rows
 from genie.evaluation.trained_run import LeftOut, Trained
 from genie.models.patches import Patches
 
 PATCHES = Patches((16, 24), 4)  # a grid of 4 rows and 6 columns
-AUTO = AttentionSettings("auto", "mean")
+AUTO = Attention(token="auto", heads="mean")
 
 
 def clips(objects=None, names=(), count=3):
@@ -57,8 +58,6 @@ def test_a_place_of_the_grid():
     ):
         with pytest.raises(UserError, match=words):
             choose_token(clips(torch.zeros(3, 5, 1, 2), ["ball"]), 3, PATCHES, choice)
-    with pytest.raises(UserError, match="mean, separate"):
-        AttentionSettings("auto", "all")
 
 
 def test_the_dynamics_is_asked_as_in_the_first_pass_of_generation(build, make_clips):
@@ -76,7 +75,7 @@ def test_the_dynamics_is_asked_as_in_the_first_pass_of_generation(build, make_cl
 
     def maps(frames):
         clips = Clips(frames, batch["actions"], None, info, batch_size=2)
-        seen, square, rows = dynamics_rows(subject, clips, AttentionSettings([1, 2], "mean"))
+        seen, square, rows = dynamics_rows(subject, clips, Attention(token=[1, 2], heads="mean"))
         assert square == [8, 4, 4] and torch.equal(seen, frames[0].float() / 255)
         return torch.cat([part.flatten() for row in rows for part in (row.space, row.time)])
 
@@ -133,5 +132,6 @@ def test_the_picture_has_a_place_for_every_head(world_run, tmp_path, heads):
     frames = torch.randint(256, (1, 6, 3, 64, 64), dtype=torch.uint8)
     subject = SimpleNamespace(tokenizer=Trained(model, 4))
     path = tmp_path / "attention.png"
-    draw_attention(subject, ("tokenizer",), Clips(frames, None, None, info, 1), AttentionSettings("auto", heads), path)
+    settings = Attention(token="auto", heads=heads)
+    draw_attention(subject, ("tokenizer",), Clips(frames, None, None, info, 1), settings, path)
     assert Image.open(path).size[0] == round(110 * (5 + 2.2 * (1 if heads == "mean" else 2)))

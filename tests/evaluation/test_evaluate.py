@@ -18,7 +18,7 @@ from data_modules.held_out_clips import Clips, in_segments, in_windows, load_cli
 from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.evaluate import main
-from genie.evaluation.evaluate import evaluate
+from genie.evaluation.evaluate import evaluate_runs
 from genie.evaluation.fvd import evaluate_distances, load_features
 from genie.evaluation.latent_actions import latent_labels
 from genie.evaluation.provenance import numbers
@@ -79,7 +79,8 @@ def quick_features(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(world_run):
     """(report, folder) of the tiny world."""
-    return evaluate(composed(f"run={world_run}", "batch_size=2"))
+    one = evaluate_runs(composed(f"run={world_run}", "batch_size=2"))[0]
+    return one.values, one.folder
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,8 @@ def test_a_world_of_tokens_imagines_what_its_rollout_shows(report):
 
 
 def test_the_same_seed_gives_the_same_figures(world_run, report, tmp_path):
-    again, _ = evaluate(composed(f"run={world_run}", "batch_size=2", f"output={tmp_path}", "parts=[rollout]"))
+    given = f"run={world_run}", "batch_size=2", f"output={tmp_path}", "parts=[rollout]"
+    again = evaluate_runs(composed(*given))[0].values
     assert again["rollout"] == report[0]["rollout"]
     assert again["delta_psnr"].items() <= report[0]["delta_psnr"].items()
     assert again["rollout_objects"] == report[0]["rollout_objects"]
@@ -249,7 +251,7 @@ def test_the_same_seed_gives_the_same_figures(world_run, report, tmp_path):
 
 def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
     run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "dynamics", "evaluation"))
-    values, _ = evaluate(composed(f"run={run}"))
+    values = evaluate_runs(composed(f"run={run}"))[0].values
     assert "psnr" in values["tokenizer"] and values["sampler"] is None
     of_worlds = {"prediction", "reward", "imagination", "side_by_side"}
     assert set(values["left_out"]) == {"lam", "tokens.token_accuracy", "rollout", "fvd", "action_grid", *of_worlds}
@@ -261,7 +263,8 @@ def test_a_world_without_its_latent_action_model_still_shows_its_actions(world_r
     run = shutil.copytree(world_run, tmp_path / "run", ignore=shutil.ignore_patterns("lam", "evaluation"))
     shutil.move(world_run / "lam", tmp_path / "lam")  # where the dynamics had it from
     try:
-        values, folder = evaluate(composed(f"run={run}", "parts=[lam,rollout,action_grid]"))
+        one = evaluate_runs(composed(f"run={run}", "parts=[lam,rollout,action_grid]"))[0]
+        values, folder = one.values, one.folder
     finally:
         shutil.move(tmp_path / "lam", world_run / "lam")
     assert set(values["left_out"]) == {"lam", "rollout"} and (folder / "action_grid.mp4").is_file()
@@ -272,9 +275,9 @@ def test_data_with_frames_alone(world_run, pong_root, tmp_path):
         with h5py.File(pong_root / f"{split}.h5") as source, h5py.File(tmp_path / f"{split}.h5", "w") as target:
             target["frames"] = source["frames"][:60]
             target.attrs["fps"] = 15.0
-    values, folder = evaluate(
-        composed(f"run={world_run}", f"data_root={tmp_path}", "parts=[objects,lam]", f"output={tmp_path / 'out'}")
-    )
+    given = f"run={world_run}", f"data_root={tmp_path}", "parts=[objects,lam]", f"output={tmp_path / 'out'}"
+    one = evaluate_runs(composed(*given))[0]
+    values, folder = one.values, one.folder
     assert set(values["left_out"]) == {"objects", "lam.action_nmi"} and "action_nmi" not in values["lam"]
     assert "psnr_background" in values["lam"] and not (folder / "lam_confusion.png").exists()
 
@@ -310,7 +313,7 @@ def test_a_part_that_fails_is_said_and_the_others_are_written(world_run, tmp_pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("split=all", "choose test or val"),
+        ("split=all", "split=all must be one of train, val, test"),
         ("parts=[token]", "there is no part token; there is: tokenizer, objects"),
         ("horizon=0", "horizon=0"),
         ("horizon=500", "horizon"),
@@ -319,22 +322,22 @@ def test_a_part_that_fails_is_said_and_the_others_are_written(world_run, tmp_pat
         ("fps=0", "fps=0"),
         ("fvd.frames=8", "fvd.frames=8"),
         ("fvd.resize=nearest", "bilinear, legacy"),
-        ("fvd.baselines=[nothing]", "there is no nothing; there is: copy_last"),
+        ("fvd.baselines=[nothing]", r"fvd.baselines=\[nothing\]: each must be one of copy_last"),
         ("steps=0", "steps=0"),
         ("data_root=nowhere", "nowhere"),
     ],
 )
 def test_wrong_values_are_one_line(world_run, override, message):
     with pytest.raises(UserError, match=message) as error:
-        evaluate(composed(f"run={world_run}", override))
+        evaluate_runs(composed(f"run={world_run}", override))
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_world_is_explained(world_run, tmp_path):
     with pytest.raises(UserError, match="holds no trained stage"):
-        evaluate(composed(f"run={tmp_path}"))
+        evaluate_runs(composed(f"run={tmp_path}"))
     with pytest.raises(UserError, match=f"folder of one stage, give run={world_run}$"):
-        evaluate(composed(f"run={world_run / 'dynamics'}"))
+        evaluate_runs(composed(f"run={world_run / 'dynamics'}"))
 
 
 # ------------------------------------------------------------------ what is measured

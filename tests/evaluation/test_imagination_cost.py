@@ -2,7 +2,8 @@
 
 import pytest
 
-from genie.evaluation.imagination_cost import ImaginationSettings, evaluate_imagination
+from genie.common.settings.commands import Imagination
+from genie.evaluation.imagination_cost import evaluate_imagination
 
 
 def test_all_branches_are_imagined_as_many_at_a_time(line_world, line_clips, tmp_path):
@@ -14,7 +15,8 @@ def test_all_branches_are_imagined_as_many_at_a_time(line_world, line_clips, tmp
             widths.append(len(state))
             return super().step(state, actions)
 
-    figures = evaluate_imagination(Counting(), given, ImaginationSettings(10, 3, (4, 10), (1, 3)), tmp_path)
+    settings = Imagination(branches=10, horizon=3, batches=[4, 10], horizons=[1, 3])
+    figures = evaluate_imagination(Counting(), given, settings, tmp_path)
     assert list(figures) == ["branches", "b4_h3", "b10_h3", "b4_h1"]  # the second of horizons is the first row again
     assert widths == [2] + [4] * 6 + [2] * 3 + [10] * 3 + [4, 4, 2]
     for name, steps in (("b4_h3", 30), ("b10_h3", 30), ("b4_h1", 10)):

@@ -15,10 +15,10 @@ from rich.console import Console
 from data_modules.held_out_clips import Clips, load_clips
 from genie.common.cli import resolved
 from genie.common.errors import UserError
+from genie.common.settings.commands import LongRollout
 from genie.evaluation.environment_replay import recorded_environment
-from genie.evaluation.evaluate import Evaluated, evaluate
+from genie.evaluation.evaluate import Evaluated, evaluate_runs
 from genie.evaluation.long_rollout import (
-    LongSettings,
     evaluate_long_rollout,
     flicker_figures,
     object_figures,
@@ -235,7 +235,8 @@ def quick_features(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(world_run, tmp_path_factory):
-    return evaluate(composed(f"run={world_run}", "batch_size=2", f"output={tmp_path_factory.mktemp('long')}"))
+    one = evaluate_runs(composed(f"run={world_run}", "batch_size=2", f"output={tmp_path_factory.mktemp('long')}"))[0]
+    return one.values, one.folder
 
 
 def test_everything_is_measured_written_and_shown(report, read_video):
@@ -274,7 +275,7 @@ def test_everything_is_measured_written_and_shown(report, read_video):
 
 def test_figures_do_not_depend_on_the_batch(world_run, report, tmp_path):
     given = [f"run={world_run}", f"output={tmp_path}", "long_rollout.fvd=[]"]
-    again, _ = evaluate(composed(*given, "batch_size=64"))
+    again = evaluate_runs(composed(*given, "batch_size=64"))[0].values
     before = report[0]["long_rollout"]
     assert again["left_out"] == {}  # nobody asked for distances
     assert again["long_rollout"] == {name: value for name, value in before.items() if name != "fvd"}
@@ -285,7 +286,8 @@ def test_data_without_object_positions_and_environment_have_the_rest(world_run, 
         with h5py.File(pong_root / f"{split}.h5") as source, h5py.File(tmp_path / f"{split}.h5", "w") as target:
             target["frames"] = source["frames"][:60]
             target.attrs["fps"] = 15.0
-    values, folder = evaluate(composed(f"run={world_run}", f"data_root={tmp_path}", f"output={tmp_path / 'out'}"))
+    one = evaluate_runs(composed(f"run={world_run}", f"data_root={tmp_path}", f"output={tmp_path / 'out'}"))[0]
+    values, folder = one.values, one.folder
     figures = values["long_rollout"]
     assert values["left_out"].keys() == {f"long_rollout.{name}" for name in ("objects", "game", "fvd.at_35")}
     assert not {"ball", "points"} & figures.keys() and figures["flicker"].keys() == {"period", "generated", "recorded"}
@@ -296,8 +298,9 @@ def test_data_without_object_positions_and_environment_have_the_rest(world_run, 
 
 
 def test_a_world_of_states_is_left_out(line_world, tmp_path):
+    settings, imagined = LongRollout(frames=9, worlds=2, hold=3, fvd=[]), SimpleNamespace(world=line_world())
     with pytest.raises(LeftOut, match="shows no frames"):
-        evaluate_long_rollout({"seed": 0}, LongSettings(9, 2, 3, []), SimpleNamespace(world=line_world()), tmp_path)
+        evaluate_long_rollout({"seed": 0}, settings, imagined, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -311,5 +314,5 @@ def test_a_world_of_states_is_left_out(line_world, tmp_path):
 )
 def test_wrong_values_are_one_line(world_run, override, message):
     with pytest.raises(UserError, match=message) as error:
-        evaluate(composed(f"run={world_run}", override))
+        evaluate_runs(composed(f"run={world_run}", override))
     assert "\n" not in str(error.value)

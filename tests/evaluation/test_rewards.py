@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from data_modules.held_out_clips import Clips
+from genie.common.settings.commands import RewardClips
 from genie.evaluation.imagination import ImaginedClips
 from genie.evaluation.part import require_rewards
-from genie.evaluation.rewards import RewardSettings, evaluate_reward, judge_reached
+from genie.evaluation.rewards import evaluate_reward, judge_reached
 from genie.evaluation.trained_run import LeftOut
 from genie.models.heads import RewardModel
 from genie.models.initialization import initialize
 
-SETTINGS = RewardSettings(clips=256, discount=1.0)
+SETTINGS = RewardClips(clips=256, discount=1.0)
 
 
 def rewards_of(world, clips, prompt=2):

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import resolved
 from genie.common.errors import UserError
-from genie.evaluation.evaluate import Evaluated, evaluate
+from genie.evaluation.evaluate import Evaluated, evaluate_runs
 from genie.evaluation.parts import PARTS
 from genie.publishing.report_figures import rows
 from genie.publishing.report_page import render
@@ -44,7 +44,8 @@ def pendulum(record_with, tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(pendulum):
     """(report, folder) of all parts."""
-    return evaluate(composed("evaluate", *FEW, f"run={pendulum}"))
+    one = evaluate_runs(composed("evaluate", *FEW, f"run={pendulum}"))[0]
+    return one.values, one.folder
 
 
 def test_what_is_about_any_world_is_measured_and_the_rest_left_out(report, pendulum):
@@ -62,7 +63,7 @@ def test_what_is_about_any_world_is_measured_and_the_rest_left_out(report, pendu
 
 def test_figures_depend_on_the_seed_and_not_on_the_batch(report, pendulum, tmp_path):
     given = (*FEW, f"run={pendulum}", "parts=[prediction,reward]", f"output={tmp_path}", "batch_size=2")
-    again, _ = evaluate(composed("evaluate", *given))
+    again = evaluate_runs(composed("evaluate", *given))[0].values
     assert again["prediction"] == report[0]["prediction"] and again["reward"] == report[0]["reward"]
 
 
@@ -81,7 +82,8 @@ def test_the_report_knows_every_figure(report, pendulum):
 
 def test_curves_that_are_longer_than_any_episode_are_those_of_the_figures(pendulum, tmp_path):
     given = (*FEW, f"run={pendulum}", "parts=[side_by_side]", f"output={tmp_path}", "side_by_side.horizon=500")
-    values, folder = evaluate(composed("evaluate", *given))
+    one = evaluate_runs(composed("evaluate", *given))[0]
+    values, folder = one.values, one.folder
     assert values["left_out"] == {} and (folder / "side_by_side.png").is_file()
 
 
@@ -96,9 +98,9 @@ def both(world_run, pendulum, tmp_path_factory):
 
 def test_a_key_chooses_the_world_and_genies_parts_stay(both, tmp_path):
     given = (*FEW, f"run={both}", "parts=[tokenizer,prediction]")
-    genie, _ = evaluate(composed("evaluate", *given, f"output={tmp_path / 'genie'}"))
+    genie = evaluate_runs(composed("evaluate", *given, f"output={tmp_path / 'genie'}"))[0].values
     assert genie["world"] == "genie" and {"pixel_error_mean", "token_error_mean"} <= set(genie["prediction"])
-    other, _ = evaluate(composed("evaluate", *given, f"output={tmp_path / 'other'}", "world=simulator"))
+    other = evaluate_runs(composed("evaluate", *given, f"output={tmp_path / 'other'}", "world=simulator"))[0].values
     assert other["world"] == "simulator" and "state_error_mean" in other["prediction"]
     assert other["tokenizer"] == genie["tokenizer"] and other["checkpoints"] == genie["checkpoints"]
 
@@ -107,7 +109,7 @@ def test_a_key_chooses_the_world_and_genies_parts_stay(both, tmp_path):
     ("override", "message"),
     [
         ("world=genie", "world=genie: .* no trained world of that kind; it holds simulator"),
-        ("world=rssm", "choose genie or simulator"),
+        ("world=rssm", "world=rssm must be one of genie, simulator"),
         ("reward.clips=0", "reward.clips=0"),
         ("reward.discount=0", "reward.discount=0"),
         ("imagination.batches=[]", "imagination.batches"),
@@ -117,5 +119,5 @@ def test_a_key_chooses_the_world_and_genies_parts_stay(both, tmp_path):
 )
 def test_a_wrong_value_is_one_line(pendulum, override, message):
     with pytest.raises(UserError, match=message) as error:
-        evaluate(composed("evaluate", f"run={pendulum}", override))
+        evaluate_runs(composed("evaluate", f"run={pendulum}", override))
     assert "\n" not in str(error.value)

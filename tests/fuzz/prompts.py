@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from genie.prompts.prompt import KINDS, Prompter, prompt_kind
+from genie.prompts.prompt import Prompter, prompt_kind
 from genie.prompts.sketch import palette_of_names
 from tests.fuzz import goods
 from tests.fuzz.harness import SilentChange, damaged, odd_value
@@ -104,13 +104,12 @@ class Prompts:
             raise SilentChange("frames are not multiples of 1/255 in [0, 1]")
 
     def _keys(self, chance: random.Random, note: Callable[[str], None]) -> None:
-        """Values of the keys of conf/prompt.yaml."""
-        name = chance.choice(("prompt", "prompt_kind", "prompt_fit", "prompt_palette", "text_model"))
-        value = chance.choice(
-            (odd_value(chance), chance.choice(KINDS), str(self.folder), [[300, 0, 0], "red"], ["#12"])
-        )
-        note(f"{name}={str(value)[:200]!r}")
-        config = {**self.config, name: value}
+        """Values of the keys of conf/prompt.yaml that are not one of some choices."""
+        name = chance.choice(("prompt", "prompt_palette", "text_model"))
+        kind = chance.choice(("auto", "sketch", "text"))
+        value = chance.choice((odd_value(chance), "text", str(self.folder), [[300, 0, 0], "red"], ["#12"]))
+        note(f"prompt_kind={kind} {name}={str(value)[:200]!r}")
+        config = {**self.config, "prompt_kind": kind, name: value}
         kind = prompt_kind(config)
         if name == "prompt_palette" and value is not None:
             palette_of_names(value, goods.SIZE)

@@ -106,7 +106,7 @@ def test_mistakes_are_one_line(curate_config, mix, tmp_path, monkeypatch):
             curate(curate_config(mix[0], f"output={tmp_path / 'out'}", *overrides))
         assert "\n" not in str(raised.value)
 
-    says("there is no step=rate, only label, train, score", "step=rate")
+    says("step=rate must be one of label, train, score, null", "step=rate")
     says("min_quality=7 must be", "min_quality=7")
     says("label.port=99999 must be a whole number from 0 to 65535", "label.port=99999")
     says("label.enough=0 must be a whole number", "label.enough=0")

@@ -124,10 +124,10 @@ def test_straight_through_gives_the_gradient_to_the_latents_alone():
 def latents_of(quantizer, level, digit):
     """A number in the middle of those that the quantiser rounds to a digit, found by looking."""
     grid = torch.linspace(-6, 6, 4001)
-    at = quantizer.levels.tolist().index(level)
+    at = quantizer.digits.levels.index(level)
     latents = torch.zeros(len(grid), quantizer.width)
     latents[:, at] = grid
-    digits = quantizer(latents).codes // quantizer.bases[at] % level
+    digits = quantizer(latents).codes // quantizer.digits.bases[at] % level
     assert (digits.diff() >= 0).all() and digits.min() == 0 and digits.max() == level - 1
     return grid[digits == digit].median()
 

@@ -75,8 +75,8 @@ def test_what_a_prompt_is(configure, drawing, tmp_path):
         (["prompt=' '", "prompt_kind=text", "text_model=a/b"], "1 to 500 characters, this one 0"),
         ([f"prompt={'x' * 5000}"], "is not there"),
         (["prompt_kind=sketch"], "prompt_kind=sketch needs a prompt"),
-        (["prompt_kind=sketsch"], "prompt_kind=sketsch: there is auto, sketch, text"),
-        (["prompt_fit=stretch"], "prompt_fit=stretch: there is squeeze, pad, pad_edge, crop"),
+        (["prompt_kind=sketsch"], "prompt_kind=sketsch must be one of auto, sketch, text"),
+        (["prompt_fit=stretch"], "prompt_fit=stretch must be one of squeeze, pad, pad_edge, crop"),
         (["prompt=/"], "is a folder"),
     ],
 )

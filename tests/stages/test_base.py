@@ -118,12 +118,9 @@ def test_compiling_is_in_place_and_reaches_every_block(build, monkeypatch):
         ("lam", "+model.lam.quantizer=lfq", "model.lam: quantizer='lfq'.*vq or fsq"),
         ("lam", "model.lam.num_actions=1", "model.lam: num_codes=1"),
         ("dynamics", "+model.dynamics.conditioning=sum", "model.dynamics: conditioning='sum'"),
-        ("dynamics", "stage.actions=true_ones", "stage.actions='true_ones'.*latent, environment"),
+        ("dynamics", "stage.actions=true_ones", "stage.actions=true_ones .*latent, environment"),
         ("tokenizer", "data.num_frames=1", "data.num_frames=1.*at least 2"),
-        ("tokenizer", "stage.weighting=ghost", r"stage\.weighting='ghost': choose one of symmetric, target"),
-        ("lam", "stage.weighting=null", "stage.weighting=null must be one word or text"),
-        ("cotrain", "stage.lam.weighting=ghost", r"stage\.lam\.weighting='ghost': choose one of"),
-        ("tokenizer", "stage.reconstruction=l1", r"stage\.reconstruction='l1': choose one of mse, bce"),
+        ("tokenizer", "stage.weighting=ghost", "stage.weighting=ghost must be one of symmetric, target"),
     ],
 )
 def test_wrong_options_are_one_line(configure, name, override, words):

@@ -20,15 +20,6 @@ def test_terms_are_weighed_logged_and_left_out():
     assert value.grad == 0.5 and not any(figure.requires_grad for figure in figures.values())
 
 
-@pytest.mark.parametrize(
-    ("weights", "words"),
-    [
-        ({"kl": -1}, "simulator.objective.kl=-1 must be a number, 0 or more"),
-        ({"kl": "much"}, "simulator.objective.kl=much"),
-        ({"kl": float("nan")}, "simulator.objective.kl=nan"),
-        ({"kl": 0, "dynamics": 0}, "all of simulator.objective is 0"),
-    ],
-)
-def test_weights_that_are_none(weights, words):
-    with pytest.raises(UserError, match=words):
-        JointObjective(weights)
+def test_weights_that_are_none():
+    with pytest.raises(UserError, match="all of simulator.objective is 0"):
+        JointObjective({"kl": 0, "dynamics": 0})

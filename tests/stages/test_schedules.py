@@ -62,12 +62,9 @@ def test_constant():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("linear", 10), "schedule.name='linear': choose one of cosine, wsd, constant"),
         (("cosine", 10, 11), "schedule.warmup_steps=11 .*trainer.max_steps=10"),
         (("constant", 10, 11), "schedule.warmup_steps=11 .*trainer.max_steps=10"),
         (("wsd", 10, 5, 0.0, 6), "warmup_steps=5 and schedule.decay_steps=6 .*max_steps=10"),
-        (("wsd", 10, 5, 0.0, 0.5), "schedule.decay_steps=0.5 must be a whole number"),
-        (("wsd", 10, 5, 0.0, None, 20), "schedule.decay_share=20 must be a number from 0 to 1"),
         (("cosine", 10, 2, 1.5), "min_lr .*1.5 times optimizer.lr"),
     ],
 )

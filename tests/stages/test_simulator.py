@@ -154,7 +154,7 @@ def test_data_that_nothing_can_be_learned_from(configure, overrides, data, words
     ("override", "words"),
     [
         ("simulator.model.encoder=mlp", "simulator.model: encoder='mlp'"),
-        ("simulator.imagine=often", "simulator.imagine='often': choose one of sample, mode"),
+        ("simulator.imagine=often", "simulator.imagine=often must be one of sample, mode"),
         ("simulator.kind=gan", "simulator.kind=gan must be one of rssm, delta"),
         ("trainer.strategy=fsdp", "use trainer=ddp instead of trainer=fsdp"),
         ("simulator.objective.kl=-1", "simulator.objective.kl=-1"),

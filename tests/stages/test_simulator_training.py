@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from data_modules.clip_data_module import ClipDataModule
 from genie.common.cli import resolved
 from genie.common.errors import UserError
-from genie.evaluation.evaluate import evaluate
+from genie.evaluation.evaluate import evaluate_runs
 from genie.publishing.export import export
 from genie.runs.metrics_file import read_metrics
 from genie.training.resume import take_over_names
@@ -92,7 +92,8 @@ def test_a_training_takes_its_sizes_from_the_data_and_says_how_far_it_sees(run):
 def test_an_evaluation_takes_it(run, composed, tmp_path):
     few = ["num_clips=3", "horizon=3", "reward.clips=4", "side_by_side.clips=1", "side_by_side.horizon=4"]
     few += [f"run={folder(run).path.parent}", f"output={tmp_path}", "device=cpu"]
-    values, _ = evaluate(composed("evaluate", *few, "delta_psnr.t=[1]", "parts=[prediction,reward,side_by_side]"))
+    few += ["delta_psnr.t=[1]", "parts=[prediction,reward,side_by_side]"]
+    values = evaluate_runs(composed("evaluate", *few))[0].values
     assert values["left_out"] == {} and "token_error_mean" not in values["prediction"]
     copied = values["prediction"]["pixel_error_copy_last_by_horizon"]
     assert 0 < values["prediction"]["pixel_error_mean"] < 0.1 and len(copied) == 3 and copied[2] > 0

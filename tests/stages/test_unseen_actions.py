@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from genie.common.errors import UserError
 from genie.stages.encoded import VISITS, nearest_seen, unseen_actions, with_unseen
 
 
@@ -77,8 +76,3 @@ def test_an_action_is_trained_as_itself_and_as_those_that_it_stands_for():
     assert torch.equal(with_unseen(actions, nearest, seeds[order]), trained[order])
     unlikely = torch.full_like(actions, 2)  # taken in spite of all
     assert (with_unseen(unlikely, nearest, seeds)[:, 0] == 2).all()
-
-
-def test_another_value_is_one_line(build):
-    with pytest.raises(UserError, match="stage.unseen_actions='closest': choose null or nearest"):
-        build("dynamics", "stage.unseen_actions=closest")

@@ -25,7 +25,7 @@ TINY = ["debug=fast", "data.image_size=[16,16]", "model.tokenizer.patch_size=4",
 @pytest.fixture
 def ablate(tmp_path, monkeypatch, pong_root):
     """ablate(*overrides, until=None): the report, and the steps that were run; `until`: the step that is stopped."""
-    from genie.evaluation.evaluate import evaluate
+    from genie.evaluation.evaluate import evaluate_runs
     from genie.training.train import train
 
     def ablate(*overrides, until=None):
@@ -38,7 +38,7 @@ def ablate(tmp_path, monkeypatch, pong_root):
             _, cost, module, *given = command
             Path(cost).parent.mkdir(parents=True, exist_ok=True)
             {"genie.train": lambda: train(resolved("train", given)),
-             "genie.evaluate": lambda: evaluate(resolved("evaluate", given))}[module]()  # fmt: skip
+             "genie.evaluate": lambda: evaluate_runs(resolved("evaluate", given))}[module]()  # fmt: skip
             Path(cost).write_text(json.dumps({"seconds": 30.0, "peak_mb": 512.0, "command": [module, *given]}))
 
         monkeypatch.setattr("genie.training.ablation.run_module", run_module)

@@ -45,8 +45,9 @@ def loop(tmp_path, monkeypatch):
             write(path, [[number, number], [number, number + 2]])
 
     # each configuration is composed once for all tests, and checked in one of them
-    monkeypatch.setattr("genie.training.agent_loop.composed", lambda name, overrides: composed(name, tuple(overrides)))
-    monkeypatch.setattr("genie.training.agent_loop.check_step", lambda key, name, overrides: None)
+    monkeypatch.setattr(
+        "genie.training.agent_loop.check_step", lambda key, name, overrides: composed(name, tuple(overrides))
+    )
     monkeypatch.setattr("genie.training.agent_loop.run_module", train)
     monkeypatch.setattr("genie.training.agent_loop.collect", record)
     monkeypatch.setattr(Loop, "agent", lambda self: f"policy of {trained['policy']}")
@@ -129,7 +130,7 @@ def test_the_table_has_the_return_of_each_round_beside_random(loop):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("stages=[dynamics,polcy]", "there is no polcy"),
+        ("stages=[dynamics,polcy]", "each must be one of tokenizer, lam"),
         ("stages=[policy,dynamics]", "the last one has to be policy"),
         ("rounds=0", "rounds=0 must be a whole number"),
         ("collect.explore=2", "explore=2"),

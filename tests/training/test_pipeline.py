@@ -160,7 +160,7 @@ def test_overwriting_starts_every_stage_anew(pipeline):
 
 
 def test_an_unknown_step_is_one_line(pipeline):
-    with pytest.raises(UserError, match=r"no step recrod; there is: record, tokenizer"):
+    with pytest.raises(UserError, match=r"steps=\[recrod\]: each must be one of record, tokenizer"):
         pipeline("steps=[recrod]")
 
 

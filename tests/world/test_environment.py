@@ -100,7 +100,7 @@ def test_frames_are_those_of_the_world(world, monkeypatch):
     frames = played(make(world), actions, seed=5)
     prompt = torch.from_numpy(pictures(2)).permute(0, 3, 1, 2).float()[None] / 255
     seed = torch.tensor([int(seeding.np_random(5)[0].integers(2**63 - 1))])
-    expected = world.rollout(prompt, torch.tensor([actions]), seed)[0]
+    expected = torch.cat([step.observation for step in world.steps(prompt, torch.tensor([actions]), seed)])
     assert np.array_equal(frames[0], pictures(2)[-1])
     assert np.abs(frames[1:].astype(int) - to_bytes(expected)).max() <= 1  # of a step and of a rollout
     assert not np.array_equal(played(make(world), [0, 1, 2, 0], seed=5)[4], frames[4])

@@ -51,7 +51,7 @@ def test_single_settings_of_a_choice():
         ("entropy_bound=much", "entropy_bound=much must be a number"),
         ("entropy_bound=-1", "entropy_bound=-1"),
         ("steps=0", "steps=0"),
-        ("order=raster", "'raster': choose one of confidence, random"),
+        ("order=raster", "order=raster must be one of confidence, random"),
     ],
 )
 def test_settings_that_cannot_be(override, words):

@@ -1,15 +1,16 @@
 """The keys of each command: conf/<command>.yaml, which explains them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from genie.common.settings.data import Data, Splits
+from genie.common.settings.data import Data, Split, Splits
 from genie.common.settings.kinds import (
     Count,
     Flag,
     FromOne,
     FromZero,
+    Host,
     Keys,
     Name,
     Place,
@@ -20,12 +21,14 @@ from genie.common.settings.kinds import (
     Real,
     Seed,
     Settings,
+    Several,
     Share,
     SomeShare,
     Text,
     Word,
     Words,
     Workers,
+    WorldKind,
     invalid,
 )
 from genie.common.settings.training import Attention, Hardware, Training
@@ -34,6 +37,7 @@ from genie.common.settings.world import Planner, Prompted, Sampled
 MIN_FVD_FRAMES = 9  # of a video: I3D halves T three times, rounded up, and its last pool spans two steps
 MOST_FRAMES = 1_000_000  # of one generated video: more would take days on any machine
 BEST_QUALITY = 5  # ratings are 1 (worst) to 5
+LEAST_PICTURE = 32  # pixels, high and wide, of which the last stage of EfficientNet and ResNet leaves one
 FASTEST = 120.0  # frames a second that the page can show
 
 
@@ -55,7 +59,7 @@ Episodes = Annotated[int | list[int], BeforeValidator(_episodes)]  # so many, or
 class Page(Settings):
     """Where a page is served."""
 
-    host: Word
+    host: Host
     port: Port
 
 
@@ -64,7 +68,7 @@ class EnvironmentId(Settings):
 
 
 class Pipeline(Training):
-    steps: Words
+    steps: list[Literal["record", "tokenizer", "lam", "dynamics", "cotrain", "reward", "evaluate"]]
     evaluate: Words
     figures: Words
 
@@ -93,21 +97,15 @@ class MoreSteps(Settings):
     policy: FromZero
 
 
-class LoopSplits(Splits):
-    train: _whole(2)
-    val: _whole(2)
-    test: _whole(2)
-
-
 class Collect(Settings):
-    frames: LoopSplits
+    frames: Splits
     explore: Share
     greedy: Flag
 
 
 class AgentLoop(Training):
     rounds: Count
-    stages: Words
+    stages: list[Literal["tokenizer", "lam", "dynamics", "cotrain", "simulator", "reward", "policy"]]
     more_steps: MoreSteps
     training: Words
     overrides: dict[str, Words]
@@ -129,7 +127,7 @@ class Record(Settings):
 class Convert(Settings):
     videos: Place | None
     output: Place
-    format: Word
+    format: Literal["episodes", "stream"]
     shard_frames: Count | None
     num_workers: Workers | None
     overwrite: Flag
@@ -153,7 +151,7 @@ class Inspect(Settings):
 
 
 class Replay(Settings):
-    split: Word | None
+    split: Split | None
     episodes: Episodes | None
     video: Flag
     output: Place
@@ -167,15 +165,15 @@ class Label(Page):
 
 
 class Curate(Settings):
-    step: Word | None
+    step: Literal["label", "train", "score", None]
     output: Place | None
     labels: Place | None
     head: Place | None
     min_quality: Annotated[float, BeforeValidator(Range(1, BEST_QUALITY, whole=False, above=True))]
-    features: Word
+    features: Literal["lite0", "resnet18", "none"]
     resnet: Text
     num_pictures: Count
-    picture_size: Count
+    picture_size: _whole(LEAST_PICTURE)
     device: Word
     seed: Seed
     data: Data
@@ -184,9 +182,9 @@ class Curate(Settings):
 
 class RatePairs(Settings):
     run: Place
-    kind: Word | None
+    kind: WorldKind | None
     ratings: Place | None
-    num_frames: _whole(2)
+    num_frames: Several
     pairs: Count
     enough: Count
     seed: Seed
@@ -199,10 +197,13 @@ class DeltaPsnr(Settings):
 
 
 class Fvd(Settings):
-    videos: _whole(2)
+    """At most `videos` on each side, of `frames` generated after the prompt; `baselines`: predictions on the same clips
+    whose distances are references, as the endings of their names; `resize` of I3D's input."""
+
+    videos: Several
     frames: _whole(MIN_FVD_FRAMES)
-    baselines: Words
-    resize: Word
+    baselines: list[Literal["copy_last", "background", "random_actions", "reconstruction"]]
+    resize: Literal["bilinear", "legacy"]
 
 
 class Grid(Settings):
@@ -211,14 +212,19 @@ class Grid(Settings):
 
 
 class RewardClips(Settings):
+    """At most so many `clips`; `discount` of the returns of segments."""
+
     clips: Count
     discount: SomeShare
 
 
 class Imagination(Settings):
+    """`branches` are imagined for `horizon` steps with each of `batches` branches at a time, then for each of the
+    `horizons` in batches of the first size."""
+
     branches: Count
     horizon: Count
-    batches: list[Count]
+    batches: Annotated[list[Count], Field(min_length=1)]
     horizons: list[Count]
 
 
@@ -228,6 +234,9 @@ class SideBySide(Settings):
 
 
 class LongRollout(Settings):
+    """`frames` that each of `worlds` generates under actions that are held for `hold` frames in the mean; FVD of the
+    videos that begin with the generated frames number `fvd`, counted from 0."""
+
     frames: Count
     worlds: Count
     hold: FromOne
@@ -246,8 +255,8 @@ class PlayedPlans(Settings):
 class Evaluate(Sampled):
     run: Places
     parts: Words
-    world: Word | None
-    split: Word
+    world: WorldKind | None
+    split: Split
     data_root: Place | None
     num_clips: Count
     prompt_frames: Count
@@ -291,7 +300,7 @@ class Acting(Settings):
 
 class Act(Sampled):
     run: Place
-    world: Word | None
+    world: WorldKind | None
     env: EnvironmentId
     agent: Word | None
     act: Acting
@@ -361,7 +370,7 @@ class Export(Settings):
     run: Place | None
     checkpoint: Place | None
     output: Place | None
-    dtype: Word | None
+    dtype: Literal["fp32", "bf16", None]
     overwrite: Flag
     figures: Words
 

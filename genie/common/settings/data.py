@@ -1,6 +1,6 @@
 """Keys of the group data. conf/data/episodes.yaml explains them, conf/data/pong.yaml those of the recorder."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
@@ -9,6 +9,8 @@ from genie.common.settings.kinds import (
     Flag,
     FromOne,
     FromZero,
+    Half,
+    Inside,
     Keys,
     Name,
     NotNegative,
@@ -17,6 +19,7 @@ from genie.common.settings.kinds import (
     Rate,
     Seed,
     Settings,
+    Several,
     Share,
     Size,
     Text,
@@ -26,6 +29,8 @@ from genie.common.settings.kinds import (
     Workers,
 )
 
+Fit = Literal["squeeze", "pad", "pad_edge", "crop"]
+Split = Literal["train", "val", "test"]
 Holdout = Annotated[float, BeforeValidator(Range(0, 0.5, whole=False, above=True, below=True))]
 
 
@@ -37,7 +42,7 @@ class Environment(Settings):
 
 class RecordingPolicy(Settings):
     hold: FromOne
-    continuous: Word
+    continuous: Literal["held", "smooth"]
     spread: NotNegative
     wall_margin: FromZero | None
     follow_share: Share
@@ -46,9 +51,11 @@ class RecordingPolicy(Settings):
 
 
 class Splits(Settings):
-    train: Count
-    val: Count
-    test: Count
+    """Frames to record."""
+
+    train: Several
+    val: Several
+    test: Several
 
 
 class Recorder(Settings):
@@ -60,7 +67,7 @@ class Recorder(Settings):
     fps: Rate | None
     reset_screen: Flag
     num_frames: Splits
-    max_episode_steps: Count | None
+    max_episode_steps: Count
     policy: RecordingPolicy
     seed: Seed
 
@@ -73,20 +80,20 @@ class Actions(Settings):
 
 
 class Augmentation(Settings):
-    crop: Share | None
-    shift: Share | None
-    flip: Word | None
+    crop: Annotated[float, BeforeValidator(Range(0, 0.9, whole=False))]
+    shift: Half
+    flip: Literal["horizontal", "vertical", None]
     flip_actions: Keys | None
-    brightness: Share | None
-    contrast: Share | None
-    saturation: Share | None
-    hue: Share | None
+    brightness: Share
+    contrast: Share
+    saturation: Share
+    hue: Half
 
 
 class Videos(Settings):
-    decoder: Word
-    cuts: Word
-    cut_threshold: Share
+    decoder: Literal["auto", "pyav", "decord"]
+    cuts: Literal["none", "detect"]
+    cut_threshold: Inside
 
 
 class Minari(Settings):
@@ -100,10 +107,10 @@ class Stream(Settings):
 
 class Data(Settings):
     name: Name
-    source: Word
+    source: Literal["episodes", "videos", "minari", "stream"]
     root: Place
     image_size: Size
-    fit: Word
+    fit: Fit
     num_frames: Count
     stride: Count
     past_end: FromZero
@@ -116,12 +123,12 @@ class Data(Settings):
     seed: Seed
     fps: Rate | None
     holdout: Holdout
-    on_error: Word
+    on_error: Literal["skip", "raise"]
     videos: Videos | None
     minari: Minari | None
     stream: Stream | None
     quality: Place | None
     min_quality: NotNegative | None
-    quality_splits: Words
+    quality_splits: list[Split]
     augmentation: Augmentation | None
     recorder: Recorder | None

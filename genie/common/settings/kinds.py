@@ -6,7 +6,7 @@ invalid value continues `key=value`: "must be a whole number of at least 1".
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -48,11 +48,11 @@ class Range:
             raise invalid(f"must be {self}")
         return int(value) if self.whole else value
 
-    def require(self, key: str, value: Any) -> None:
-        """Raises `UserError` for a value outside, and of a whole range for 4.0: of an argument that comes from no
-        configuration."""
+    def require(self, key: str, value: Any) -> Any:
+        """A value that comes from no configuration; `UserError` for one outside, of a whole range for 4.0, too."""
         if self.whole and isinstance(value, float) or not _is_number(value) or not self.takes(value):
-            raise UserError(f"{key}={value} must be {self}")
+            raise UserError(f"{key}={value!r} must be {self}")
+        return value
 
     def takes(self, value: float) -> bool:
         if isinstance(value, int) and abs(value) > LARGEST or not math.isfinite(value):
@@ -127,6 +127,12 @@ def _place(value: Any) -> str:
     return text
 
 
+def _host(value: Any) -> str:
+    if not _text(value).strip():
+        raise invalid("must be a name or an address: 127.0.0.1 for this machine alone, 0.0.0.0 to let others in")
+    return _text(value)
+
+
 def _places(value: Any) -> str | list[str]:
     return [_place(one) for one in value] if isinstance(value, list) else _place(value)
 
@@ -144,6 +150,7 @@ def unprintable(text: str) -> str | None:
 
 Whole = Annotated[int, BeforeValidator(Range())]
 Count = Annotated[int, BeforeValidator(Range(1))]
+Several = Annotated[int, BeforeValidator(Range(2))]
 FromZero = Annotated[int, BeforeValidator(Range(0))]
 Depth = Annotated[int, BeforeValidator(Range(1, 10_000))]  # layers, each of which takes time to make
 Workers = Annotated[int, BeforeValidator(Range(0, 1024))]
@@ -155,17 +162,23 @@ NotNegative = Annotated[float, BeforeValidator(Range(0, whole=False))]
 FromOne = Annotated[float, BeforeValidator(Range(1, whole=False))]
 Share = Annotated[float, BeforeValidator(Range(0, 1, whole=False))]
 SomeShare = Annotated[float, BeforeValidator(Range(0, 1, whole=False, above=True))]
+Half = Annotated[float, BeforeValidator(Range(0, 0.5, whole=False))]
+Inside = Annotated[float, BeforeValidator(Range(0, 1, whole=False, above=True, below=True))]
 Decay = Annotated[float, BeforeValidator(Range(0, 1, whole=False, below=True))]
 Rate = Annotated[float, BeforeValidator(Range(0, 1000, whole=False, above=True))]  # frames a second
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]  # free: what is typed is taken literally, 123 and true as well
-Word = Annotated[str, BeforeValidator(_word)]  # mostly one of some choices, which are checked by what uses it
+Word = Annotated[str, BeforeValidator(_word)]  # such as one of choices that are known elsewhere; others are a `Literal`
 Words = list[Word]
 Keys = Annotated[dict[str, Any], BeforeValidator(_keys)]
 Name = Annotated[str, BeforeValidator(_name)]  # becomes a folder, which may have several parts: pong/small
 Place = Annotated[str, BeforeValidator(_place)]  # a path, or an address of object storage
+Host = Annotated[str, BeforeValidator(_host)]
 Places = Annotated[str | list[str], BeforeValidator(_places)]
 Side = Annotated[int, BeforeValidator(Range(1, 2**14))]  # pixels
+WorldKind = Literal["genie", "simulator"]
+Reconstruction = Literal["mse", "bce"]
+Weighting = Literal["symmetric", "target"]
 Size = Annotated[list[Side], BeforeValidator(_size)]  # height, width
 TEXTS = (_text, _name, _place, _places)  # kinds that take 2026 and true as they were typed
 WORDS = (*TEXTS, _word)  # kinds of which a number becomes a text

@@ -1,5 +1,7 @@
 """Keys of the group model, and of the recipes that a preset brings with it: how long and how each stage is trained."""
 
+from typing import Literal
+
 from genie.common.settings.kinds import (
     LEFT_OUT,
     Count,
@@ -9,11 +11,13 @@ from genie.common.settings.kinds import (
     FromZero,
     NotNegative,
     Positive,
+    Reconstruction,
     Settings,
     Share,
     Size,
     SomeShare,
     Text,
+    Weighting,
     Word,
 )
 
@@ -96,27 +100,27 @@ class Recipe(Settings):
     lr: Positive = LEFT_OUT
     min_lr: NotNegative = LEFT_OUT
     warmup_steps: FromZero = LEFT_OUT
-    schedule: Word = LEFT_OUT
+    schedule: Literal["cosine", "wsd", "constant"] = LEFT_OUT
     beta2: Decay = LEFT_OUT
     past_end: FromZero = LEFT_OUT
-    optimizer: Word = LEFT_OUT
+    optimizer: Literal["adamw", "muon"] = LEFT_OUT
     muon_lr: Positive = LEFT_OUT
 
 
 class TokenizerRecipe(Recipe):
-    reconstruction: Word = LEFT_OUT
+    reconstruction: Reconstruction = LEFT_OUT
     foreground_weight: NotNegative = LEFT_OUT
-    weighting: Word = LEFT_OUT
+    weighting: Weighting = LEFT_OUT
     stability_weight: NotNegative = LEFT_OUT
     stability_tolerance: NotNegative = LEFT_OUT
     quantizer_weight: NotNegative = LEFT_OUT
 
 
 class LatentActionRecipe(Recipe):
-    reconstruction: Word = LEFT_OUT
+    reconstruction: Reconstruction = LEFT_OUT
     foreground_weight: NotNegative = LEFT_OUT
     change_weight: NotNegative = LEFT_OUT
-    weighting: Word = LEFT_OUT
+    weighting: Weighting = LEFT_OUT
     quantizer_weight: NotNegative = LEFT_OUT
     action_free_steps: FromZero = LEFT_OUT
     move_rows: FromZero = LEFT_OUT
@@ -124,13 +128,13 @@ class LatentActionRecipe(Recipe):
 
 
 class DynamicsRecipe(Recipe):
-    context: Word = LEFT_OUT
+    context: Literal["masked", "clean"] = LEFT_OUT
     whole_frames: Share = LEFT_OUT
     clean_prefix: Share = LEFT_OUT
     corruption: Share = LEFT_OUT
     own_draws: Share = LEFT_OUT
     own_draws_from: Share = LEFT_OUT
-    unseen_actions: Word | None = LEFT_OUT
+    unseen_actions: Literal["nearest", None] = LEFT_OUT
     change_weight: NotNegative = LEFT_OUT
     distance_weight: NotNegative = LEFT_OUT
     places: SomeShare = LEFT_OUT
@@ -142,7 +146,7 @@ class SimulatorRecipe(Recipe):
     channels: Count = LEFT_OUT
     width: Count = LEFT_OUT
     foreground_weight: NotNegative = LEFT_OUT
-    weighting: Word = LEFT_OUT
+    weighting: Weighting = LEFT_OUT
 
 
 class Recipes(Settings):

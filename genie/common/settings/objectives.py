@@ -13,9 +13,11 @@ from genie.common.settings.kinds import (
     Place,
     Positive,
     Range,
+    Reconstruction,
     Settings,
     Share,
     SomeShare,
+    Weighting,
     Word,
 )
 
@@ -87,7 +89,7 @@ class ActorCritic(Settings):
 class Cloning(Settings):
     name: Literal["behaviour_cloning", "latent_bc"]
     network: Network
-    actions: Word
+    actions: Literal["environment", "latent"]
     num_actions: Count | None
     recipe: OwnRecipe
 
@@ -129,11 +131,11 @@ class RssmObjective(Settings):
 class Rssm(Settings):
     kind: Literal["rssm"]
     model: RssmModel
-    reconstruction: Word
+    reconstruction: Reconstruction
     foreground_weight: NotNegative
-    weighting: Word
+    weighting: Weighting
     free_nats: NotNegative
-    imagine: Word
+    imagine: Literal["sample", "mode"]
     imagination_horizon: Count
     objective: RssmObjective
     recipe: OwnRecipe
@@ -165,8 +167,8 @@ class Delta(Settings):
     kind: Literal["delta"]
     model: DeltaModel
     constraints: Constraints
-    propagate: Word
-    imagine: Word
+    propagate: Literal["member", "mean"]
+    imagine: Literal["sample", "mode"]
     pessimism: NotNegative
     imagination_horizon: Count
     objective: DeltaObjective

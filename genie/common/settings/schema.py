@@ -160,7 +160,9 @@ def _problem(error: Any) -> str:
             return "must be keys and values in braces, as in {a: 1}"
         case "literal_error" | "union_tag_invalid":
             choices = error["ctx"].get("expected") or error["ctx"]["expected_tags"]
-            return f"must be one of {choices.replace(chr(39), '')}"
+            return f"must be one of {choices.replace(chr(39), '').replace(' or ', ', ').replace('None', 'null')}"
+        case "too_short":
+            return "must not be empty"
         case _:
             return f"is invalid: {error['msg']}"
 

@@ -16,13 +16,15 @@ from genie.common.settings.kinds import (
     Positive,
     Range,
     Rate,
+    Reconstruction,
     Seed,
     Settings,
     Share,
     SomeShare,
     Text,
+    Weighting,
     Word,
-    Words,
+    WorldKind,
     invalid,
 )
 from genie.common.settings.model import Model, Recipes
@@ -56,14 +58,14 @@ class Trainer(Settings):
     limit_val_batches: NotNegative
     log_every_n_steps: Count
     detect_anomaly: Flag
-    on_nan: Word
+    on_nan: Literal["stop", "skip", "rollback"]
     activation_checkpointing: Flag
-    gather_precision: Word | None
+    gather_precision: Literal["bf16", None]
     sharded_checkpoints: Flag
 
 
 class Optimizer(Settings):
-    name: Word
+    name: Literal["adamw", "muon"]
     lr: Positive
     betas: list[Decay]
     eps: Positive
@@ -100,14 +102,14 @@ class WandbLogger(Settings):
     entity: Text | None
     group: Text | None
     job_type: Text | None
-    mode: Word
+    mode: Literal["auto", "online", "offline", "disabled"]
 
 
 Logger = Annotated[FileLogger | WandbLogger, Field(discriminator="name")]
 
 
 class Launcher(Settings):
-    name: Word
+    name: Literal["local", "torchrun", "slurm"]
 
 
 class Hardware(Settings):
@@ -121,11 +123,11 @@ class Checkpoints(Settings):
     every_n_train_steps: Count
     keep: Count
     monitor: Word
-    mode: Word
+    mode: Literal["auto", "min", "max"]
 
 
 class Stop(Settings):
-    requeue_on: Words
+    requeue_on: list[Literal["SIGTERM", "SIGUSR1", "SIGINT"]]
 
 
 class BadSteps(Settings):
@@ -145,8 +147,11 @@ class Average(Settings):
 
 
 class Attention(Settings):
+    """`token`: "auto" (the first object that the data record, else "moving"), "moving" (where most changes), the name
+    of a recorded object, or [row, column] of the grid. `heads`: their "mean" in space, or "separate" pictures."""
+
     token: Any
-    heads: Word
+    heads: Literal["mean", "separate"]
 
 
 class Rollouts(Settings):
@@ -175,9 +180,9 @@ class Callbacks(Settings):
 
 class TokenizerStage(Settings):
     name: Literal["tokenizer"]
-    reconstruction: Word
+    reconstruction: Reconstruction
     foreground_weight: NotNegative
-    weighting: Word
+    weighting: Weighting
     stability_weight: NotNegative
     stability_tolerance: NotNegative
     quantizer_weight: NotNegative
@@ -185,10 +190,10 @@ class TokenizerStage(Settings):
 
 class LatentActionStage(Settings):
     name: Literal["lam"]
-    reconstruction: Word
+    reconstruction: Reconstruction
     foreground_weight: NotNegative
     change_weight: NotNegative
-    weighting: Word
+    weighting: Weighting
     quantizer_weight: NotNegative
     action_free_steps: FromZero
     move_rows: FromZero
@@ -197,8 +202,8 @@ class LatentActionStage(Settings):
 
 class DynamicsStage(Settings):
     name: Literal["dynamics"]
-    actions: Word
-    context: Word
+    actions: Literal["latent", "environment"]
+    context: Literal["masked", "clean"]
     mask_rate: list[Share]
     whole_frames: Share
     clean_prefix: Share
@@ -206,7 +211,7 @@ class DynamicsStage(Settings):
     own_draws: Share
     own_draws_from: Share
     encode_once: Flag
-    unseen_actions: Word | None
+    unseen_actions: Literal["nearest", None]
     change_weight: NotNegative
     distance_weight: NotNegative
     places: SomeShare
@@ -221,7 +226,7 @@ class CotrainStage(DynamicsStage):
 class RewardStage(Settings):
     name: Literal["reward"]
     world: Place
-    kind: Word | None
+    kind: WorldKind | None
     observation_shape: Any
     feature_shape: Any
     rare_share: Decay
@@ -230,7 +235,7 @@ class RewardStage(Settings):
 class PolicyStage(Settings):
     name: Literal["policy"]
     world: Place
-    kind: Word | None
+    kind: WorldKind | None
     follow_world: Flag
     observation_shape: Any
     feature_shape: Any

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from genie.common.settings.data import Fit
 from genie.common.settings.kinds import (
     LEFT_OUT,
     Count,
@@ -18,9 +19,9 @@ from genie.common.settings.kinds import (
     Share,
     SomeShare,
     Text,
-    Word,
 )
 
+Order = Literal["confidence", "random"]
 LEAST_CANDIDATES = 4  # two of them may not be drawn: the best so far and the distribution's mode
 
 
@@ -29,7 +30,7 @@ class SamplerValues(Settings):
 
     steps: Count
     temperature: NotNegative
-    order: Word | None = LEFT_OUT
+    order: Order | None = LEFT_OUT
     entropy_bound: NotNegative | None = LEFT_OUT
 
 
@@ -39,7 +40,7 @@ class Sampled(Settings):
     new_sampler: Flag
     steps: Count | None
     temperature: NotNegative | None
-    order: Word | None
+    order: Order | None
     entropy_bound: NotNegative | None
 
 
@@ -47,7 +48,7 @@ class TextToImage(Settings):
     model: Text | None
     steps: Count
     guidance: NotNegative
-    dtype: Word
+    dtype: Literal["float32", "float16", "bfloat16"]
 
 
 def _maker(group: Any) -> str:
@@ -64,9 +65,9 @@ class Prompted(Sampled):
 
     prompt: Text | None
     prompt_frames: Count
-    prompt_kind: Word
+    prompt_kind: Literal["auto", "sketch", "text"]
     prompt_clip: FromZero
-    prompt_fit: Word | None
+    prompt_fit: Fit | None
     prompt_palette: list[Any] | None
     text_model: Text | None
     text_to_image: AnyTextToImage

@@ -154,7 +154,7 @@ def example_loss(stage: Stage, frames: Tensor) -> Tensor:
 
 
 def _lam_loss(stage: TrainsLatentActions, frames: Tensor) -> Tensor:
-    lam, (options, _) = stage.lam, stage.lam_options()
+    lam, options = stage.lam, stage.lam_options()
     if isinstance(lam, TokenActionModel):
         tokens = example_tokens(frames, lam.num_tokens)
         output = lam.explain(tokens, True, tokens)

@@ -1,4 +1,6 @@
 import copy
+import re
+from typing import get_args
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -6,13 +8,24 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 import genie.common.cli  # noqa: F401 the resolvers
+from callbacks.graceful_stop import SIGNALS
+from data_modules.environments.recording_policies import CONTINUOUS
+from data_modules.formats.decoding import DECODERS
+from data_modules.formats.episodes import SPLITS
+from data_modules.sources import SOURCES
 from genie.common.config_errors import group_options
 from genie.common.errors import UserError
 from genie.common.overrides import check_given, composed, spelled
+from genie.common.settings import commands, data, kinds, training, world
 from genie.common.settings.commands import COMMANDS
 from genie.common.settings.kinds import Range
 from genie.common.settings.schema import _leaves, check_settings, kind_of, parse
 from genie.common.settings.world import CemSearch
+from genie.publishing.export import DTYPES
+from genie.stages import STAGES
+from genie.stages.losses import RECONSTRUCTIONS
+from genie.world.opening import KINDS
+from genie.world.sampler import ORDERS
 
 
 @pytest.fixture
@@ -21,7 +34,7 @@ def checked(hydra):
 
     def check(command, *overrides):
         cfg = compose(command, spelled(list(overrides), command), return_hydra_config=True)
-        check_given(cfg.hydra)
+        check_given(cfg.hydra.overrides.task)
         check_settings(cfg, command)
         return cfg
 
@@ -84,6 +97,7 @@ def test_other_names_are_folders_as_they_are_written(checked, name):
         "seed=-1", "seed=4294967296", "seed=1.5", "seed=null", "seed=nan", "data.seed=-1", "data.recorder.seed=-1",
         "data.num_workers=-1", "data.num_workers=0.5", "data.image_size=[63.5,64]", "data.image_size=[0,64]",
         "data.batch_size=2.5", "data.batch_size=0", "data.num_frames=-1", "data.num_frames=1.5", "data.stride=0",
+        "data.past_end=-1",
         "data.val_clips=0", "data.holdout=0.9", "data.holdout=-1", "data.holdout=nan", "data.fps=0", "data.fps=inf",
         "optimizer.lr=-1", "optimizer.lr=0", "optimizer.lr=nan", "optimizer.betas=[0.9,1.0]", "optimizer.eps=0",
         "trainer.max_steps=0", "trainer.max_steps=-5", "trainer.max_steps=1e-3", "trainer.max_steps=inf",
@@ -136,8 +150,8 @@ def test_a_whole_number_may_be_written_as_a_float(checked):
 
 
 def test_a_word_is_a_text_whatever_was_typed(checked):
-    cfg = checked("train", "callbacks.checkpoint.monitor=5", "trainer.precision=32", "data.fit=true")
-    assert (cfg.callbacks.checkpoint.monitor, cfg.trainer.precision, cfg.data.fit) == ("5", "32", "true")
+    cfg = checked("train", "callbacks.checkpoint.monitor=5", "trainer.precision=32", "objective=true")
+    assert (cfg.callbacks.checkpoint.monitor, cfg.trainer.precision, cfg.objective) == ("5", "32", "true")
 
 
 def test_a_preset_is_checked_like_an_override(checked, tmp_path):
@@ -166,7 +180,7 @@ def test_ranges_are_said_as_they_are_meant():
             "optimizer.betas=[0.9,1]: each must be a number of at least 0 and below 1",
         ),
         ("train", "data.augmentation=3", "data.augmentation=3 must be keys and values in braces, as in {a: 1}"),
-        ("train", "data.fit=[a,b]", "data.fit=[a,b] must be one word or text"),
+        ("train", "objective=[a,b]", "objective=[a,b] must be one word or text"),
         ("train", "schedule.name=steps", "schedule.name=steps must be one of constant, cosine, wsd"),
         (
             "train",
@@ -179,12 +193,106 @@ def test_ranges_are_said_as_they_are_meant():
         ("play", "terminal=1", "terminal=1 must be true or false"),
         ("curate", "min_quality=9", "min_quality=9 must be a number above 1 and at most 5"),
         ("agent", "collect.frames.val=1", "collect.frames.val=1 must be a whole number of at least 2"),
+        (
+            "play",
+            "play.host=' '",
+            "play.host=' ' must be a name or an address: 127.0.0.1 for this machine alone, 0.0.0.0 to let others in",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(checked, command, override, line):
     with pytest.raises(UserError) as error:
         checked(command, *(["run=x"] if command in ("evaluate", "play") else []), override)
     assert str(error.value) == line
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "choices"),
+    [
+        ("train", "data.source=films", "episodes, videos, minari, stream"),
+        ("train", "data.fit=stretch", "squeeze, pad, pad_edge, crop"),
+        ("train", "data.on_error=stop", "skip, raise"),
+        ("train", "data.quality_splits=[train,tset]", "train, val, test"),
+        ("train", "data.augmentation.flip=left", "horizontal, vertical, null"),
+        ("record", "data.recorder.policy.continuous=jerky", "held, smooth"),
+        ("convert", "data.videos.decoder=opencv", "auto, pyav, decord"),
+        ("convert", "data.videos.cuts=always", "none, detect"),
+        ("convert", "format=mp4", "episodes, stream"),
+        ("replay", "split=all", "train, val, test"),
+        ("train", "trainer.on_nan=panic", "stop, skip, rollback"),
+        ("train", "trainer.gather_precision=fp8", "bf16, null"),
+        ("train", "optimizer.name=sgd", "adamw, muon"),
+        ("train", "launcher.name=mpi", "local, torchrun, slurm"),
+        ("train logger=wandb", "logger.mode=on", "auto, online, offline, disabled"),
+        ("train", "callbacks.checkpoint.mode=lowest", "auto, min, max"),
+        ("train", "callbacks.stop.requeue_on=[SIGHUP]", "SIGTERM, SIGUSR1, SIGINT"),
+        ("train", "callbacks.rollouts.attention.heads=all", "mean, separate"),
+        ("train", "callbacks.rollouts.sampler.order=raster", "confidence, random"),
+        ("train", "recipe.tokenizer.schedule=linear", "cosine, wsd, constant"),
+        ("train", "stage.reconstruction=l1", "mse, bce"),
+        ("train stage=lam", "recipe.lam.weighting=ghost", "symmetric, target"),
+        ("train stage=cotrain", "stage.lam.weighting=null", "symmetric, target"),
+        ("train stage=dynamics", "stage.actions=true_ones", "latent, environment"),
+        ("train stage=dynamics", "stage.context=some", "masked, clean"),
+        ("train stage=dynamics", "stage.unseen_actions=closest", "nearest, null"),
+        ("train stage=policy policy=latent_bc", "policy.actions=all", "environment, latent"),
+        ("train stage=simulator", "simulator.imagine=often", "sample, mode"),
+        ("train stage=simulator simulator=delta", "simulator.propagate=all", "member, mean"),
+        ("pipeline", "steps=[record,tokeniser]", "record, tokenizer, lam, dynamics, cotrain, reward, evaluate"),
+        ("agent", "stages=[polcy]", "tokenizer, lam, dynamics, cotrain, simulator, reward, policy"),
+        ("evaluate", "world=rssm", "genie, simulator"),
+        ("evaluate", "split=all", "train, val, test"),
+        ("evaluate", "fvd.baselines=[nothing]", "copy_last, background, random_actions, reconstruction"),
+        ("evaluate", "fvd.resize=bicubic", "bilinear, legacy"),
+        ("generate", "prompt_kind=poem", "auto, sketch, text"),
+        ("generate", "prompt_fit=stretch", "squeeze, pad, pad_edge, crop"),
+        ("generate", "text_to_image.dtype=int8", "float32, float16, bfloat16"),
+        ("curate", "step=rate", "label, train, score, null"),
+        ("curate", "features=lite", "lite0, resnet18, none"),
+        ("export", "dtype=fp8", "fp32, bf16, null"),
+    ],
+)
+def test_another_choice_than_there_is(checked, command, override, choices):
+    command, *more = command.split()
+    more += ["data.root=x"] if command == "convert" else ["run=x"] if command in ("evaluate", "generate") else []
+    with pytest.raises(UserError) as error:
+        checked(command, *more, override)
+    each = ": each" if "[" in override else ""
+    assert str(error.value) == f"{override}{each} must be one of {choices}"
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "words"),
+    [
+        ("record", "data.recorder.num_frames.val=1", "must be a whole number of at least 2"),
+        ("record", "data.recorder.max_episode_steps=null", "must be a whole number of at least 1"),
+        ("train", "data.augmentation.crop=0.95", "must be a number from 0 to 0.9"),
+        ("train", "data.augmentation.hue=0.6", "must be a number from 0 to 0.5"),
+        ("convert", "data.videos.cut_threshold=1", "must be a number above 0 and below 1"),
+        ("curate", "picture_size=16", "must be a whole number of at least 32"),
+        ("evaluate", "imagination.batches=[]", "must not be empty"),
+    ],
+)  # fmt: skip
+def test_a_value_outside_of_what_there_can_be(checked, command, override, words):
+    more = {"convert": ["data.root=x"], "evaluate": ["run=x"], "play": ["run=x"]}.get(command, [])
+    with pytest.raises(UserError) as error:
+        checked(command, *more, override)
+    assert str(error.value) == f"{override} {words}"
+
+
+def test_choices_that_name_an_entry_of_a_table_are_all_of_its_entries():
+    def choices(settings, field):
+        return {*re.findall(r"'([^']+)'", str(settings.model_fields[field].annotation))}
+
+    assert choices(data.Data, "source") == {*SOURCES}
+    assert choices(data.Videos, "decoder") == {*DECODERS}
+    assert choices(data.RecordingPolicy, "continuous") == {*CONTINUOUS}
+    assert choices(commands.AgentLoop, "stages") == {*STAGES}
+    assert choices(commands.Export, "dtype") == {*DTYPES}
+    assert choices(commands.Evaluate, "world") == {*KINDS}
+    assert choices(commands.Evaluate, "split") == {*SPLITS}
+    assert {*get_args(kinds.Reconstruction)} == {*RECONSTRUCTIONS} and {*get_args(world.Order)} == {*ORDERS}
+    assert {number.name for number in SIGNALS} == choices(training.Stop, "requeue_on")
 
 
 def test_a_choice_of_a_group_has_the_keys_of_that_choice(checked):
@@ -224,7 +332,7 @@ def test_what_is_unusual_and_valid_passes(checked, command, given):
     ("command", "override", "line"),
     [
         ("act", "++act.thresholds={MyEnv-v0.1: high}", "act.thresholds.MyEnv-v0.1=high must be a number"),
-        ("train", "optimizer.name=null", "optimizer.name=null must be one word or text"),
+        ("train", "objective=null", "objective=null must be one word or text"),
         ("train", "data.num_workers='\"4\"'", 'data.num_workers="4" must be a whole number from 0 to 1024'),
         ("train", f"data.fps={10**300}", "must be a number above 0 and at most 1000"),
         ("replay", "episodes=1e1", "episodes=10.0 must be a number of episodes"),
@@ -246,7 +354,7 @@ def test_the_configuration_of_another_command_is_checked_and_has_whole_numbers(h
 def test_an_argument_outside_of_a_range_is_one_line():
     Range(1).require("num_envs", 4)
     for value in (0, 4.0, True, "4"):
-        with pytest.raises(UserError, match=f"num_envs={value} must be a whole number of at least 1"):
+        with pytest.raises(UserError, match=f"num_envs={value!r} must be a whole number of at least 1"):
             Range(1).require("num_envs", value)
 
 

@@ -229,16 +229,9 @@ def test_nothing_that_can_be_used_is_one_line(tmp_path, write_video, number_fram
     says(r"3 of 3 videos in .* cannot be read$")
     write_video(tmp_path / "3.mp4", number_frames(5))
     says("no clip for train in .*3.mp4|no clip for train .*cuts 1 recording of 2 frames.* give 3 recordings")
-    says("data.on_error=stop is none of skip, raise", on_error="stop")
-    says("data.fit=stretch is none of", fit="stretch")
-    says("data.source=films is none of episodes, videos", source="films")
     says("data.source=videos comes with settings of its own: choose data=videos", videos=None)
     says("give data.fps=", fps=None)
     says("data.in_memory=true is for episode files", in_memory=True)
-    wrong = {"decoder": ["ffmpeg"], "cuts": ["some", None], "cut_threshold": [3, 0, float("nan"), "much", True, None]}
-    for key, values in wrong.items():
-        for value in values:
-            says(f"data.videos.{key}={value}", options={key: value})
 
 
 def test_the_background_is_that_of_frames_that_can_be_read(damaged, tmp_path, write_video):
