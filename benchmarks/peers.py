@@ -105,9 +105,7 @@ def measure(part: str, peers: dict[str, str], shape: dict[str, int], given: dict
     ]
     try:
         counted = [{} if part == "generation" else model.ask("flops") for model in models]
-        for _ in range(int(given["warmup"])):
-            for model in models:
-                model.ask(question)
+        before = [[model.ask(question) for model in models] for _ in range(int(given["warmup"]))]
         answers: list[list[dict]] = [[] for _ in models]
         peaks = []
         for _ in range(int(given["steps"])):
@@ -118,7 +116,7 @@ def measure(part: str, peers: dict[str, str], shape: dict[str, int], given: dict
         for model in models:
             model.close()
     rows = []
-    for (project, one), count, found in zip(has, counted, answers, strict=True):
+    for number, ((project, one), count, found) in enumerate(zip(has, counted, answers, strict=True)):
         seconds = statistics.median(answer["cpu"] for answer in found)
         row = {"project": project, "part": one, "seconds": seconds, "wall": [a["wall"] for a in found], **count}
         if "flops" in count:
@@ -126,7 +124,11 @@ def measure(part: str, peers: dict[str, str], shape: dict[str, int], given: dict
         if part == "generation":
             row["passes"] = found[-1]["passes"]
         else:
-            row["first_loss"], row["last_loss"] = found[0]["loss"], found[-1]["loss"]
+            losses = [round_[number]["loss"] for round_ in before] + [answer["loss"] for answer in found]
+            row["first_loss"], row["last_loss"] = (
+                losses[0],
+                statistics.mean(losses[-3:]),
+            )  # masks differ from step to step
         rows.append(row)
     return rows
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise, Stream, derive, fold_in, row_seeds
+from genie.common.shipped import located
 from genie.models.actor_critic import action_noise
 from genie.planning.optimizers import Planner
 from genie.planning.search import Plan
@@ -80,7 +81,7 @@ def load_policy(path: str | Path, world: World, greedy: bool = False) -> Policy:
 
     Raises UserError where there is none, and where it was trained in another world than `world`.
     """
-    path = Path(path)
+    path = located(path)
     if path.is_dir():
         last = path / "checkpoints" / "last.ckpt"
         path = last if last.exists() else stage_file(path, "policy")

@@ -38,6 +38,7 @@ from genie.common.errors import EXPLANATIONS, RunError, SilentExit, UserError, r
 from genie.common.overrides import check_given, composed, spelled, unusual_overrides
 from genie.common.process import first_here, on_first_rank
 from genie.common.settings.schema import check_settings
+from genie.common.shipped import unpacked
 
 
 def options(group: str, without: str | None = None) -> str:
@@ -77,7 +78,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 with on_first_rank():
                     check_given(HydraConfig.get().overrides.task)
                     check_settings(cfg, config_name)
-                    config = to_plain(cfg) if resolve else cfg
+                    config = unpacked(to_plain(cfg)) if resolve else cfg
                 with output_may_end():
                     return function(config)
             except Exception as error:

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from genie.common.device import full_precision
 
 EPS = 1e-6
-MOST = 256  # positions: beyond, the weights [P, P] of all heads, which are kept for the backward pass, take much memory
+MOST = 128  # positions: beyond, the weights [P, P] of all heads, which are kept for the backward pass, take much memory
 
 
 def fused_attention(qkv: Tensor, scale: Tensor, cos: Tensor | None, sin: Tensor | None, mask: Tensor | None) -> Tensor:

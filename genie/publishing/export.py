@@ -19,7 +19,9 @@ from genie.common.folder_lock import one_writer
 from genie.common.tables import short, size
 from genie.evaluation.provenance import evaluated
 from genie.models.building import ON_WORLD, STAGES, observed_by
+from genie.publishing.exported_data import export_data
 from genie.runs.loading import (
+    DATA,
     WORLD,
     TrainedModel,
     build_from,
@@ -87,6 +89,8 @@ def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], co
         writer.write(checkpoint, stage)
     for path in set(former) - writer.stages.keys():
         path.unlink()
+    if config["data_frames"]:
+        export_data(next(iter(writer.stages.values())).config["data"]["root"], output / DATA, config["data_frames"])
     describe(output, writer.stages, config)
     return list(writer.stages)
 

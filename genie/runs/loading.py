@@ -9,11 +9,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from genie.common.errors import UserError
+from genie.common.shipped import located
 from genie.models.building import build_models, register_data_facts
 from genie.runs.checkpoint_store import newest_whole, verify
 from genie.runs.safetensors_file import SUFFIX, digest, read_exported
 from genie.runs.sharded_checkpoint import is_checkpoint, read_sharded
 
+DATA = "data"  # folder beside exported files
 WORLD = "world"  # key in the fingerprints of models that are trained on a finished world
 OF_TRAINING = "objective."  # prefix of weights that only further training needs, such as the slow critic of a policy
 
@@ -59,7 +61,7 @@ def stage_file(run: Path, stage: str) -> Path:
 
 def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
     """The contents of a checkpoint (a file or a sharded folder) or of an exported file (only weights, configuration and
-    steps) on the CPU.
+    steps) on the CPU. Data beside an exported file are those of its configuration.
 
     `peek`: tensors stay in the file until they are used, sharded ones have only shapes, and nothing is verified.
     Raises UserError where it is missing, damaged or holds more than plain data.
@@ -68,7 +70,11 @@ def read_checkpoint(path: str | Path, peek: bool = False) -> dict[str, Any]:
     if not is_checkpoint(path):
         raise UserError(f"there is no checkpoint {path}")
     if path.suffix == SUFFIX:
-        return read_exported(path)
+        checkpoint = read_exported(path)
+        data = checkpoint["hyper_parameters"]["config"].get("data")
+        if isinstance(data, dict) and (path.parent / DATA).is_dir():
+            data["root"] = str(path.parent / DATA)
+        return checkpoint
     if not peek:
         verify(path)
     try:
@@ -90,7 +96,7 @@ def load_model(path: str | Path) -> TrainedModel:
 
     Raises UserError where it is missing, damaged, or does not fit this version of its model.
     """
-    path = Path(path)
+    path = located(path)
     try:
         checkpoint = read_checkpoint(path)
     except UserError as error:

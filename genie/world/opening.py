@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from genie.common.errors import UserError
+from genie.common.shipped import located
 from genie.runs.loading import stage_file
 from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.protocol import World
@@ -13,9 +14,10 @@ KINDS = {"genie": ("dynamics", "cotrain"), "simulator": ("simulator",)}
 
 
 def open_world(run: str | Path, kind: str | None = None) -> World:
-    """The world of `outputs/<name>` or of an exported folder, on the CPU. kind: "genie" (tokens and dynamics) or
-    "simulator"; None: the first that exists. UserError where there is none."""
-    folder = Path(run)
+    """The world of `outputs/<name>`, of an exported folder, or one that comes with the package (pretrained/pong), on
+    the CPU. kind: "genie" (tokens and dynamics) or "simulator"; None: the first that exists. UserError where there is
+    none."""
+    folder = located(run)
     if kind is not None and kind not in tuple(KINDS):  # a list is unhashable
         raise UserError(f"there is no kind {kind!r} of world: choose one of {', '.join(KINDS)}")
     found = kinds_of(folder)

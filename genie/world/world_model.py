@@ -17,6 +17,7 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.common.random import row_seeds
+from genie.common.shipped import located
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
 from genie.models.heads import Judged, RewardModel
 from genie.models.kv_cache import Past, Span
@@ -111,8 +112,8 @@ class WorldModel:
 
         Raises UserError where the dynamics or its tokenizer is missing, damaged, or was retrained since.
         """
-        world = cls(**load_parts(Path(run), dynamics))
-        world.reward_model = load_reward(Path(run), world.fingerprint())
+        world = cls(**load_parts(located(run), dynamics))
+        world.reward_model = load_reward(located(run), world.fingerprint())
         return world
 
     def fingerprint(self) -> str:

@@ -371,6 +371,7 @@ class Export(Settings):
     checkpoint: Place | None
     output: Place | None
     dtype: Literal["fp32", "bf16", None]
+    data_frames: Count | None
     overwrite: Flag
     figures: Words
 
