@@ -1,4 +1,6 @@
 # make demo   records Pong, trains the three stages and evaluates them
+# make play   opens the world that comes with the package in the browser
+# make pretrained   trains that world again, from nothing
 # make test   the tests
 # make test-fast   without what trains in processes of its own, takes a browser or several processes
 # make coverage    the tests, and which lines they run
@@ -8,15 +10,35 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast coverage lint
+.PHONY: demo play pretrained test test-fast coverage lint
 
 # Fewer clips and videos than genie.evaluate takes by itself, which is for worlds that are to be compared.
 # 1,000 frames under random actions beside the real game's, too; the parts of light simulators are left out.
 PARTS = "parts=[tokenizer,objects,lam,tokens,rollout,fvd,action_grid,attention,long_rollout]"
 
+# Of the world that comes with the package.
+SHIPPED = "parts=[tokenizer,objects,lam,tokens,rollout,long_rollout]" horizon=24 num_clips=128 "long_rollout.fvd=[]"
+
+RALLY = rollout_objects.ball.rally.generated
+CARD = "figures=[tokenizer.psnr,tokenizer.psnr_copy_last,lam.action_nmi,lam.action_accuracy,tokens.object_token_accuracy,$\
+rollout.psnr_first,rollout.psnr_last,rollout.psnr_copy_last_last,delta_psnr.t4,$(RALLY).present,$(RALLY).in_place,$\
+$(RALLY).doubled,rollout_objects.player.rally.generated.in_place,rollout_objects.player.obedience.correlation,$\
+long_rollout.ball.generated.present,long_rollout.ball.game.present]"
+
 demo: .venv/installed
 	$(BIN)/python -m genie.pipeline experiment=demo \
 		'evaluate=["num_clips=32","fvd.videos=32","fvd.baselines=[copy_last]","long_rollout.fvd=[]",$(PARTS)]'
+
+play: .venv/installed
+	$(BIN)/python -m genie.play run=pretrained/pong
+
+# About 90 minutes on one core. The files are measured as they are, rounded and on the episodes beside them.
+pretrained: .venv/installed
+	$(BIN)/python -m genie.pipeline experiment=pong
+	$(BIN)/python -m genie.export run=outputs/pong output=outputs/pong/exported dtype=bf16 data_frames=3000 license=apache-2.0 overwrite=true
+	$(BIN)/python -m genie.evaluate run=outputs/pong/exported $(SHIPPED)
+	$(BIN)/python -m genie.export run=outputs/pong/exported output=genie/pretrained/pong dtype=bf16 data_frames=3000 \
+		license=apache-2.0 overwrite=true $(CARD)
 
 # A process for each core, of one thread: as fast for models this small, and the last bits of a sum depend on the number of
 # threads. A file stays in one process, where its tests share what they train; tests/conftest.py has the order of the files.

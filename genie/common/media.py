@@ -138,6 +138,21 @@ def write_mp4(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
     return path
 
 
+def write_animation(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Path:
+    """Writes an endless animated picture, WebP (lossless) or GIF by the ending of `path`, atomically; takes `frames`
+    uint8 [H, W, 3]. Raises ValueError where there is no frame."""
+    path = Path(path)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    if not pictures:
+        raise ValueError("an animation needs at least one frame")
+    options = {"save_all": True, "append_images": pictures[1:], "duration": round(1000 / fps), "loop": 0}
+    if path.suffix == ".webp":
+        options |= {"lossless": True, "quality": 100, "method": 4}
+    with replacing(path) as file:
+        pictures[0].save(file, format=path.suffix[1:], **options)
+    return path
+
+
 def read_mp4(path: str | Path) -> tuple[np.ndarray, float]:
     """The frames uint8 [T, H, W, 3] of a video file, and frames per second."""
     with av.open(str(path)) as container:

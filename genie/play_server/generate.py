@@ -19,21 +19,26 @@ from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer, require_writable
 from genie.common.media import (
     VIDEO_HEIGHT,
+    caption,
     check_scale,
     enlarge,
     scale_to,
     to_bytes,
+    write_animation,
     write_frames,
     write_mp4,
     write_png,
 )
 from genie.common.profiling import GenerationCost, measured
+from genie.play_server.labels import action_labels, suggest
 from genie.play_server.session import SessionRecording, prompt_from, read_session
 from genie.prompts.data_clips import PromptClips
 from genie.prompts.prompt import Prompter, prompt_kind
 from genie.world.sampler import Sampler
 from genie.world.sampler_choice import with_overrides
 from genie.world.world_model import WorldModel
+
+CAPTION_HEIGHT = 28
 
 
 def generate(config: dict[str, Any]) -> Path:
@@ -58,7 +63,9 @@ def _generate_into(output: Path, recording: SessionRecording | None, config: dic
     world = WorldModel.load(config["run"]).to(device)
     if recording is None:
         sampler = with_overrides(world.sampler, config)
-        actions = action_sequence(config["actions"], config["num_frames"], world.num_actions, config["seed"])
+        actions = action_sequence(
+            config["actions"], config["num_frames"], world.num_actions, config["seed"], config["hold"]
+        )
         samplers, fps = [sampler] * len(actions), world.fps
         frames, prompt_actions = _prompt(config, world)
     else:
@@ -71,6 +78,10 @@ def _generate_into(output: Path, recording: SessionRecording | None, config: dic
     moves, made = list(zip(actions, samplers, strict=True)), GenerationCost()
     generated = _rollout(world, frames, prompt_actions, moves, config["seed"], made)
     pictures = (enlarge(to_bytes(frame), scale) for frame in itertools.chain(frames, generated))
+    if config["show_actions"]:
+        labels = _labels(config, world)
+        shown = itertools.chain(["given"] * len(frames), (labels[action] for action in actions))
+        pictures = (with_caption(picture, label) for picture, label in zip(pictures, shown, strict=True))
     try:
         if config["save_prompt"]:
             given = np.concatenate(list(enlarge(to_bytes(frames), scale)), axis=1)
@@ -79,7 +90,8 @@ def _generate_into(output: Path, recording: SessionRecording | None, config: dic
             if config["save_frames"]:
                 path = write_frames(output, pictures)
             else:
-                path = write_mp4(output, pictures, config["fps"] or fps)
+                write = write_mp4 if output.suffix == ".mp4" else write_animation
+                path = write(output, pictures, config["fps"] or fps)
     except OSError as error:
         raise UserError(f"cannot write output={output} ({error.strerror or error})") from error
     # stdout has the path of the video alone
@@ -91,14 +103,16 @@ def _generate_into(output: Path, recording: SessionRecording | None, config: dic
     return path
 
 
-def action_sequence(actions: Any, count: int, num_actions: int, seed: int) -> list[int]:
-    """`count` actions: a whole number, or a list repeated until there are enough of them, or "random" ones.
+def action_sequence(actions: Any, count: int, num_actions: int, seed: int, hold: int = 1) -> list[int]:
+    """`count` actions: a whole number, or a list repeated until there are enough of them, or "random" ones, each taken
+    `hold` times.
 
     A text "0,1,2" counts as a list. Raises UserError for anything else and for actions out of range.
     """
     if actions == "random":
         generator = torch.Generator().manual_seed(seed)
-        return torch.randint(num_actions, (count,), generator=generator).tolist()
+        drawn = torch.randint(num_actions, (-(-count // hold),), generator=generator)
+        return drawn.repeat_interleave(hold)[:count].tolist()
     given = actions.split(",") if isinstance(actions, str) else actions if isinstance(actions, list) else [actions]
     try:
         numbers = [int(action) for action in given]
@@ -128,8 +142,10 @@ def _output(config: dict[str, Any]) -> Path:
     if config["save_frames"]:
         if output.is_file() or output.suffix == ".mp4":
             raise UserError(f"output={output}: with save_frames=true it is a folder, not a file")
-    elif output.suffix != ".mp4":
-        raise UserError(f"output={output}: give a name that ends in .mp4, or save_frames=true for a folder of pictures")
+    elif output.suffix not in (".mp4", ".webp", ".gif"):
+        raise UserError(
+            f"output={output}: give a name that ends in .mp4, .webp or .gif, or save_frames=true for a folder"
+        )
     elif output.is_dir():
         raise UserError(f"output={output} is a folder; give another name")
     return output
@@ -143,6 +159,21 @@ def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor |
     clips = PromptClips(world.config["data"], world.image_size, config["prompt_frames"])
     frames, actions = clips[config["prompt_clip"]]
     return frames, world.prompt_actions(actions)
+
+
+def _labels(config: dict[str, Any], world: WorldModel) -> list[str]:
+    """A name for each action, as on the page of genie.play."""
+    try:
+        names = PromptClips(world.config["data"], world.image_size, 1).info.action_meanings
+    except UserError:  # the data are not here
+        names = None
+    suggested = suggest(Path(config["run"]), world.num_actions, world.takes_environment_actions, names)
+    return action_labels(None, suggested)
+
+
+def with_caption(picture: np.ndarray, text: str) -> np.ndarray:
+    """The picture uint8 [H, W, 3] with a line of text below it."""
+    return np.concatenate([picture, caption(text, CAPTION_HEIGHT, picture.shape[1])])
 
 
 def _replayed(recording: SessionRecording, world: WorldModel, path: str) -> tuple[Tensor, Tensor | None]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from genie.common.errors import UserError
-from genie.common.files import replacing
+from genie.common.files import read_json, replacing
 from genie.common.folder_lock import one_writer
 from genie.common.tables import short, size
 from genie.evaluation.provenance import evaluated
@@ -91,7 +91,7 @@ def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], co
         path.unlink()
     if config["data_frames"]:
         export_data(next(iter(writer.stages.values())).config["data"]["root"], output / DATA, config["data_frames"])
-    describe(output, writer.stages, config)
+    describe(output, writer, config)
     return list(writer.stages)
 
 
@@ -139,19 +139,23 @@ def opened(path: Path) -> tuple[dict[str, Any], TrainedModel]:
     return checkpoint, build_from(checkpoint, path)
 
 
-def describe(output: Path, stages: dict[Path, TrainedModel], config: dict[str, Any]) -> None:
+def describe(output: Path, writer: "Writer", config: dict[str, Any]) -> None:
     """Writes README.md, config.json and, if the run has one, evaluation.json."""
+    stages = writer.stages
     about = {
         file.name: {"stage": stage.options["name"], "steps": stage.trained_steps, "config": stage.config}
         for file, stage in stages.items()
     }
+    trained_by = trainings(stages, Path(config["run"] or output))
+    for name, line in trained_by.items():
+        about[f"{name}{SUFFIX}"]["trained_by"] = line
     measured = Path(config["run"] or output) / EVALUATION
     if measured.is_file() and measured.parent.parent != output:
         (output / EVALUATION).parent.mkdir(exist_ok=True)
         shutil.copyfile(measured, output / EVALUATION)  # genie.play names the actions by it
     for name, text in {
         "config.json": json.dumps(about, indent=2),
-        "README.md": card(stages, config["dtype"], measured, config["figures"]),
+        "README.md": card(writer, measured, trained_by, config),
     }.items():
         with replacing(output / name, "w") as file:
             file.write(text)
@@ -163,12 +167,14 @@ class Writer:
     Attributes:
         stages: the written ones, by file.
         renamed: fingerprints of all models and worlds so far, as trained -> as written.
+        rounds: whether any of them differ.
     """
 
     def __init__(self, output: Path, dtype: str | None) -> None:
         self.output, self.dtype = output, dtype
         self.stages: dict[Path, TrainedModel] = {}
         self.renamed: dict[str, str] = {}
+        self.rounds = False
         self._tokenizer = "", ""  # its fingerprint, before and after
 
     def write(self, checkpoint: dict[str, Any], trained: TrainedModel) -> None:
@@ -180,6 +186,7 @@ class Writer:
         trained.load_state_dict(checkpoint["state_dict"])
         both = before, fingerprint(trained.model)
         self.renamed[before] = both[1]
+        self.rounds |= before != both[1]
         if name == "tokenizer":
             self._tokenizer = both
         elif name in WORLDS:
@@ -198,14 +205,33 @@ def converted(trained: TrainedModel, state: dict[str, Tensor], dtype: str | None
     return {name: value.to(DTYPES[dtype]) if name in parameters else value for name, value in state.items()}
 
 
-def card(stages: dict[Path, TrainedModel], dtype: str | None, measured: Path, figures: list[str]) -> str:
-    """README.md of an exported folder. `measured`: an evaluation.json, which may be missing; `figures`: the paths of
-    metrics in it that are shown."""
+def trainings(stages: dict[Path, TrainedModel], run: Path) -> dict[str, str]:
+    """What the run folder, or an exported folder's config.json, knows of the trainings: by stage, the command, minutes,
+    device and torch's version."""
+    known = read_json(run / "config.json") or {}
+    found = {file.stem: known.get(file.name, {}).get("trained_by") for file in stages}
+    for name in found:
+        record = read_json(run / name / "run.json")
+        if record and record.get("starts"):
+            first = record["starts"][0]
+            minutes = sum(start["seconds"] for start in record["starts"]) / 60
+            threads = "1 thread" if first["threads"] == 1 else f"{first['threads']} threads"
+            found[name] = (
+                f"`{first['command']}`, {minutes:.0f} minutes on {first['device']} ({threads}), torch "
+                f"{first['versions']['torch']}"
+            )
+    return {name: line for name, line in found.items() if isinstance(line, str)}
+
+
+def card(writer: "Writer", measured: Path, trained_by: dict[str, str], config: dict[str, Any]) -> str:
+    """README.md of an exported folder. `measured`: an evaluation.json, which may be missing; `trained_by`: lines of
+    `trainings`."""
+    stages, dtype = writer.stages, config["dtype"]
     worlds = [stage for stage in stages.values() if stage.options["name"] not in ON_WORLD]
     newest = (worlds or list(stages.values()))[-1]
-    data = newest.config["data"]
+    data, licence = newest.config["data"], config["license"]
     lines = [
-        "---\nlibrary_name: genie-world\n---",
+        "\n".join(["---", "library_name: genie-world", *([f"license: {licence}"] if licence else []), "---"]),
         f"# {newest.config['name']}",
         f"{_kind(newest)} at {float(newest.fps):g} a second, trained on the data set `{data['name']}` in clips of "
         f"{data['num_frames']}.",
@@ -217,10 +243,17 @@ def card(stages: dict[Path, TrainedModel], dtype: str | None, measured: Path, fi
     if commands:
         lines.append(USES.format(commands="\n    ".join(["pip install genie-world", *commands])).strip())
     values = evaluated(measured) if measured.is_file() else {}
-    shown = [f"| {name} | {values[name]:.4g} |" for name in figures if name in values]
+    shown = [f"| {name} | {values[name]:.4g} |" for name in config["figures"] if name in values]
+    if trained_by:
+        lines.append(
+            "\n".join(
+                ["## Trained", "", f"Seed {newest.config['seed']}.", ""]
+                + [f"- {name}: {line}" for name, line in trained_by.items()]
+            )
+        )
     if shown:
         lines.append("\n".join(["## Measured", "", "| figure | value |", "|---|---|", *shown]))
-        if dtype == "bf16":
+        if writer.rounds:
             lines.append("Measured before the weights were rounded.")
     return "\n\n".join(lines) + "\n"
 

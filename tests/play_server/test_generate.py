@@ -60,6 +60,23 @@ def test_the_video_begins_with_the_prompt(configure, prompt, read_video):
     assert np.abs(frames[0, :, 136:].astype(int) - (180, 90, 60)).max() < 12 and frames[0, :, :120].max() < 12
 
 
+@pytest.mark.parametrize("ending", ["webp", "gif"])
+def test_an_animated_picture_with_the_actions_below(configure, tmp_path, ending):
+    path = generate(
+        configure(f"output={tmp_path}/play.{ending}", "show_actions=true", "actions=[0,1]", "fps=5", "scale=1")
+    )
+    shown = configure("save_frames=true", f"output={tmp_path}/frames", "show_actions=true", "actions=[0,1]", "scale=1")
+    generate(shown)
+    generate(configure("save_frames=true", f"output={tmp_path}/bare", "actions=[0,1]", "scale=1"))
+    captioned, bare = frames_of(tmp_path / "frames"), frames_of(tmp_path / "bare")
+    assert np.array_equal(captioned[:, : bare.shape[1]], bare)
+    lines = captioned[:, bare.shape[1] :]
+    assert lines.shape[1] > 10 and np.array_equal(lines[1], lines[3]) and not np.array_equal(lines[1], lines[2])
+    with Image.open(path) as picture:
+        assert picture.n_frames > 1 and picture.size == (captioned.shape[2], captioned.shape[1])
+        assert picture.info["loop"] == 0  # endless
+
+
 def test_frames_in_the_models_own_size(configure, prompt, tmp_path):
     folder = generate(configure(f"prompt={prompt}", "save_frames=true", f"output={tmp_path / 'frames'}", "scale=1"))
     assert [path.name for path in sorted(folder.iterdir())] == [f"frame_{n:04d}.png" for n in range(4)]
@@ -89,6 +106,12 @@ def test_no_latent_action_model_is_needed(configure, world_run, tmp_path, read_v
     assert not (run / "lam").exists()
     path = generate(configure(f"run={run}", "output=null", "prompt_frames=3"))
     assert path == run / "generated.mp4" and len(read_video(path)[0]) == 3 + 3
+
+
+def test_random_actions_are_held():
+    drawn = action_sequence("random", 7, 3, seed=0, hold=3)
+    assert len(drawn) == 7 and drawn[0] == drawn[1] == drawn[2] and drawn[3] == drawn[4] == drawn[5]
+    assert drawn[::3] == action_sequence("random", 3, 3, seed=0)
 
 
 def test_sequences_of_actions():

@@ -338,9 +338,11 @@ class Generate(Prompted):
     replay: Place | None
     save_prompt: Flag
     actions: Any  # the world knows which there are
+    hold: Count
     num_frames: _whole(1, MOST_FRAMES)
     output: Place | None
     save_frames: Flag
+    show_actions: Flag
     seed: Seed
     fps: Rate | None
     scale: Count | None
@@ -372,6 +374,7 @@ class Export(Settings):
     output: Place | None
     dtype: Literal["fp32", "bf16", None]
     data_frames: Count | None
+    license: Word | None
     overwrite: Flag
     figures: Words
 
