@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 from torch import nn
@@ -48,7 +49,7 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
         "tokens per frame": str(module.tokens_per_frame),
         "memory": f"parameters {size(weights + fixed)} + gradients {size(weights)}"
         f" + optimiser {size(states)} = {size(2 * weights + states + fixed)}",
-        "device": f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}",
+        "device": device(trainer.world_size, trainer.strategy.root_device.type, trainer.precision),
     }
     data = trainer.datamodule
     counts = [(split, getattr(data, f"{split}_dataset", None)) for split in ("train", "val")]
@@ -60,6 +61,12 @@ def report(trainer: Trainer, module: LightningModule) -> dict[str, str]:
     if trainer.accumulate_grad_batches > 1:
         lines["steps"] += f", each of {trainer.accumulate_grad_batches} batches"
     return lines
+
+
+def device(count: int, kind: str, precision: str) -> str:
+    """Number and kind of the devices, and the precision; on a GPU also that of products that stay in fp32."""
+    exact = f", products of fp32: {torch.get_float32_matmul_precision()}" if kind == "cuda" else ""
+    return f"{count} x {kind}, {precision}{exact}"
 
 
 def num_states(group: dict[str, Any]) -> int:

@@ -103,13 +103,27 @@ class OffloadedMuon(Offloaded, MuonWithAdamW):
     worker_type = MuonWithAdamW
 
 
-def build_optimizer(groups: list[dict[str, Any]], cpu_offload: bool) -> torch.optim.Optimizer:
+def build_optimizer(
+    groups: list[dict[str, Any]], cpu_offload: bool, fused: bool | None = None
+) -> torch.optim.Optimizer:
     """AdamW for groups of named parameters, or Muon with AdamW where a group has a `momentum`.
 
-    `cpu_offload`: keeps the state in main memory.
+    `cpu_offload`: keeps the state in main memory. `fused`: AdamW in one kernel; None: on a GPU.
     """
     muon = any("momentum" in group for group in groups)
     sharded = any(isinstance(parameter, DTensor) for group in groups for _, parameter in group["params"])
     if cpu_offload and not sharded:
         return OffloadedMuon(groups) if muon else OffloadedAdamW(groups)
-    return MuonWithAdamW(groups) if muon else torch.optim.AdamW(groups)
+    if muon:
+        return MuonWithAdamW(groups)
+    if fused is None:
+        fused = all(parameter.is_cuda for group in groups for _, parameter in group["params"])
+    chosen = fused or None  # None: torch chooses among the others
+    optimizer = torch.optim.AdamW(groups, fused=chosen)
+
+    def keep(optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:  # a checkpoint has that of the device it was trained on
+            group["fused"] = chosen
+
+    optimizer.register_load_state_dict_post_hook(keep)
+    return optimizer

@@ -35,7 +35,9 @@ OTHERS = ("fsdp_", "deepspeed", "model_parallel")  # prefixes of Lightning's str
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "32", "bf16", "16", "64")
 HALF = ("16", "16-mixed", "16-true")
 # settings of the group `trainer` that are not Lightning's
-OURS = ("accumulate", "on_nan", "activation_checkpointing", "sharded_checkpoints", "gather_precision")
+OURS = (
+    "accumulate", "matmul_precision", "on_nan", "activation_checkpointing", "sharded_checkpoints", "gather_precision",
+)  # fmt: skip
 SEND_BUFFERS = ("forward_sync_buffers", "broadcast_buffers")  # newer and older name of DDP's switch
 
 
@@ -95,6 +97,12 @@ def trainer_arguments(
         return arguments, []
     del arguments["precision"]
     return arguments, [TrueBFloat16(device_kind(trainer["accelerator"]))]
+
+
+def set_matmul_precision(trainer: dict[str, Any]) -> None:
+    """Sets how exact products of fp32 matrices are on a GPU; a CPU always computes them in fp32."""
+    precision = trainer.get("matmul_precision", "high")
+    torch.set_float32_matmul_precision(precision if device_kind(trainer["accelerator"]) == "cuda" else "highest")
 
 
 def ddp_strategy(leaves_out: bool) -> DDPStrategy:

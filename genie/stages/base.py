@@ -164,7 +164,8 @@ class Stage(L.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = build_optimizer(self.optimizer_groups(), self.config["optimizer"]["cpu_offload"])
+        settings = self.config["optimizer"]
+        optimizer = build_optimizer(self.optimizer_groups(), settings["cpu_offload"], settings.get("fused"))
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.learning_rate_factor())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -37,7 +37,7 @@ from genie.common.profiling import software_versions
 from genie.datasets.record import record_missing
 from genie.distributed.rendezvous import Ranks
 from genie.distributed.sharding import prepare
-from genie.distributed.strategy import check_parallel, trainer_arguments
+from genie.distributed.strategy import check_parallel, set_matmul_precision, trainer_arguments
 from genie.evaluation.catalogue import chosen_direction
 from genie.runs.folder import RunFolder
 from genie.runs.metrics_file import last_values
@@ -207,6 +207,7 @@ def build_trainer(run: Run, stage: Stage) -> L.Trainer:
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     settings.setdefault("profiler", TimeUse())
+    set_matmul_precision(config["trainer"])
     loggers = build_loggers(config["logger"], folder.path, run.label, run.checkpoint)
     try:
         trainer = L.Trainer(

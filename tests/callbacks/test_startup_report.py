@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from callbacks.startup_report import StartupReport, report
+from callbacks.startup_report import StartupReport, device, report
 from genie.common.tables import size
 
 
@@ -86,3 +86,10 @@ def test_one_rank_prints(capsys):
 
 def test_sizes():
     assert [size(0), size(1023), size(1536), size(10 * 2**30)] == ["0 B", "1023 B", "1.5 KiB", "10 GiB"]
+
+
+def test_the_device_of_a_gpu_says_how_exact_products_of_fp32_are():
+    assert device(2, "cpu", "32-true") == "2 x cpu, 32-true"
+    assert (
+        device(8, "cuda", "32-true") == f"8 x cuda, 32-true, products of fp32: {torch.get_float32_matmul_precision()}"
+    )

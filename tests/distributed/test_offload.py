@@ -66,3 +66,31 @@ def test_moments_of_bf16_weights_are_fp32():
     _, optimizer = trained(True, 2, torch.bfloat16)
     entry = optimizer.state_dict()["state"][0]
     assert entry["exp_avg"].dtype == entry["exp_avg_sq"].dtype == torch.float32
+
+
+def adamw(fused, steps=0, state=None):
+    """A linear map after steps of AdamW."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 4)
+    optimizer = build_optimizer([{"params": list(model.named_parameters()), "lr": 0.01}], False, fused)
+    if state is not None:
+        optimizer.load_state_dict(state)
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (model(x) - x).square().mean().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def test_fused_adamw_is_a_choice_and_gives_the_same_weights():
+    (fused, optimizer), (plain, other) = adamw(True, 5), adamw(None, 5)
+    assert optimizer.param_groups[0]["fused"] and not other.param_groups[0]["fused"]  # null: on a GPU alone
+    torch.testing.assert_close(fused.weight, plain.weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("trained_with", "resumed_with"), [(True, None), (None, True)])
+def test_a_checkpoint_does_not_decide_it(trained_with, resumed_with):
+    state = adamw(trained_with, 2)[1].state_dict()
+    _, optimizer = adamw(resumed_with, 2, state)
+    assert bool(optimizer.param_groups[0]["fused"]) == bool(resumed_with)

@@ -3,6 +3,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from genie.distributed import strategy
 from genie.distributed.sharding import exact_parameters
 from genie.distributed.strategy import TrueBFloat16
 
@@ -42,3 +43,14 @@ def test_weights_in_bf16_train_every_stage(build, make_clips, name, overrides):
     exact = {id(value) for value in exact_parameters(stage)}
     kinds = {(value.dtype, id(value) in exact) for value in stage.parameters()}
     assert kinds <= {(torch.bfloat16, False), (torch.float32, True)} and (torch.bfloat16, False) in kinds
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("cuda", "medium"), ("cpu", "highest")])
+def test_products_of_fp32_are_inexact_on_a_gpu_alone(monkeypatch, kind, expected):
+    before = torch.get_float32_matmul_precision()
+    monkeypatch.setattr(strategy, "device_kind", lambda accelerator: kind)
+    try:
+        strategy.set_matmul_precision({"accelerator": "auto", "matmul_precision": "medium"})
+        assert torch.get_float32_matmul_precision() == expected
+    finally:
+        torch.set_float32_matmul_precision(before)

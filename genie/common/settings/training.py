@@ -51,6 +51,7 @@ class Trainer(Settings):
     num_nodes: Nodes
     strategy: Word
     precision: Word
+    matmul_precision: Literal["highest", "high", "medium"]
     max_steps: Count
     accumulate: Count
     gradient_clip_val: NotNegative | None
@@ -70,6 +71,7 @@ class Optimizer(Settings):
     betas: list[Decay]
     eps: Positive
     weight_decay: NotNegative
+    fused: Flag | None
     cpu_offload: Flag
     muon_lr: Positive
     momentum: Decay
