@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from genie.models import attention
 from genie.models.initialization import initialize
 from genie.models.st_transformer import STBlock, STTransformer, Thin
 
@@ -134,7 +135,17 @@ def saved(model, x):
     return [size for size, _ in kept.values()]
 
 
-def test_memory_grows_linearly_with_time_and_nothing_is_squared():
+def test_fused_attention_keeps_weights_of_a_frame_and_of_a_place():
+    """And nothing of all tokens by all tokens."""
+    size, heads = 64, 2
+    model = transformer(grid=(8, 8))
+    for frames in (8, 16, 32):
+        sizes = saved(model, torch.randn(1, frames, size, 16))
+        assert max(sizes) == max(frames * heads * size**2, size * heads * frames**2, frames * size * 4 * 16)
+
+
+def test_memory_grows_linearly_with_time_and_nothing_is_squared(monkeypatch):
+    monkeypatch.setattr(attention, "MOST", 0)  # as on a GPU
     size, width = 64, 16
     model = transformer(grid=(8, 8))
     held = {frames: saved(model, torch.randn(1, frames, size, width)) for frames in (8, 16, 32)}
