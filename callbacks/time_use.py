@@ -29,12 +29,13 @@ class TimeUse(Profiler):
     is counted with the time of the kernels before it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, started: float | None = None) -> None:
+        """`started`: when the training began to prepare, by the monotonic clock; None: now."""
         super().__init__()
         self.seconds: dict[str, float] = defaultdict(float)
-        self.created, self.first_step, self.ended = time.monotonic(), 0.0, 0.0
+        self.since = time.monotonic()
+        self.created, self.first_step = self.since if started is None else started, 0.0
         self.running: list[tuple[str | None, str]] = []  # kind and name of the actions that have begun
-        self.since = self.created
 
     def start(self, action_name: str) -> None:
         self._count()
@@ -51,7 +52,6 @@ class TimeUse(Profiler):
         self._count()
         while self.running.pop()[1] != action_name:  # an exception leaves actions open
             pass
-        self.ended = self.since
 
     def _count(self) -> None:
         """Adds the time since the last action began or ended to the kind that is running."""
@@ -61,9 +61,9 @@ class TimeUse(Profiler):
         self.since = now
 
     def line(self) -> str:
-        """One line, empty where no step was made: `first step after 12 s, then 300 s: steps 97.9%, data 0.4%, …`."""
+        """One line, empty where no step was made: `first step after 1.2 s, then 300 s: steps 97.9%, data 0.4%, …`."""
         total = sum(self.seconds.values())
         if not self.first_step or not total:
             return ""
         shares = ", ".join(f"{kind} {100 * self.seconds[kind] / total:.1f}%" for kind in (*KINDS, "other"))
-        return f"first step after {self.first_step - self.created:.0f} s, then {total:.0f} s: {shares}"
+        return f"first step after {self.first_step - self.created:.1f} s, then {total:.0f} s: {shares}"

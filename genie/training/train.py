@@ -4,10 +4,11 @@ import functools
 import logging
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
@@ -87,13 +88,15 @@ class Run:
     """One training as seen by one of its processes.
 
     Up to `ranks.open()` the first process is ahead of the others, which begin when the folder is as they need it.
-    `checkpoint`: the one that the run resumes from, its tensors still in the file; None for a new run.
+    `checkpoint`: the one that the run resumes from, its tensors still in the file; None for a new run. `started`: when,
+    by the monotonic clock.
     """
 
     folder: RunFolder
     ranks: Ranks
     label: str
     checkpoint: dict[str, Any] | None = None
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -206,7 +209,7 @@ def build_trainer(run: Run, stage: Stage) -> L.Trainer:
     settings, precision = trainer_arguments(config, ranks.num_devices, ranks.num_nodes, leaves_out)
     # Lightning counts this interval in batches.
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
-    settings.setdefault("profiler", TimeUse())
+    settings.setdefault("profiler", TimeUse(run.started))
     set_matmul_precision(config["trainer"])
     loggers = build_loggers(config["logger"], folder.path, run.label, run.checkpoint)
     try:

@@ -41,7 +41,7 @@ def test_shares_of_nested_actions(clock):
     use.start("[Callback]RunRecord.on_train_end")
     use.stop("[Callback]RunRecord.on_train_end")
     assert use.line() == (
-        "first step after 8 s, then 100 s: steps 70.0%, data 5.0%, validation 6.0%, checkpoints 4.0%, callbacks 5.0%, "
+        "first step after 8.0 s, then 100 s: steps 70.0%, data 5.0%, validation 6.0%, checkpoints 4.0%, callbacks 5.0%, "
         "other 10.0%"
     )
 
@@ -53,6 +53,15 @@ def test_an_exception_leaves_nothing_running(clock):
         clock(1)
         raise RuntimeError
     assert use.running == [] and use.seconds["callbacks"] == 1
+
+
+def test_time_before_it_was_made_counts_for_the_first_step(clock):
+    started = time_use.time.monotonic()
+    clock(30)
+    use = TimeUse(started)
+    with use.profile("run_training_batch"):
+        clock(1)
+    assert use.line().startswith("first step after 30.0 s, then 1 s: steps 100.0%")
 
 
 def test_without_a_step_there_is_nothing_to_say(clock):
