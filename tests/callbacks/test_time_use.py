@@ -41,8 +41,8 @@ def test_shares_of_nested_actions(clock):
     use.start("[Callback]RunRecord.on_train_end")
     use.stop("[Callback]RunRecord.on_train_end")
     assert use.line() == (
-        "first step after 8.0 s, then 100 s: steps 70.0%, data 5.0%, validation 6.0%, checkpoints 4.0%, callbacks 5.0%, "
-        "other 10.0%"
+        "first step after 8.0 s, then 100 s: steps 70.0%, data 5.0%, validation 6.0%, checkpoints 4.0%, "
+        "callbacks 5.0%, other 10.0%"
     )
 
 
