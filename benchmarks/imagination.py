@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data_modules.held_out_clips import load_clips
-from genie.common.settings.commands import Imagination
+from genie.common.settings.evaluation import Imagination
 from genie.evaluation.imagination_cost import imagination_costs
 from genie.planning.plots import shows_frames
 from genie.world.protocol import World

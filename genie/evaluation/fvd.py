@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
-from genie.common.settings.commands import Fvd
+from genie.common.settings.evaluation import Fvd
 from genie.evaluation.part import Evaluation, Part, Row, number
 from genie.evaluation.rollout import clip_seeds, generate, random_actions, true_actions
 from genie.evaluation.tokenizer import reconstruct

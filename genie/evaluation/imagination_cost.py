@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genie.common.plots import save_figure
 from genie.common.profiling import measured, peak_device_mb, peak_rss_mb
-from genie.common.settings.commands import Imagination
+from genie.common.settings.evaluation import Imagination
 from genie.evaluation.part import Evaluation, Part, Row
 from genie.metrics.metric_info import HIGHER, LOWER, Definition, MetricInfo
 from genie.world.protocol import World

@@ -17,7 +17,7 @@ from torch import Tensor
 from data_modules.held_out_clips import Clips, held_out
 from genie.common.errors import UserError
 from genie.common.random import Stream
-from genie.common.settings.commands import LongRollout
+from genie.common.settings.evaluation import LongRollout
 from genie.evaluation.environment_replay import recorded_environment
 from genie.evaluation.fvd import features_of, load_features
 from genie.evaluation.imagination import ImaginedClips

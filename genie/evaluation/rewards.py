@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from data_modules.held_out_clips import Clips
-from genie.common.settings.commands import RewardClips
+from genie.common.settings.evaluation import RewardClips
 from genie.evaluation.imagination import ImaginedClips, stack_judged
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.part import Evaluation, Part, Row, number, percent

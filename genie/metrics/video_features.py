@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from genie.common.errors import UserError
 from genie.common.files import cache_folder, replacing
-from genie.common.settings.commands import MIN_FVD_FRAMES
+from genie.common.settings.evaluation import MIN_FVD_FRAMES
 from genie.metrics import i3d
 from genie.metrics.pretrained import digest
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genie.common.settings.commands import Imagination
+from genie.common.settings.evaluation import Imagination
 from genie.evaluation.imagination_cost import evaluate_imagination
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from data_modules.held_out_clips import Clips, load_clips
 from genie.common.cli import resolved
 from genie.common.errors import UserError
-from genie.common.settings.commands import LongRollout
+from genie.common.settings.evaluation import LongRollout
 from genie.evaluation.environment_replay import recorded_environment
 from genie.evaluation.evaluate import Evaluated, evaluate_runs
 from genie.evaluation.long_rollout import (

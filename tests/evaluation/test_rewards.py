@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_modules.held_out_clips import Clips
-from genie.common.settings.commands import RewardClips
+from genie.common.settings.evaluation import RewardClips
 from genie.evaluation.imagination import ImaginedClips
 from genie.evaluation.part import require_rewards
 from genie.evaluation.rewards import evaluate_reward, judge_reached

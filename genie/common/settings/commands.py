@@ -5,16 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from genie.common.settings.data import Data, Split, Splits
+from genie.common.settings.evaluation import Evaluate
 from genie.common.settings.kinds import (
     Count,
     Flag,
-    FromOne,
     FromZero,
     Host,
     Keys,
     Name,
     Place,
-    Places,
     Port,
     Range,
     Rate,
@@ -23,26 +22,21 @@ from genie.common.settings.kinds import (
     Settings,
     Several,
     Share,
-    SomeShare,
     Text,
     Word,
     Words,
     Workers,
     WorldKind,
     invalid,
+    whole,
 )
-from genie.common.settings.training import Attention, Hardware, Training
+from genie.common.settings.training import Hardware, Training
 from genie.common.settings.world import Planner, Prompted, Sampled
 
-MIN_FVD_FRAMES = 9  # of a video: I3D halves T three times, rounded up, and its last pool spans two steps
 MOST_FRAMES = 1_000_000  # of one generated video: more would take days on any machine
 BEST_QUALITY = 5  # ratings are 1 (worst) to 5
 LEAST_PICTURE = 32  # pixels, high and wide, of which the last stage of EfficientNet and ResNet leaves one
 FASTEST = 120.0  # frames a second that the page can show
-
-
-def _whole(least: int = 1, most: float = float("inf")) -> Any:
-    return Annotated[int, BeforeValidator(Range(least, most))]
 
 
 def _episodes(value: Any) -> int | list[int]:
@@ -173,7 +167,7 @@ class Curate(Settings):
     features: Literal["lite0", "resnet18", "none"]
     resnet: Text
     num_pictures: Count
-    picture_size: _whole(LEAST_PICTURE)
+    picture_size: whole(LEAST_PICTURE)
     device: Word
     seed: Seed
     data: Data
@@ -189,94 +183,6 @@ class RatePairs(Settings):
     enough: Count
     seed: Seed
     page: Page
-
-
-class DeltaPsnr(Settings):
-    t: list[Count]
-    seeds: Count
-
-
-class Fvd(Settings):
-    """At most `videos` on each side, of `frames` generated after the prompt; `baselines`: predictions on the same clips
-    whose distances are references, as the endings of their names; `resize` of I3D's input."""
-
-    videos: Several
-    frames: _whole(MIN_FVD_FRAMES)
-    baselines: list[Literal["copy_last", "background", "random_actions", "reconstruction"]]
-    resize: Literal["bilinear", "legacy"]
-
-
-class Grid(Settings):
-    frames: Count
-    prompts: Count
-
-
-class RewardClips(Settings):
-    """At most so many `clips`; `discount` of the returns of segments."""
-
-    clips: Count
-    discount: SomeShare
-
-
-class Imagination(Settings):
-    """`branches` are imagined for `horizon` steps with each of `batches` branches at a time, then for each of the
-    `horizons` in batches of the first size."""
-
-    branches: Count
-    horizon: Count
-    batches: Annotated[list[Count], Field(min_length=1)]
-    horizons: list[Count]
-
-
-class SideBySide(Settings):
-    clips: Count
-    horizon: Count
-
-
-class LongRollout(Settings):
-    """`frames` that each of `worlds` generates under actions that are held for `hold` frames in the mean; FVD of the
-    videos that begin with the generated frames number `fvd`, counted from 0."""
-
-    frames: Count
-    worlds: Count
-    hold: FromOne
-    fvd: list[FromZero]
-
-
-class PlayedPlans(Settings):
-    planner: Word
-    episodes: Count
-    candidates: list[Count]
-    horizon: list[Count]
-    overrides: Words
-    played: Place | None
-
-
-class Evaluate(Sampled):
-    run: Places
-    parts: Words
-    world: WorldKind | None
-    split: Split
-    data_root: Place | None
-    num_clips: Count
-    prompt_frames: Count
-    horizon: Count
-    delta_psnr: DeltaPsnr
-    fvd: Fvd
-    grid: Grid
-    attention: Attention
-    reward: RewardClips
-    imagination: Imagination
-    side_by_side: SideBySide
-    long_rollout: LongRollout
-    planning: PlayedPlans
-    seed: Seed
-    batch_size: Count
-    output: Place | None
-    reuse: Flag
-    report: Flag
-    fps: Rate
-    device: Word
 
 
 class Budget(Settings):
@@ -339,7 +245,7 @@ class Generate(Prompted):
     save_prompt: Flag
     actions: Any  # the world knows which there are
     hold: Count
-    num_frames: _whole(1, MOST_FRAMES)
+    num_frames: whole(1, MOST_FRAMES)
     output: Place | None
     save_frames: Flag
     show_actions: Flag

@@ -182,3 +182,8 @@ Weighting = Literal["symmetric", "target"]
 Size = Annotated[list[Side], BeforeValidator(_size)]  # height, width
 TEXTS = (_text, _name, _place, _places)  # kinds that take 2026 and true as they were typed
 WORDS = (*TEXTS, _word)  # kinds of which a number becomes a text
+
+
+def whole(least: int = 1, most: float = float("inf")) -> Any:
+    """The kind of whole numbers from `least` to `most`."""
+    return Annotated[int, BeforeValidator(Range(least, most))]
