@@ -5,11 +5,11 @@ outputs/pretrained/ first, where its results go as those of any other run.
 """
 
 import filecmp
-import shutil
 from pathlib import Path, PurePath
 from typing import Any
 
 from genie.common.errors import UserError, reason
+from genie.common.files import replacing
 
 PREFIX = "pretrained"
 HOME = Path(__file__).parents[1] / PREFIX
@@ -51,8 +51,7 @@ def unpack(source: Path, target: Path) -> None:
         for file in sorted(path for path in source.rglob("*") if path.is_file()):
             copy = target / file.relative_to(source)
             if not (copy.is_file() and filecmp.cmp(file, copy, shallow=False)):
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, temporary := copy.with_name(f".{copy.name}.tmp"))
-                temporary.replace(copy)
+                with replacing(copy) as new:
+                    new.write(file.read_bytes())
     except OSError as error:
         raise UserError(f"{target} cannot be written ({reason(error)})") from error

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genie.common.errors import UserError
-from genie.common.files import cache_folder, replacing
+from genie.common.files import cache_folder
 from genie.common.settings.evaluation import MIN_FVD_FRAMES
+from genie.common.tensor_cache import cached_tensors, keep_tensors
 from genie.metrics import i3d
 from genie.metrics.pretrained import digest
 
@@ -157,17 +156,9 @@ def cached_features(features: VideoFeatures, videos: Tensor) -> Tensor:
     pixels = digest({"videos": videos})
     key = hashlib.sha256(json.dumps([pixels, features.protocol], sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "features" / f"{features.name}_{len(videos)}v_{key[:16]}.safetensors"
-    try:
-        found = safetensors.torch.load_file(path)["features"]
-        if found.shape == (len(videos), features.dim):
-            return found.to(videos.device)
-    except (OSError, SafetensorError, KeyError):
-        pass
+    found = cached_tensors(path).get("features")
+    if found is not None and found.shape == (len(videos), features.dim):
+        return found.to(videos.device)
     made = features(videos)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(safetensors.torch.save({"features": made.cpu().contiguous()}))
-    except (OSError, UserError) as error:
-        print(f"features are not kept: {error}", flush=True)
+    keep_tensors(path, {"features": made}, "features are not kept")
     return made

@@ -1,6 +1,5 @@
 """Some episodes of a run's data beside its exported files: the world is played and measured without the rest."""
 
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +9,7 @@ import numpy as np
 from data_modules.formats.episode_header import dataset, opened
 from data_modules.formats.episodes import SPLITS
 from genie.common.errors import UserError, reason
-from genie.common.files import sync
+from genie.common.files import replacing
 
 ROWS = 256  # frames of a compressed chunk: most of a frame is as in the one before
 
@@ -32,26 +31,19 @@ def export_data(root: str | Path, output: Path, frames: int) -> None:
 
 def shorten(source: Path, target: Path, frames: int) -> None:
     """Copies the first episodes of an episode file, at least `frames` frames of them, atomically."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    try:
-        with opened(source) as old, h5py.File(temporary, "w") as new:
-            ends = dataset(source, old, "episode_ends")
-            ends = np.array([len(next(iter(columns(old).values())))]) if ends is None else ends[:]
-            episodes = min(len(ends), int(np.searchsorted(ends, frames)) + 1)
-            for name, value in old.attrs.items():
-                new.attrs[name] = value
-            for name, column in columns(old).items():
-                per_episode = name in ("episode_ends", "recordings", "seeds", "hashes")
-                rows = column[: episodes if per_episode else int(ends[episodes - 1])]
-                options: dict[str, Any] = {}
-                if not per_episode:
-                    options = {"chunks": (min(ROWS, len(rows)), *rows.shape[1:]), "compression": "gzip"}
-                new.create_dataset(name, data=rows, **options)
-        sync(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as file, opened(source) as old, h5py.File(file.name, "w") as new:
+        ends = dataset(source, old, "episode_ends")
+        ends = np.array([len(next(iter(columns(old).values())))]) if ends is None else ends[:]
+        episodes = min(len(ends), int(np.searchsorted(ends, frames)) + 1)
+        for name, value in old.attrs.items():
+            new.attrs[name] = value
+        for name, column in columns(old).items():
+            per_episode = name in ("episode_ends", "recordings", "seeds", "hashes")
+            rows = column[: episodes if per_episode else int(ends[episodes - 1])]
+            options: dict[str, Any] = {}
+            if not per_episode:
+                options = {"chunks": (min(ROWS, len(rows)), *rows.shape[1:]), "compression": "gzip"}
+            new.create_dataset(name, data=rows, **options)
 
 
 def columns(file: h5py.File) -> dict[str, h5py.Dataset]:

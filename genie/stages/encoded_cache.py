@@ -11,15 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from data_modules.clips import ClipDataset
 from data_modules.worker_loader import DamagedData
-from genie.common.errors import UserError
-from genie.common.files import cache_folder, replacing
+from genie.common.files import cache_folder
+from genie.common.tensor_cache import cached_tensors, keep_tensors
 from genie.runs.safetensors_file import digest
 from genie.stages.encoded import Encoded
 
@@ -53,23 +51,20 @@ def cache_file(
 
 def read(path: Path, dataset: ClipDataset, device: torch.device) -> Encoded | None:
     """What `write` wrote for this data set; None where it is missing or damaged."""
-    with suppress(OSError, SafetensorError, KeyError):
-        found = safetensors.torch.load_file(path)
-        tokens, actions = found["tokens"], found.get("actions")
-        if len(tokens) == int(dataset.episodes[:, 1].max()):
-            path.touch()
-            return Encoded(tokens.to(device), None if actions is None else actions.to(device), dataset.stride)
-    return None
+    found = cached_tensors(path)
+    tokens, actions = found.get("tokens"), found.get("actions")
+    if tokens is None or len(tokens) != int(dataset.episodes[:, 1].max()):
+        return None
+    with suppress(OSError):
+        path.touch()  # the newest stay
+    return Encoded(tokens.to(device), None if actions is None else actions.to(device), dataset.stride)
 
 
 def write(path: Path, encoded: Encoded) -> None:
     """Keeps tokens and actions, and of all such files the newest `KEPT`. A full or read-only disk only costs time."""
     tensors = {"tokens": encoded.tokens} | ({} if encoded.actions is None else {"actions": encoded.actions})
-    try:
-        with replacing(path) as file:
-            file.write(safetensors.torch.save({name: value.cpu().contiguous() for name, value in tensors.items()}))
+    keep_tensors(path, tensors, "encoded frames are not kept on disk")
+    with suppress(OSError):
         files = sorted(path.parent.glob("*.safetensors"), key=lambda each: each.stat().st_mtime, reverse=True)
         for old in files[KEPT:]:
             old.unlink(missing_ok=True)
-    except (OSError, UserError) as error:
-        print(f"encoded frames are not kept on disk: {error}", flush=True)
