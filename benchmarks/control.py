@@ -20,7 +20,7 @@ from genie.agents.act import episode_seed
 from genie.agents.agents import PlanningAgent, RandomAgent
 from genie.agents.episodes import play_episodes
 from genie.agents.statistics import Estimate, mean_of
-from genie.common.cli import to_plain
+from genie.common.cli import resolved, to_plain
 from genie.common.random import row_seeds
 from genie.planning.optimizers import build_planner
 from genie.world.opening import open_world
@@ -66,7 +66,7 @@ def main() -> None:
     runs = [run for run in given.pop("runs", "outputs/pendulum").split(",") if run]
     overrides = [f"planner.{name}={value}" for name, value in given.items()]
     with initialize_config_module("conf", version_base="1.3"):
-        planner = to_plain(compose("act", ["run=x", "planner=cem", "planner.batch_size=100000", *overrides]))["planner"]
+        planner = resolved("act", ["run=x", "planner=cem", "planner.batch_size=100000", *overrides]).planner
         settings = to_plain(compose("record", ["data=pendulum"]).data.recorder)
     worlds: dict[str, World] = {"the true equations": PendulumWorld()} | {run: open_world(run) for run in runs}
     environments = [open_environment(settings, None) for _ in range(episodes)]
@@ -77,9 +77,7 @@ def main() -> None:
     for name, agent in agents.items():
         found[name] = mean_of([episode.return_ for episode in play_episodes(environments, agent, seeds)])
     low, high = found["random"].mean, found["the true equations"].mean
-    print(
-        f"{episodes} episodes, {planner['candidates']} candidates x {planner['iterations']}, {planner['horizon']} steps"
-    )
+    print(f"{episodes} episodes, {planner.candidates} candidates x {planner.iterations}, {planner.horizon} steps")
     print("| plays by | return (95% interval) | share of the solver's gain over random play |")
     print("|---|---|---|")
     for name, one in found.items():

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from data_modules.annotations import Window
 from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
+from genie.common.settings.commands import CurateConfig
 from genie.labeling.curate import rating_queue
 from genie.labeling.features import look_at, pooled_features, stack
 from genie.labeling.quality_head import agreement, fit_head
@@ -97,24 +98,24 @@ def main(arguments: list[str]) -> None:
     with initialize_config_module("conf", version_base="1.3"):
         config = resolved("curate", overrides)
     keep_freed_memory()
-    network = pooled_features(config, config["device"])
+    network = pooled_features(config.plain(), config.device)
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "mix.h5"
             kinds = write_mix(path, source, stretches, frames, seed)
-            footage = WindowedData(config["data"] | {"root": str(path)})
+            footage = WindowedData(config.data.plain() | {"root": str(path)})
             measure(footage, kinds, labels, network, config)
 
 
-def measure(footage: WindowedData, kinds: dict[int, str], labels: int, network: Any, config: dict[str, Any]) -> None:
+def measure(footage: WindowedData, kinds: dict[int, str], labels: int, network: Any, config: CurateConfig) -> None:
     """Prints what a head makes of the clips that were not rated, with and without the network."""
     looks = {look.window: look for look in look_at(footage, footage.windows, network)}
-    rated = rating_queue(footage, config["label"]["candidates"])[:labels]
+    rated = rating_queue(footage, config.label.candidates)[:labels]
     others = [window for window in footage.windows if window not in set(rated)]
     shown, hidden = (np.array([true_rating(one, kinds) for one in some], float) for some in (rated, others))
     print(f"{labels} of {len(footage.windows)} clips rated, {np.mean(shown == 5):.0%} of them play")
     features = [stack([looks[window] for window in some]) for some in (rated, others)]
-    for name, count in {config["features"]: None, "without a network": 1}.items():
+    for name, count in {config.features: None, "without a network": 1}.items():
         fit = fit_head(features[0][:count], shown, rated, {})
         quality = fit.head(np.concatenate(features[1][:count], axis=1))
         expected, found = (agreement(*pair, GOOD) for pair in ((fit.held_out, shown), (quality, hidden)))

@@ -21,6 +21,7 @@ from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import read_clips
 from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
+from genie.common.settings.world import Sampled
 from genie.evaluation.trained_run import LiveRun
 from genie.runs.loading import load_model
 
@@ -47,7 +48,7 @@ def measure(run: Path, name: str, settings: dict, turns: int, steps: int) -> tup
     batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
     looks, trained = 0.0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        look = StageEvaluation(LiveRun(stage, run, settings["sampler"]), clips, settings, 0, Path(folder))
+        look = StageEvaluation(LiveRun(stage, run, Sampled(**settings["sampler"])), clips, settings, 0, Path(folder))
         for turn in range(turns + 1):  # the first one is not counted
             stage.eval()
             with torch.inference_mode():

@@ -122,8 +122,7 @@ def main() -> None:
         for name, default in [("clips", 32), ("seeds", 3), ("horizon", 10), ("prompt_frames", 4), ("long", 0),
                               ("worlds", 8)]
     )  # fmt: skip
-    subject = TrainedRun(run, torch.device("cpu"), {**dict.fromkeys(("steps", "temperature", "order", "entropy_bound")),
-                                                 "new_sampler": False})  # fmt: skip
+    subject = TrainedRun(run, torch.device("cpu"))
     world = subject.world
     clips = load_clips(subject.data_config, None, "test", count, prompt + horizon, count)
     judge = Judge(clips, prompt, world.window)

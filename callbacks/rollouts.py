@@ -22,6 +22,7 @@ from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import Clips, read_clips
 from genie.common.errors import UserError
 from genie.common.settings.training import Attention
+from genie.common.settings.world import Sampled
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
 from genie.evaluation.attention import draw_attention
 from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
@@ -202,7 +203,7 @@ class Rollouts(Callback):
     def _evaluate(self, trainer: Trainer, module: LightningModule, step: int) -> dict[str, float]:
         """The metrics of one evaluation; draws and logs its media."""
         folder = self.media.begin(step)
-        subject = LiveRun(module, folder, self.settings["sampler"])
+        subject = LiveRun(module, folder, Sampled(**self.settings["sampler"]))
         with undisturbed(trainer, module):
             stage = StageEvaluation(subject, self.clips, self.settings, self.seed, folder, self.videos, self.features)
             metrics = PARTS[module.options["name"]](stage)

@@ -15,6 +15,7 @@ from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
 from data_modules.data_info import DataInfo
 from genie.common.errors import UserError
+from genie.common.settings.evaluation import EvaluateConfig
 
 COLUMNS: tuple[str, ...] = ("frames", "actions", "objects", "states", "rewards", "terminals")  # of a clip
 
@@ -128,9 +129,9 @@ def load_clips(
     return read_clips(dataset, module.info, batch_size)
 
 
-def held_out(config: dict[str, Any], data: dict[str, Any], count: int, length: int, tails: bool = False) -> Clips:
+def held_out(config: EvaluateConfig, data: dict[str, Any], count: int, length: int, tails: bool = False) -> Clips:
     """`load_clips` with root, split and batch size of the configuration `evaluate`."""
-    return load_clips(data, config["data_root"], config["split"], count, length, config["batch_size"], tails)
+    return load_clips(data, config.data_root, config.split, count, length, config.batch_size, tails)
 
 
 def read_clips(dataset: ClipDataset, info: DataInfo, batch_size: int) -> Clips:

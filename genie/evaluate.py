@@ -2,10 +2,11 @@
 
 from genie.common.cli import hydra_main
 from genie.common.errors import RunError
+from genie.common.settings.commands import EvaluateConfig
 
 
 @hydra_main("evaluate")
-def main(config: dict) -> None:
+def main(config: EvaluateConfig) -> None:
     from genie.common.tables import print_table
     from genie.evaluation.evaluate import evaluate_runs, report_folder
     from genie.evaluation.table import report_table
@@ -18,7 +19,7 @@ def main(config: dict) -> None:
         for reason in dict.fromkeys(left_out.values()):
             print(f"left out: {', '.join(part for part in left_out if left_out[part] == reason)}, because {reason}")
         print(f"figures, plots and videos: {one.folder}")
-    if config["report"]:
+    if config.report:
         draw_report(evaluated, report_folder(config, evaluated))
     if failed := [f"{one.run}: {part}" for one in evaluated for part in one.values.get("failed", {})]:
         raise RunError(

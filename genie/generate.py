@@ -1,10 +1,11 @@
 """Generation of a video from a prompt and actions: `python -m genie.generate run=outputs/pong`."""
 
 from genie.common.cli import hydra_main
+from genie.common.settings.commands import GenerateConfig
 
 
 @hydra_main("generate")
-def main(config: dict) -> None:
+def main(config: GenerateConfig) -> None:
     from genie.play_server.generate import generate
 
     print(generate(config))

@@ -39,8 +39,11 @@ from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
 from genie.common.plots import save_figure
 from genie.common.random import fold_in
+from genie.common.settings.commands import ActConfig
+from genie.common.settings.schema import typed
+from genie.common.settings.world import ReplannedSearch
 from genie.common.tables import print_table
-from genie.planning.optimizers import check_planner
+from genie.planning.optimizers import check_planner, search_of
 
 SEED_LIMIT = 2**31  # of environments
 AXES = ("candidates", "horizon")
@@ -48,20 +51,20 @@ AXES = ("candidates", "horizon")
 COLUMNS = {*AXES, "return", "return_low", "return_high", "success", "random", "decisions_per_second"}
 
 
-def act(config: dict[str, Any]) -> float | None:
+def act(config: ActConfig) -> float | None:
     """Plays as the configuration `act` says; returns the agent's mean return, None without a finished episode.
 
     All finished episodes are kept when the play is interrupted. Raises UserError for an invalid value, before any
     episode.
     """
     check(config)
-    device = choose_device(config["device"])
-    name = config["act"]["name"] or config["agent"] or (config.get("planner") or {"name": "policy"})["name"]
-    settings = {**config["act"], "name": name}
-    config = {**config, "act": settings}
-    path = Path(config["output"] or Path(config["run"]) / "acting" / name)
+    device = choose_device(config.device)
+    name = config.act.name or config.agent or (config.planner.name if config.planner else "policy")
+    settings = config.act.changed(name=name)
+    config = config.changed(act=settings)
+    path = Path(config.output or Path(config.run) / "acting" / name)
     with one_writer(path, "output= or act.name="):
-        stage = open_stage(config, device, min(settings["parallel"], settings["episodes"]))
+        stage = open_stage(config, device, min(settings.parallel, settings.episodes))
         folder = ActingFolder(path, config)
         agents: dict[str, Agent] = {RANDOM: RandomAgent(stage.environments[0].action_space)}
         if name != RANDOM:
@@ -79,10 +82,10 @@ def act(config: dict[str, Any]) -> float | None:
         return _conclude(folder, config, stage)["return"]["mean"]
 
 
-def _conclude(folder: ActingFolder, config: dict[str, Any], stage: Setup) -> dict[str, Any]:
+def _conclude(folder: ActingFolder, config: ActConfig, stage: Setup) -> dict[str, Any]:
     summary = summarise(folder, config, stage.environments[0].id)
     file = folder.write_summary(summary)
-    if folder.pairs and config["act"]["videos"]:
+    if folder.pairs and config.act.videos:
         plot_pairs(folder.pairs, folder.path / "imagined_against_true.png")
     print_table(report_table(summary))
     print("\n".join(report_lines(summary)))
@@ -90,14 +93,14 @@ def _conclude(folder: ActingFolder, config: dict[str, Any], stage: Setup) -> dic
     return summary
 
 
-def check(config: dict[str, Any]) -> None:
+def check(config: ActConfig) -> None:
     """Raises UserError for the first invalid value."""
-    settings, planner = config["act"], config.get("planner")
-    if config["agent"] not in (None, RANDOM):
-        raise UserError(f"agent={config['agent']}: there is agent=random; others are planner=... and policy=...")
-    if (planner is not None or settings["policy"] is not None) == (config["agent"] is not None):
+    settings, planner = config.act, config.planner
+    if config.agent not in (None, RANDOM):
+        raise UserError(f"agent={config.agent}: there is agent=random; others are planner=... and policy=...")
+    if (planner is not None or settings.policy is not None) == (config.agent is not None):
         raise UserError("who plays? Give one of planner=cem (or another), policy=<path>, agent=random")
-    if settings["name"] == RANDOM and config["agent"] != RANDOM:
+    if settings.name == RANDOM and config.agent != RANDOM:
         raise UserError("act.name=random is the name of the random policy: give another one")
     if planner is not None:
         check_planner(planner)
@@ -108,11 +111,11 @@ def episode_seed(seed: int, number: int) -> int:
     return fold_in(seed, number) % SEED_LIMIT
 
 
-def play(label: str, agent: Agent, stage: Setup, folder: ActingFolder, config: dict[str, Any]) -> None:
+def play(label: str, agent: Agent, stage: Setup, folder: ActingFolder, config: ActConfig) -> None:
     """The episodes of one agent that are not in the folder yet."""
-    settings, videos = config["act"], folder.path / "videos"
-    missing = [number for number in range(settings["episodes"]) if number not in folder.played(label)]
-    seeds = {number: episode_seed(config["seed"], number) for number in missing}
+    settings, videos = config.act, folder.path / "videos"
+    missing = [number for number in range(settings.episodes) if number not in folder.played(label)]
+    seeds = {number: episode_seed(config.seed, number) for number in missing}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=not sys.stderr.isatty()), transient=True) as progress:
         task = progress.add_task(label, total=len(seeds))
@@ -127,27 +130,27 @@ def play(label: str, agent: Agent, stage: Setup, folder: ActingFolder, config: d
             progress.advance(task)
 
         episodes = play_episodes(
-            stage.environments, agent, seeds, settings["max_steps"], stage.repeat,
-            lambda number: number < settings["videos"], ended,
+            stage.environments, agent, seeds, settings.max_steps, stage.repeat,
+            lambda number: number < settings.videos, ended,
         )  # fmt: skip
     first = next((episode for episode in episodes if episode.screens), None)
     if first is not None and label != RANDOM:
-        draw_imagined(videos, stage.world, first, stage.action_map, settings["horizon"])
+        draw_imagined(videos, stage.world, first, stage.action_map, settings.horizon)
         if isinstance(agent, PlanningAgent):
             draw_plan(videos, agent, first)
 
 
-def has_budgets(config: dict[str, Any]) -> bool:
-    return any(config["act"]["budget"][name] for name in AXES)
+def has_budgets(config: ActConfig) -> bool:
+    return any(getattr(config.act.budget, name) for name in AXES)
 
 
-def act_for_budgets(config: dict[str, Any]) -> float:
+def act_for_budgets(config: ActConfig) -> float:
     """Plays with every budget; returns the best mean return.
 
     Raises UserError for an invalid budget, before any episode. A budget that fails has no row in the table; the others
     are played, and a RunError at the end lists what failed.
     """
-    root = Path(config["output"] or Path(config["run"]) / "acting" / "budget")
+    root = Path(config.output or Path(config.run) / "acting" / "budget")
     plays = plays_of(config, root)
     rows, failed = [], {}
     with one_writer(root, "output="):
@@ -164,7 +167,7 @@ def act_for_budgets(config: dict[str, Any]) -> float:
                 failed[label] = failure(error)
                 print(f"not measured: {failed[label]}", flush=True)
                 continue
-            rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(Path(play["output"])))})
+            rows.append({**dict(zip(AXES, pair, strict=True)), **_row(read_summary(root / play.act.name))})
             _write(root, rows)
         if rows:
             print_table(_table(rows))
@@ -174,23 +177,22 @@ def act_for_budgets(config: dict[str, Any]) -> float:
     return max((row["return"] for row in rows if row["return"] is not None), default=float("nan"))
 
 
-def plays_of(config: dict[str, Any], root: Path) -> dict[tuple[int, int], dict[str, Any]]:
+def plays_of(config: ActConfig, root: Path) -> dict[tuple[int, int], ActConfig]:
     """The configuration of each play, by candidates and horizon. Raises UserError for an invalid budget."""
-    planner, budget = config.get("planner"), config["act"]["budget"]
+    planner, budget = config.planner, config.act.budget
     if planner is None:
         raise UserError("act.budget is of a planner: give planner=cem, or another")
-    search = planner.get("optimizer", planner)
-    chosen = {name: budget[name] or [search[name]] for name in AXES}
+    search = search_of(planner)
     plays = {}
-    for pair in itertools.product(*chosen.values()):
+    for pair in itertools.product(budget.candidates or [search.candidates], budget.horizon or [search.horizon]):
         name = "c{}_h{}".format(*pair)
-        changed = {**search, **dict(zip(AXES, pair, strict=True))}
-        plays[pair] = {
-            **config,
-            "planner": {**planner, "optimizer": changed} if "optimizer" in planner else changed,
-            "act": {**config["act"], "name": name, "budget": dict.fromkeys(AXES, [])},
-            "output": str(root / name),
-        }
+        changed = search.changed(candidates=pair[0], horizon=pair[1])
+        play = config.changed(
+            planner=planner.changed(optimizer=changed) if isinstance(planner, ReplannedSearch) else changed,
+            act=config.act.changed(name=name, budget=budget.changed(candidates=[], horizon=[])),
+            output=str(root / name),
+        )
+        plays[pair] = typed("act", play.plain())
         check(plays[pair])
     return plays
 

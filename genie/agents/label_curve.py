@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,6 +26,7 @@ from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
 from genie.common.random import fold_in
+from genie.common.settings.commands import LabelCurveConfig
 from genie.common.tables import print_table
 from genie.world.action_map import ActionMap, fit_action_map
 from genie.world.opening import open_world
@@ -89,46 +89,46 @@ def draw(curve: dict[int, Earned], references: dict[str, Earned], picture: Path)
         figure.savefig(file, format="png", dpi=120)
 
 
-def label_curve(config: dict[str, Any]) -> dict[int, Earned]:
+def label_curve(config: LabelCurveConfig) -> dict[int, Earned]:
     """Prints, writes and draws the curve that the configuration `label_curve` describes.
 
     Raises UserError for a policy that needs no labels, and for missing data.
     """
-    if not config["labels"]:
+    if not config.labels:
         raise UserError("labels=[]: give some numbers of labels, as in labels=[100,1000]")
-    with one_writer(config["output"] or Path(config["run"]) / "policy", "output=") as output:
+    with one_writer(config.output or Path(config.run) / "policy", "output=") as output:
         return _curve_into(output, config)
 
 
-def _curve_into(output: Path, config: dict[str, Any]) -> dict[int, Earned]:
-    world = open_world(config["run"], "genie").to(choose_device(config["device"]))
-    policy = load_policy(config["act"]["policy"] or config["run"], world, config["greedy"])
+def _curve_into(output: Path, config: LabelCurveConfig) -> dict[int, Earned]:
+    world = open_world(config.run, "genie").to(choose_device(config.device))
+    policy = load_policy(config.act.policy or config.run, world, config.greedy)
     if policy.gives_environment_actions:
-        raise UserError(f"the policy of {config['run']} acts without labels: give one of policy=latent_bc")
-    data, settings = environment_of(world, config["data_root"])
-    longest = config["max_steps"] or settings.get("max_episode_steps")
+        raise UserError(f"the policy of {config.run} acts without labels: give one of policy=latent_bc")
+    data, settings = environment_of(world, config.data_root)
+    longest = config.max_steps or settings.get("max_episode_steps")
     if longest is None:
-        raise UserError(f"the data of {config['run']} do not say when an episode is over: give max_steps=1000")
+        raise UserError(f"the data of {config.run} do not say when an episode is over: give max_steps=1000")
     module = ClipData(**data)
     module.setup()
-    environments = open_environments(world, settings, min(config["parallel"], config["episodes"]))
-    episodes, stride = config["episodes"], data["stride"]
+    environments = open_environments(world, settings, min(config.parallel, config.episodes))
+    episodes, stride = config.episodes, data["stride"]
 
     def earned(agent: Agent, draw: int) -> np.ndarray:
-        seeds = [(config["seed"] + draw * episodes + number) % SEED_LIMIT for number in range(episodes)]
+        seeds = [(config.seed + draw * episodes + number) % SEED_LIMIT for number in range(episodes)]
         return np.array([episode.return_ for episode in play_episodes(environments, agent, seeds, longest, stride)])
 
     chance = RandomAgent(environments[0].action_space)
-    references = {"random": Earned(np.stack([earned(chance, draw) for draw in range(config["draws"])]))}
-    expert = Path(config["expert"] or policy.trained.config["data"]["root"])
+    references = {"random": Earned(np.stack([earned(chance, draw) for draw in range(config.draws)]))}
+    expert = Path(config.expert or policy.trained.config["data"]["root"])
     files = [path for split in SPLITS if (path := expert / f"{split}.h5").exists()]
     recorded = [episode_returns(path, longest * stride) for path in files]
     if sum(map(len, recorded)):
         references["expert"] = Earned(np.concatenate(recorded))
     curve = return_against_labels(
-        policy, world, module.train_dataset, config["labels"],
+        policy, world, module.train_dataset, config.labels,
         lambda choose, action_map, draw: earned(WorldAgent(world, choose, action_map), draw),
-        config["draws"], config["seed"],
+        config.draws, config.seed,
     )  # fmt: skip
     report(curve, references, output)
     return curve

@@ -25,6 +25,7 @@ from genie.common.errors import UserError, reason
 from genie.common.files import plain, replacing, to_json
 from genie.common.folder_lock import empty
 from genie.common.profiling import now, software_versions
+from genie.common.settings.commands import ActConfig, Acting
 
 FREE = ("resume", "overwrite", "device", "output")  # keys that may change when a play resumes
 FREE_ACT = ("episodes", "parallel")
@@ -55,18 +56,18 @@ class EpisodeRow:
 
 class ActingFolder:
     """`rows` and `pairs` of all finished episodes. Raises UserError for a folder that holds some, without
-    config["resume"] or config["overwrite"]."""
+    `resume` or `overwrite`."""
 
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, config: ActConfig) -> None:
         self.path, self.rows, self.pairs = path, [], []
         self._episodes, self._plans = path / "episodes.csv", path / "plans.csv"
         settings = _settings(config)
-        if config["resume"] and config["overwrite"]:
+        if config.resume and config.overwrite:
             raise UserError("resume=true and overwrite=true exclude each other: give one of them")
         if self._episodes.exists():
-            if config["overwrite"]:
+            if config.overwrite:
                 empty(path)
-            elif not config["resume"]:
+            elif not config.resume:
                 raise UserError(
                     f"{path} holds episodes already: resume=true goes on, act.name=... takes another folder, "
                     "overwrite=true deletes it"
@@ -143,9 +144,9 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in config.items() if name not in FREE}
-    kept["act"] = {name: value for name, value in config["act"].items() if name not in FREE_ACT}
+def _settings(config: ActConfig) -> dict[str, Any]:
+    kept = {name: value for name, value in config.plain().items() if name not in FREE}
+    kept["act"] = {name: value for name, value in kept["act"].items() if name not in FREE_ACT}
     return json.loads(json.dumps(kept))  # as it is read again
 
 
@@ -190,7 +191,7 @@ def _truth(text: str) -> bool:
     return TRUTHS[text]
 
 
-def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict[str, Any]:
+def summarise(folder: ActingFolder, config: ActConfig, env_id: str) -> dict[str, Any]:
     """The metrics of all finished episodes, as in summary.json.
 
     Of the agent and, under `random`, of the random policy: `return`, `length`, `success` (share of episodes above
@@ -199,17 +200,17 @@ def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict
     `difference` of the returns by Welch, with its standard error and how many of these it is;
     `difference_balls_returned` likewise; `decisions_per_second`; `imagined`: see `PlanOptimism`.
     """
-    settings, name = config["act"], config["act"]["name"]
-    rows, others = folder.of(name, settings["episodes"]), folder.of(RANDOM, settings["episodes"])
+    settings, name = config.act, config.act.name
+    rows, others = folder.of(name, settings.episodes), folder.of(RANDOM, settings.episodes)
     above = threshold(settings, env_id)
     cut = cut_short(rows if name == RANDOM else rows + others, settings) if above is not None else None
     measured = above if cut is None else None
     seconds, optimism = sum(row.seconds for row in rows), optimism_of(folder.pairs)
     summary = {
-        "run": str(config["run"]),
+        "run": str(config.run),
         "environment": env_id,
         "agent": name,
-        "seed": config["seed"],
+        "seed": config.seed,
         "success_above": above,
         "success_not_measured": cut,
         **_metrics(rows, measured),
@@ -226,25 +227,25 @@ def summarise(folder: ActingFolder, config: dict[str, Any], env_id: str) -> dict
     return {**summary, "date": now(), "versions": software_versions()}
 
 
-def threshold(settings: dict[str, Any], env_id: str) -> float | None:
+def threshold(settings: Acting, env_id: str) -> float | None:
     """The return above which an episode is a success: from `act.success`, else from `act.thresholds` for this
     environment, else from Gymnasium's registry; None: unknown."""
-    if settings["success"] is not None:
-        return float(settings["success"])
-    if env_id in settings["thresholds"]:
-        return float(settings["thresholds"][env_id])
+    if settings.success is not None:
+        return float(settings.success)
+    if env_id in settings.thresholds:
+        return float(settings.thresholds[env_id])
     spec = gym.registry.get(env_id)
     return None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
 
 
-def cut_short(rows: list[EpisodeRow], settings: dict[str, Any]) -> str | None:
+def cut_short(rows: list[EpisodeRow], settings: Acting) -> str | None:
     """The reason why success is not measured: episodes were cut by `act.max_steps`, and the threshold is one of whole
     episodes. None where all are whole or `act.success` is given."""
     count = sum(row.cut for row in rows)
-    if settings["success"] is not None or not count:
+    if settings.success is not None or not count:
         return None
     return (
-        f"{count} of {len(rows)} episodes were cut by act.max_steps={settings['max_steps']}, and the threshold is of "
+        f"{count} of {len(rows)} episodes were cut by act.max_steps={settings.max_steps}, and the threshold is of "
         "whole ones: give a larger act.max_steps=, or with act.success= a threshold of such episodes"
     )
 

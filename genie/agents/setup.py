@@ -10,6 +10,7 @@ from torch import Tensor
 from data_modules.held_out_clips import load_clips
 from genie.agents.agents import ActionTranslation, Agent, PlanningAgent, RandomAgent, WorldAgent, load_policy
 from genie.common.errors import UserError
+from genie.common.settings.commands import ActConfig
 from genie.planning.optimizers import build_planner
 from genie.planning.plots import shows_frames
 from genie.world.protocol import World
@@ -38,15 +39,15 @@ class Setup:
             environment.close()
 
 
-def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Setup:
+def open_stage(config: ActConfig, device: torch.device, count: int) -> Setup:
     """Opens all parts, with `count` environments. Raises UserError for parts that do not fit each other."""
     from genie.world.opening import open_world
 
-    world = open_world(config["run"], config["world"]).to(device)
+    world = open_world(config.run, config.world).to(device)
     if hasattr(world, "sampler"):
         world.sampler = with_overrides(world.sampler, config)
-    _, settings = environment_of(world, config["data_root"])
-    environments = open_environments(world, settings, count, config["env"]["id"])
+    _, settings = environment_of(world, config.data_root)
+    environments = open_environments(world, settings, count, config.env.id)
     space = environments[0].action_space
     own = world.takes_environment_actions
     if own and _describe(world.action_space) != _describe(space):
@@ -54,7 +55,7 @@ def open_stage(config: dict[str, Any], device: torch.device, count: int) -> Setu
             f"the world takes {_describe(world.action_space)} and the environment {_describe(space)}: play the "
             "environment that it was trained on, or train it on this one"
         )
-    action_map = None if own or config["agent"] == "random" else _learn_map(world, config)
+    action_map = None if own or config.agent == "random" else _learn_map(world, config)
     return Setup(world, _agent(config, world, space, action_map), environments, action_map)
 
 
@@ -95,25 +96,25 @@ def _describe(space: spaces.Space) -> str:
     return f"{space.n} actions" if isinstance(space, spaces.Discrete) else f"{space.shape[0]} numbers"
 
 
-def _learn_map(world: World, config: dict[str, Any]) -> ActionTranslation:
+def _learn_map(world: World, config: ActConfig) -> ActionTranslation:
     """The true action of each latent one, from `act.labels` labelled transitions of the recorded data."""
     from genie.world.action_map import fit_action_map
 
-    labels, data = config["act"]["labels"], world.config["data"]
+    labels, data = config.act.labels, world.config["data"]
     length = data["num_frames"]  # of the clips that the latent action model was trained on: one label fewer
-    clips = load_clips(data, config["data_root"], "val", -(-labels // (length - 1)), length, 1)
-    return fit_action_map(world, clips.source, labels, config["seed"], "act.labels")
+    clips = load_clips(data, config.data_root, "val", -(-labels // (length - 1)), length, 1)
+    return fit_action_map(world, clips.source, labels, config.seed, "act.labels")
 
 
-def _agent(config: dict[str, Any], world: World, space: spaces.Space, action_map: ActionTranslation | None) -> Agent:
-    if config["agent"] == "random":
+def _agent(config: ActConfig, world: World, space: spaces.Space, action_map: ActionTranslation | None) -> Agent:
+    if config.agent == "random":
         return RandomAgent(space)
-    path = config["act"]["policy"]
+    path = config.act.policy
     policy = None if path is None else load_policy(path, world)
-    if config.get("planner") is None:
+    if config.planner is None:
         direct = action_map is not None and policy.gives_environment_actions
         return WorldAgent(world, policy.choose, ActionAdapter(action_map) if direct else action_map)
-    planner = build_planner(config["planner"], world, None if policy is None else policy.value)
+    planner = build_planner(config.planner, world, None if policy is None else policy.value)
     return PlanningAgent(world, planner, action_map)
 
 

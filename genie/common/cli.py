@@ -3,6 +3,9 @@
     @hydra_main("train")
     def main(config: dict) -> float | None: ...
 
+    @hydra_main("generate")
+    def main(config: GenerateConfig) -> None: ...
+
 A `UserError`, a misspelt key, an unknown choice or a wrong override prints `error: <one line>` on stderr and exits
 with code 2; a `RunError` likewise with code 1. Any other exception keeps its traceback (without Hydra's frames, code 1)
 unless an override that no schema validates, such as a group of keys that was taken away, may have caused it: then one
@@ -37,7 +40,7 @@ from genie.common.config_errors import explain, explain_value, group_options, on
 from genie.common.errors import EXPLANATIONS, RunError, SilentExit, UserError, reason
 from genie.common.overrides import check_given, composed, spelled, unusual_overrides
 from genie.common.process import first_here, on_first_rank
-from genie.common.settings.schema import check_settings
+from genie.common.settings.schema import check_settings, typed
 from genie.common.shipped import unpacked
 
 
@@ -67,7 +70,7 @@ FAILED: list[JobFailed] = []  # jobs of this command, in whichever process they 
 def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[Any], Any]], Callable[[], None]]:
     """Turns a function of the configuration conf/<config_name>.yaml into a command.
 
-    The function gets the resolved configuration as plain containers, with `resolve=False` the `DictConfig`. Its return
+    The function gets the resolved configuration (`schema.typed`), with `resolve=False` the `DictConfig`. Its return
     value is the objective of a sweep (`--multirun`). Overrides may be typed without Hydra's quotes (`overrides`).
     """
 
@@ -78,7 +81,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 with on_first_rank():
                     check_given(HydraConfig.get().overrides.task)
                     check_settings(cfg, config_name)
-                    config = unpacked(to_plain(cfg)) if resolve else cfg
+                    config = typed(config_name, unpacked(to_plain(cfg))) if resolve else cfg
                 with output_may_end():
                     return function(config)
             except Exception as error:
@@ -195,10 +198,10 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-def resolved(config_name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration of a command as the command gets it: `composed`, and resolved. Raises UserError, and the errors
-    of Hydra and OmegaConf."""
-    return to_plain(composed(config_name, overrides))
+def resolved(config_name: str, overrides: Sequence[str] = ()) -> Any:
+    """The configuration of a command as the command gets it: `composed`, resolved and `schema.typed`. Raises UserError,
+    and the errors of Hydra and OmegaConf."""
+    return typed(config_name, to_plain(composed(config_name, overrides)))
 
 
 def in_sweep() -> bool:

@@ -33,6 +33,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from genie.common.errors import UserError
+from genie.common.settings.commands import Page
 
 READS = ("GET", "HEAD")
 HEADERS = {
@@ -107,7 +108,7 @@ def _with_headers(send: Send) -> Send:
 
 
 def serve_page(
-    build: Callable[[bool], Any], settings: dict[str, Any], section: str, max_upload: int = 0, what: str = "the data"
+    build: Callable[[bool], Any], settings: Page, section: str, max_upload: int = 0, what: str = "the data"
 ) -> None:
     """Prints the address as soon as a socket listens there, and serves until Ctrl-C.
 
@@ -115,8 +116,8 @@ def serve_page(
     serves a page, and prints a line on stderr, that it is loading `what`.
     max_upload: bytes. Raises UserError where the address cannot be used, and what `build` raises.
     """
-    host = settings["host"]
-    with bind(host, settings["port"], section) as listener:
+    host = settings.host
+    with bind(host, settings.port, section) as listener:
         loopback = is_loopback(host)
         if not loopback:
             print(f"warning: {section}.host={host} lets in all who reach this machine: no password", file=sys.stderr)

@@ -29,6 +29,7 @@ from data_modules.worker_loader import DamagedData, SteadyDataLoader, num_cpus
 from genie.common.errors import UserError
 from genie.common.files import read_json, replacing
 from genie.common.folder_lock import one_writer
+from genie.common.settings.commands import ConvertConfig
 
 ALL = "all"  # the split of an output that is one file
 
@@ -303,29 +304,29 @@ def _copy(
             start = end
 
 
-def convert(config: dict[str, Any]) -> str:
+def convert(config: ConvertConfig) -> str:
     """Converts the group `data` of a configuration; returns a summary of what was written, in words. Raises UserError
     before any work where an output exists or the data cannot be read."""
-    output = Output(config["output"], config["format"], config["shard_frames"])
+    output = Output(config.output, config.format, config.shard_frames)
     with one_writer(output.path, "output=", beside=True):
         return _convert_into(output, config)
 
 
-def _convert_into(output: Output, config: dict[str, Any]) -> str:
-    plan = make_plan(config["data"], output.in_one)
+def _convert_into(output: Output, config: ConvertConfig) -> str:
+    plan = make_plan(config.data.plain(), output.in_one)
     reader = plan.readers[0]
     if output.format == "stream" and (reader.state_size is not None or reader.action_size is not None):
         raise UserError(f"format=stream is for frames and ids of actions; {reader.path} needs format=episodes")
     parts = Parts(output.path, plan.identity)
     existing = output.existing()
     replaced = {path.resolve() for path in existing}
-    if output.path.resolve() == Path(config["data"]["root"]).resolve() or replaced & plan.files:
+    if output.path.resolve() == Path(config.data.root).resolve() or replaced & plan.files:
         raise UserError(f"output={output.path} is where the data are read from: give another one")
-    if output.format == "episodes" and _is_read_along(output.path.resolve(), Path(config["data"]["root"]), plan.files):
+    if output.format == "episodes" and _is_read_along(output.path.resolve(), Path(config.data.root), plan.files):
         raise UserError(
             f"output={output.path} lies among the files that are read, and would be next time: give another one"
         )
-    if existing and not (parts.resumed or config["overwrite"]):
+    if existing and not (parts.resumed or config.overwrite):
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise UserError(f"{existing[0]}{more} exist already: give overwrite=true or another output=")
     if changes := parts.changes():
@@ -334,7 +335,7 @@ def _convert_into(output: Output, config: dict[str, Any]) -> str:
     skipped = _make_parts(plan, parts, config)
     written = [recording for recording in plan.recordings if parts.path(recording.number).exists()]
     if not written:
-        raise UserError(f"none of the {len(plan.recordings)} recordings in {config['data']['root']} can be read")
+        raise UserError(f"none of the {len(plan.recordings)} recordings in {config.data.root} can be read")
     frames = sum(recording.num_frames for recording in written)
     with _bar() as bar:
         task = bar.add_task("writing", total=frames)
@@ -361,12 +362,12 @@ def _is_read_along(output: Path, root: Path, files: set[Path]) -> bool:
     return any(output.is_relative_to(folder.resolve()) for folder in folders)
 
 
-def _make_parts(plan: ConversionPlan, parts: Parts, config: dict[str, Any]) -> int:
+def _make_parts(plan: ConversionPlan, parts: Parts, config: ConvertConfig) -> int:
     """Makes the missing parts; returns how many recordings cannot be read."""
     missing = [recording for recording in plan.recordings if not parts.path(recording.number).exists()]
     if len(missing) < len(plan.recordings):
         print(f"going on: {len(plan.recordings) - len(missing)} of {len(plan.recordings)} recordings are done")
-    num_workers = num_cpus() if config["num_workers"] is None else config["num_workers"]
+    num_workers = num_cpus() if config.num_workers is None else config.num_workers
     tasks = [(recording, parts.path(recording.number)) for recording in missing]
     done = write_parts(plan.readers, tasks, plan.fps, min(num_workers, len(tasks)))
     skipped = 0
@@ -376,7 +377,7 @@ def _make_parts(plan: ConversionPlan, parts: Parts, config: dict[str, Any]) -> i
             bar.advance(task, recording.num_frames)
             if damage is None:
                 continue
-            if config["data"]["on_error"] == "raise":
+            if config.data.on_error == "raise":
                 raise UserError(f"{damage} (data.on_error=skip leaves out what cannot be read)")
             skipped += 1
             bar.console.print(f"left out: {damage}", markup=False, highlight=False, soft_wrap=True)

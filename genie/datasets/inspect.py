@@ -19,6 +19,7 @@ from data_modules.frame_reader import FrameReader, episodes_at
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
 from genie.common.media import VIDEO_HEIGHT, check_scale, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
+from genie.common.settings.commands import InspectConfig
 from genie.common.tables import print_table
 
 PIECE = 65536  # rows read at a time
@@ -142,23 +143,23 @@ def _spread(count: int, total: int) -> np.ndarray:
     return np.arange(count) * total // max(1, count)
 
 
-def inspect(config: dict[str, Any]) -> None:
-    """Inspects the data set of a resolved configuration. Raises UserError where it cannot be trained on."""
-    with one_writer(config["output"], "output=") as folder:
-        module = ClipData(**config["data"])
+def inspect(config: InspectConfig) -> None:
+    """Inspects the data set of a configuration. Raises UserError where it cannot be trained on."""
+    with one_writer(config.output, "output=") as folder:
+        module = ClipData(**config.data.plain())
         module.setup()
-        check_scale(config["scale"], module.image_size)
-        facts = data_facts(module, config["num_clips"])
+        check_scale(config.scale, module.image_size)
+        facts = data_facts(module, config.num_clips)
         with replacing(folder / "inspect.json", "w") as file:
             json.dump(facts, file, indent=2)
         print_table(table_of(facts))
         names = ["inspect.json"]
         if module.info.image_size is not None:
-            clips = module.clips("train", module.num_frames, config["num_clips"])
+            clips = module.clips("train", module.num_frames, config.num_clips)
             clips.augmentation = module.train_dataset.augmentation  # shown as in training
-            write_sheet(folder / "contact_sheet.png", clips, config["sheet"]["rows"], config["sheet"]["columns"])
-            scale = config["scale"] or scale_to(module.image_size[0], VIDEO_HEIGHT)
-            videos = write_clips(folder, clips, config["num_videos"], scale)
+            write_sheet(folder / "contact_sheet.png", clips, config.sheet.rows, config.sheet.columns)
+            scale = config.scale or scale_to(module.image_size[0], VIDEO_HEIGHT)
+            videos = write_clips(folder, clips, config.num_videos, scale)
             names += ["contact_sheet.png", *(path.name for path in videos)]
         print(f"written into {folder}: {', '.join(names)}")
 

@@ -18,27 +18,28 @@ from data_modules.formats.episodes import SPLITS, Fingerprint, read_origin
 from genie.common.errors import RunError, UserError
 from genie.common.folder_lock import one_writer
 from genie.common.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
+from genie.common.settings.commands import ReplayConfig
 
 BEFORE = {"reset_screen": True}  # settings of recordings that do not store their settings
 
 
-def replay(config: dict[str, Any]) -> str:
-    """Replays the episodes of a resolved configuration; returns a summary in words. Raises UserError where nothing can
+def replay(config: ReplayConfig) -> str:
+    """Replays the episodes of a configuration; returns a summary in words. Raises UserError where nothing can
     be replayed, RunError where observations differ from the recorded ones."""
-    with one_writer(config["output"], "output=") if config["video"] else nullcontext():
-        return _replay_into(Path(config["output"]), config)
+    with one_writer(config.output, "output=") if config.video else nullcontext():
+        return _replay_into(Path(config.output), config)
 
 
-def _replay_into(output: Path, config: dict[str, Any]) -> str:
-    files = _files(config["data"], config["split"])
-    recorded = [Recorded(name, path, config["data"]) for name, path in files.items()]
-    chosen = [(file, _chosen(config["episodes"], file)) for file in recorded]
+def _replay_into(output: Path, config: ReplayConfig) -> str:
+    files, data = _files(Path(config.data.root), config.split), config.data.plain()
+    recorded = [Recorded(name, path, data) for name, path in files.items()]
+    chosen = [(file, _chosen(config.episodes, file)) for file in recorded]
     differences, total, hashed = [], 0, all(file.hashes is not None for file in recorded)
     for file, episodes in chosen:
         for episode in track(episodes, f"{file.environment.id} {file.name}"):
             with in_episode(f"{file.name}, episode {episode}"):
                 played = Comparison(file, episode)
-                if config["video"]:
+                if config.video:
                     write_mp4(output / f"{file.name}_{episode}.mp4", played.screens(), file.environment.fps)
                 else:
                     deque(played, maxlen=0)
@@ -51,7 +52,7 @@ def _replay_into(output: Path, config: dict[str, Any]) -> str:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise RunError(f"{differences[0]}{more}")
     compared = "frame by frame and by their hashes" if hashed else "frame by frame: no hashes are stored"
-    written = f"; {total} videos in {output}" if config["video"] else ""
+    written = f"; {total} videos in {output}" if config.video else ""
     return f"{found}, {compared}{written}"
 
 
@@ -113,9 +114,8 @@ class Comparison:
             yield enlarge(screen, scale_to(len(screen), VIDEO_HEIGHT))
 
 
-def _files(data: dict[str, Any], split: str | None) -> dict[str, Path]:
+def _files(root: Path, split: str | None) -> dict[str, Path]:
     """The files to replay, by the names of their splits. Raises UserError where there is none."""
-    root = Path(data["root"])
     if root.is_file():
         return {root.stem: root}
     files = {name: root / f"{name}.h5" for name in SPLITS if split in (None, name)}

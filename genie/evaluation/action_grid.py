@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,19 +51,15 @@ def draw_action_grid(run: TrainedRun, clips: Clips, labels: list[str], settings:
     write_png(folder / "action_grid.png", grid(strip, labels, times))
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    grid = GridSettings(config["prompt_frames"], config["grid"]["frames"], config["seed"], config["fps"])
-    return {"grid": grid, "prompts": config["grid"]["prompts"]}
-
-
-def _measure(evaluation: Evaluation, settings: dict[str, Any]) -> dict:
+def _measure(evaluation: Evaluation) -> dict:
     """No metrics. The rows are named after the true actions where these are known."""
-    run, clips = evaluation.run, evaluation.clips
+    run, clips, config = evaluation.run, evaluation.clips, evaluation.config
+    grid = GridSettings(config.prompt_frames, config.grid.frames, config.seed, config.fps)
     num_actions, labels = run.world.num_actions, true_names(clips)
     if not (run.takes_environment_actions and len(labels) == num_actions):
         labels = latent_labels(num_actions, evaluation.figures.get("lam", {}).get("confusion"), labels)
-    draw_action_grid(run, clips.sample(settings["prompts"]), labels, settings["grid"], evaluation.folder)
+    draw_action_grid(run, clips.sample(config.grid.prompts), labels, grid, evaluation.folder)
     return {}
 
 
-ACTION_GRID = Part("action_grid", _measure, needs=("genie", "dynamics"), settings=_settings)
+ACTION_GRID = Part("action_grid", _measure, needs=("genie", "dynamics"))

@@ -200,9 +200,10 @@ def _mark(axes: Axes, square: list[int]) -> None:
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, edgecolor="cyan", linewidth=1.2))
 
 
-def _measure(evaluation: Evaluation, settings: Attention) -> dict:
+def _measure(evaluation: Evaluation) -> dict:
+    settings = evaluation.config.attention
     draw_attention(evaluation.run, MODELS, evaluation.clips, settings, evaluation.folder / "attention.png")
     return {}
 
 
-ATTENTION = Part("attention", _measure, needs=("genie",), settings=lambda config: Attention(**config["attention"]))
+ATTENTION = Part("attention", _measure, needs=("genie",))

@@ -113,16 +113,16 @@ def _replays(recorded: Recorded, dataset: ClipDataset) -> Iterator[tuple[Episode
         yield replay, row - start
 
 
-def _measure(evaluation: Evaluation, settings: RolloutSettings) -> dict:
-    split = evaluation.config["split"]
-    return {"delta_psnr": evaluate_simulator(evaluation.run, evaluation.clips, split, settings)}
+def _measure(evaluation: Evaluation) -> dict:
+    config = evaluation.config
+    settings = RolloutSettings.of(config)
+    return {"delta_psnr": evaluate_simulator(evaluation.run, evaluation.clips, config.split, settings)}
 
 
 SIMULATOR = Part(
     "simulator",
     _measure,
     needs=("genie",),
-    settings=RolloutSettings.of,
     metrics=(MetricInfo("delta_psnr.simulator_clips", "clips replayed in the true simulator", digits=0),),
     rows=delta_psnr_rows,
 )

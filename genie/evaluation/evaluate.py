@@ -1,7 +1,7 @@
 """Evaluation of trained runs: the command `genie.evaluate`, from its configuration to <run>/evaluation/.
 
-Settings are parsed and every run is opened before any work. Then each part is measured: one that fails is reported, and
-the others are measured all the same.
+Settings are checked and every run is opened before any work. Then each part is measured: one that fails is reported,
+and the others are measured all the same.
 """
 
 import json
@@ -18,6 +18,7 @@ from genie.common.errors import UserError, failure
 from genie.common.files import plain, replacing, to_json
 from genie.common.folder_lock import one_writer
 from genie.common.profiling import measured
+from genie.common.settings.evaluation import EvaluateConfig
 from genie.evaluation.imagination import ImaginedClips
 from genie.evaluation.latent_actions import true_names
 from genie.evaluation.part import NEEDS, Evaluation
@@ -38,81 +39,82 @@ class Evaluated:
     values: dict[str, Any]
 
 
-def evaluate_runs(config: dict[str, Any]) -> list[Evaluated]:
-    """Evaluates config["run"], one folder or several, in this order; with `reuse`, only those that are out of date.
+def evaluate_runs(config: EvaluateConfig) -> list[Evaluated]:
+    """Evaluates `run`, one folder or several, in this order; with `reuse`, only those that are out of date.
 
     Raises UserError for an invalid value and for a run without a trained world, before any work.
     """
-    given = config["run"]
+    given = config.run
     names = labels([str(run) for run in given] if isinstance(given, list) else [str(given)])
-    settings = parse_settings(config)
+    check_parts(config)
     runs = {name: open_run(path, config) for name, path in names.items()}
-    configs = {name: {**config, "run": path} for name, path in names.items()}
-    if config["output"] is not None and len(names) > 1:
+    configs = {name: config.changed(run=path) for name, path in names.items()}
+    if config.output is not None and len(names) > 1:
         for name, one in configs.items():
-            one["output"] = str(Path(config["output"]) / name.replace("/", "_"))
+            configs[name] = one.changed(output=str(Path(config.output) / name.replace("/", "_")))
     with ExitStack() as writing:
         for folder in dict.fromkeys(map(output_folder, configs.values())):
             writing.enter_context(one_writer(folder, "output="))
         evaluated = []
         for name, one in configs.items():
             run, known = runs.pop(name), output_folder(one) / "evaluation.json"  # popped: its models are freed
-            if config["reuse"] and still_holds(known, one):
-                print(f"{one['run']}: taken from {known}")
+            if config.reuse and still_holds(known, one):
+                print(f"{one.run}: taken from {known}")
                 values = json.loads(known.read_text())
             else:
                 if len(names) > 1:
-                    print(one["run"])
-                values = evaluate_run(run, one, settings)
-            evaluated.append(Evaluated(name, Path(one["run"]), known.parent, values))
+                    print(one.run)
+                values = evaluate_run(run, one)
+            evaluated.append(Evaluated(name, Path(one.run), known.parent, values))
     return evaluated
 
 
-def parse_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings of each part, by its name. Raises UserError for the first invalid value."""
+def check_parts(config: EvaluateConfig) -> None:
+    """Raises UserError for a part that does not exist and for the first invalid value of any part."""
     names = [part.name for part in PARTS]
-    for name in config["parts"]:
+    for name in config.parts:
         if name not in names:
-            raise UserError(f"parts={config['parts']}: there is no part {name}; there is: {', '.join(names)}")
-    return {part.name: part.settings(config) for part in PARTS}
+            raise UserError(f"parts={config.parts}: there is no part {name}; there is: {', '.join(names)}")
+    for part in PARTS:
+        part.check(config)
 
 
-def open_run(path: str, config: dict[str, Any]) -> TrainedRun:
+def open_run(path: str, config: EvaluateConfig) -> TrainedRun:
     """The run in a folder. Raises UserError where it holds no trained world."""
-    return TrainedRun(path, choose_device(config["device"]), config, config["world"])
+    return TrainedRun(path, choose_device(config.device), config, config.world)
 
 
-def output_folder(config: dict[str, Any]) -> Path:
+def output_folder(config: EvaluateConfig) -> Path:
     """The folder of one run's evaluation.json."""
-    return Path(config["output"] or Path(config["run"]) / "evaluation")
+    return Path(config.output or Path(config.run) / "evaluation")
 
 
-def evaluate_run(run: TrainedRun, config: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Measures an opened run with `parse_settings(config)`; writes and returns the contents of evaluation.json."""
-    prompt, length = config["prompt_frames"], config["prompt_frames"] + config["horizon"]
-    clips = seen = held_out(config, run.data_config, config["num_clips"], length)
+def evaluate_run(run: TrainedRun, config: EvaluateConfig) -> dict[str, Any]:
+    """Measures an opened run; writes and returns the contents of evaluation.json."""
+    prompt, length = config.prompt_frames, config.prompt_frames + config.horizon
+    clips = seen = held_out(config, run.data_config, config.num_clips, length)
     if run.world_data_config != run.data_config:
-        seen = held_out(config, run.world_data_config, config["num_clips"], length)
+        seen = held_out(config, run.world_data_config, config.num_clips, length)
     folder = output_folder(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write into output={folder} ({error.strerror})") from error
-    imagined = ImaginedClips(run, seen, prompt, config["seed"])
+    imagined = ImaginedClips(run, seen, prompt, config.seed)
     with inference(run.device) as precision:
-        figures = measure(Evaluation(config, run, clips, imagined, folder), settings)
+        figures = measure(Evaluation(config, run, clips, imagined, folder))
     report = plain(
         {
             "run": str(run.run),
             "checkpoints": {stage: found["steps"] for stage, found in run.contents.items()},
             "world": run.kind,
-            "split": config["split"],
+            "split": config.split,
             "clips": len(clips),
             "frames": len(clips) * length,
             "prompt_frames": prompt,
-            "horizon": config["horizon"],
+            "horizon": config.horizon,
             "sampler": run.sampler,
-            "seed": config["seed"],
+            "seed": config.seed,
             "device": str(run.device),
             "precision": precision,
             "true_actions": true_names(clips),
@@ -126,21 +128,21 @@ def evaluate_run(run: TrainedRun, config: dict[str, Any], settings: dict[str, An
     return report
 
 
-def measure(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, Any]:
+def measure(evaluation: Evaluation) -> dict[str, Any]:
     """The metrics of the parts in the key `parts`, by their groups; under `cost` the cost of each part, `left_out` the
     reasons for missing metrics, `failed` those for parts that ended in an error. Keeps finished parts in `PARTIAL`."""
     figures = evaluation.figures
     costs: dict[str, dict[str, float]] = {}
     left_out: dict[str, str] = {}
     failed: dict[str, str] = {}
-    chosen = [part for part in PARTS if part.name in evaluation.config["parts"]]
+    chosen = [part for part in PARTS if part.name in evaluation.config.parts]
     for number, part in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {part.name}: ", end="", flush=True)
         try:
             with measured() as cost:
                 for need in part.needs:
                     NEEDS[need](evaluation)
-                found = part.measure(evaluation, settings[part.name])
+                found = part.measure(evaluation)
         except LeftOut as reason:
             left_out[part.name] = str(reason)
             print(f"left out: {reason}", flush=True)
@@ -169,11 +171,11 @@ def _holds(figures: dict[str, Any], path: str) -> bool:
     return group in figures and (not name or name in figures[group])
 
 
-def report_folder(config: dict[str, Any], evaluated: list[Evaluated]) -> Path:
+def report_folder(config: EvaluateConfig, evaluated: list[Evaluated]) -> Path:
     """The folder of the report: that of evaluation.json, or of a comparison one of its own."""
     if len(evaluated) == 1:
         return evaluated[0].folder
-    return Path(config["output"] or evaluated[0].run.parent / "comparison")
+    return Path(config.output or evaluated[0].run.parent / "comparison")
 
 
 def labels(runs: list[str]) -> dict[str, str]:

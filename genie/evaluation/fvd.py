@@ -13,7 +13,6 @@ from torch import Tensor
 
 from data_modules.held_out_clips import Clips
 from genie.common.errors import UserError
-from genie.common.settings.evaluation import Fvd
 from genie.evaluation.part import Evaluation, Part, Row, number
 from genie.evaluation.rollout import clip_seeds, generate, random_actions, true_actions
 from genie.evaluation.tokenizer import reconstruct
@@ -159,9 +158,10 @@ def _row(label: str, figures: dict, value: str, prefix: str, digits: int) -> Row
     return label, number(figures[value], digits), *shown, note
 
 
-def _measure(evaluation: Evaluation, settings: Fvd) -> dict:
+def _measure(evaluation: Evaluation) -> dict:
+    settings = evaluation.config.fvd
     features = load_features(settings.frames, settings.resize)
-    prompt, seed = evaluation.config["prompt_frames"], evaluation.config["seed"]
+    prompt, seed = evaluation.config.prompt_frames, evaluation.config.seed
     clips = evaluation.held_out(evaluation.run.data_config, 2 * settings.videos, prompt + settings.frames)
     return {"fvd": evaluate_distances(evaluation.run, clips, features, prompt, settings.baselines, seed)}
 
@@ -170,7 +170,6 @@ FVD = Part(
     "fvd",
     _measure,
     needs=("genie", "dynamics"),
-    settings=lambda config: Fvd(**config["fvd"]),
     metrics=METRICS,
     titles={"fvd": "FVD"},
     rows=_rows,

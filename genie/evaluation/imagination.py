@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -240,28 +239,24 @@ def _prediction_rows(report: dict) -> list[Row]:
     return rows
 
 
-def _side_settings(config: dict[str, Any]) -> dict[str, Any]:
-    group = config["side_by_side"]
-    side = SideSettings(group["clips"], config["prompt_frames"], config["fps"], config["seed"])
-    return {"side": side, "length": config["prompt_frames"] + group["horizon"]}
-
-
-def _measure_side_by_side(evaluation: Evaluation, settings: dict[str, Any]) -> dict:
+def _measure_side_by_side(evaluation: Evaluation) -> dict:
     """No metrics. The clips are longer than the others where the data have such episodes."""
-    imagined, side = evaluation.imagined, settings["side"]
+    imagined, config = evaluation.imagined, evaluation.config
+    side = SideSettings(config.side_by_side.clips, config.prompt_frames, config.fps, config.seed)
+    length = config.prompt_frames + config.side_by_side.horizon
     clips = imagined.clips
     with suppress(LeftOut):
-        clips = evaluation.held_out(evaluation.run.world_data_config, side.clips, settings["length"])
+        clips = evaluation.held_out(evaluation.run.world_data_config, side.clips, length)
     draw_side_by_side(imagined.world, clips, side, evaluation.folder)
     return {}
 
 
 PREDICTION = Part(
     "prediction",
-    lambda evaluation, _: {"prediction": evaluate_prediction(evaluation.imagined, evaluation.folder)},
+    lambda evaluation: {"prediction": evaluate_prediction(evaluation.imagined, evaluation.folder)},
     needs=("world",),
     metrics=PREDICTION_METRICS,
     titles={"prediction": "Prediction"},
     rows=_prediction_rows,
 )
-SIDE_BY_SIDE = Part("side_by_side", _measure_side_by_side, needs=("world",), settings=_side_settings)
+SIDE_BY_SIDE = Part("side_by_side", _measure_side_by_side, needs=("world",))

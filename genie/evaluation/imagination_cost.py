@@ -132,9 +132,9 @@ def _rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, settings: Imagination) -> dict:
+def _measure(evaluation: Evaluation) -> dict:
     """Of branches from the first clip."""
-    imagined = evaluation.imagined
+    imagined, settings = evaluation.imagined, evaluation.config.imagination
     given = imagined.clips.sample(1).observations[:, : imagined.prompt]
     return {"imagination": evaluate_imagination(imagined.world, given, settings, evaluation.folder)}
 
@@ -143,7 +143,6 @@ IMAGINATION = Part(
     "imagination",
     _measure,
     needs=("world",),
-    settings=lambda config: Imagination(**config["imagination"]),
     metrics=(
         MetricInfo("imagination.branches", "branches from one state", "", COST, digits=0),
         MetricInfo("imagination.b{batch:d}_h{horizon:d}.steps_per_second",

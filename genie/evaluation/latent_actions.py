@@ -188,8 +188,8 @@ def _rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, _: None) -> dict:
-    run, fps = evaluation.run, evaluation.config["fps"]
+def _measure(evaluation: Evaluation) -> dict:
+    run, fps = evaluation.run, evaluation.config.fps
     return {"lam": evaluate_lam(run.lam, evaluation.clips, evaluation.folder, fps)}
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from data_modules.held_out_clips import Clips, held_out
 from genie.common.errors import UserError
 from genie.common.random import Stream
-from genie.common.settings.evaluation import LongRollout
+from genie.common.settings.evaluation import EvaluateConfig
 from genie.evaluation.environment_replay import recorded_environment
 from genie.evaluation.fvd import features_of, load_features
 from genie.evaluation.imagination import ImaginedClips
@@ -58,9 +58,7 @@ MOMENTS = (100, 300)  # first frames of these, beside the last ones
 SHOWN_WORLDS = 2
 
 
-def evaluate_long_rollout(
-    config: dict[str, Any], settings: LongRollout, imagined: ImaginedClips, folder: Path
-) -> dict[str, Any]:
+def evaluate_long_rollout(config: EvaluateConfig, imagined: ImaginedClips, folder: Path) -> dict[str, Any]:
     """{"long_rollout": …, "cost": …, "left_out": …}; writes long_rollout.mp4 and a plot for each kind of metric.
 
     long_rollout: `worlds`, `frames` of each, the `real_frames`; of each object, of `points`, of the `flicker` and of
@@ -69,7 +67,7 @@ def evaluate_long_rollout(
     `presence_error`, `speed_ks`, `rate_error`. left_out: reasons for missing metrics, by name. Raises LeftOut for a
     world of states.
     """
-    world, seed = imagined.world, config["seed"]
+    world, seed, settings = imagined.world, config.seed, config.long_rollout
     if not shows_frames(world):
         raise LeftOut("a world of states shows no frames")
     data = imagined.run.world_data_config
@@ -82,7 +80,7 @@ def evaluate_long_rollout(
     else:
         left_out["long_rollout.objects"] = "the data record no object positions"
     shown = shown_windows(settings.frames)
-    videos_length = config["fvd"]["frames"]
+    videos_length = config.fvd.frames
     windows = [*shown, *[(start, videos_length) for start in settings.fvd if start + videos_length <= settings.frames]]
 
     started = time.monotonic()
@@ -94,7 +92,7 @@ def evaluate_long_rollout(
     seconds = time.monotonic() - started
     videos = {"generated": generated}
     try:
-        recorded = recorded_environment(prompts, config["split"], data)
+        recorded = recorded_environment(prompts, config.split, data)
         videos["game"] = played_videos(recorded, prompts, settings.frames, settings.hold, seeds, detector, windows)
     except LeftOut as reason:
         left_out["long_rollout.game"] = str(reason)
@@ -116,12 +114,12 @@ def evaluate_long_rollout(
         left_out["long_rollout.flicker"] = str(reason)
     if settings.fvd:
         try:
-            figures["fvd"] = distance_figures(config, settings, videos, data, world.device, left_out)
+            figures["fvd"] = distance_figures(config, videos, data, world.device, left_out)
         except LeftOut as reason:
             left_out["long_rollout.fvd"] = str(reason)
     moments = {window: generated.windows[window] for window in shown}
     beside = videos["game"].windows if "game" in videos else recorded_moments(config, data, shown)
-    draw_moments(moments, beside, SHOWN_WORLDS, config["fps"], folder / "long_rollout.mp4")
+    draw_moments(moments, beside, SHOWN_WORLDS, config.fps, folder / "long_rollout.mp4")
     cost = {"seconds_per_frame": seconds / generated.frames}
     return {"long_rollout": figures, "cost": cost, "left_out": left_out}
 
@@ -205,12 +203,12 @@ def flicker_figures(videos: dict[str, LongVideos], period: int, folder: Path) ->
 
 
 def distance_figures(
-    config: dict[str, Any], settings: LongRollout, videos: dict[str, LongVideos], data: dict[str, Any],
+    config: EvaluateConfig, videos: dict[str, LongVideos], data: dict[str, Any],
     device: torch.device, left_out: dict[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """FVD `at_<frame>` and KVD `kvd_at_<frame>` of generated videos that begin there, `…_game` of the real game at the
     same moments, all against recorded clips; `floor` and `kvd_floor` of these against others."""
-    length = config["fvd"]["frames"]
+    length, settings = config.fvd.frames, config.long_rollout
     starts = [start for start in settings.fvd if start + length <= settings.frames]
     for start in settings.fvd:
         if start not in starts:
@@ -219,7 +217,7 @@ def distance_figures(
             )
     if not starts:
         raise LeftOut("long_rollout.fvd names no moment in the rollouts")
-    features = load_features(length, config["fvd"]["resize"])
+    features = load_features(length, config.fvd.resize)
     try:
         clips = held_out(config, data, 2 * len(videos["generated"]), length)
     except UserError as error:
@@ -241,7 +239,7 @@ def distance_figures(
     return {**figures, "protocol": features.protocol}
 
 
-def recorded_moments(config: dict[str, Any], data: dict[str, Any], shown: list[Window]) -> dict[Window, Tensor]:
+def recorded_moments(config: EvaluateConfig, data: dict[str, Any], shown: list[Window]) -> dict[Window, Tensor]:
     """Recorded clips in place of the real game's moments, uint8 [N, w, C, H, W] each; none where all episodes are
     shorter."""
     try:
@@ -326,15 +324,14 @@ def _rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, settings: LongRollout) -> dict:
-    return evaluate_long_rollout(evaluation.config, settings, evaluation.imagined, evaluation.folder)
+def _measure(evaluation: Evaluation) -> dict:
+    return evaluate_long_rollout(evaluation.config, evaluation.imagined, evaluation.folder)
 
 
 LONG_ROLLOUT = Part(
     "long_rollout",
     _measure,
     needs=("world",),
-    settings=lambda config: LongRollout(**config["long_rollout"]),
     metrics=METRICS,
     titles={"long_rollout": "Long rollouts"},
     rows=_rows,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_modules.held_out_clips import Clips, held_out
 from genie.common.errors import UserError
+from genie.common.settings.evaluation import EvaluateConfig
 from genie.evaluation.trained_run import LeftOut, TrainedRun
 from genie.metrics.metric_info import MetricInfo
 from genie.world.protocol import World
@@ -32,7 +33,7 @@ class Evaluation:
         figures: the metrics so far, as in evaluation.json.
     """
 
-    config: dict[str, Any]
+    config: EvaluateConfig
     run: TrainedRun
     clips: Clips
     imagined: "ImaginedClips"
@@ -53,10 +54,10 @@ class Part:
 
     Attributes:
         name: as in the key `parts`.
-        measure: takes the evaluation and the part's settings; returns the metrics by their groups in evaluation.json,
-            and if need be `cost` and `left_out` of its own. Raises LeftOut where nothing can be measured.
+        measure: returns the metrics by their groups in evaluation.json, and if need be `cost` and `left_out` of its
+            own. Raises LeftOut where nothing can be measured.
         needs: keys of `NEEDS`. A part is left out for the first one that is missing.
-        settings: of the configuration: the part's settings. Raises UserError for an invalid value.
+        check: raises UserError for values of the configuration that exclude each other.
         metrics: that it measures.
         titles: of its groups.
         rows: of the contents of an evaluation.json: the part's rows of the printed table.
@@ -64,9 +65,9 @@ class Part:
     """
 
     name: str
-    measure: Callable[[Evaluation, Any], dict[str, Any]]
+    measure: Callable[[Evaluation], dict[str, Any]]
     needs: tuple[str, ...] = ()
-    settings: Callable[[dict[str, Any]], Any] = lambda config: None
+    check: Callable[[EvaluateConfig], Any] = lambda config: None
     metrics: tuple[MetricInfo, ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     rows: Callable[[dict[str, Any]], list[Row]] = lambda report: []

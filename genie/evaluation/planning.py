@@ -12,6 +12,9 @@ from typing import Any
 from genie.common.cli import to_plain
 from genie.common.errors import UserError
 from genie.common.overrides import check_step, override
+from genie.common.settings.commands import ActConfig
+from genie.common.settings.evaluation import EvaluateConfig, PlayedPlans
+from genie.common.settings.schema import typed
 from genie.evaluation.part import Part, Row, number, percent, require_rewards
 from genie.evaluation.trained_run import LeftOut, TrainedRun
 from genie.metrics.metric_info import HIGHER, Definition, MetricInfo
@@ -21,35 +24,35 @@ from genie.world.sampler_choice import KEYS
 SHARED = ("run", "seed", "device", "data_root", "new_sampler", *KEYS)
 
 
-def check_planning(config: dict[str, Any]) -> None:
+def check_planning(config: EvaluateConfig) -> None:
     """Raises UserError for an invalid setting of the part."""
     from genie.agents.act import plays_of, read_budgets
 
-    settings = config["planning"]
-    if settings["played"] is None:
+    settings = config.planning
+    if settings.played is None:
         plays_of(play_config(config, None, Path()), Path())
     else:
-        read_budgets(Path(settings["played"]))
+        read_budgets(Path(settings.played))
 
 
-def play_config(config: dict[str, Any], kind: str | None, folder: Path) -> dict[str, Any]:
+def play_config(config: EvaluateConfig, kind: str | None, folder: Path) -> ActConfig:
     """The configuration `act` that plays in the world of this kind and writes into `folder`."""
-    settings = config["planning"]
-    play = to_plain(check_step("planning", "act", [override("run", config["run"]), *overrides(settings)]))
-    budget = {name: settings[name] for name in play["act"]["budget"]}
-    shared = {name: config[name] for name in SHARED}
-    return {
-        **play, **shared, "world": kind, "act": {**play["act"], "budget": budget}, "output": str(folder),
-        "resume": False, "overwrite": True,
-    }  # fmt: skip
+    settings = config.planning
+    checked = check_step("planning", "act", [override("run", config.run), *overrides(settings)])
+    play: ActConfig = typed("act", to_plain(checked))
+    budget = play.act.budget.changed(candidates=settings.candidates, horizon=settings.horizon)
+    shared = {name: getattr(config, name) for name in SHARED}
+    return play.changed(
+        **shared, world=kind, act=play.act.changed(budget=budget), output=str(folder), resume=False, overwrite=True
+    )
 
 
-def overrides(settings: dict[str, Any]) -> list[str]:
+def overrides(settings: PlayedPlans) -> list[str]:
     """Overrides of genie.act."""
-    return [f"planner={settings['planner']}", f"act.episodes={settings['episodes']}", *settings["overrides"]]
+    return [f"planner={settings.planner}", f"act.episodes={settings.episodes}", *settings.overrides]
 
 
-def evaluate_planning(config: dict[str, Any], run: TrainedRun, folder: Path) -> dict[str, Any]:
+def evaluate_planning(config: EvaluateConfig, run: TrainedRun, folder: Path) -> dict[str, Any]:
     """By candidates and horizon (`c64_h12`): the `return`, its `return_spread` (half its 95% interval), `success`, the
     share of successful episodes, and `decisions_per_second`; `return_random`, the return of the random policy on the
     same seeds. Writes planning.png, and the episodes into `folder`/planning.
@@ -58,7 +61,7 @@ def evaluate_planning(config: dict[str, Any], run: TrainedRun, folder: Path) -> 
     """
     from genie.agents.act import act_for_budgets, read_budgets
 
-    played = config["planning"]["played"]
+    played = config.planning.played
     root = folder / "planning" if played is None else Path(played)
     if played is None:
         require_rewards(run.chosen_world)
@@ -92,8 +95,8 @@ def _metric(path: str, *description: Any, **more: Any) -> MetricInfo:
     return MetricInfo(f"planning.{path}", *description, definition=PLANNING_DEFINITION, **more)
 
 
-def _settings(config: dict[str, Any]) -> None:
-    if "planning" in config["parts"]:
+def _check(config: EvaluateConfig) -> None:
+    if "planning" in config.parts:
         check_planning(config)
 
 
@@ -112,8 +115,8 @@ def _rows(report: dict) -> list[Row]:
 
 PLANNING = Part(
     "planning",
-    lambda evaluation, _: {"planning": evaluate_planning(evaluation.config, evaluation.run, evaluation.folder)},
-    settings=_settings,
+    lambda evaluation: {"planning": evaluate_planning(evaluation.config, evaluation.run, evaluation.folder)},
+    check=_check,
     metrics=(
         _metric("return_random", "return of the random policy"),
         _metric("c{candidates:d}_h{horizon:d}.return", "{candidates} candidates, horizon {horizon}: return",

@@ -10,17 +10,18 @@ from hydra.core.hydra_config import HydraConfig
 from genie.common.files import read_json
 from genie.common.overrides import override
 from genie.common.profiling import now, software_versions
+from genie.common.settings.evaluation import EvaluateConfig
 
 TRAINED = ("*/checkpoints/last.ckpt", "*.safetensors")  # files of a run's stages, and of exported ones
 # keys that no metric depends on
 NOT_SETTINGS = ("run", "output", "device", "batch_size", "reuse", "report")
 
 
-def provenance(config: dict[str, Any]) -> dict[str, Any]:
+def provenance(config: EvaluateConfig) -> dict[str, Any]:
     """`date` (UTC), `command` (None without a command line), `settings` of the metrics, `versions`."""
     return {
         "date": now(),
-        "command": command(config["run"], config["output"]),
+        "command": command(config.run, config.output),
         "settings": settings(config),
         "versions": software_versions(),
     }
@@ -36,9 +37,9 @@ def command(run: str, output: str | None) -> str | None:
     return shlex.join(["python", "-m", "genie.evaluate", override("run", run), *given, *where])
 
 
-def settings(config: dict[str, Any]) -> dict[str, Any]:
+def settings(config: EvaluateConfig) -> dict[str, Any]:
     """The part of a configuration that the metrics depend on."""
-    return {name: value for name, value in config.items() if name not in NOT_SETTINGS}
+    return {name: value for name, value in config.plain().items() if name not in NOT_SETTINGS}
 
 
 def newer_than_checkpoints(evaluation: Path, run: Path) -> bool:
@@ -51,9 +52,9 @@ def newer_than_checkpoints(evaluation: Path, run: Path) -> bool:
     return values is not None and not values.get("failed")
 
 
-def still_holds(evaluation: Path, config: dict[str, Any]) -> bool:
+def still_holds(evaluation: Path, config: EvaluateConfig) -> bool:
     """Whether evaluating `config` now would give this evaluation.json."""
-    if not newer_than_checkpoints(evaluation, Path(config["run"])):
+    if not newer_than_checkpoints(evaluation, Path(config.run)):
         return False
     recorded = (read_json(evaluation) or {}).get("provenance")
     recorded = recorded.get("settings") if isinstance(recorded, dict) else None

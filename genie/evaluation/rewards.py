@@ -160,9 +160,9 @@ def _rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, settings: RewardClips) -> dict:
+def _measure(evaluation: Evaluation) -> dict:
     """On clips as long as those of the training, which reach the ends of their episodes."""
-    data = evaluation.run.world_data_config
+    data, settings = evaluation.run.world_data_config, evaluation.config.reward
     clips = evaluation.held_out(data, settings.clips, data["num_frames"], tails=True)
     return {"reward": evaluate_reward(evaluation.imagined, clips, settings)}
 
@@ -171,7 +171,6 @@ REWARD = Part(
     "reward",
     _measure,
     needs=("rewards",),
-    settings=lambda config: RewardClips(**config["reward"]),
     metrics=METRICS,
     titles={"reward": "Rewards and ends"},
     rows=_rows,

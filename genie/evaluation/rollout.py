@@ -9,7 +9,6 @@ Dimension letters: `N` clips, `B` batch, `T` frames, `P` frames of the prompt, `
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from genie.common.media import border_by_origin, enlarge, grid, scale_to, to_byt
 from genie.common.plots import plot_horizon
 from genie.common.profiling import GenerationCost
 from genie.common.random import Stream, fold_in
+from genie.common.settings.evaluation import EvaluateConfig
 from genie.evaluation.latent_actions import actions_between
 from genie.evaluation.part import Evaluation, Part, Row, compared, number
 from genie.evaluation.rollout_objects import OBJECT_METRICS, RolloutObjects, object_rows
@@ -49,14 +49,14 @@ class RolloutSettings:
     fps: float
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> "RolloutSettings":
+    def of(cls, config: EvaluateConfig) -> "RolloutSettings":
         """Those of the configuration `evaluate`; UserError for an invalid value."""
-        delta = config["delta_psnr"]
-        for t in delta["t"]:
-            if t > config["horizon"]:
-                raise UserError(f"delta_psnr.t={delta['t']}: {t} is not in 1 … horizon={config['horizon']}")
-        times = tuple(delta["t"])
-        return cls(config["prompt_frames"], config["horizon"], times, delta["seeds"], config["seed"], config["fps"])
+        delta = config.delta_psnr
+        for t in delta.t:
+            if t > config.horizon:
+                raise UserError(f"delta_psnr.t={delta.t}: {t} is not in 1 … horizon={config.horizon}")
+        times = tuple(delta.t)
+        return cls(config.prompt_frames, config.horizon, times, delta.seeds, config.seed, config.fps)
 
 
 def evaluate_rollout(run: TrainedRun, clips: Clips, settings: RolloutSettings, folder: Path) -> dict[str, dict]:
@@ -308,7 +308,8 @@ def _rows(report: dict) -> list[Row]:
     return rows + object_rows(report)
 
 
-def _measure(evaluation: Evaluation, settings: RolloutSettings) -> dict:
+def _measure(evaluation: Evaluation) -> dict:
+    settings = RolloutSettings.of(evaluation.config)
     return evaluate_rollout(evaluation.run, evaluation.clips, settings, evaluation.folder)
 
 
@@ -316,7 +317,7 @@ ROLLOUT = Part(
     "rollout",
     _measure,
     needs=("genie", "dynamics"),
-    settings=RolloutSettings.of,
+    check=RolloutSettings.of,
     metrics=METRICS,
     titles={
         "rollout": "Rollout",

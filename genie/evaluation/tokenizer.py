@@ -150,8 +150,8 @@ def _object_rows(report: dict) -> list[Row]:
     return rows
 
 
-def _measure(evaluation: Evaluation, _: None) -> dict:
-    run, fps = evaluation.run, evaluation.config["fps"]
+def _measure(evaluation: Evaluation) -> dict:
+    run, fps = evaluation.run, evaluation.config.fps
     return {"tokenizer": evaluate_tokenizer(run.tokenizer, evaluation.clips, evaluation.folder, fps)}
 
 
@@ -172,7 +172,7 @@ TOKENIZER = Part(
 )  # fmt: skip
 OBJECTS = Part(
     "objects",
-    lambda evaluation, _: {"objects": evaluate_objects(evaluation.run.tokenizer, evaluation.clips)},
+    lambda evaluation: {"objects": evaluate_objects(evaluation.run.tokenizer, evaluation.clips)},
     needs=("genie", "tokenizer", "objects"),
     metrics=(
         MetricInfo("objects.{object}.survival", "{object} survives",

@@ -105,7 +105,7 @@ def _rows(report: dict) -> list[Row]:
 
 TOKENS = Part(
     "tokens",
-    lambda evaluation, _: {"tokens": evaluate_tokens(evaluation.run, evaluation.clips)},
+    lambda evaluation: {"tokens": evaluate_tokens(evaluation.run, evaluation.clips)},
     needs=("genie", "tokenizer"),
     metrics=(
         _accuracy("token", "right tokens", "in one pass after the true past", {}),

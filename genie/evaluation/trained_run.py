@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from genie.common.errors import UserError
+from genie.common.settings.world import Sampled
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.building import GENIE_STAGES, STAGES
 from genie.runs.loading import TrainedModel, fingerprint, load_model, read_checkpoint, stage_file
@@ -50,7 +51,9 @@ class TrainedRun:
         checkpoints: the paths of existing checkpoints, by stage.
     """
 
-    def __init__(self, run: str | Path, device: torch.device, sampler: dict[str, Any], kind: str | None = None) -> None:
+    def __init__(
+        self, run: str | Path, device: torch.device, sampler: Sampled | None = None, kind: str | None = None
+    ) -> None:
         self.run, self.device, self.overrides = Path(run), device, sampler
         paths = {stage: stage_file(self.run, stage) for stage in STAGES}
         self.checkpoints = {stage: path for stage, path in paths.items() if is_checkpoint(path)}
@@ -113,7 +116,8 @@ class TrainedRun:
             self._path("dynamics")
         self._path("tokenizer")
         world = WorldModel.load(self.run).to(self.device)
-        world.sampler = with_overrides(world.sampler, self.overrides)
+        if self.overrides is not None:
+            world.sampler = with_overrides(world.sampler, self.overrides)
         return world
 
     @cached_property
@@ -165,7 +169,7 @@ class LiveRun:
     """`TrainedRun` of a stage in training: its own modules in memory, and the frozen ones that it was given. `run`: the
     folder that it is trained into."""
 
-    def __init__(self, stage: Any, run: Path, sampler: dict[str, Any]) -> None:
+    def __init__(self, stage: Any, run: Path, sampler: Sampled) -> None:
         self.stage, self.run, self.overrides = stage, run, sampler
 
     @property

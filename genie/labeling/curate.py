@@ -5,7 +5,6 @@ Dimension letters: `N` windows, `F` signals.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Response
@@ -15,7 +14,7 @@ from data_modules.annotations import QUALITY_FILE, Window, read_table, require_s
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
-from genie.common.settings.commands import BEST_QUALITY
+from genie.common.settings.commands import BEST_QUALITY, CurateConfig
 from genie.common.tables import print_table
 from genie.common.web import add_page, moving_picture, page_app, serve_page
 from genie.labeling.features import SIGNALS, all_signals, as_features, look_at, pooled_features, stack, write_scores
@@ -131,34 +130,34 @@ def create_app(session: CurationSession, loopback: bool = True) -> FastAPI:
     return app
 
 
-def curate(config: dict[str, Any]) -> None:
+def curate(config: CurateConfig) -> None:
     """Performs the step of the configuration `curate`, or the next one."""
     keep_freed_memory()
-    footage, step = WindowedData(config["data"]), config["step"]
-    with one_writer(config["output"] or footage.folder, "output=") as folder:
-        head, quality = Path(config["head"] or folder / "head.safetensors"), folder / QUALITY_FILE
-        ratings = Ratings(Path(config["labels"] or folder / "labels.csv"), footage)
+    footage, step = WindowedData(config.data.plain()), config.step
+    with one_writer(config.output or footage.folder, "output=") as folder:
+        head, quality = Path(config.head or folder / "head.safetensors"), folder / QUALITY_FILE
+        ratings = Ratings(Path(config.labels or folder / "labels.csv"), footage)
         if step == "label" or step is None and not ratings.given:
             label(config, footage, ratings)
         elif step == "train":
             train(config, footage, ratings, head)
         elif step == "score":
-            score(config, footage, Head.load(head) if config["head"] or head.exists() else None, quality)
+            score(config, footage, Head.load(head) if config.head or head.exists() else None, quality)
         else:
             score(config, footage, train(config, footage, ratings, head), quality)
 
 
-def label(config: dict[str, Any], footage: WindowedData, ratings: Ratings) -> None:
+def label(config: CurateConfig, footage: WindowedData, ratings: Ratings) -> None:
     """Serves the page until Ctrl-C."""
-    settings = config["label"]
 
     def app(loopback: bool) -> FastAPI:
-        session = CurationSession(footage, ratings, rating_queue(footage, settings["candidates"]), settings["enough"])
+        queue = rating_queue(footage, config.label.candidates)
+        session = CurationSession(footage, ratings, queue, config.label.enough)
         print(f"{len(ratings.given)} clips are rated in {ratings.path}; Ctrl-C ends, the same command goes on")
         return create_app(session, loopback)
 
     ratings.write()  # an error comes before the first rating
-    serve_page(app, settings, "label")
+    serve_page(app, config.label, "label")
 
 
 def rating_queue(footage: WindowedData, most: int) -> list[Window]:
@@ -168,7 +167,7 @@ def rating_queue(footage: WindowedData, most: int) -> list[Window]:
     return [looks[index].window for index in rating_order(as_features(all_signals(looks), SIGNALS))]
 
 
-def train(config: dict[str, Any], footage: WindowedData, ratings: Ratings, path: Path) -> Head:
+def train(config: CurateConfig, footage: WindowedData, ratings: Ratings, path: Path) -> Head:
     """Fits the head, prints its precision and recall on held-out ratings, and saves it."""
     given = ratings.given
     if len(given) < FEWEST or len(set(given.values())) < 2:
@@ -176,8 +175,8 @@ def train(config: dict[str, Any], footage: WindowedData, ratings: Ratings, path:
         there = ratings.path.exists()
         count = f"has {len(given)} ratings, of {len(set(given.values()))} kinds" if there else "is not there"
         raise UserError(f"{ratings.path} {count}: {way}")
-    settings = {name: config[name] for name in ("features", "resnet", "num_pictures", "picture_size")}
-    looks = list(look_at(footage, list(given), pooled_features(settings, config["device"])))
+    settings = config.model_dump(include={"features", "resnet", "num_pictures", "picture_size"})
+    looks = list(look_at(footage, list(given), pooled_features(settings, config.device)))
     windows = [look.window for look in looks]
     values = np.array([given[window] for window in windows], dtype=np.float64)
     recordings = [footage.recordings[window] for window in windows]
@@ -185,7 +184,7 @@ def train(config: dict[str, Any], footage: WindowedData, ratings: Ratings, path:
     fit = fit_head(stack(looks), values, recordings if by_recording else windows, settings)
     held_out = "all clips of its recording" if by_recording else "it"
     print(f"{len(windows)} rated clips, the quality of each by a head that was trained without {held_out}:")
-    print_agreement(fit, values, config["min_quality"])
+    print_agreement(fit, values, config.min_quality)
     fit.head.save(path)
     print(f"head: {path}")
     return fit.head
@@ -202,9 +201,9 @@ def print_agreement(fit: RidgeFit, ratings: np.ndarray, threshold: float) -> Non
     print_table(table)
 
 
-def score(config: dict[str, Any], footage: WindowedData, head: Head | None, path: Path) -> None:
+def score(config: CurateConfig, footage: WindowedData, head: Head | None, path: Path) -> None:
     """Writes quality and signals of every window; prints the share of frames above the threshold."""
-    network = pooled_features(head.settings, config["device"]) if head else None
+    network = pooled_features(head.settings, config.device) if head else None
     looks, quality = [], []
     for look in look_at(footage, footage.windows, network):
         if head:
@@ -216,7 +215,7 @@ def score(config: dict[str, Any], footage: WindowedData, head: Head | None, path
         print("nothing was rated: they are what can be measured, and data.min_quality cannot use them")
         return
     lengths = np.array([look.window.stop - look.window.first for look in looks])
-    threshold = config["min_quality"]
+    threshold = config.min_quality
     total = sum(window.stop - window.first for window in footage.windows)
     kept = lengths[np.array(quality) >= threshold].sum() / total
     where = "" if path == footage.folder / QUALITY_FILE else f"data.quality={path} "

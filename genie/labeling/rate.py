@@ -9,7 +9,6 @@ The file is one of windows (`data_modules/annotations.py`), with a line for each
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from fastapi import FastAPI, HTTPException, Response
@@ -19,6 +18,7 @@ from data_modules.clip_data import ClipData
 from data_modules.frame_reader import FrameReader
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
+from genie.common.settings.commands import RateConfig
 from genie.common.web import add_page, moving_picture, page_app, serve_page
 from genie.labeling.page_server import Answers, RatingSession, add_rating
 from genie.labeling.windows import name_of
@@ -123,7 +123,7 @@ def create_app(session: PreferenceSession, loopback: bool = True) -> FastAPI:
     return app
 
 
-def rate(config: dict[str, Any]) -> None:
+def rate(config: RateConfig) -> None:
     """Serves the page until Ctrl-C. Raises UserError for a world without frames, before anything is shown."""
     session = open_session(config)
     answers = session.answers
@@ -134,19 +134,19 @@ def rate(config: dict[str, Any]) -> None:
 
     with one_writer(answers.path, "ratings=", beside=True):
         answers.write()  # an error comes before the first answer
-        serve_page(app, config["page"], "page")
+        serve_page(app, config.page, "page")
 
 
-def open_session(config: dict[str, Any]) -> PreferenceSession:
+def open_session(config: RateConfig) -> PreferenceSession:
     """The pairs to rate, from the training split of the data of the world of `run`."""
-    world = open_world(config["run"], config["kind"])
+    world = open_world(config.run, config.kind)
     if len(world.observation_shape) != 3:
-        raise UserError(f"run={config['run']} is a world of states: there is nothing to look at")
-    data = {**world.config["data"], "num_frames": config["num_frames"], "batch_size": 1, "num_workers": 0}
+        raise UserError(f"run={config.run} is a world of states: there is nothing to look at")
+    data = {**world.config["data"], "num_frames": config.num_frames, "batch_size": 1, "num_workers": 0}
     module = ClipData(**{**data, "augmentation": None, "min_quality": None})
     readers = parts(module.open())
     part = "train" if "train" in readers else "all"
-    path = Path(config["ratings"] or Path(config["run"]) / "preferences.csv")
+    path = Path(config.ratings or Path(config.run) / "preferences.csv")
     preferences = Preferences(path, {part: identity(readers[part])}, readers)
-    chosen = choose_pairs(readers[part], part, config["num_frames"], config["pairs"], config["seed"])
-    return PreferenceSession(readers, preferences, chosen, config["enough"], world.fps)
+    chosen = choose_pairs(readers[part], part, config.num_frames, config.pairs, config.seed)
+    return PreferenceSession(readers, preferences, chosen, config.enough, world.fps)

@@ -1,4 +1,4 @@
-"""Optimisers CEM and MPPI, receding horizon (MPC), and planners from the group `planner`.
+"""Optimisers CEM and MPPI, receding horizon (MPC), and planners from the settings of the group `planner`.
 
 CEM: the cross-entropy method (Rubinstein 1999) with ideas of iCEM (Pinneri et al. 2020, arXiv 2008.06389): coloured
 noise, and the best candidate and the mean of one iteration are candidates of the next. MPPI: model predictive path
@@ -7,14 +7,11 @@ integral control (Williams et al. 2017), which weights every candidate by the ex
 Dimension letters: `B` states, `H` steps, `A` numbers of an action, `K` actions.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from genie.common.errors import UserError
-from genie.common.settings.schema import parse
-from genie.common.settings.world import CemSearch, MppiSearch, RefinedSearch, Search
+from genie.common.settings.world import AnyPlanner, CemSearch, MppiSearch, RefinedSearch, ReplannedSearch, Search
 from genie.planning.distributions import Categorical, Distribution, Gaussian, uniform
 from genie.planning.objective import Value
 from genie.planning.search import Plan, RandomShooting, Scored
@@ -86,45 +83,36 @@ class RecedingHorizon:
         return self.optimizer.plan(state, seed, previous)
 
 
-OPTIMIZERS = {
-    "random_shooting": (RandomShooting, Search),
-    "cem": (CrossEntropy, CemSearch),
-    "mppi": (PathIntegral, MppiSearch),
-}
 Planner = RandomShooting | RecedingHorizon
+OPTIMIZERS = {Search: RandomShooting, CemSearch: CrossEntropy, MppiSearch: PathIntegral}
 
 
-def check_planner(group: dict[str, Any]) -> None:
-    """Raises UserError for the first invalid value of a group `planner`, in one line."""
-    mpc = group["name"] == "mpc"
-    _, settings = _optimizer(group["optimizer"] if mpc else group)
-    execute = group["execute"] if mpc else 1
-    if not isinstance(execute, int) or isinstance(execute, bool) or not 1 <= execute <= settings.horizon:
+def search_of(planner: AnyPlanner) -> Search:
+    """The settings of a planner's optimiser."""
+    return planner.optimizer if isinstance(planner, ReplannedSearch) else planner
+
+
+def check_planner(planner: AnyPlanner) -> None:
+    """Raises UserError for settings that exclude each other, in one line."""
+    horizon = search_of(planner).horizon
+    if isinstance(planner, ReplannedSearch) and planner.execute > horizon:
         raise UserError(
-            f"planner.execute={execute} must be a whole number in 1 … planner.optimizer.horizon={settings.horizon}"
+            f"planner.execute={planner.execute} must be a whole number in 1 … planner.optimizer.horizon={horizon}"
         )
 
 
-def build_planner(group: dict[str, Any], world: World, value: Value | None = None) -> Planner:
-    """The planner of a group, in a world. Raises UserError for invalid values and a world without rewards.
+def build_planner(planner: AnyPlanner, world: World, value: Value | None = None) -> Planner:
+    """The planner of these settings, in a world. Raises UserError for invalid ones and a world without rewards.
 
     `value`: the return after the last step, such as a policy's critic.
     """
-    check_planner(group)
+    check_planner(planner)
     if not world.knows_rewards:
         name = world.config.get("name", "<name>")
         raise UserError(
             "planning needs a world that predicts rewards, and this one does not: train them with "
             f"`python -m genie.train stage=reward name={name}`"
         )
-    mpc = group["name"] == "mpc"
-    optimizer, settings = _optimizer(group["optimizer"] if mpc else group)
-    search = optimizer(world, settings, value)
-    return RecedingHorizon(search, group["execute"]) if mpc else search
-
-
-def _optimizer(group: dict[str, Any]) -> tuple[type[RandomShooting], Search]:
-    if group["name"] not in tuple(OPTIMIZERS):  # a list cannot be looked up
-        raise UserError(f"planner.name={group['name']}: choose one of {', '.join([*OPTIMIZERS, 'mpc'])}")
-    optimizer, kind = OPTIMIZERS[group["name"]]
-    return optimizer, parse(kind, group, "planner.")
+    settings = search_of(planner)
+    search = OPTIMIZERS[type(settings)](world, settings, value)
+    return RecedingHorizon(search, planner.execute) if isinstance(planner, ReplannedSearch) else search

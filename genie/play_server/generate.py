@@ -30,6 +30,7 @@ from genie.common.media import (
     write_png,
 )
 from genie.common.profiling import GenerationCost, measured
+from genie.common.settings.commands import GenerateConfig
 from genie.play_server.labels import action_labels, suggest
 from genie.play_server.session import SessionRecording, prompt_from, read_session
 from genie.prompts.data_clips import PromptClips
@@ -41,57 +42,55 @@ from genie.world.world_model import WorldModel
 CAPTION_HEIGHT = 28
 
 
-def generate(config: dict[str, Any]) -> Path:
+def generate(config: GenerateConfig) -> Path:
     """Writes the video (or the folder of frames) that the configuration `generate` describes; returns its path.
 
     Raises UserError for an invalid value, before anything is generated.
     """
     _check(config)
     recording = None
-    if config["replay"] is not None:
-        recording = read_session(config["replay"])
-        config = {**config, "run": config["run"] or recording.run, "seed": recording.seed}
+    if config.replay is not None:
+        recording = read_session(config.replay)
+        config = config.changed(run=config.run or recording.run, seed=recording.seed)
     output = _output(config)
-    if not config["save_frames"]:
+    if not config.save_frames:
         require_writable(output, "output=")
-    with one_writer(output, "output=") if config["save_frames"] else nullcontext():
+    with one_writer(output, "output=") if config.save_frames else nullcontext():
         return _generate_into(output, recording, config)
 
 
-def _generate_into(output: Path, recording: SessionRecording | None, config: dict[str, Any]) -> Path:
-    device = choose_device(config["device"])
-    world = WorldModel.load(config["run"]).to(device)
+def _generate_into(output: Path, recording: SessionRecording | None, config: GenerateConfig) -> Path:
+    device = choose_device(config.device)
+    world = WorldModel.load(config.run).to(device)
     if recording is None:
         sampler = with_overrides(world.sampler, config)
-        actions = action_sequence(
-            config["actions"], config["num_frames"], world.num_actions, config["seed"], config["hold"]
-        )
+        actions = action_sequence(config.actions, config.num_frames, world.num_actions, config.seed, config.hold)
         samplers, fps = [sampler] * len(actions), world.fps
         frames, prompt_actions = _prompt(config, world)
     else:
         actions, samplers, fps = recording.actions, recording.samplers, recording.fps
-        frames, prompt_actions = _replayed(recording, world, config["replay"])
+        frames, prompt_actions = _replayed(recording, world, config.replay)
         if device.type == "cpu" and recording.threads is not None:
             torch.set_num_threads(recording.threads)
-    check_scale(config["scale"], world.image_size)
-    scale = config["scale"] or scale_to(world.image_size[0], VIDEO_HEIGHT)
+    check_scale(config.scale, world.image_size)
+    scale = config.scale or scale_to(world.image_size[0], VIDEO_HEIGHT)
     moves, made = list(zip(actions, samplers, strict=True)), GenerationCost()
-    generated = _rollout(world, frames, prompt_actions, moves, config["seed"], made)
+    generated = _rollout(world, frames, prompt_actions, moves, config.seed, made)
     pictures = (enlarge(to_bytes(frame), scale) for frame in itertools.chain(frames, generated))
-    if config["show_actions"]:
+    if config.show_actions:
         labels = _labels(config, world)
         shown = itertools.chain(["given"] * len(frames), (labels[action] for action in actions))
         pictures = (with_caption(picture, label) for picture, label in zip(pictures, shown, strict=True))
     try:
-        if config["save_prompt"]:
+        if config.save_prompt:
             given = np.concatenate(list(enlarge(to_bytes(frames), scale)), axis=1)
             write_png(output.with_name(f"{output.stem}_prompt.png"), given)
         with measured() as cost:
-            if config["save_frames"]:
+            if config.save_frames:
                 path = write_frames(output, pictures)
             else:
                 write = write_mp4 if output.suffix == ".mp4" else write_animation
-                path = write(output, pictures, config["fps"] or fps)
+                path = write(output, pictures, config.fps or fps)
     except OSError as error:
         raise UserError(f"cannot write output={output} ({error.strerror or error})") from error
     # stdout has the path of the video alone
@@ -129,17 +128,17 @@ def action_sequence(actions: Any, count: int, num_actions: int, seed: int, hold:
     return list(itertools.islice(itertools.cycle(numbers), count))
 
 
-def _check(config: dict[str, Any]) -> None:
-    if config["run"] is None and config["replay"] is None:
+def _check(config: GenerateConfig) -> None:
+    if config.run is None and config.replay is None:
         raise UserError("'run' is not given: add run=outputs/<name>")
     prompt_kind(config)
 
 
-def _output(config: dict[str, Any]) -> Path:
-    if config["output"] is None:
-        return Path(config["run"]) / ("generated" if config["save_frames"] else "generated.mp4")
-    output = Path(config["output"])
-    if config["save_frames"]:
+def _output(config: GenerateConfig) -> Path:
+    if config.output is None:
+        return Path(config.run) / ("generated" if config.save_frames else "generated.mp4")
+    output = Path(config.output)
+    if config.save_frames:
         if output.is_file() or output.suffix == ".mp4":
             raise UserError(f"output={output}: with save_frames=true it is a folder, not a file")
     elif output.suffix not in (".mp4", ".webp", ".gif"):
@@ -151,23 +150,23 @@ def _output(config: dict[str, Any]) -> Path:
     return output
 
 
-def _prompt(config: dict[str, Any], world: WorldModel) -> tuple[Tensor, Tensor | None]:
+def _prompt(config: GenerateConfig, world: WorldModel) -> tuple[Tensor, Tensor | None]:
     """Frames [T, 3, H, W] in [0, 1] and the actions int64 [T-1] between them, where the world takes them."""
     given = Prompter(config, world).given()
     if given is not None:
         return given, None
-    clips = PromptClips(world.config["data"], world.image_size, config["prompt_frames"])
-    frames, actions = clips[config["prompt_clip"]]
+    clips = PromptClips(world.config["data"], world.image_size, config.prompt_frames)
+    frames, actions = clips[config.prompt_clip]
     return frames, world.prompt_actions(actions)
 
 
-def _labels(config: dict[str, Any], world: WorldModel) -> list[str]:
+def _labels(config: GenerateConfig, world: WorldModel) -> list[str]:
     """A name for each action, as on the page of genie.play."""
     try:
         names = PromptClips(world.config["data"], world.image_size, 1).info.action_meanings
     except UserError:  # the data are not here
         names = None
-    suggested = suggest(Path(config["run"]), world.num_actions, world.takes_environment_actions, names)
+    suggested = suggest(Path(config.run), world.num_actions, world.takes_environment_actions, names)
     return action_labels(None, suggested)
 
 

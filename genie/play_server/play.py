@@ -11,6 +11,7 @@ import torch
 
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
+from genie.common.settings.commands import PlayConfig
 from genie.common.web import serve_page
 from genie.play_server.messages import FPS
 from genie.prompts.prompt import Prompter, prompt_kind
@@ -26,13 +27,13 @@ MEGABYTE = 2**20
 DYNAMICS = ("dynamics", "cotrain")  # a world has one of these stages
 
 
-def play(config: dict[str, Any]) -> None:
+def play(config: PlayConfig) -> None:
     """Serves the page, or plays in the terminal, until the player ends it.
 
     Raises UserError for an invalid value: where possible, before the address is printed and anything is loaded.
     """
     check(config)
-    if config["terminal"]:
+    if config.terminal:
         from genie.play_server.terminal import play_in_terminal, require_terminal
 
         require_terminal()
@@ -44,67 +45,67 @@ def play(config: dict[str, Any]) -> None:
 
         return create_app(load_game(config), loopback)
 
-    settings = config["play"]
-    serve_page(build, settings, "play", settings["max_upload"] * MEGABYTE, f"the world of {config['run']}")
+    max_upload = config.play.max_upload * MEGABYTE
+    serve_page(build, config.play, "play", max_upload, f"the world of {config.run}")
 
 
-def check(config: dict[str, Any]) -> None:
+def check(config: PlayConfig) -> None:
     """Raises UserError for values that are invalid for any world."""
     prompt_kind(config)
-    choose_device(config["device"])
-    run = Path(config["run"])
+    choose_device(config.device)
+    run = Path(config.run)
     if not any((run / name).exists() for stage in DYNAMICS for name in (stage, f"{stage}.safetensors")):
         hint = "train one with `python -m genie.train stage=dynamics`, or give another run=outputs/<name>"
         raise UserError(f"run={run} holds no trained world (no {run / DYNAMICS[0]}): {hint}")
 
 
-def load_game(config: dict[str, Any]) -> "Game":
+def load_game(config: PlayConfig) -> "Game":
     """The world of a run and the other parts that its players share. Raises UserError."""
     from genie.play_server.engine import Engine, Worlds
     from genie.play_server.labels import action_labels, idle_action, make_actions, suggest
     from genie.play_server.server import Game
     from genie.world.world_model import WorldModel
 
-    settings, run = config["play"], Path(config["run"])
-    device = choose_device(config["device"])
+    settings, run = config.play, Path(config.run)
+    device = choose_device(config.device)
     world = WorldModel.load(run).to(device)
     world.sampler = with_overrides(world.sampler, config)
     prompter = Prompter(config, world)
     clips, prompt = _prompt(config, world, prompter)
     names = clips.info.action_meanings if clips else None
-    labels = action_labels(settings["actions"], suggest(run, world.num_actions, world.takes_environment_actions, names))
+    labels = action_labels(settings.actions, suggest(run, world.num_actions, world.takes_environment_actions, names))
     return Game(
-        run=str(config["run"]),
+        run=str(config.run),
         world=world,
-        engine=Engine(Worlds(world), settings["max_sessions"], settings["idle_seconds"]),
+        engine=Engine(Worlds(world), settings.max_sessions, settings.idle_seconds),
         actions=make_actions(labels),
-        idle=idle_action(settings["idle"], labels),
-        fps=max(float(config["fps"] or world.fps), FPS.least),
-        seed=config["seed"],
+        idle=idle_action(settings.idle, labels),
+        fps=max(float(config.fps or world.fps), FPS.least),
+        seed=config.seed,
         prompt=prompt,
         samplers=Samplers(world.sampler),
         clips=clips,
         prompter=prompter,
         takes_text=prompter.text_to_image is not None,
-        threads=_threads(settings["threads"], world, prompt),
-        max_frames=settings["max_frames"],
-        max_upload=settings["max_upload"] * MEGABYTE,
+        threads=_threads(settings.threads, world, prompt),
+        max_frames=settings.max_frames,
+        max_upload=settings.max_upload * MEGABYTE,
     )
 
 
-def _prompt(config: dict[str, Any], world: "WorldModel", prompter: Prompter) -> "tuple[PromptClips | None, Prompt]":
+def _prompt(config: PlayConfig, world: "WorldModel", prompter: Prompter) -> "tuple[PromptClips | None, Prompt]":
     """The validation clips (None where they are missing and a prompt is given), and the first prompt of a session."""
     from genie.play_server.session import clip_prompt, picture_prompt
     from genie.prompts.data_clips import PromptClips
 
     given = prompter.given()
     try:
-        clips = PromptClips(world.config["data"], world.image_size, config["prompt_frames"])
+        clips = PromptClips(world.config["data"], world.image_size, config.prompt_frames)
     except UserError:
         if given is None:
             raise
         clips = None
-    return clips, clip_prompt(clips, config["prompt_clip"], world) if given is None else picture_prompt(given)
+    return clips, clip_prompt(clips, config.prompt_clip, world) if given is None else picture_prompt(given)
 
 
 def _threads(given: int | None, world: "WorldModel", prompt: "Prompt") -> int:

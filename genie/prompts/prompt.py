@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from genie.common.errors import UserError
+from genie.common.settings.commands import GenerateConfig, PlayConfig
+from genie.common.settings.world import Prompted
 from genie.prompts.images import fit_picture, read_pictures, read_video, to_rgb, usual_fit
 from genie.prompts.text_to_image import TextToImage, load_text_to_image, require_text
 
@@ -66,13 +68,13 @@ def require_file(path: Path, name: str) -> None:
         )
 
 
-def prompt_kind(config: dict[str, Any]) -> str | None:
+def prompt_kind(config: Prompted) -> str | None:
     """The kind of prompt that the keys of conf/prompt.yaml give: "file", "sketch" or "text"; None: a clip of the data.
 
     Without prompt_kind, a prompt is a text only where there is a model for it and neither such a file nor likeness to
     a file's name: a misspelt name is never drawn. Raises UserError for invalid values, before anything is loaded.
     """
-    prompt, kind, model = config["prompt"], config["prompt_kind"], config["text_model"]
+    prompt, kind, model = config.prompt, config.prompt_kind, config.text_model
     if prompt is None:
         if kind == "auto":
             return None
@@ -103,27 +105,26 @@ class PromptedWorld(Protocol):
 class Prompter:
     """Prompts for one world: frames float [T, 3, H, W] in [0, 1], multiples of 1/255.
 
-    `config`: the keys of conf/prompt.yaml, with prompt_frames, seed and device. Files are paths or their content;
-    `name` is used in messages. The palette and the text model are loaded on first use. Every method raises UserError,
-    in one line, for an invalid prompt.
+    Files are paths or their content; `name` is used in messages. The palette and the text model are loaded on first
+    use. Every method raises UserError, in one line, for an invalid prompt.
     """
 
-    def __init__(self, config: dict[str, Any], world: PromptedWorld) -> None:
+    def __init__(self, config: GenerateConfig | PlayConfig, world: PromptedWorld) -> None:
         self.config, self.world = config, world
-        self.fit = config["prompt_fit"] or usual_fit(world.config)
+        self.fit = config.prompt_fit or usual_fit(world.config)
 
     def given(self) -> Tensor | None:
         """The prompt of the configuration; None: a clip of the data."""
-        kind, prompt = prompt_kind(self.config), str(self.config["prompt"])
+        kind, prompt = prompt_kind(self.config), str(self.config.prompt)
         if kind == "text":
-            return self.text(prompt, self.config["seed"])
+            return self.text(prompt, self.config.seed)
         if kind is None:
             return None
         return (self.sketch if kind == "sketch" else self.file)(Path(prompt), f"prompt={prompt}")
 
     def file(self, source: Path | bytes, name: str) -> Tensor:
         """The prompt of a picture or a video."""
-        length = self.config["prompt_frames"]
+        length = self.config.prompt_frames
         return read_prompt(source, name, self.world.image_size, length, self.world.fps, self.fit)
 
     def sketch(self, source: Path | bytes, name: str) -> Tensor:
@@ -144,8 +145,8 @@ class Prompter:
     def palette(self) -> "Palette":
         from genie.prompts.sketch import palette_of_data, palette_of_names
 
-        if self.config["prompt_palette"] is not None:
-            return palette_of_names(self.config["prompt_palette"], self.world.image_size)
+        if self.config.prompt_palette is not None:
+            return palette_of_names(self.config.prompt_palette, self.world.image_size)
         if "data" not in self.world.config:
             raise UserError("this world does not know the data it was trained on: a sketch needs prompt_palette=")
         return palette_of_data(self.world.config["data"], self.world.image_size)
@@ -153,6 +154,7 @@ class Prompter:
     @cached_property
     def text_to_image(self) -> TextToImage | None:
         """The model that draws texts; None where text_model is not given."""
-        if self.config["text_model"] is None:
+        if self.config.text_model is None:
             return None
-        return load_text_to_image(self.config["text_to_image"], self.world.device)
+        group = self.config.text_to_image
+        return load_text_to_image(group if isinstance(group, dict) else group.plain(), self.world.device)

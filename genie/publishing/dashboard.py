@@ -13,27 +13,28 @@ from callbacks.wandb_run import X_AXIS, wandb_missing
 from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import require_writable
+from genie.common.settings.commands import DashboardConfig
 from genie.evaluation.catalogue import direction
 
 KINDS = ("metrics", "regex", "media", "search")
 
 
-def make_dashboard(config: dict[str, Any]) -> None:
+def make_dashboard(config: DashboardConfig) -> None:
     """Creates workspace and report, or with `dry_run` writes or prints them as JSON without any network. Raises
     `UserError` where the extra, a key or the server is missing."""
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("a dashboard needs wandb-workspaces: pip install 'genie-world[dashboards]'")
-    if config["dry_run"]:
-        if config["output"] is not None:
-            require_writable(config["output"], "output=")
-        found = {name: as_json(page) for name, page in pages(config, config["entity"] or "").items()}
+    if config.dry_run:
+        if config.output is not None:
+            require_writable(config.output, "output=")
+        found = {name: as_json(page) for name, page in pages(config, config.entity or "").items()}
         text = json.dumps(found, indent=2)
-        if config["output"] is None:
+        if config.output is None:
             print(text)
             return
-        with replacing(config["output"], "w") as file:
+        with replacing(config.output, "w") as file:
             file.write(text + "\n")
-        print(f"dashboard as JSON: {config['output']}")
+        print(f"dashboard as JSON: {config.output}")
         return
     missing = wandb_missing()
     if missing:
@@ -41,7 +42,7 @@ def make_dashboard(config: dict[str, Any]) -> None:
     import wandb
 
     try:
-        for name, page in pages(config, config["entity"] or wandb.Api().default_entity).items():
+        for name, page in pages(config, config.entity or wandb.Api().default_entity).items():
             print(f"{name}: {page.save().url}")
     except UserError:
         raise
@@ -49,9 +50,9 @@ def make_dashboard(config: dict[str, Any]) -> None:
         raise UserError(f"Weights & Biases refused the dashboard ({type(error).__name__}: {error})") from error
 
 
-def pages(config: dict[str, Any], entity: str) -> dict[str, Any]:
-    """{"workspace": …, "report": …}, not yet saved; the latter only if config["report"]."""
-    makers = {"workspace": workspace, "report": report} if config["report"] else {"workspace": workspace}
+def pages(config: DashboardConfig, entity: str) -> dict[str, Any]:
+    """{"workspace": …, "report": …}, not yet saved; the latter only with `report`."""
+    makers = {"workspace": workspace, "report": report} if config.report else {"workspace": workspace}
     return {name: make(config, entity) for name, make in makers.items()}
 
 
@@ -59,23 +60,23 @@ def as_json(page: Any) -> dict[str, Any]:
     return json.loads(page._to_model().model_dump_json(by_alias=True, exclude_none=True))
 
 
-def workspace(config: dict[str, Any], entity: str) -> Any:
+def workspace(config: DashboardConfig, entity: str) -> Any:
     """The workspace of a configuration, not yet saved."""
     import wandb_workspaces.workspaces as ws
 
     sections = [
-        ws.Section(name=section["name"], panels=panels_of(section), is_open=True) for section in config["sections"]
+        ws.Section(name=section["name"], panels=panels_of(section), is_open=True) for section in config.sections
     ]
     settings = ws.WorkspaceSettings(x_axis=X_AXIS)
-    return ws.Workspace(entity, config["project"], config["title"], sections=sections, settings=settings)
+    return ws.Workspace(entity, config.project, config.title, sections=sections, settings=settings)
 
 
-def report(config: dict[str, Any], entity: str) -> Any:
+def report(config: DashboardConfig, entity: str) -> Any:
     """The report of a configuration, not yet saved."""
     import wandb_workspaces.reports.v2 as wr
 
     blocks: list[Any] = [wr.TableOfContents()]
-    for section in config["sections"]:
+    for section in config.sections:
         # no entity and project: the report's own
         runs = wr.Runset(name=section["name"], filters=f"JobType in {section['stages']}")
         blocks += [
@@ -83,7 +84,7 @@ def report(config: dict[str, Any], entity: str) -> Any:
             wr.P(section["about"]),
             wr.PanelGrid(runsets=[runs], panels=panels_of(section)),
         ]
-    return wr.Report(project=config["project"], entity=entity, title=config["title"], blocks=blocks, width="fluid")
+    return wr.Report(project=config.project, entity=entity, title=config.title, blocks=blocks, width="fluid")
 
 
 def panels_of(section: dict[str, Any]) -> list[Any]:

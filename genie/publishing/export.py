@@ -16,6 +16,7 @@ from torch import Tensor
 from genie.common.errors import UserError
 from genie.common.files import read_json, replacing
 from genie.common.folder_lock import one_writer
+from genie.common.settings.commands import ExportConfig
 from genie.common.tables import short, size
 from genie.evaluation.provenance import evaluated
 from genie.models.building import ON_WORLD, STAGES, observed_by
@@ -60,22 +61,22 @@ world = open_world("<this folder>")
 """
 
 
-def export(config: dict[str, Any]) -> list[Path]:
+def export(config: ExportConfig) -> list[Path]:
     """Writes the files of the configuration `export`; returns the paths of the stages. Raises UserError for an invalid
     value, before anything is written."""
     check(config)
-    sources, on_world = ([Path(config["checkpoint"])], {}) if config["checkpoint"] else run_files(Path(config["run"]))
-    output = Path(config["output"] or Path(config["run"]) / "exported")
+    sources, on_world = ([Path(config.checkpoint)], {}) if config.checkpoint else run_files(Path(config.run))
+    output = Path(config.output or Path(config.run) / "exported")
     with one_writer(output, "output="):
         return export_into(output, sources, on_world, config)
 
 
-def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], config: dict[str, Any]) -> list[Path]:
+def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], config: ExportConfig) -> list[Path]:
     """`export` of these checkpoints, into a folder that no other process writes into."""
     former = list(output.glob(f"*{SUFFIX}"))
-    if former and not config["overwrite"]:
+    if former and not config.overwrite:
         raise UserError(f"{output} holds exported files already: give overwrite=true, or another output=")
-    writer = Writer(output, config["dtype"])
+    writer = Writer(output, config.dtype)
     for source in sources:
         writer.write(*opened(source))
     for part, source in on_world.items():
@@ -84,25 +85,25 @@ def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], co
             if stage.fingerprints.get(WORLD) not in writer.renamed:
                 raise UserError(f"{source} was trained in another world, or this one was trained further since")
         except UserError as error:
-            print(f"{config['run']}: without the {part} ({error})", file=sys.stderr)
+            print(f"{config.run}: without the {part} ({error})", file=sys.stderr)
             continue
         writer.write(checkpoint, stage)
     for path in set(former) - writer.stages.keys():
         path.unlink()
-    if config["data_frames"]:
-        export_data(next(iter(writer.stages.values())).config["data"]["root"], output / DATA, config["data_frames"])
+    if config.data_frames:
+        export_data(next(iter(writer.stages.values())).config["data"]["root"], output / DATA, config.data_frames)
     describe(output, writer, config)
     return list(writer.stages)
 
 
-def check(config: dict[str, Any]) -> None:
+def check(config: ExportConfig) -> None:
     """Raises UserError for invalid values and keys that exclude each other."""
-    if (config["run"] is None) == (config["checkpoint"] is None):
+    if (config.run is None) == (config.checkpoint is None):
         raise UserError("give either run=outputs/<name> or checkpoint=<file>")
-    if config["checkpoint"] and not config["output"]:
+    if config.checkpoint and not config.output:
         raise UserError("with checkpoint=, give the folder to write into: output=exported")
-    if config["output"] and Path(config["output"]).is_file():
-        raise UserError(f"output={config['output']} is a file: give the name of a folder")
+    if config.output and Path(config.output).is_file():
+        raise UserError(f"output={config.output} is a file: give the name of a folder")
 
 
 def run_files(run: Path) -> tuple[list[Path], dict[str, Path]]:
@@ -139,17 +140,17 @@ def opened(path: Path) -> tuple[dict[str, Any], TrainedModel]:
     return checkpoint, build_from(checkpoint, path)
 
 
-def describe(output: Path, writer: "Writer", config: dict[str, Any]) -> None:
+def describe(output: Path, writer: "Writer", config: ExportConfig) -> None:
     """Writes README.md, config.json and, if the run has one, evaluation.json."""
     stages = writer.stages
     about = {
         file.name: {"stage": stage.options["name"], "steps": stage.trained_steps, "config": stage.config}
         for file, stage in stages.items()
     }
-    trained_by = trainings(stages, Path(config["run"] or output))
+    trained_by = trainings(stages, Path(config.run or output))
     for name, line in trained_by.items():
         about[f"{name}{SUFFIX}"]["trained_by"] = line
-    measured = Path(config["run"] or output) / EVALUATION
+    measured = Path(config.run or output) / EVALUATION
     if measured.is_file() and measured.parent.parent != output:
         (output / EVALUATION).parent.mkdir(exist_ok=True)
         shutil.copyfile(measured, output / EVALUATION)  # genie.play names the actions by it
@@ -223,13 +224,13 @@ def trainings(stages: dict[Path, TrainedModel], run: Path) -> dict[str, str]:
     return {name: line for name, line in found.items() if isinstance(line, str)}
 
 
-def card(writer: "Writer", measured: Path, trained_by: dict[str, str], config: dict[str, Any]) -> str:
+def card(writer: "Writer", measured: Path, trained_by: dict[str, str], config: ExportConfig) -> str:
     """README.md of an exported folder. `measured`: an evaluation.json, which may be missing; `trained_by`: lines of
     `trainings`."""
-    stages, dtype = writer.stages, config["dtype"]
+    stages, dtype = writer.stages, config.dtype
     worlds = [stage for stage in stages.values() if stage.options["name"] not in ON_WORLD]
     newest = (worlds or list(stages.values()))[-1]
-    data, licence = newest.config["data"], config["license"]
+    data, licence = newest.config["data"], config.license
     lines = [
         "\n".join(["---", "library_name: genie-world", *([f"license: {licence}"] if licence else []), "---"]),
         f"# {newest.config['name']}",
@@ -243,7 +244,7 @@ def card(writer: "Writer", measured: Path, trained_by: dict[str, str], config: d
     if commands:
         lines.append(USES.format(commands="\n    ".join(["pip install genie-world", *commands])).strip())
     values = evaluated(measured) if measured.is_file() else {}
-    shown = [f"| {name} | {values[name]:.4g} |" for name in config["figures"] if name in values]
+    shown = [f"| {name} | {values[name]:.4g} |" for name in config.figures if name in values]
     if trained_by:
         lines.append(
             "\n".join(

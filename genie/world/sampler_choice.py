@@ -8,16 +8,17 @@ import yaml
 
 from genie.common.config_errors import group_options
 from genie.common.errors import UserError
+from genie.common.settings.world import Sampled
 from genie.world.sampler import Sampler
 
 KEYS = ("steps", "temperature", "order", "entropy_bound")
 
 
-def with_overrides(sampler: Sampler, config: dict[str, Any]) -> Sampler:
+def with_overrides(sampler: Sampler, config: Sampled) -> Sampler:
     """`sampler` (of a run), or with `new_sampler` a default one, with the settings of `config` that are not None.
     Raises UserError for an invalid value."""
-    given = {name: config[name] for name in KEYS if config[name] is not None}
-    return Samplers.changed(Sampler() if config["new_sampler"] else sampler, **given)
+    given = {name: value for name in KEYS if (value := getattr(config, name)) is not None}
+    return Samplers.changed(Sampler() if config.new_sampler else sampler, **given)
 
 
 class Samplers:
@@ -31,7 +32,8 @@ class Samplers:
         """The choice of that name; UserError where there is none."""
         if name not in self.names:
             raise UserError(f"there is no sampler {name!r}: choose one of {', '.join(self.names)}")
-        return with_overrides(self.own, yaml.safe_load(files("conf").joinpath(f"sampler/{name}.yaml").read_text()))
+        values = yaml.safe_load(files("conf").joinpath(f"sampler/{name}.yaml").read_text())
+        return with_overrides(self.own, Sampled(**values))
 
     @staticmethod
     def changed(sampler: Sampler, **given: Any) -> Sampler:

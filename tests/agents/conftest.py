@@ -1,6 +1,5 @@
 """A real environment that is what the line's world imagines, registered with Gymnasium, and what opens the two."""
 
-import copy
 import functools
 import sys
 import types
@@ -109,4 +108,4 @@ def composed(*overrides):
 def act_config(tmp_path):
     """act_config(*overrides): the configuration `act` of a small play into a temporary folder."""
 
-    return lambda *overrides: {**copy.deepcopy(composed(*overrides)), "run": str(tmp_path / "line")}
+    return lambda *overrides: composed(*overrides).changed(run=str(tmp_path / "line"))

@@ -19,6 +19,7 @@ from genie.agents.act import act, act_for_budgets
 from genie.agents.statistics import optimism_of, pairs_of
 from genie.common.cli import resolved
 from genie.common.errors import RunError, UserError
+from genie.common.settings.world import ReplannedSearch
 from genie.evaluation.planning import check_planning, evaluate_planning
 from genie.evaluation.table import report_table
 from genie.evaluation.trained_run import LeftOut
@@ -56,7 +57,7 @@ def test_planning_beats_random_play_by_far(stage, act_config, tmp_path, capsys):
 
 def test_the_number_of_episodes_at_once_changes_nothing(stage, act_config, tmp_path):
     for parallel in (1, 3, 8):
-        act({**act_config(f"act.parallel={parallel}"), "output": str(tmp_path / str(parallel))})
+        act(act_config(f"act.parallel={parallel}").changed(output=str(tmp_path / str(parallel))))
     first, *others = (rows_of(tmp_path / str(parallel)) for parallel in (1, 3, 8))
     assert all(other == first for other in others)
     plans = [sorted((tmp_path / str(parallel) / "plans.csv").read_text().split()) for parallel in (1, 8)]
@@ -65,7 +66,7 @@ def test_the_number_of_episodes_at_once_changes_nothing(stage, act_config, tmp_p
 
 def test_episodes_that_are_over_are_kept_and_not_played_again(stage, act_config, tmp_path):
     folder, whole = tmp_path / "line" / "acting" / "cem", tmp_path / "whole"
-    act({**act_config(), "output": str(whole)})
+    act(act_config().changed(output=str(whole)))
     original, stage.world.steps = stage.world.step, 0
     calls = []
 
@@ -97,9 +98,7 @@ def test_episodes_that_are_over_are_kept_and_not_played_again(stage, act_config,
 
 
 def test_one_episode_has_no_interval_and_says_so(stage, act_config, tmp_path, capsys):
-    config = act_config("act.episodes=1")
-    config["act"]["budget"] = {"candidates": [8, 24], "horizon": [6]}
-    act_for_budgets(config)
+    act_for_budgets(act_config("act.episodes=1", "act.budget.candidates=[8,24]", "act.budget.horizon=[6]"))
     printed = capsys.readouterr().out
     assert "nan" not in printed.lower() and "no interval: one episode" in printed
     assert "no standard error: one episode" in printed and "8 candidates" in printed
@@ -196,15 +195,13 @@ def test_a_budget_that_cannot_be_is_one_line(act_config, candidates):
 
 def test_a_budget_that_fails_is_said_and_the_others_are_played(stage, act_config, tmp_path, monkeypatch, capsys):
     def failing(config):
-        if config["planner"]["candidates"] == 8:
+        if config.planner.candidates == 8:
             raise RuntimeError("no more\nmemory")
         return act(config)
 
     monkeypatch.setattr("genie.agents.act.act", failing)
-    config = act_config()
-    config["act"]["budget"] = {"candidates": [8, 24], "horizon": [6]}
     with pytest.raises(RunError, match="8 candidates, horizon 6 .RuntimeError: no more memory"):
-        act_for_budgets(config)
+        act_for_budgets(act_config("act.budget.candidates=[8,24]", "act.budget.horizon=[6]"))
     rows = json.loads((tmp_path / "line" / "acting" / "budget" / "budget.json").read_text())
     assert [row["candidates"] for row in rows] == [24]
     assert "not measured: RuntimeError: no more memory" in capsys.readouterr().out
@@ -247,7 +244,7 @@ def test_continuous_actions_are_played_too(stage, act_config, line_world, tmp_pa
     stage.world = line_world(continuous=True)
     stage.world.config = {"name": "line", "data": {"name": "line", "recorder": {"env": {"id": "LineOfForces-v0"}}}}
     config = act_config("act.success=-2", "act.episodes=10")
-    act({**config, "planner": {"name": "mpc", "execute": 2, "optimizer": config["planner"]}})
+    act(config.changed(planner=ReplannedSearch(name="mpc", execute=2, optimizer=config.planner)))
     summary = summary_of(tmp_path / "line" / "acting" / "mpc")
     assert summary["difference"]["standard_errors"] > 3 and summary["success_above"] == -2
 
@@ -292,8 +289,7 @@ def test_a_policy_plays_and_its_critic_helps_a_planner(stage, act_config, tmp_pa
     rows = [row for row in rows_of(tmp_path / "line" / "acting" / "policy") if row["agent"] == "policy"]
     assert all(row["terminal"] == "True" and int(row["length"]) <= 8 for row in rows)
     planned = act_config()
-    planned["act"]["policy"] = "somewhere"
-    act(planned)
+    act(planned.changed(act=planned.act.changed(policy="somewhere")))
     totals = [float(row["return"]) for row in rows_of(tmp_path / "line" / "acting" / "cem") if row["agent"] == "cem"]
     assert np.mean(totals) < -6  # it sits at the left end
 
@@ -373,10 +369,8 @@ def test_an_environment_is_given_by_its_id(stage, run_main, tmp_path, monkeypatc
 
 
 def test_nobody_plays_without_a_choice(stage, act_config):
-    config = act_config()
-    config.pop("planner")
     with pytest.raises(UserError, match="who plays"):
-        act(config)
+        act(act_config().changed(planner=None))
 
 
 def test_the_environment_is_that_of_the_episode_files_where_the_configuration_names_none(stage, act_config, tmp_path):

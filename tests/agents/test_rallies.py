@@ -71,12 +71,9 @@ def test_looking_at_every_sixth_frame_misses_no_ball(settings):
     assert seen.returned >= 5 and lost >= 2 and seen.balls == seen.returned + lost
 
 
-def test_who_follows_the_ball_returns_more_than_who_does_not(settings, tmp_path):
+def test_who_follows_the_ball_returns_more_than_who_does_not(settings, act_config, tmp_path):
     environment = open_environment(settings, (64, 64))
-    config = {
-        "run": "world", "seed": 0, "resume": False, "overwrite": False,
-        "act": {"name": "follower", "episodes": 3, "success": None, "thresholds": {}},
-    }  # fmt: skip
+    config = act_config("act.name=follower", "act.episodes=3", "act.thresholds={}")
     folder = ActingFolder(tmp_path, config)
     for name, share in (("follower", 0.9), ("random", 0)):
         for episode in played(environment, share, [1, 2, 3]):
@@ -93,7 +90,7 @@ def test_who_follows_the_ball_returns_more_than_who_does_not(settings, tmp_path)
     )
     assert "balls returned more than at random" in "\n".join(report_lines({**summary, "decisions_per_second": 1.0}))
     assert "balls returned" in [str(cell) for cell in report_table(summary).columns[0].cells]
-    again = ActingFolder(tmp_path, {**config, "resume": True})
+    again = ActingFolder(tmp_path, config.changed(resume=True))
     assert sorted(map(str, again.rows)) == sorted(map(str, folder.rows))
 
 

@@ -14,6 +14,7 @@ from callbacks.rollouts import Rollouts, check, rollout_metrics
 from data_modules.held_out_clips import load_clips
 from genie.common.cli import resolved
 from genie.common.errors import UserError
+from genie.common.settings.world import Sampled
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.trained_run import TrainedRun
 from genie.metrics.fvd import frechet_distance
@@ -78,7 +79,7 @@ def test_figures_are_those_of_the_evaluation_of_the_checkpoint(looking, world_ru
         shutil.copytree(world_run / part, world / part)
     shutil.copytree(folder, world / "dynamics")  # its state holds the averaged weights
     clips = load_clips(config["data"], None, "val", CLIPS, PROMPT + HORIZON, batch_size=8)
-    subject = TrainedRun(world, torch.device("cpu"), config["callbacks"]["rollouts"]["sampler"])
+    subject = TrainedRun(world, torch.device("cpu"), Sampled(**config["callbacks"]["rollouts"]["sampler"]))
     with torch.no_grad():
         measured = evaluate_rollout(subject, clips, RolloutSettings(PROMPT, HORIZON, (4,), 1, 0, 5), tmp_path)
     expected = {f"rollout/{name}": value for name, value in rollout_metrics(measured).items()}

@@ -13,6 +13,7 @@ from data_modules.environments import open_environment
 from data_modules.formats.episodes import Fingerprint, read_origin
 from genie.common.cli import resolved
 from genie.common.errors import RunError, UserError
+from genie.common.settings.schema import typed
 from genie.datasets.replay import replay as run
 from genie.replay import main
 
@@ -46,7 +47,7 @@ def recorded(tmp_path_factory, record_with):
 @functools.cache
 def _composed():
     with initialize_config_module("conf", version_base="1.3"):
-        return resolved("replay", ["data=episodes", "data.root=."])
+        return resolved("replay", ["data=episodes", "data.root=."]).plain()
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def replay():
     def start(root, data=None, **settings):
         config = copy.deepcopy(_composed()) | settings
         config["data"] |= {"root": str(root)} | (data or {})
-        return run(config)
+        return run(typed("replay", config))
 
     return start
 

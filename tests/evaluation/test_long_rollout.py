@@ -298,9 +298,10 @@ def test_data_without_object_positions_and_environment_have_the_rest(world_run, 
 
 
 def test_a_world_of_states_is_left_out(line_world, tmp_path):
-    settings, imagined = LongRollout(frames=9, worlds=2, hold=3, fvd=[]), SimpleNamespace(world=line_world())
+    settings = LongRollout(frames=9, worlds=2, hold=3, fvd=[])
+    config, imagined = SimpleNamespace(seed=0, long_rollout=settings), SimpleNamespace(world=line_world())
     with pytest.raises(LeftOut, match="shows no frames"):
-        evaluate_long_rollout({"seed": 0}, settings, imagined, tmp_path)
+        evaluate_long_rollout(config, imagined, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from genie.common.settings.schema import typed
 from genie.play_server.play import load_game
 from genie.play_server.server import create_app
 from genie.play_server.session import decode_png, read_session
@@ -40,7 +41,9 @@ class Messages:
 
     def __init__(self, folder: Path) -> None:
         run = goods.write_run(folder / "outputs" / "world", goods.write_data(folder / "data"))
-        game = load_game(goods.configuration("play", f"run={run}", "device=cpu", "steps=2", "play.max_upload=1"))
+        game = load_game(
+            typed("play", goods.configuration("play", f"run={run}", "device=cpu", "steps=2", "play.max_upload=1"))
+        )
         self.game, self.file = game, folder / "session.json"
         self.client = TestClient(create_app(game), base_url=f"http://{HOST}").__enter__()
         self.session = self._played()

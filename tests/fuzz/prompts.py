@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from genie.common.settings.schema import typed
 from genie.prompts.prompt import Prompter, prompt_kind
 from genie.prompts.sketch import palette_of_names
 from tests.fuzz import goods
@@ -51,7 +52,7 @@ class Prompts:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.config = folder, goods.configuration("generate", "run=x")
+        self.folder, self.config = folder, typed("generate", goods.configuration("generate", "run=x"))
         self.path = folder / "prompt"
         self.video = video_file()
 
@@ -59,7 +60,7 @@ class Prompts:
         pass
 
     def example(self, chance: random.Random, note: Callable[[str], None]) -> None:
-        config = {**self.config, "prompt_frames": chance.choice((1, 2, 4)), "prompt_palette": [[0, 0, 0], "white"]}
+        config = self.config.changed(prompt_frames=chance.choice((1, 2, 4)), prompt_palette=[[0, 0, 0], "white"])
         expected = None
         match chance.randrange(12):
             case 0 | 1:
@@ -79,13 +80,13 @@ class Prompts:
                         expected = None  # no checksum tells
         prompter = Prompter(config, World())
         sketch = expected is None and chance.random() < 0.5
-        note(f"{'sketch' if sketch else 'file'}, {config['prompt_frames']} frames")
+        note(f"{'sketch' if sketch else 'file'}, {config.prompt_frames} frames")
         source: Path | bytes = content
         if chance.random() < 0.5:
             self.path.write_bytes(content)
             source = self.path
         frames = (prompter.sketch if sketch else prompter.file)(source, "prompt=x")
-        self._check(frames, config["prompt_frames"])
+        self._check(frames, config.prompt_frames)
         if expected is not None and expected.shape[:2] == goods.SIZE:
             shown = (frames[0].permute(1, 2, 0) * 255).round().byte().numpy()
             if not np.array_equal(shown, expected):
@@ -109,7 +110,7 @@ class Prompts:
         kind = chance.choice(("auto", "sketch", "text"))
         value = chance.choice((odd_value(chance), "text", str(self.folder), [[300, 0, 0], "red"], ["#12"]))
         note(f"prompt_kind={kind} {name}={str(value)[:200]!r}")
-        config = {**self.config, "prompt_kind": kind, name: value}
+        config = typed("generate", {**self.config.plain(), "prompt_kind": kind, name: value})
         kind = prompt_kind(config)
         if name == "prompt_palette" and value is not None:
             palette_of_names(value, goods.SIZE)

@@ -40,7 +40,7 @@ def mix(tmp_path_factory, pong_root):
 @pytest.fixture(scope="session")
 def footage(mix, curate_config):
     """The mix in 96 windows of 16 frames."""
-    return WindowedData(curate_config(mix[0])["data"])
+    return WindowedData(curate_config(mix[0]).data.plain())
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_steps_apart_and_a_head_for_other_data(curate_config, rated, mix, pong_r
 
 
 def test_other_data_are_evaluated_without_the_scores(curate_config, mix, pong_root):
-    data = curate_config(mix[0])["data"] | {"min_quality": 3, "quality": "scores_of_the_mix.csv"}
+    data = curate_config(mix[0]).data.plain() | {"min_quality": 3, "quality": "scores_of_the_mix.csv"}
     assert len(load_clips(data, str(pong_root), "val", num_clips=4, num_frames=8, batch_size=2)) == 4
     with pytest.raises(UserError, match="scores_of_the_mix.csv"):
         load_clips(data, None, "val", num_clips=4, num_frames=8, batch_size=2)

@@ -19,7 +19,7 @@ def test_lengths_are_nearly_the_same():
 
 
 def test_files_of_a_split_each_are_parts(pong_root, curate_config):
-    footage = WindowedData(curate_config(pong_root)["data"])
+    footage = WindowedData(curate_config(pong_root).data.plain())
     assert {window.part for window in footage.windows} == {"train", "val", "test"} == set(footage.data)
     assert sum(w.stop - w.first for w in footage.windows) == sum(r.num_frames for r in footage.readers.values())
     assert footage.folder == pong_root / "curation"

@@ -9,6 +9,7 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import resolved
+from genie.common.settings.schema import typed
 from genie.planning.optimizers import build_planner
 
 
@@ -16,7 +17,7 @@ from genie.planning.optimizers import build_planner
 def composed(choice):
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
-        return resolved("act", ["run=none", f"planner={choice}"])["planner"]
+        return resolved("act", ["run=none", f"planner={choice}"]).plain()
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +25,12 @@ def group():
     """group("cem", horizon=5): the group `planner` with some values replaced (of mpc's optimizer: those it has)."""
 
     def build(choice, **values):
-        planner = copy.deepcopy(composed(choice))
+        play = copy.deepcopy(composed(choice))
+        planner = play["planner"]
         place = planner.get("optimizer", planner)
         for key, value in values.items():
             (planner if key in planner else place)[key] = value
-        return planner
+        return typed("act", play).planner
 
     return build
 

@@ -282,7 +282,7 @@ def test_a_candidate_without_a_number_is_never_the_plan(line_world, planner, at)
         ("cem", {"end": -1.0}, "planner.end=-1.0 must be a number of at least 0"),
         ("random_shooting", {"seconds": -1}, "planner.seconds=-1"),
         ("mpc", {"execute": 99}, "planner.execute=99 must be a whole number in 1 … planner.optimizer.horizon=12"),
-        ("cem", {"name": "shooting"}, "choose one of random_shooting, cem, mppi, mpc"),
+        ("cem", {"name": "shooting"}, "planner.name=shooting must be one of random_shooting, cem, mppi, mpc"),
     ],
 )
 def test_a_wrong_value_is_one_line(line_world, planner, name, values, words):

@@ -135,6 +135,6 @@ def test_the_command_takes_both_spellings(world_run, drawing, tmp_path, run_main
 @pytest.mark.parametrize("text", ["a red, 'old' platform", 'over "lava"!', "a=b (c) {d} [e] #f: é", "plain words"])
 def test_a_text_needs_no_second_quotes(text, run_main, monkeypatch):
     seen = []
-    monkeypatch.setattr("genie.play_server.generate.generate", lambda config: seen.append(config["prompt"]))
+    monkeypatch.setattr("genie.play_server.generate.generate", lambda config: seen.append(config.prompt))
     code, _, err = run_main(main, f"prompt={text}")
     assert code == 0 and seen == [text], err

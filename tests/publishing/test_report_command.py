@@ -37,10 +37,10 @@ def measured(monkeypatch):
     """The runs that were measured; measuring writes no more than where the figures come from."""
     names = []
 
-    def evaluate_run(run, config, settings):
+    def evaluate_run(run, config):
         names.append(run.run.name)
-        values = {"run": config["run"], "provenance": provenance(config), "left_out": {}}
-        folder = Path(config["output"])
+        values = {"run": config.run, "provenance": provenance(config), "left_out": {}}
+        folder = Path(config.output)
         folder.mkdir(exist_ok=True)
         (folder / "evaluation.json").write_text(json.dumps(values))
         return values

@@ -47,7 +47,7 @@ def test_training_finds_the_world_and_says_how_it_goes(rewarded, world):
     assert stage.fingerprints == {"world": world.fingerprint()}
     assert tuple(stage.options["feature_shape"]) == world.feature_shape
     names = {name for row in read_metrics(run / "reward" / "metrics.csv") for name in row}
-    panels = composed("dashboard")["sections"]
+    panels = composed("dashboard").sections
     shown = {name for section in panels if section["stages"] == ["reward"] for panel in section["panels"]
              for name in panel["metrics"]}  # fmt: skip
     lines = (run / "printed.txt").read_text().splitlines()

@@ -79,7 +79,7 @@ def test_frames_that_come_one_at_a_time_have_the_tokens_of_the_clip(make_run, ma
 
 def test_latent_actions_from_tokens_are_inferred_by_the_loaded_world(make_run, make_clips):
     run = make_run("+model.lam.input=tokens")
-    world, subject = WorldModel.load(run), TrainedRun(run, torch.device("cpu"), {})
+    world, subject = WorldModel.load(run), TrainedRun(run, torch.device("cpu"))
     frames = make_clips(4, 4)["frames"] / 255
     state = world.reset(frames)
     assert torch.equal(state.actions, world.lam.encode(frames))
@@ -90,11 +90,11 @@ def test_latent_actions_from_tokens_are_inferred_by_the_loaded_world(make_run, m
 
 def test_an_evaluated_run_finds_the_parts_it_was_trained_on_in_other_folders(make_run, build):
     run = make_run()
-    subject = TrainedRun(run, torch.device("cpu"), {})
+    subject = TrainedRun(run, torch.device("cpu"))
     assert list(subject.checkpoints) == ["tokenizer", "lam", "dynamics"]
     assert fingerprint(subject.tokenizer.model) == fingerprint(WorldModel.load(run).tokenizer)
     save(build("lam", "seed=1"), run.parent / "lam.ckpt")
-    assert "lam" not in TrainedRun(run, torch.device("cpu"), {}).checkpoints
+    assert "lam" not in TrainedRun(run, torch.device("cpu")).checkpoints
 
 
 def test_tokens_of_another_tokenizer_are_refused(make_run, build, configure):
@@ -108,7 +108,7 @@ def test_tokens_of_another_tokenizer_are_refused(make_run, build, configure):
         (run / part / "checkpoints").mkdir(parents=True)
         (run.parent / f"{part}.ckpt").rename(run / part / "checkpoints" / "last.ckpt")
     with pytest.raises(LeftOut, match="another tokenizer"):
-        _ = TrainedRun(run, torch.device("cpu"), {}).lam
+        _ = TrainedRun(run, torch.device("cpu")).lam
 
 
 def test_latent_actions_from_tokens_need_a_trained_tokenizer(configure, tmp_path):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from genie.common.settings.data import Data, Split, Splits
-from genie.common.settings.evaluation import Evaluate
+from genie.common.settings.evaluation import EvaluateConfig
 from genie.common.settings.kinds import (
     Count,
     Flag,
@@ -30,8 +30,8 @@ from genie.common.settings.kinds import (
     invalid,
     whole,
 )
-from genie.common.settings.training import Hardware, Training
-from genie.common.settings.world import Planner, Prompted, Sampled
+from genie.common.settings.training import Hardware, TrainConfig
+from genie.common.settings.world import AnyPlanner, Prompted, Sampled
 
 MOST_FRAMES = 1_000_000  # of one generated video: more would take days on any machine
 BEST_QUALITY = 5  # ratings are 1 (worst) to 5
@@ -61,7 +61,7 @@ class EnvironmentId(Settings):
     id: Text | None
 
 
-class Pipeline(Training):
+class PipelineConfig(TrainConfig):
     steps: list[Literal["record", "tokenizer", "lam", "dynamics", "cotrain", "reward", "evaluate"]]
     evaluate: Words
     figures: Words
@@ -76,7 +76,7 @@ class AblationTable(Settings):
     columns: Keys
 
 
-class Ablate(Training):
+class AblateConfig(TrainConfig):
     seeds: list[Seed]
     ablation: AblationTable
 
@@ -97,7 +97,7 @@ class Collect(Settings):
     greedy: Flag
 
 
-class AgentLoop(Training):
+class AgentConfig(TrainConfig):
     rounds: Count
     stages: list[Literal["tokenizer", "lam", "dynamics", "cotrain", "simulator", "reward", "policy"]]
     more_steps: MoreSteps
@@ -106,19 +106,19 @@ class AgentLoop(Training):
     collect: Collect
 
 
-class PlanMemory(Training):
+class PlanMemoryConfig(TrainConfig):
     hardware: Hardware
     json_: Place | None = Field(alias="json")
 
 
-class Record(Settings):
+class RecordConfig(Settings):
     data: Data
     env: EnvironmentId
     overwrite: Flag
     seed: Seed
 
 
-class Convert(Settings):
+class ConvertConfig(Settings):
     videos: Place | None
     output: Place
     format: Literal["episodes", "stream"]
@@ -134,7 +134,7 @@ class Sheet(Settings):
     columns: Count
 
 
-class Inspect(Settings):
+class InspectConfig(Settings):
     output: Place
     num_clips: Count
     sheet: Sheet
@@ -144,7 +144,7 @@ class Inspect(Settings):
     data: Data
 
 
-class Replay(Settings):
+class ReplayConfig(Settings):
     split: Split | None
     episodes: Episodes | None
     video: Flag
@@ -158,7 +158,7 @@ class Label(Page):
     enough: Count
 
 
-class Curate(Settings):
+class CurateConfig(Settings):
     step: Literal["label", "train", "score", None]
     output: Place | None
     labels: Place | None
@@ -167,14 +167,14 @@ class Curate(Settings):
     features: Literal["lite0", "resnet18", "none"]
     resnet: Text
     num_pictures: Count
-    picture_size: whole(LEAST_PICTURE)
+    picture_size: Annotated[int, whole(LEAST_PICTURE)]
     device: Word
     seed: Seed
     data: Data
     label: Label
 
 
-class RatePairs(Settings):
+class RateConfig(Settings):
     run: Place
     kind: WorldKind | None
     ratings: Place | None
@@ -204,13 +204,13 @@ class Acting(Settings):
     budget: Budget
 
 
-class Act(Sampled):
+class ActConfig(Sampled):
     run: Place
     world: WorldKind | None
     env: EnvironmentId
     agent: Word | None
     act: Acting
-    planner: Planner | None = None
+    planner: AnyPlanner | None = None
     resume: Flag
     overwrite: Flag
     data_root: Place | None
@@ -223,7 +223,7 @@ class LabelledPolicy(Settings):
     policy: Place | None
 
 
-class LabelCurve(Settings):
+class LabelCurveConfig(Settings):
     run: Place
     act: LabelledPolicy
     labels: list[Count]
@@ -239,13 +239,13 @@ class LabelCurve(Settings):
     device: Word
 
 
-class Generate(Prompted):
+class GenerateConfig(Prompted):
     run: Place | None
     replay: Place | None
     save_prompt: Flag
     actions: Any  # the world knows which there are
     hold: Count
-    num_frames: whole(1, MOST_FRAMES)
+    num_frames: Annotated[int, whole(1, MOST_FRAMES)]
     output: Place | None
     save_frames: Flag
     show_actions: Flag
@@ -265,7 +265,7 @@ class PlayPage(Page):
     threads: Count | None
 
 
-class Play(Prompted):
+class PlayConfig(Prompted):
     run: Place
     seed: Seed
     fps: Annotated[float, BeforeValidator(Range(0, FASTEST, whole=False, above=True))] | None
@@ -274,7 +274,7 @@ class Play(Prompted):
     play: PlayPage
 
 
-class Export(Settings):
+class ExportConfig(Settings):
     run: Place | None
     checkpoint: Place | None
     output: Place | None
@@ -285,7 +285,7 @@ class Export(Settings):
     figures: Words
 
 
-class Dashboard(Settings):
+class DashboardConfig(Settings):
     entity: Text | None
     project: Text
     title: Text
@@ -296,22 +296,22 @@ class Dashboard(Settings):
 
 
 COMMANDS: dict[str, type[Settings]] = {
-    "train": Training,
-    "pipeline": Pipeline,
-    "ablate": Ablate,
-    "agent": AgentLoop,
-    "plan_memory": PlanMemory,
-    "record": Record,
-    "convert": Convert,
-    "inspect": Inspect,
-    "replay": Replay,
-    "curate": Curate,
-    "rate": RatePairs,
-    "evaluate": Evaluate,
-    "act": Act,
-    "label_curve": LabelCurve,
-    "generate": Generate,
-    "play": Play,
-    "export": Export,
-    "dashboard": Dashboard,
+    "train": TrainConfig,
+    "pipeline": PipelineConfig,
+    "ablate": AblateConfig,
+    "agent": AgentConfig,
+    "plan_memory": PlanMemoryConfig,
+    "record": RecordConfig,
+    "convert": ConvertConfig,
+    "inspect": InspectConfig,
+    "replay": ReplayConfig,
+    "curate": CurateConfig,
+    "rate": RateConfig,
+    "evaluate": EvaluateConfig,
+    "act": ActConfig,
+    "label_curve": LabelCurveConfig,
+    "generate": GenerateConfig,
+    "play": PlayConfig,
+    "export": ExportConfig,
+    "dashboard": DashboardConfig,
 }

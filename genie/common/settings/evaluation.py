@@ -38,7 +38,7 @@ class Fvd(Settings):
     whose distances are references, as the endings of their names; `resize` of I3D's input."""
 
     videos: Several
-    frames: whole(MIN_FVD_FRAMES)
+    frames: Annotated[int, whole(MIN_FVD_FRAMES)]
     baselines: list[Literal["copy_last", "background", "random_actions", "reconstruction"]]
     resize: Literal["bilinear", "legacy"]
 
@@ -89,7 +89,7 @@ class PlayedPlans(Settings):
     played: Place | None
 
 
-class Evaluate(Sampled):
+class EvaluateConfig(Sampled):
     run: Places
     parts: Words
     world: WorldKind | None

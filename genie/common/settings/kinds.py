@@ -6,7 +6,7 @@ invalid value continues `key=value`: "must be a whole number of at least 1".
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -23,6 +23,14 @@ class Settings(BaseModel):
     without a `+`. Keys that no field names (`+key=value`) are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The keys and values as they were given, in plain containers."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with other values, which are not checked."""
+        return self.model_copy(update=values)
 
 
 def invalid(problem: str) -> PydanticCustomError:
@@ -184,6 +192,6 @@ TEXTS = (_text, _name, _place, _places)  # kinds that take 2026 and true as they
 WORDS = (*TEXTS, _word)  # kinds of which a number becomes a text
 
 
-def whole(least: int = 1, most: float = float("inf")) -> Any:
-    """The kind of whole numbers from `least` to `most`."""
-    return Annotated[int, BeforeValidator(Range(least, most))]
+def whole(least: int, most: float = math.inf) -> BeforeValidator:
+    """For whole numbers from `least` to `most`: `Annotated[int, whole(1, 5)]`."""
+    return BeforeValidator(Range(least, most))

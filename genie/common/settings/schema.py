@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,8 +19,8 @@ from pydantic_core import PydanticCustomError
 from genie.common.errors import UserError
 from genie.common.settings.commands import COMMANDS
 from genie.common.settings.kinds import TEXTS, WORDS, Range, Settings, unprintable
+from genie.common.settings.training import TrainConfig
 
-SettingsKind = TypeVar("SettingsKind", bound=Settings)
 OTHER = Range(whole=False)  # of a number that no field names: finite
 UNRESOLVED = ("missing", "union_tag_not_found")  # errors of keys that only the command can resolve, or does not need
 NUMBER = re.compile(r"-?\d+(\.\d*)?")
@@ -54,19 +54,20 @@ def check_settings(cfg: DictConfig, config_name: str) -> None:
                     node[name] = meant
 
 
-def parse(kind: type[SettingsKind], values: dict[str, Any], prefix: str) -> SettingsKind:
-    """The settings of a plain group of keys. Raises `UserError` for an invalid value and a missing or unknown key, with
-    `prefix` before its name."""
-    known = [info.alias or name for name, info in kind.model_fields.items()]
-    if unknown := next((name for name in values if name not in known), None):
-        raise UserError(f"there is no {prefix}{unknown} here; there is: {', '.join(known)}")
+def typed(config_name: str, values: dict[str, Any]) -> Any:
+    """The resolved configuration of a command as it takes it: of its class in `COMMANDS`. A training takes the plain
+    keys, which are kept in its checkpoints and read from them by later versions. Raises `UserError`."""
+    kind = COMMANDS[config_name]
+    if issubclass(kind, TrainConfig):
+        return values
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "missing":
-            raise UserError(f"{prefix}{first['loc'][-1]} is not given") from None
-        raise UserError(prefix + "".join(_line(first["loc"], first, values))) from None
+            group, _ = _line(first["loc"][:-1], first, values)
+            raise UserError(f"{group}{'.' * bool(group)}{first['loc'][-1]} is not given") from None
+        raise UserError("".join(_line(first["loc"], first, values))) from None
 
 
 def kind_of(config_name: str, key: str) -> Callable[[Any], Any] | None:

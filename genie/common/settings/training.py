@@ -257,7 +257,7 @@ Stage = Annotated[
 ]
 
 
-class Training(Settings):
+class TrainConfig(Settings):
     """conf/train.yaml: what `genie.train` and the commands that start trainings take."""
 
     name: Name

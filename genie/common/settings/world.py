@@ -115,10 +115,10 @@ class MppiSearch(RefinedSearch):
 Optimizer = Annotated[Search | CemSearch | MppiSearch, Field(discriminator="name")]
 
 
-class RecedingHorizon(Settings):
+class ReplannedSearch(Settings):
     name: Literal["mpc"]
     optimizer: Optimizer
     execute: Count
 
 
-Planner = Annotated[Search | CemSearch | MppiSearch | RecedingHorizon, Field(discriminator="name")]
+AnyPlanner = Annotated[Search | CemSearch | MppiSearch | ReplannedSearch, Field(discriminator="name")]

@@ -7,19 +7,19 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-import genie.common.cli  # noqa: F401 the resolvers
 from callbacks.graceful_stop import SIGNALS
 from data_modules.environments.recording_policies import CONTINUOUS
 from data_modules.formats.decoding import DECODERS
 from data_modules.formats.episodes import SPLITS
 from data_modules.sources import SOURCES
+from genie.common.cli import resolved
 from genie.common.config_errors import group_options
 from genie.common.errors import UserError
 from genie.common.overrides import check_given, composed, spelled
 from genie.common.settings import commands, data, kinds, training, world
-from genie.common.settings.commands import COMMANDS
+from genie.common.settings.commands import COMMANDS, ActConfig
 from genie.common.settings.kinds import Range
-from genie.common.settings.schema import _leaves, check_settings, kind_of, parse
+from genie.common.settings.schema import _leaves, check_settings, kind_of, typed
 from genie.common.settings.world import CemSearch
 from genie.publishing.export import DTYPES
 from genie.stages import STAGES
@@ -287,10 +287,10 @@ def test_choices_that_name_an_entry_of_a_table_are_all_of_its_entries():
     assert choices(data.Data, "source") == {*SOURCES}
     assert choices(data.Videos, "decoder") == {*DECODERS}
     assert choices(data.RecordingPolicy, "continuous") == {*CONTINUOUS}
-    assert choices(commands.AgentLoop, "stages") == {*STAGES}
-    assert choices(commands.Export, "dtype") == {*DTYPES}
-    assert choices(commands.Evaluate, "world") == {*KINDS}
-    assert choices(commands.Evaluate, "split") == {*SPLITS}
+    assert choices(commands.AgentConfig, "stages") == {*STAGES}
+    assert choices(commands.ExportConfig, "dtype") == {*DTYPES}
+    assert choices(commands.EvaluateConfig, "world") == {*KINDS}
+    assert choices(commands.EvaluateConfig, "split") == {*SPLITS}
     assert {*get_args(kinds.Reconstruction)} == {*RECONSTRUCTIONS} and {*get_args(world.Order)} == {*ORDERS}
     assert {number.name for number in SIGNALS} == choices(training.Stop, "requeue_on")
 
@@ -358,12 +358,28 @@ def test_an_argument_outside_of_a_range_is_one_line():
             Range(1).require("num_envs", value)
 
 
-def test_settings_of_a_plain_group(checked):
-    cem = OmegaConf.to_container(checked("act", "run=x", "planner=cem").planner)
-    assert parse(CemSearch, cem, "planner.").elites == 0.125
-    with pytest.raises(UserError, match=r"^planner.elites=2 must be a number above 0 and at most 1$"):
-        parse(CemSearch, {**cem, "elites": 2}, "planner.")
-    with pytest.raises(UserError, match=r"^there is no planner.elite here; there is: name, horizon, "):
-        parse(CemSearch, {**cem, "elite": 2}, "planner.")
-    with pytest.raises(UserError, match=r"^planner.elites is not given$"):
-        parse(CemSearch, {key: value for key, value in cem.items() if key != "elites"}, "planner.")
+def test_a_command_gets_its_settings_as_an_object(hydra):
+    config = resolved("act", ["run=x", "planner=mpc", "+mine=3"])
+    assert isinstance(config, ActConfig) and isinstance(config.planner.optimizer, CemSearch)
+    assert config.planner.optimizer.elites == 0.125 and config.act.budget.candidates == [] and config.mine == 3
+    plain = config.plain()
+    assert plain["planner"]["optimizer"]["elites"] == 0.125 and plain["mine"] == 3
+    assert typed("act", plain) == config and typed("plan_memory", {"json": None}) == {"json": None}
+
+
+def test_what_a_group_lacks_and_what_is_wrong_in_it_is_named(hydra):
+    plain = resolved("act", ["run=x", "planner=mpc"]).plain()
+    optimizer = plain["planner"]["optimizer"]
+
+    def problem(**changes):
+        changed = {key: value for key, value in {**optimizer, **changes}.items() if value != "missing"}
+        with pytest.raises(UserError) as error:
+            typed("act", {**plain, "planner": {**plain["planner"], "optimizer": changed}})
+        return str(error.value)
+
+    assert problem(elites=2) == "planner.optimizer.elites=2 must be a number above 0 and at most 1"
+    assert problem(elites="missing") == "planner.optimizer.elites is not given"
+    assert problem(name="best") == "planner.optimizer.name=best must be one of random_shooting, cem, mppi"
+    del plain["seed"]
+    with pytest.raises(UserError, match=r"^seed is not given$"):
+        typed("act", plain)
