@@ -3,6 +3,11 @@
     model=pong window=16 passes=25     an untrained world of that preset
     run=outputs/pong                   a trained one with its own window, from prompts of its test data: the passes of
                                        the adaptive sampler depend on how sure the model is
+    only=cache                         the first figures alone
+    only=batches                       worlds in one batch: 1, 8 and 64, with the world's own sampler; and what a pass
+                                       takes beside its matrix products at the speed that torch.mm reaches
+    only=video frames=100,1000,10000   one long video, written as it is made: time of a frame, memory and the size of
+                                       the file after so many frames
 
 Every figure is the median over repeats of a number of frames that is a multiple of the window, so that each has
 its share of windows begun anew. What is compared takes turns, so that another program's load hits both.
@@ -10,17 +15,23 @@ its share of windows begun anew. What is compared takes turns, so that another p
 
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
 from hydra import initialize_config_module
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from data_modules.held_out_clips import load_clips
 from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
+from genie.common.media import to_bytes, write_mp4
+from genie.common.profiling import peak_rss_mb
 from genie.models.initialization import initialize
 from genie.stages import new_stage
 from genie.world.sampler import Sampler
@@ -85,6 +96,55 @@ class Bench:
         starts = ([first + n * window for n in range(LONG)] for first in around)
         return [statistics.median(statistics.mean(times[at : at + window]) for at in group) for group in starts]
 
+    def long_video(self, marks: list[int]) -> None:
+        """Prints a line at each number of frames of one video, which is written while it is generated."""
+        state = self.world.reset(self.prompts[:1])
+
+        def frames(folder: Path) -> Iterator[np.ndarray]:
+            nonlocal state
+            since, last = time.perf_counter(), 0
+            for number in range(1, max(marks) + 1):
+                actions = torch.randint(self.world.num_actions, (1,), generator=self.generator)
+                state, step = self.world.step(state, actions)
+                yield to_bytes(step.observation[0])
+                if number in marks:
+                    now = time.perf_counter()
+                    written = sum(path.stat().st_size for path in folder.iterdir())
+                    print(
+                        f"frames {last + 1} to {number}: {1000 * (now - since) / (number - last):.1f} ms each, "
+                        f"peak memory {peak_rss_mb():.0f} MB, {written / 2**20:.1f} MB on disk", flush=True,
+                    )  # fmt: skip
+                    since, last = now, number
+
+        with tempfile.TemporaryDirectory() as folder:
+            write_mp4(Path(folder) / "video.mp4", frames(Path(folder)), self.world.fps)
+
+    def batches(self, players: tuple[int, ...]) -> None:
+        """Prints what a frame costs with so many worlds in one batch; of one world beside its matrix products."""
+        sampler, clips = self.world.sampler, self.prompts
+        self.prompts = clips.repeat(-(-max(players) // len(clips)), 1, 1, 1, 1)
+        times = medians(*(partial(self.milliseconds, sampler, count) for count in players))
+        for count, one in zip(players, times, strict=True):
+            print(f"{count} worlds: {one:.1f} ms a frame of all, {1000 * count / one:.0f} frames/s")
+        once = Sampler(1, 0.0)
+        with FlopCounterMode(display=False) as counter:
+            self.milliseconds(once)
+        milliseconds, fastest = medians(partial(self.milliseconds, once), partial(products_peak, 1024))
+        products = 1000 * counter.get_total_flops() / (2 * self.world.window) / fastest
+        print(
+            f"a frame in one pass: {milliseconds:.1f} ms, its matrix products at the peak of {fastest / 1e9:.0f} "
+            f"GFLOP/s {products:.1f} ms: ratio {milliseconds / products:.2f}"
+        )
+
+
+def products_peak(size: int) -> float:
+    """Operations a second of a product of two matrices."""
+    left, right = torch.randn(2, size, size)
+    started = time.perf_counter()
+    for _ in range(4):
+        left @ right
+    return 4 * 2 * size**3 / (time.perf_counter() - started)
+
 
 def medians(*measures: Callable[[], float]) -> list[float]:
     """The median of each, measured in turns."""
@@ -104,6 +164,12 @@ def main() -> None:
         world = WorldModel.load(run)
         bench = Bench(world, load_clips(world.config["data"], None, "test", PLAYERS, 4, PLAYERS).floats())
     print(f"{run or given.get('model', 'pong')}, window {world.window}, {torch.get_num_threads()} threads")
+    if given.get("only") == "video":
+        bench.long_video([int(text) for text in given.get("frames", "100,1000,10000").split(",")])
+        return
+    if given.get("only") == "batches":
+        bench.batches((1, 8, 64))
+        return
     plain = Sampler(passes, 1.0)
     ways = (bench.milliseconds, bench.uncached)
     times = medians(*(partial(way, plain, players) for players in (1, PLAYERS) for way in ways))

@@ -7,6 +7,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from data_modules.clips import Clip
@@ -17,7 +18,7 @@ from genie.models import DynamicsModel
 from genie.models.rssm import sample
 from genie.models.st_transformer import Thin
 from genie.stages.dependent_stage import DependentStage
-from genie.stages.encoded import Encoded, encode, know_unseen, pays
+from genie.stages.encoded import MOST_BYTES, Encoded, encode, know_unseen, pays
 from genie.stages.encoded_cache import cache_file, read, write
 from genie.stages.masking import (
     Masked,
@@ -54,6 +55,7 @@ class DynamicsStage(DependentStage):
             )
         self.token_accuracy = TokenAccuracy()
         self.encoded: Encoded | None = None  # of the training clips
+        self.validated: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # rows of a validation's batch: its targets
 
     @property
     def tokens_per_frame(self) -> int:
@@ -83,15 +85,20 @@ class DynamicsStage(DependentStage):
     # -- tokens and actions ---------------------------------------------------------------------------------------
 
     def targets(self, batch: Clip) -> tuple[Tensor, Tensor]:
-        """tokens int64 [B, T, S] and actions int64 [B, T-1] of a batch."""
-        latent, known = self.options["actions"] == "latent", self.encoded if self.training else None
-        if known is None:
-            frames = self.frames(batch)
-            tokens = self.frozen["tokenizer"].encode(frames)
-            return tokens, self.frozen["lam"].encode(frames) if latent else batch["actions"][:, :-1]
+        """tokens int64 [B, T, S] and actions int64 [B, T-1] of a batch, of held-out clips once in a training."""
+        trainer = self._trainer
+        if trainer is not None and trainer.validating and trainer.state.fn == TrainerFn.FITTING and "row" in batch:
+            rows = tuple(batch["row"].tolist())
+            found = self.validated.get(rows) or self._encode(batch)
+            if len(self.validated) * found[0].nbytes < MOST_BYTES:
+                self.validated[rows] = found
+            return found
+        if not self.training or self.encoded is None:
+            return self._encode(batch)
+        known = self.encoded
         rows, length = batch["row"], batch["frames"].shape[1]
         tokens = known.tokens_of(rows, length)
-        if not latent:
+        if self.options["actions"] != "latent":
             actions = batch["actions"][:, :-1]
         elif known.actions is None:
             actions = self.frozen["lam"].encode(self.frames(batch))
@@ -99,8 +106,14 @@ class DynamicsStage(DependentStage):
             actions = known.actions_of(rows, length)
         return tokens, known.with_unseen(actions, rows, batch["seed"])
 
+    def _encode(self, batch: Clip) -> tuple[Tensor, Tensor]:
+        frames, latent = self.frames(batch), self.options["actions"] == "latent"
+        tokens = self.frozen["tokenizer"].encode(frames)
+        return tokens, self.frozen["lam"].encode(frames) if latent else batch["actions"][:, :-1]
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        self.validated.clear()
         self.encode_once()
 
     def encode_once(self) -> None:

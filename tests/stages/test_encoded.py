@@ -152,3 +152,31 @@ def test_unseen_actions_are_trained_as_the_nearest_that_were_taken(build, clips,
 def test_unseen_actions_that_cannot_be_known_are_said(build, clips, capsys):
     fit(build("dynamics", "stage.unseen_actions=nearest"), clips(), steps=1)  # its encoder looks back
     assert "stage.unseen_actions is left out" in capsys.readouterr().out
+
+
+def test_held_out_clips_are_encoded_once_in_a_training(build, clips, monkeypatch):
+    stage, data = build("dynamics", *ALONE), clips(val_clips=12, val_batch_size=4)
+    encode, given = stage.frozen["tokenizer"].encode, []
+
+    def counted(frames):
+        given.append(len(frames))
+        return encode(frames)
+
+    monkeypatch.setattr(stage.frozen["tokenizer"], "encode", counted)
+    found = []
+
+    class Look(L.Callback):
+        def on_validation_batch_end(self, trainer, module, outputs, batch, index):
+            found.append((module.targets(batch), module._encode(batch)))
+
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=2, val_check_interval=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[Look()],
+    )  # fmt: skip
+    trainer.fit(stage, data.train_dataloader(), data.val_dataloader())
+    assert len(given) == 2 + 3 + len(found) == 11  # of each step, of each held-out batch once, and here
+    assert all(torch.equal(*pair) for kept, again in found for pair in zip(kept, again, strict=True))
+    assert len({kept[0].data_ptr() for kept, _ in found}) == 3
+    stage.eval()
+    stage.targets(next(iter(data.val_dataloader())))  # outside of a training: clips may be others
+    assert len(given) == 12
