@@ -11,6 +11,8 @@ import conf
 from genie.common.cli import resolved
 from genie.stages import GENIE_STAGES, STAGES
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(conf.__path__[0])
 
 

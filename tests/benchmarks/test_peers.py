@@ -8,6 +8,8 @@ import pytest
 from benchmarks import peers
 from genie.common.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 TINY = ["width=16", "heads=2", "blocks=1", "dynamics_blocks=1", "image_size=16", "clip=3", "batch=1", "passes=2",
         "warmup=0", "steps=2"]  # fmt: skip
 

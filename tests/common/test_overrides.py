@@ -78,16 +78,16 @@ def test_what_hydra_reads_itself_stays():
 
 def test_lists_and_mappings_need_no_quotes_either(run):
     (config,) = run("evaluate", "run=[outputs/日本,outputs/a=b,1,'c,d']")
-    assert config["run"] == ["outputs/日本", "outputs/a=b", "1", "c,d"]
+    assert config.run == ["outputs/日本", "outputs/a=b", "1", "c,d"]
     (config,) = run("pipeline", "evaluate=[num_clips=32,parts=[rollout,fvd],output=日 本]")
     assert config["evaluate"] == ["num_clips=32", "parts=[rollout,fvd]", "output=日 本"]
     (config,) = run("play", "run=x", "play.actions={0: stäy, 1: up}")
-    assert config["play"]["actions"] == {0: "stäy", 1: "up"}
+    assert config.play.actions == {0: "stäy", 1: "up"}
 
 
 def test_a_comma_is_a_list_of_jobs_only_in_a_sweep(run):
-    assert [config["ratings"] for config in run("rate", "ratings=a,b")] == ["a,b"]
-    assert [config["ratings"] for config in run("rate", "-m", "ratings=日本,1e3, 'a,b'")] == ["日本", "1e3", "a,b"]
+    assert [config.ratings for config in run("rate", "ratings=a,b")] == ["a,b"]
+    assert [config.ratings for config in run("rate", "-m", "ratings=日本,1e3, 'a,b'")] == ["日本", "1e3", "a,b"]
 
 
 def test_a_search_is_a_sweep():

@@ -9,6 +9,8 @@ from PIL import Image
 
 from genie.inspect import main
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 12  # frames of an episode, of 8 episodes: 6 for training, 1 for validation, 1 for test
 
 

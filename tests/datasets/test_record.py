@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 from data_modules.formats.episodes import Fingerprint
 from genie.common.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SMALL = [f"data.recorder.num_frames.{split}=120" for split in ("train", "val", "test")]
 
 

@@ -17,6 +17,8 @@ from genie.common.settings.schema import typed
 from genie.datasets.replay import replay as run
 from genie.replay import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = [f"data.recorder.num_frames.{split}={count}" for split, count in (("train", 2), ("val", 60), ("test", 2))]
 WORLDS = {
     "pong": None,

@@ -17,6 +17,8 @@ from genie.evaluation.environment_replay import evaluate_simulator
 from genie.evaluation.rollout import RolloutSettings
 from genie.evaluation.trained_run import LeftOut
 
+pytestmark = pytest.mark.slow
+
 STICKY = "data.recorder.env.kwargs.repeat_action_probability=0.25"
 SETTINGS = RolloutSettings(prompt_frames=3, horizon=4, times=(1, 4), num_seeds=2, seed=0, fps=5)
 

@@ -31,6 +31,8 @@ from genie.metrics.video_features import VideoFeatures, cached_features
 from genie.runs.loading import load_model, read_checkpoint
 from genie.world.sampler import Sampler
 
+pytestmark = pytest.mark.slow
+
 FILES = [
     "action_grid.mp4",
     "action_grid.png",

@@ -43,6 +43,8 @@ from genie.metrics.object_detector import ObjectDetector
 from genie.metrics.video_features import VideoFeatures
 from genie.publishing.report_page import render
 
+pytestmark = pytest.mark.slow
+
 
 def composed(*overrides):
     few = ["num_clips=5", "prompt_frames=3", "horizon=4", "parts=[long_rollout]", "device=cpu", "fvd.frames=9"]

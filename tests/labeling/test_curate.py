@@ -15,6 +15,8 @@ from genie.curate import main
 from genie.labeling.curate import Ratings, curate, rating_queue
 from genie.metrics.efficientnet_lite import pretrained_efficientnet_lite0
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rated(footage, mix, tmp_path):

@@ -21,7 +21,10 @@ from genie.metrics.fvd import (
 from genie.metrics.i3d import pretrained_i3d
 from genie.metrics.video_features import VideoFeatures, resize_legacy
 
-pytestmark = pytest.mark.filterwarnings("ignore:FVD of .* videos", "ignore:`torch.jit.* is deprecated")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:FVD of .* videos", "ignore:`torch.jit.* is deprecated"),
+]
 
 
 class Tiny(nn.Module):

@@ -14,6 +14,8 @@ from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def steps(monkeypatch):

@@ -11,6 +11,8 @@ from data_modules.clip_data_module import ClipDataModule
 from data_modules.worker_loader import DamagedData
 from genie.stages import encoded
 
+pytestmark = pytest.mark.slow
+
 ALONE = ["++model.tokenizer.encoder=patch_mlp", "++model.tokenizer.decoder=vit", "++model.tokenizer.quantizer=fsq",
          "++model.tokenizer.levels=[4,4,4]", "++model.tokenizer.standardize=true"]  # fmt: skip
 PAIRS = ["++model.lam.antisymmetric=true", "++model.lam.past_transitions=2"]

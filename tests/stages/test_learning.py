@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 FSQ = ["model.tokenizer.num_codes=64", "+model.tokenizer.quantizer=fsq", "+model.tokenizer.levels=[8,8]"]
 STAGES = {
     "tokenizer": ["tokenizer"],

@@ -13,6 +13,8 @@ from genie.stages import build_stage, complete
 from genie.stages.delta import DeltaStage
 from genie.stages.rssm import RssmStage
 
+pytestmark = pytest.mark.slow
+
 ALL = {
     "rssm": ["reconstruction", "dynamics", "reward", "continues", "kl", "imagination", "smoothness", "stability"],
     "delta": ["dynamics", "reward", "continues", "imagination", "smoothness", "constraint"],

@@ -9,6 +9,8 @@ from hydra.core.global_hydra import GlobalHydra
 from genie.common.errors import UserError
 from genie.training.ablation import plan_world
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path("outputs/ablations")
 
 

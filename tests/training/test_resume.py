@@ -17,6 +17,8 @@ from genie.stages.tokenizer import TokenizerStage
 from genie.training.resume import take_over_weighting
 from genie.training.train import train
 
+pytestmark = pytest.mark.slow
+
 STILL = ["schedule=constant", "optimizer.lr=1.0e-30"]  # steps that change no weight
 FEW = ["debug=fast", "ema=true", "trainer.limit_val_batches=1", "callbacks.rollouts.every_n_train_steps=0"]
 

@@ -24,6 +24,8 @@ from genie.world.sampler import Sampler
 from genie.world.vector_environment import GenieVectorEnv
 from genie.world.world_model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 ID = "genie.world.environment:genie/World-v0"
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 

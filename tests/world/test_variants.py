@@ -10,6 +10,8 @@ from genie.runs.loading import fingerprint
 from genie.stages import build_stage
 from genie.world.world_model import WorldModel
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 5
 
 

@@ -14,6 +14,8 @@ from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.formats.stream_writer import StreamWriter
 from genie.common.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("litdata")
 
 LENGTHS = [9, 14, 11, 8, 17, 12, 10, 6]  # the last two episodes are of one recording

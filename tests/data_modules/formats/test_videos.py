@@ -14,6 +14,8 @@ from data_modules.formats.videos import Videos
 from data_modules.worker_loader import DamagedData
 from genie.common.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"decoder": "auto", "cuts": "none", "cut_threshold": 0.15}
 
 
