@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from data_modules.clips import ClipDataset
 from data_modules.environments import in_episode, open_environment
 from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recorder import episode_seed
 from data_modules.formats.episode_header import read_header
 from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.formats.episodes import SPLITS, Fingerprint, read_origin
+from data_modules.frame_reader import episodes_at
 from genie.common.errors import RunError, UserError
 from genie.common.folder_lock import one_writer
 from genie.common.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
@@ -82,6 +84,21 @@ class Recorded:
         """The recorded observations of an episode: frames uint8 [n, H, W, 3] or states float32 [n, k]."""
         rows = self.reader.episodes[episode]
         return self.reader.frames(*rows) if self.reader.image_size else self.reader.column("states", *rows)
+
+
+def brought_to(recorded: Recorded, dataset: ClipDataset, index: int, length: int) -> np.ndarray:
+    """Brings the environment to the last of the first `length` frames of a clip; returns that frame as it shows it,
+    uint8 [H, W, 3] in the size of the recording."""
+    row, _ = dataset.location(index)
+    episode = int(episodes_at(dataset.reader, row))
+    start, end = dataset.reader.episodes[episode].tolist()
+    actions = dataset.reader.column("actions", start, end)
+    replay = EpisodeReplay(recorded.environment, int(recorded.seeds[episode]), actions)
+    at = row - start + (length - 1) * dataset.stride
+    if at == 0:
+        return replay.first
+    replay.go_to(at - 1)
+    return recorded.environment.step(actions[at - 1])[0]
 
 
 class Comparison:

@@ -15,13 +15,11 @@ from gymnasium import spaces
 from torch import Tensor
 
 from data_modules.clips import ClipDataset
-from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recording_policies import HeldRandom, HeldUniform
-from data_modules.frame_reader import episodes_at
 from data_modules.held_out_clips import Clips
 from data_modules.worker_loader import DamagedData
 from genie.common.random import Stream, fold_in
-from genie.datasets.replay import Recorded
+from genie.datasets.replay import Recorded, brought_to
 from genie.evaluation.environment_replay import OTHER_FRAMES
 from genie.evaluation.trained_run import LeftOut
 from genie.metrics.long_videos import Track, locate
@@ -140,7 +138,7 @@ def _played(
 ) -> Iterator[Tensor]:
     """uint8 [1, t, C, H, W] after prompt number `index`; the rewards that come with the frames go into `rewards`."""
     dataset, environment, frames = prompts.source, recorded.environment, []
-    given = _as_videos(dataset.reader.resize(_brought_to(recorded, prompts, index)[None]))[0, 0]
+    given = _as_videos(dataset.reader.resize(brought_to(recorded, dataset, index, prompts.frames.shape[1])[None]))[0, 0]
     if not torch.equal(given, prompts.frames[index, -1]):
         raise LeftOut(OTHER_FRAMES)
     for number, action in enumerate(actions):
@@ -156,21 +154,6 @@ def _played(
         if len(frames) == STRETCH or number + 1 == len(actions):
             yield _as_videos(dataset.reader.resize(np.stack(frames)))
             frames.clear()
-
-
-def _brought_to(recorded: Recorded, prompts: Clips, index: int) -> np.ndarray:
-    """The last frame of a prompt, uint8 [H, W, 3] in the size of the recording, with the environment brought there."""
-    dataset, length = prompts.source, prompts.frames.shape[1]
-    row, end = dataset.location(index)
-    episode = int(episodes_at(dataset.reader, row))
-    start = int(dataset.reader.episodes[episode, 0])
-    actions = dataset.reader.column("actions", start, end)
-    replay = EpisodeReplay(recorded.environment, int(recorded.seeds[episode]), actions)
-    at = row - start + (length - 1) * dataset.stride
-    if at == 0:
-        return replay.first
-    replay.go_to(at - 1)
-    return recorded.environment.step(actions[at - 1])[0]
 
 
 def recorded_videos(dataset: ClipDataset, detector: ObjectDetector | None, most: int) -> LongVideos:

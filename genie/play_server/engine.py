@@ -17,16 +17,23 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from genie.common.device import inference
+from genie.common.errors import UserError
 from genie.common.media import to_bytes
-from genie.play_server.session import Made, Prompt, Session, encode_png
+from genie.common.settings.commands import FASTEST
+from genie.models.kv_cache import Past
+from genie.play_server.session import Made, Move, Prompt, Session, SessionRecording, encode_png
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel
+
+if TYPE_CHECKING:  # it takes the environments' libraries, which few sessions need
+    from genie.play_server.real_game import RealGame
 
 SLACK = 0.002  # seconds: timers are not exact, and a step that is too early costs a batch
 ROUNDING = 1e-3  # periods: a moment divided by the period is not exactly a whole number
@@ -50,23 +57,74 @@ class Seat:
 
 
 class Worlds:
-    """A world model and the current state of each session."""
+    """A world model and the current state of each session.
+
+    `starts`: of each session the states from which its rollout can be made again, in time: that of the prompt, and
+    those before which the window began anew. There keys and values are computed from the tokens alone, so these states
+    are kept without them, in some kilobytes each.
+    """
 
     def __init__(self, world: WorldModel) -> None:
         self.world = world
         self.places: dict[Hashable, Seat] = {}
+        self.starts: dict[Hashable, list[WorldState]] = {}
+        self.games: dict[Hashable, RealGame] = {}  # of sessions that play beside the real game
 
     def begin(self, session: Hashable, prompt: Prompt, seed: int) -> list[bytes]:
         """Starts a session again from a prompt; returns its frames as PNG."""
+        if session in self.games:
+            self.games[session].begin(prompt)
         device = self.world.device
         known = None if prompt.actions is None else prompt.actions[None].to(device)
         with inference(device):
             state = self.world.reset(prompt.frames[None].to(device), known, seed)
-        self.places[session] = Seat(state, 0)
+        self.places[session], self.starts[session] = Seat(state, 0), [self._bare(state)]
         return [encode_png(picture) for picture in to_bytes(prompt.frames)]
 
     def end(self, session: Hashable) -> None:
         self.places.pop(session, None)
+        self.starts.pop(session, None)
+        if (game := self.games.pop(session, None)) is not None:
+            game.close()
+
+    def back(self, session: Hashable, prompt: Prompt, moves: list[Move]) -> None:
+        """Sets a session to the frame after these moves, the first ones of its rollout, exactly as it was: from the
+        nearest of its `starts` the frames are made again. A real game is played again from the prompt."""
+        if (game := self.games.get(session)) is not None and game.begin(prompt):
+            for action, _ in moves:
+                game.step(action)
+        starts = [start for start in self.starts[session] if int(start.ages[0]) <= len(moves)]
+        state = starts[-1]
+        with inference(self.world.device):
+            for action, self.world.sampler in moves[int(state.ages[0]) :]:
+                state, _ = self.world.step(state, torch.tensor([action], device=self.world.device))
+        self.places[session], self.starts[session] = Seat(state, 0), starts
+
+    def fork(self, session: Hashable, other: Hashable, prompt: Prompt, moves: list[Move]) -> None:
+        """Gives the session `other` the state after the first `moves` of this one."""
+        self.starts[other] = list(self.starts[session])
+        self.back(other, prompt, moves)
+
+    def effects(self, prompt: Prompt, count: int, seed: int, sampler: Sampler) -> np.ndarray:
+        """uint8 [A, count, H, W, 3]: what each action, held, makes of a prompt."""
+        device, actions = self.world.device, torch.arange(self.world.num_actions)
+        known = None if prompt.actions is None else prompt.actions.expand(len(actions), -1).to(device)
+        frames = prompt.frames[None].expand(len(actions), -1, -1, -1, -1).to(device)
+        self.world.sampler = sampler
+        with inference(device):
+            seeds = torch.full_like(actions, seed).to(device)  # the same draws, so that only the actions differ
+            state, pictures = self.world.reset(frames, known, seeds), []
+            for _ in range(count):
+                state, step = self.world.step(state, actions.to(device))
+                pictures.append(to_bytes(step.observation))
+        return np.stack(pictures, axis=1)
+
+    def _bare(self, state: WorldState, row: int = 0) -> WorldState:
+        """A row of a state without keys and values, which it is exact without before its window begins anew."""
+        length = state.lengths[row]
+        tokens, actions = state.tokens[[row], :length], state.actions[[row], : length - 1]  # copies
+        empty = [Past.empty(past.cache.num_blocks, 1, past.cache.capacity) for past in (state.dynamics, state.decoder)]
+        return WorldState(tokens, actions, (length,), state.seeds[[row]], state.ages[[row]], *empty)
 
     def step(self, jobs: list[Job]) -> dict[Hashable, Made | Exception]:
         """One frame, or the error, of each job: an error of one session does not affect the others."""
@@ -95,6 +153,9 @@ class Worlds:
         jobs = sorted(jobs, key=self._order)
         state = self._together([self.places[job.session] for job in jobs])
         self.world.sampler = jobs[0].sampler
+        for row, job in enumerate(jobs):
+            if state.lengths[row] >= self.world.window:
+                self.starts[job.session].append(self._bare(state, row))
         with inference(self.world.device):
             actions = torch.tensor([job.action for job in jobs], device=self.world.device)
             state, step = self.world.step(state, actions)
@@ -105,7 +166,9 @@ class Worlds:
         for row, job in enumerate(jobs):
             self.places[job.session] = Seat(state, row)
             reward = (rewards[row], ends[row]) if self.world.knows_rewards else (None, None)
-            results[job.session] = Made(encode_png(pictures[row]), passes[row], seconds, len(jobs), *reward)
+            game = self.games.get(job.session)
+            real = None if game is None else game.step(job.action)
+            results[job.session] = Made(encode_png(pictures[row]), passes[row], seconds, len(jobs), *reward, real)
         return results
 
     def _order(self, job: Job) -> tuple[int, int]:
@@ -146,19 +209,26 @@ class Engine:
 
     # ---------------------------------------------------------------- sessions
 
-    async def open(self, session: Session) -> None:
-        """Adds a session and starts its world. Raises ServerFullError, and the world's own errors."""
+    async def open(self, session: Session, game: "RealGame | None" = None) -> None:
+        """Adds a session and starts its world, beside a real game where one is given. Raises ServerFullError, and the
+        world's own errors."""
+        self._admit(session)
+        if game is not None:
+            self.worlds.games[session.id] = game
+        try:
+            await self.reset(session, session.prompt, session.seed)
+        except BaseException:
+            self.close(session)
+            raise
+
+    def _admit(self, session: Session) -> None:
         if len(self.sessions) >= self.max_sessions:
             raise ServerFullError(
                 f"all places of this world are taken (players at most: {self.max_sessions}); try again in a while, or "
                 "start it with a larger play.max_sessions"
             )
         self.sessions[session.id] = session
-        try:
-            await self.reset(session, session.prompt, session.seed)
-        except BaseException:
-            self.close(session)
-            raise
+        self.touch(session)
 
     async def reset(self, session: Session, prompt: Prompt, seed: int) -> None:
         """Starts the session's world again."""
@@ -168,6 +238,38 @@ class Engine:
         if session.rollout == rollout and session.id in self.sessions:
             session.add_prompt(pictures)
             self.hurry(session)
+
+    async def back(self, session: Session, count: int) -> None:
+        """Takes a session's world `count` frames back, at most to its prompt, and pauses it."""
+        self.touch(session)
+        rollout = session.back(count)
+        await self._work(self.worlds.back, session.id, session.prompt, session.moves())
+        if session.rollout == rollout:
+            session.ready = True
+
+    async def fork(self, session: Session, other: Session, game: "RealGame | None" = None) -> None:
+        """Adds the session `other` where `session` is now. Raises ServerFullError."""
+        self._admit(other)
+        if game is not None:
+            self.worlds.games[other.id] = game
+        other.continue_from(session)
+        await self._work(self.worlds.fork, session.id, other.id, other.prompt, other.moves())
+        other.ready = True
+        other.show_again()
+
+    async def replay(self, session: Session, recording: SessionRecording, prompt: Prompt) -> None:
+        """Starts the session's world again and makes the moves of a recording one after the other."""
+        if unknown := [action for action in recording.actions if not 0 <= action < self.worlds.world.num_actions]:
+            raise UserError(f"the replay has the action {unknown[0]}, which this world does not have")
+        await self.reset(session, prompt, recording.seed)
+        session.script = list(zip(recording.actions, recording.samplers, strict=True))
+        session.scripted = bool(session.script)
+        session.paused, session.fps = False, min(recording.fps, FASTEST)
+        self.hurry(session)
+
+    async def effects(self, *arguments: Any) -> np.ndarray:
+        """`Worlds.effects`."""
+        return await self._work(self.worlds.effects, *arguments)
 
     def close(self, session: Session, message: str | None = None) -> None:
         """Ends a session, with a `message` to the player, and frees its state."""
@@ -203,7 +305,7 @@ class Engine:
         jobs, asked = [], {}
         for session in sessions:
             asked[session.id] = session.rollout, session.press
-            jobs.append(Job(session.id, session.next_action(), session.sampler))
+            jobs.append(Job(session.id, *session.next_move()))
             # multiples of the period, which all sessions of one rate share; those that pass during the step are skipped
             session.due = (math.floor(max(now, session.due) / session.period + ROUNDING) + 1) * session.period
         results = await self._work(self.worlds.step, jobs)
@@ -215,6 +317,9 @@ class Engine:
                 self.close(session, "the world could not make the next frame, and this session has ended")
             else:
                 session.add(made, job.action, job.sampler, press)
+                if session.scripted and not session.script:
+                    session.scripted, session.paused = False, True
+                    session.on_pause()
 
     async def _due(self) -> list[Session]:
         """Waits until some session is due; returns all that are."""

@@ -7,28 +7,35 @@ From the page, as JSON text:
     {"type": "step"}                             pauses, and makes one frame
     {"type": "reset", "seed": 3, "clip": 12}     starts again; without "seed" or "clip" with the same one
     {"type": "reset", "text": "a red platform"}  likewise, once a model has drawn the text
+    {"type": "back", "frames": 30}               pauses, and goes back by so many frames, at most to the prompt
+    {"type": "replay", "session": {…}}           starts again and makes the moves of a session file, until a "hold"
     {"type": "settings", "fps": 10, "sampler": "maskgit", "steps": 12, "temperature": 1, "sketch": true}
                                                  any of these; a sampler's name sets all its settings
 or as binary: the content of a picture or a video, to start from; a drawing while "sketch" is true.
+A connection to /ws?fork=<id of a session> begins where that session is now, paused.
 
 From the server, as JSON text:
 
     {"type": "welcome", "session": id, "run", "width", "height", "actions": [{"index", "label", "keys"}, …], "idle",
-     "clips": 2987 | null, "takes_text", "samplers": [names], "max_frames", "max_upload"}      once, at first
+     "clips": 2987 | null, "takes_text", "samplers": [names], "max_frames", "max_upload",
+     "effects": whether /actions/<index>.png shows what an action does}                        once, at first
     {"type": "state", "paused", "fps", "seed", "clip": 12 | null, "sketch",
      "sampler": {"name", "steps", "temperature", …}}
                                                  after every change
+    {"type": "back", "rollout", "number"}        from now on this rollout; its frame of that number comes again
     {"type": "notice", "message"}                an error; the session continues
     {"type": "end", "message"}                   the session is over; the connection closes
 
-or as binary, one frame: the length of a header (4 bytes, big-endian), the header as JSON, a PNG. The header:
+or as binary, one frame: the length of a header (4 bytes, big-endian), the header as JSON, a PNG of `length` bytes, and
+beside a real game (/ws?real=1) another PNG: what that shows after the same actions. The header:
 
-    {"rollout", "number", "press", "action", "passes", "seconds", "together", "reward", "score", "terminal"}
+    {"rollout", "number", "press", "action", "passes", "seconds", "together", "reward", "score", "terminal", "again",
+     "length"}
 
 `rollout` counts resets, `number` the frames of one; the prompt's have null from "action" on. `press` is that of the
 last "hold" before the frame, from which the page computes the latency. Frames that a connection is too slow for are
-left out: there are gaps in `number`, and the download has them all. The last three are null in a world without a reward
-model; `score` is the sum of all rewards since the reset.
+left out: there are gaps in `number`, and the download has them all. "reward", "score" and "terminal" are null in a
+world without a reward model; `score` is the sum of all rewards since the reset. "again": the frame was shown before.
 """
 
 import json
@@ -44,17 +51,18 @@ from genie.world.sampler_choice import Samplers
 if TYPE_CHECKING:
     from genie.play_server.session import Frame, Session
 
-MOST_TEXT = 4096  # characters of a message; those of the page have some 100
+MOST_TEXT = 2**20  # characters of a message: a replay has a list of actions, others some 100
 FPS = Range(0.2, FASTEST, whole=False)
 STEPS = Range(1, 100)
 TEMPERATURE = Range(0, 20, whole=False)
+BACK = Range(1, 10**6)  # frames
 SEED = Range(0, 2**53 - 1)  # whole numbers in JavaScript are exact up to here
 
 
 def frame_message(frame: "Frame") -> bytes:
-    header = {name: value for name, value in vars(frame).items() if name != "png"}
-    text = json.dumps(header).encode()
-    return struct.pack(">I", len(text)) + text + frame.png
+    header = {name: value for name, value in vars(frame).items() if name not in ("png", "real")}
+    text = json.dumps({**header, "length": len(frame.png)}).encode()
+    return struct.pack(">I", len(text)) + text + frame.png + (frame.real or b"")
 
 
 def state_message(session: "Session") -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.settings.commands import PlayConfig
+from genie.common.shipped import located
 from genie.common.web import serve_page
 from genie.play_server.messages import FPS
 from genie.prompts.prompt import Prompter, prompt_kind
@@ -66,7 +67,7 @@ def load_game(config: PlayConfig) -> "Game":
     from genie.play_server.server import Game
     from genie.world.world_model import WorldModel
 
-    settings, run = config.play, Path(config.run)
+    settings, run = config.play, located(config.run)
     device = choose_device(config.device)
     world = WorldModel.load(run).to(device)
     world.sampler = with_overrides(world.sampler, config)
@@ -90,6 +91,7 @@ def load_game(config: PlayConfig) -> "Game":
         threads=_threads(settings.threads, world, prompt),
         max_frames=settings.max_frames,
         max_upload=settings.max_upload * MEGABYTE,
+        effect_frames=settings.effect_frames,
     )
 
 

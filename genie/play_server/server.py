@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDisconnect
 
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
 from genie.common.settings.kinds import Range
-from genie.common.web import Guard, add_page
+from genie.common.web import Guard, add_page, moving_picture
 from genie.play_server.engine import Engine, ServerFullError
 from genie.play_server.labels import Action
-from genie.play_server.messages import SEED, frame_message, hold, parse, settle, state_message
+from genie.play_server.messages import BACK, SEED, frame_message, hold, parse, settle, state_message
 from genie.play_server.session import (
     Frame,
     Prompt,
@@ -25,14 +26,19 @@ from genie.play_server.session import (
     clip_prompt,
     encode_png,
     picture_prompt,
+    prompt_from,
     session_json,
     session_mp4,
+    session_recording,
 )
 from genie.prompts.data_clips import PromptClips
 from genie.prompts.prompt import Prompter
 from genie.prompts.text_to_image import require_text
 from genie.world.sampler_choice import Samplers
 from genie.world.world_model import WorldModel
+
+if TYPE_CHECKING:
+    from genie.play_server.real_game import RealGame
 
 SEND_SECONDS = 20  # without progress, after which a connection counts as dead
 
@@ -52,8 +58,9 @@ class Outbox:
         self.filled.set()
 
     def put_frame(self, frame: Frame) -> None:
-        """Adds a frame, in place of earlier ones that were not sent, except the prompt's."""
-        self.frames = [old for old in self.frames if old.rollout == frame.rollout and old.action is None] + [frame]
+        """Adds a frame, in place of earlier ones that were not sent, except the prompt's and those shown again."""
+        kept = (old for old in self.frames if old.rollout == frame.rollout and (old.action is None or old.again))
+        self.frames = [*kept, frame]
         self.filled.set()
 
     def notice(self, message: str) -> None:
@@ -92,6 +99,7 @@ class Game:
     threads: int
     max_frames: int
     max_upload: int  # bytes
+    effect_frames: int = 0  # of the pictures that show what an action does; 0: none
 
     def __post_init__(self) -> None:
         # Work on pictures, videos and files blocks neither the event loop nor the model.
@@ -99,16 +107,19 @@ class Game:
         # Texts are drawn one after the other, at most one for each session, while play continues.
         self.drawer = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self.drawings: dict[str, asyncio.Task] = {}
+        self.effects: asyncio.Future[np.ndarray] | None = None
 
     async def aside(self, function: Callable, *arguments: Any) -> Any:
         """Runs a slow function in the thread of files."""
         return await asyncio.get_running_loop().run_in_executor(self.files, function, *arguments)
 
     def new_session(self, outbox: Outbox) -> Session:
-        return Session(
+        session = Session(
             self.prompt, self.samplers.own, self.idle, self.fps, self.seed, max_frames=self.max_frames,
             on_frame=outbox.put_frame, on_end=outbox.end,
         )  # fmt: skip
+        session.on_pause = lambda: outbox.put(state_message(session))
+        return session
 
     def welcome(self, session: Session) -> dict[str, Any]:
         height, width = self.world.image_size
@@ -117,7 +128,25 @@ class Game:
             "actions": [asdict(action) for action in self.actions], "idle": self.idle,
             "clips": None if self.clips is None else len(self.clips), "takes_text": self.takes_text,
             "samplers": self.samplers.names, "max_frames": self.max_frames, "max_upload": self.max_upload,
+            "effects": self.effect_frames > 0,
         }  # fmt: skip
+
+    def real_game(self) -> "RealGame":
+        """The environment of the data, for one session. Raises UserError where it is not known."""
+        from genie.play_server.real_game import RealGame, true_actions
+
+        if self.clips is None:
+            raise UserError("the data of this world are not there")
+        names = self.clips.info.action_meanings or []
+        actions = true_actions(self.world, [action.label for action in self.actions], names)
+        return RealGame(self.clips, self.world.config["data"], actions, self.seed)
+
+    async def effect(self, action: int) -> Response:
+        """A looping picture of what an action does when it is held, from the first prompt."""
+        if self.effects is None:
+            frames = self.engine.effects(self.prompt, self.effect_frames, self.seed, self.samplers.own)
+            self.effects = asyncio.ensure_future(frames)
+        return moving_picture((await asyncio.shield(self.effects))[action], self.fps)
 
 
 def create_app(game: Game, loopback: bool = True) -> FastAPI:
@@ -159,6 +188,12 @@ def create_app(game: Game, loopback: bool = True) -> FastAPI:
         frames, _ = await game.aside(game.clips.__getitem__, index)
         picture = encode_png(to_bytes(frames[-1]))
         return Response(picture, media_type="image/png", headers={"cache-control": "max-age=3600"})
+
+    @app.get("/actions/{index}.png")
+    async def effect(index: int) -> Response:
+        if not game.effect_frames or not 0 <= index < len(game.actions):
+            raise HTTPException(404, "there is no such picture")
+        return await game.effect(index)
 
     @app.websocket("/ws")
     async def play(socket: WebSocket) -> None:
@@ -206,7 +241,15 @@ async def _play(socket: WebSocket, game: Game, session: Session, outbox: Outbox)
         # before the first frame, whose size the page has to know
         outbox.put(game.welcome(session))
         outbox.put(state_message(session))
-        await game.engine.open(session)
+        forked = game.engine.sessions.get(socket.query_params.get("fork", ""))
+        if forked is not None and forked.ready:
+            real = await _real(game, socket, outbox)
+            await game.engine.fork(forked, session, real)
+            outbox.put(state_message(session))
+        else:
+            await game.engine.open(session, await _real(game, socket, outbox))
+            if "fork" in socket.query_params:
+                outbox.notice("the session to go on from has ended: this one begins anew")
         while True:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -224,6 +267,17 @@ async def _play(socket: WebSocket, game: Game, session: Session, outbox: Outbox)
     except Exception:
         logging.getLogger(__name__).exception("a session ended by an error")
         outbox.end("something went wrong in the server, and this session has ended")
+
+
+async def _real(game: Game, socket: WebSocket, outbox: Outbox) -> "RealGame | None":
+    """The real game for a page that asked for one; else, and where there is none, None."""
+    if socket.query_params.get("real") != "1":
+        return None
+    try:
+        return await game.aside(game.real_game)
+    except UserError as error:
+        outbox.notice(f"without the real game: {error}")
+        return None
 
 
 async def _answer(game: Game, session: Session, received: dict[str, Any], outbox: Outbox) -> None:
@@ -260,6 +314,15 @@ async def _answer(game: Game, session: Session, received: dict[str, Any], outbox
                 index = Range(0, len(game.clips) - 1).require("clip", message["clip"])
                 prompt = await game.aside(clip_prompt, game.clips, index, game.world)
             await game.engine.reset(session, prompt, seed)
+        case "back":
+            await game.engine.back(session, BACK.require("frames", message.get("frames")))
+            number = len(session.given) + len(session.made) - 1
+            outbox.put({"type": "back", "rollout": session.rollout, "number": number})
+            session.show_again(1)
+        case "replay":
+            recording = session_recording(message.get("session"), "the replay")
+            prompt = await game.aside(prompt_from, recording.prompt, game.world)
+            await game.engine.replay(session, recording, prompt)
         case "settings":
             settle(session, message, game.samplers)
             game.engine.hurry(session)

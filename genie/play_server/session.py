@@ -41,6 +41,8 @@ from genie.world.world_model import WorldModel
 MOST_IMAGES = 64  # in a session file: frames beyond a window have no effect
 FORMAT, VERSION = "genie session", 1
 LARGEST_FILE = 64 * 2**20  # bytes
+MOST_SHOWN = 300  # frames that the page shows beneath the picture
+Move = tuple[int, Sampler]  # an action, and how the frame after it is drawn
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Made:
     together: int
     reward: float | None = None
     terminal: bool | None = None
+    real: bytes | None = None  # PNG: the real game's frame after the same actions
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class Frame:
     reward: float | None = None
     score: float | None = None
     terminal: bool | None = None
+    real: bytes | None = None
+    again: bool = False  # was shown before, in another rollout or session
 
 
 @dataclass(eq=False)
@@ -162,7 +167,15 @@ class Session:
     made: list[bytes] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     samplers: list[tuple[int, Sampler]] = field(default_factory=list)  # (index of the first action, sampler)
-    score: float | None = None  # of the rollout, where the world knows rewards
+    scores: list[float | None] = field(default_factory=list)  # after each frame; None in a world without rewards
+    script: list[Move] = field(default_factory=list)  # of a replay: the moves to come, unless the player acts
+    scripted: bool = False  # a replay runs: at its end the session pauses
+    on_pause: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def score(self) -> float | None:
+        """Sum of the rewards so far; None before the first frame and in a world without rewards."""
+        return self.scores[-1] if self.scores else None
 
     @property
     def period(self) -> float:
@@ -179,25 +192,61 @@ class Session:
         return self.ready and not self.full and (not self.paused or self.singles > 0)
 
     def hold(self, action: int | None, press: int = 0) -> None:
-        """Holds an action from now on; None releases it."""
+        """Holds an action from now on; None releases it. A player who acts takes over from a replay."""
         self.held, self.press = action, press
         if action is not None:
             self.tapped = action
+            self.script, self.scripted = [], False
 
-    def next_action(self) -> int:
-        """The action of the next frame, which consumes a tap and a single step."""
+    def next_move(self) -> Move:
+        """The action and the sampler of the next frame, which consumes a tap and a single step."""
+        self.singles = max(0, self.singles - 1)
+        if self.script:
+            return self.script.pop(0)
         action = next((action for action in (self.held, self.tapped) if action is not None), self.idle)
         self.tapped = None
-        self.singles = max(0, self.singles - 1)
-        return action
+        return action, self.sampler
 
     def begin(self, prompt: Prompt, seed: int) -> int:
         """Starts a new rollout, for which the world has to be reset; returns its number."""
         self.prompt, self.seed = prompt, seed
-        self.ready, self.tapped, self.singles, self.score = False, None, 0, None
+        self.ready, self.tapped, self.singles, self.scripted = False, None, 0, False
         self.rollout += 1
-        self.given, self.made, self.actions, self.samplers = [], [], [], []
+        self.given, self.made, self.actions, self.samplers, self.scores, self.script = [], [], [], [], [], []
         return self.rollout
+
+    def moves(self) -> list[Move]:
+        """Those of all generated frames."""
+        starts = [first for first, _ in self.samplers]
+        spans = zip(self.samplers, [*starts, len(self.actions)][1:], strict=True)
+        return [(action, sampler) for (first, sampler), end in spans for action in self.actions[first:end]]
+
+    def back(self, count: int) -> int:
+        """Forgets the newest `count` frames, but none of the prompt, and pauses; the world has to go back, too. Returns
+        the number of the rollout: work on what is forgotten belongs to another one."""
+        left = max(0, len(self.made) - count)
+        self.made, self.actions, self.scores = self.made[:left], self.actions[:left], self.scores[:left]
+        self.samplers = [(first, sampler) for first, sampler in self.samplers if first < left]
+        self.ready, self.paused, self.tapped, self.singles = False, True, None, 0
+        self.script, self.scripted = [], False
+        self.rollout += 1
+        return self.rollout
+
+    def continue_from(self, other: "Session") -> None:
+        """Becomes a copy of another session where that is now, paused."""
+        for name in ("prompt", "sampler", "sampler_name", "fps", "seed", "sketch"):
+            setattr(self, name, getattr(other, name))
+        for name in ("given", "made", "actions", "samplers", "scores"):
+            setattr(self, name, list(getattr(other, name)))
+        self.paused, self.rollout = True, self.rollout + 1
+
+    def show_again(self, count: int = MOST_SHOWN) -> None:
+        """Gives the page the newest `count` frames once more."""
+        pictures, total = self.given + self.made, len(self.given) + len(self.made)
+        for number in range(max(0, total - count), total):
+            made = number - len(self.given)
+            move = {} if made < 0 else {"action": self.actions[made], "score": self.scores[made]}
+            self.on_frame(Frame(self.rollout, number, pictures[number], press=self.press, again=True, **move))
 
     def add_prompt(self, pictures: list[bytes]) -> None:
         """Adds the frames of the prompt, once the world was reset."""
@@ -206,14 +255,16 @@ class Session:
             self.on_frame(Frame(self.rollout, number, png, press=self.press))
 
     def add(self, made: Made, action: int, sampler: Sampler, press: int = 0) -> None:
+        score = None
         if made.reward is not None:
-            self.score = (self.score or 0.0) + made.reward
+            score = (self.score or 0.0) + made.reward
         if not self.samplers or self.samplers[-1][1] != sampler:
             self.samplers.append((len(self.actions), sampler))
         number = len(self.given) + len(self.made)
         self.made.append(made.png)
         self.actions.append(action)
-        self.on_frame(Frame(self.rollout, number, action=action, press=press, score=self.score, **vars(made)))
+        self.scores.append(score)
+        self.on_frame(Frame(self.rollout, number, action=action, press=press, score=score, **vars(made)))
 
 
 @dataclass(frozen=True)
@@ -258,14 +309,19 @@ def read_session(path: str | Path) -> SessionRecording:
         raise
     except ValueError as error:
         raise UserError(f"replay={path} is not JSON: give a session that the page of genie.play saved") from error
+    return session_recording(content, f"replay={path}")
+
+
+def session_recording(content: Any, name: str) -> SessionRecording:
+    """The content of a session file. Raises UserError, in one line that begins with `name`, for any other."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"replay={path} is not a session that the page of genie.play saved")
+        raise UserError(f"{name} is not a session that the page of genie.play saved")
     if content.get("version") != VERSION:
-        raise UserError(f"replay={path} is of version {content.get('version')}, this program knows {VERSION}")
+        raise UserError(f"{name} is of version {content.get('version')}, this program knows {VERSION}")
     try:
         return _recording(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"replay={path} is damaged ({type(error).__name__}: {error})") from error
+        raise UserError(f"{name} is damaged ({type(error).__name__}: {error})") from error
 
 
 def _recording(content: dict[str, Any]) -> SessionRecording:

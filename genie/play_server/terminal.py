@@ -158,7 +158,7 @@ class TerminalPlayer:
         if self.left or not session.wants_frame:
             return
         start = time.monotonic()
-        job = Job(session.id, session.next_action(), session.sampler)
+        job = Job(session.id, *session.next_move())
         made = self.worlds.step([job])[session.id]
         if isinstance(made, Exception):
             raise made

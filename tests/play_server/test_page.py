@@ -19,7 +19,7 @@ from genie.play_server.server import create_app
 
 @pytest.fixture(scope="module")
 def address(play_config):
-    settings = ["fps=30", "steps=2", "play.max_sessions=2", "play.actions={0: stay, 1: up, 2: down}"]
+    settings = ["fps=30", "steps=2", "play.max_sessions=2", "play.actions={0: noop, 1: up, 2: down}"]
     game = load_game(play_config(*settings))
     with bind("127.0.0.1", 0, "play") as listener:
         server = web_server(create_app(game), game.max_upload)
@@ -35,13 +35,13 @@ def open_page(browser, address, complaints):
     """open_page(): the page, with a world on it; afterwards no page has complained."""
     contexts = []
 
-    def build(**options):
+    def build(query="", **options):
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         found = complaints(page)
         page.on("request", lambda request: request.url.startswith(("blob:", address)) or found.append(request.url))
-        page.goto(address)
+        page.goto(address + query)
         return page
 
     yield build
@@ -163,6 +163,7 @@ def test_with_the_keyboard_alone(open_page):
         "1",
         "2",
         "pause",
+        "back",
         "step",
         "reset",
         "clip",
@@ -182,6 +183,110 @@ def test_with_the_keyboard_alone(open_page):
     page.focus("#fps")
     page.keyboard.press("ArrowUp")  # belongs to the number, not to the world
     assert page.evaluate("!document.querySelector('#actions .held')")
+
+
+def count(page):
+    return page.locator("#film canvas").count()
+
+
+def test_back_in_time_a_fork_and_a_link(open_page, tmp_path):
+    page = open_page()
+    plays(page, 1)
+    page.keyboard.press("p")
+    until(page, "document.body.classList.contains('paused')")
+    steps_holding(page, "ArrowUp", 4)
+    up = picture(page)
+    steps_holding(page, "ArrowDown", 8)
+    pictures = page.evaluate("[...document.querySelectorAll('#film canvas')].map((one) => one.toDataURL())")
+    assert len(pictures) == 12 and frame(page) == 11
+    page.keyboard.press(",")
+    until(page, "document.getElementById('world').dataset.frame == 10")
+    assert picture(page) == pictures[10] and count(page) == 11
+    page.locator("#film canvas").nth(6).click()
+    until(page, "document.getElementById('world').dataset.frame == 6")
+    assert picture(page) == pictures[6] and count(page) == 7 and page.inner_text("#action") == "down"
+
+    with page.context.expect_page() as opened:
+        page.click("#fork")
+    fork = opened.value
+    until(fork, "document.querySelectorAll('#film canvas').length == 7")
+    assert picture(fork) == pictures[6] and "fork" not in fork.url
+    fork.keyboard.down("ArrowDown")
+    for number in range(7, 12):
+        fork.keyboard.press(".")
+        until(fork, f"document.getElementById('world').dataset.frame == {number}")
+        assert picture(fork) == pictures[number]
+    fork.keyboard.up("ArrowDown")
+    assert frame(page) == 6 and picture(fork) != up
+
+    fork.click("#link")
+    until(fork, "location.hash.startsWith('#session=')")
+    link = fork.url
+    fork.close()
+    page.goto("about:blank")
+    again = open_page(link[link.index("#") :])
+    until(again, "document.body.classList.contains('paused')")
+    until(again, "document.getElementById('world').dataset.frame == 11")
+    assert picture(again) == pictures[11] and len(link) < 2000
+    with again.expect_download() as download:
+        again.click("#json")
+    download.value.save_as(tmp_path / "session.json")
+    begins_again(again, lambda: again.keyboard.press("r"))
+    again.set_input_files("#file", tmp_path / "session.json")
+    until(again, "document.getElementById('world').dataset.frame == 11")
+    assert picture(again) == pictures[11]
+
+
+def test_a_gamepad_plays(open_page):
+    page = open_page()
+    plays(page, 1)
+    pad = (
+        "window.pad = { connected: true, axes: [0, 0], buttons: Array.from({ length: 17 }, () => ({})) };"
+        "navigator.getGamepads = () => [window.pad, null];"
+        "window.dispatchEvent(new Event('gamepadconnected'))"
+    )
+    page.evaluate(pad)
+    held = "document.querySelector('#actions .held')?.textContent ?? ''"
+    for change, back, label in (
+        ("pad.axes = [0, -0.9]", "pad.axes = [0, 0]", "up"),
+        ("pad.buttons[13].pressed = true", "pad.buttons[13].pressed = false", "down"),
+        ("pad.buttons[1].pressed = true", "pad.buttons[1].pressed = false", "up"),
+    ):
+        page.evaluate(change)
+        until(page, f"({held}).includes('{label}')")
+        page.evaluate(back)
+        until(page, f"({held}) === ''")
+    page.evaluate("pad.buttons[9].pressed = true")
+    until(page, "document.body.classList.contains('paused')")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"viewport": {"width": 1280, "height": 900}},
+        {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+    ],
+)
+def test_the_real_game_and_what_actions_do_are_shown(open_page, options):
+    page = open_page("?real=1", **options)
+    plays(page, 2)
+    until(page, "!document.getElementById('beside').hidden")
+    assert page.is_checked("#with-real") and page.locator("#actions img").count() == 3
+    until(page, "[...document.querySelectorAll('#actions img')].every((one) => one.naturalWidth == 64)")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    boxes = [page.locator(name).bounding_box() for name in ("#world", "#real", "#actions", "#transport")]
+    assert abs(boxes[0]["width"] - boxes[1]["width"]) < 1 and boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= options["viewport"]["width"] for box in boxes)
+    assert boxes[3]["y"] + boxes[3]["height"] <= options["viewport"]["height"]  # all that plays is on the first screen
+    before = page.evaluate("document.getElementById('real').toDataURL()")
+    page.keyboard.down("ArrowUp")
+    plays(page, 6)
+    assert page.evaluate("document.getElementById('real').toDataURL()") != before
+    page.keyboard.up("ArrowUp")
+    page.uncheck("#with-real")
+    until(page, "!location.search && document.body.classList.contains('playing')")
+    plays(page, 2)
+    assert page.is_hidden("#beside")
 
 
 def test_an_own_picture_and_one_that_is_none(open_page, tmp_path):

@@ -30,7 +30,7 @@ class Page:
     """What the browser does."""
 
     def __init__(self, socket):
-        self.socket, self.world, self.state, self.notices, self.frames = socket, None, None, [], []
+        self.socket, self.world, self.state, self.notices, self.frames, self.real = socket, None, None, [], [], []
 
     def send(self, **message):
         self.socket.send_text(json.dumps(message))
@@ -43,7 +43,10 @@ class Page:
         if message.get("bytes") is not None:
             data = message["bytes"]
             (length,) = struct.unpack(">I", data[:4])
-            self.frames.append((json.loads(data[4 : 4 + length]), decode_png(data[4 + length :])))
+            header, pictures = json.loads(data[4 : 4 + length]), data[4 + length :]
+            self.frames.append((header, decode_png(pictures[: header["length"]])))
+            if len(pictures) > header["length"]:
+                self.real.append((header["number"], decode_png(pictures[header["length"] :])))
             return "frame"
         content = json.loads(message["text"])
         match content["type"]:
@@ -51,6 +54,8 @@ class Page:
                 self.world = content
             case "state":
                 self.state = content
+            case "back":
+                self.went_back = content
             case "notice":
                 self.notices.append(content["message"])
             case "end":
@@ -93,8 +98,8 @@ def plain_client(play_config):
 
 
 @contextlib.contextmanager
-def page(client, **headers):
-    with client.websocket_connect(SOCKET, headers={"origin": f"http://{HOST}", **headers}) as socket:
+def page(client, query="", **headers):
+    with client.websocket_connect(SOCKET + query, headers={"origin": f"http://{HOST}", **headers}) as socket:
         page = Page(socket)
         page.until("state")
         yield page
@@ -457,3 +462,171 @@ def test_downloads_are_of_the_session_alone(serve, read_video, tmp_path):
     time.sleep(0.1)
     assert client.get(f"/sessions/{session}/session.json").status_code == 404
     assert client.get("/sessions/guess/session.mp4").status_code == 404
+
+
+def paused(mine, **prompt):
+    """Pauses, and begins again: no frame is on its way."""
+    mine.send(type="pause", paused=True)
+    mine.until("state")
+    mine.send(type="reset", **prompt)
+    mine.until("state")
+
+
+def saved(mine):
+    return mine.client.get(f"/sessions/{mine.world['session']}/session.json").json()
+
+
+def stepped(mine, action, count):
+    """So many single frames under an action."""
+    for _ in range(count):
+        mine.send(type="hold", action=action)
+        mine.send(type="step")
+        mine.play(1)
+    mine.send(type="hold", action=None)
+
+
+def shown(mine):
+    """{number: picture} of the newest rollout."""
+    newest = max(header["rollout"] for header, _ in mine.frames)
+    return {header["number"]: image for header, image in mine.frames if header["rollout"] == newest}
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 40])
+def test_a_way_back_is_the_way_that_was_gone(serve, count):
+    """Through windows that began anew, and a sampler that changed: the same frames come again."""
+    client = serve("play.max_sessions=3")
+    with page(client) as mine:
+        mine.client = client
+        paused(mine, seed=3)
+        stepped(mine, 2, 9)
+        mine.send(type="settings", steps=3, temperature=1.0)
+        stepped(mine, 1, 9)
+        before = shown(mine)
+        total = max(before)
+        assert total == 3 + 18
+        mine.send(type="back", frames=count)
+        mine.until("back")
+        left = max(3, total - count)
+        assert mine.went_back["number"] == left and mine.went_back["rollout"] > mine.frames[-1][0]["rollout"]
+        mine.until("frame")
+        assert mine.frames[-1][0]["again"] and np.array_equal(mine.frames[-1][1], before[left])
+        assert len(saved(mine)["actions"]) == left - 3
+        mine.send(type="settings", steps=2, temperature=1.0)
+        actions = [2] * 9 + [1] * 9
+        for number in range(left + 1, total + 1):
+            mine.send(type="settings", sampler="run")
+            mine.send(type="settings", steps=2) if number <= 12 else mine.send(
+                type="settings", steps=3, temperature=1.0
+            )
+            stepped(mine, actions[number - 4], 1)
+        after = shown(mine)
+        assert all(np.array_equal(after[number], before[number]) for number in range(left + 1, total + 1))
+        for wrong in (0, -1, 1.5, "all", None):
+            mine.send(type="back", frames=wrong)
+            mine.until("notice")
+            assert "frames=" in mine.notices[-1]
+
+
+def test_a_fork_goes_on_from_where_the_other_is(serve):
+    client = serve("play.max_sessions=2")
+    with page(client) as mine:
+        mine.client = client
+        paused(mine)
+        stepped(mine, 2, 7)
+        with page(client, f"?fork={mine.world['session']}") as other:
+            other.client = client
+            for _ in range(11):
+                other.until("frame")
+            assert other.state["paused"] and other.world["session"] != mine.world["session"]
+            assert all(np.array_equal(shown(other)[number], image) for number, image in shown(mine).items())
+            stepped(mine, 1, 6)
+            stepped(other, 1, 6)
+            assert all(np.array_equal(shown(other)[number], image) for number, image in shown(mine).items())
+            stepped(mine, 2, 1)
+            stepped(other, 0, 1)
+            assert saved(mine)["actions"][:-1] == saved(other)["actions"][:-1] and len(shown(other)) == 4 + 14
+            assert client.get(f"/sessions/{other.world['session']}/session.mp4").status_code == 200
+            with client.websocket_connect(f"{SOCKET}?fork={mine.world['session']}") as socket:
+                third = Page(socket)
+                third.until("end")
+                assert "all places of this world are taken" in third.ending
+    with page(client, "?fork=gone") as late:
+        late.until("notice")
+        assert "begins anew" in late.notices[-1]
+        late.play(1)
+
+
+def test_a_saved_session_is_played_again_until_somebody_acts(serve):
+    client = serve()
+    with page(client) as mine:
+        mine.client = client
+        paused(mine, seed=8, clip=2)
+        stepped(mine, 2, 6)
+        stepped(mine, 0, 6)
+        session, before = saved(mine), shown(mine)
+        mine.send(type="reset", seed=1, clip=0)
+        mine.until("state")
+        mine.send(type="replay", session=session)
+        mine.until("state")
+        assert (mine.state["seed"], mine.state["clip"], mine.state["paused"]) == (8, 2, False)
+        mine.until("state")  # at its end it pauses
+        assert mine.state["paused"]
+        assert saved(mine) == session
+        seen = shown(mine)
+        assert len(seen) > 6 and all(np.array_equal(image, before[number]) for number, image in seen.items())
+        mine.send(type="replay", session={**session, "actions": [2] * 500, "fps": 40})
+        mine.until("state")
+        mine.play(2)
+        mine.send(type="hold", action=1)
+        while mine.frames[-1][0]["action"] != 1:
+            mine.play(1)
+        for wrong, words in [
+            ({**session, "actions": [0, 9]}, "action 9"), ({**session, "version": 9}, "version 9"),
+            ({**session, "prompt": {"clip": 10**6, "frames": 4}}, "prompt_clip"), ({**session, "seed": "a"}, "damaged"),
+            ("x", "not a session"),
+        ]:  # fmt: skip
+            mine.send(type="replay", session=wrong)
+            mine.until("notice")
+            assert words in mine.notices[-1]
+
+
+def test_each_action_shows_what_it_does(serve):
+    client = serve("play.effect_frames=5", "fps=10")
+    with page(client) as mine:
+        assert mine.world["effects"]
+        pictures = []
+        for action in range(3):
+            answer = client.get(f"/actions/{action}.png")
+            with Image.open(io.BytesIO(answer.content)) as picture:
+                assert (picture.n_frames, picture.size, picture.info["loop"]) == (5, (64, 64), 0)
+                pictures.append([np.asarray(picture.convert("RGB")) for _ in range(5) if picture.seek(_) is None])
+        assert not np.array_equal(pictures[0], pictures[1])
+        assert client.get("/actions/3.png").status_code == 404
+    assert serve("play.effect_frames=0").get("/actions/0.png").status_code == 404
+
+
+def test_the_real_game_beside_the_world(serve):
+    client = serve("play.actions={0: noop, 1: up, 2: down}", "play.max_sessions=3", "prompt_clip=5")
+    with page(client, "?real=1") as mine:
+        mine.client = client
+        paused(mine)
+        stepped(mine, 2, 8)
+        down = dict(mine.real[-8:])
+        assert list(down) == list(range(4, 12)) and down[4].shape == (64, 64, 3)
+        mine.send(type="back", frames=8)
+        mine.until("back")
+        stepped(mine, 2, 3)
+        assert all(np.array_equal(down[number], image) for number, image in mine.real[-3:])
+        mine.send(type="back", frames=3)
+        mine.until("back")
+        stepped(mine, 1, 8)
+        assert not np.array_equal(down[11], mine.real[-1][1])
+        before = len(mine.real)
+        mine.socket.send_bytes(png(64, 64))  # no game begins from a picture
+        mine.until("state")
+        stepped(mine, 1, 2)
+        assert len(mine.real) == before
+    with page(serve("play.actions={0: stay, 1: up, 2: down}"), "?real=1") as other:
+        other.until("notice")
+        assert "without the real game: which action of the game 'stay' is" in other.notices[-1]
+        other.play(1)

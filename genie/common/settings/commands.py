@@ -36,6 +36,7 @@ from genie.common.settings.world import AnyPlanner, Prompted, Sampled
 MOST_FRAMES = 1_000_000  # of one generated video: more would take days on any machine
 BEST_QUALITY = 5  # ratings are 1 (worst) to 5
 LEAST_PICTURE = 32  # pixels, high and wide, of which the last stage of EfficientNet and ResNet leaves one
+MOST_EFFECT_FRAMES = 64  # of each action
 FASTEST = 120.0  # frames a second that the page can show
 
 
@@ -262,6 +263,7 @@ class PlayPage(Page):
     idle_seconds: Annotated[float, BeforeValidator(Range(0, 1e6, whole=False, above=True))]
     max_frames: Count
     max_upload: Count
+    effect_frames: Annotated[int, whole(0, MOST_EFFECT_FRAMES)]
     threads: Count | None
 
 

@@ -7,6 +7,10 @@ const NAMES = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: 
 const $ = (id) => document.getElementById(id);
 const canvas = $("world");
 const picture = canvas.getContext("2d");
+const LONGEST_LINK = 8000; // characters: servers and chats cut longer ones
+const PAD = { 0: 0, 1: 1, 2: 2, 3: 3 }; // buttons of a gamepad -> actions, where no direction is meant
+const PAD_ARROWS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight" };
+const PAD_COMMANDS = { 4: "back", 5: "step", 8: "reset", 9: "pause" }; // shoulders, select, start
 
 let socket = null;
 let world = null; // the server's "welcome"
@@ -24,6 +28,8 @@ function connect() {
   ended = false;
   say("");
   const address = new URL("ws", location.href);
+  address.search = location.search; // ?real=1, ?fork=<session>
+  address.hash = "";
   address.protocol = address.protocol.replace("http", "ws");
   socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
@@ -44,6 +50,7 @@ function send(message) {
 function receive(message) {
   if (message.type === "welcome") welcome(message);
   else if (message.type === "state") settle(message);
+  else if (message.type === "back") wentBack(message);
   else if (message.type === "notice") say(message.message);
   else if (message.type === "end") finish(message.message);
 }
@@ -88,6 +95,23 @@ function welcome(message) {
     $("clips").replaceChildren(...indices.map(clipButton));
   }
   document.body.classList.add("playing");
+  $("with-real").checked = asked("real");
+  $("beside").hidden = $("screen").querySelector("figcaption").hidden = true;
+  if (asked("fork")) history.replaceState(null, "", address({ fork: null })); // a reload begins anew
+  if (location.hash.startsWith("#session=")) replay(location.hash.slice("#session=".length));
+}
+
+const asked = (name) => new URLSearchParams(location.search).has(name);
+
+// The page's own address with other parameters; null takes one away.
+function address(changes, hash = "") {
+  const url = new URL(location.href);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  url.hash = hash;
+  return url.href;
 }
 
 function settle(message) {
@@ -121,18 +145,43 @@ async function show(data) {
   const length = new DataView(data).getUint32(0);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
   if (header.rollout < rollout) return;
-  const bitmap = await createImageBitmap(new Blob([new Uint8Array(data, 4 + length)], { type: "image/png" }));
+  const [bitmap, real] = await Promise.all([
+    decode(new Uint8Array(data, 4 + length, header.length)),
+    decode(new Uint8Array(data, 4 + length + header.length)),
+  ]);
   if (header.rollout > rollout) {
     rollout = header.rollout;
     shown = [];
     $("film").replaceChildren();
   }
   picture.drawImage(bitmap, 0, 0);
+  showReal(real);
   addThumbnail(bitmap, header);
   bitmap.close();
   measure(header);
   canvas.dataset.rollout = header.rollout;
   canvas.dataset.frame = header.number;
+}
+
+const decode = (bytes) => (bytes.length ? createImageBitmap(new Blob([bytes], { type: "image/png" })) : null);
+
+function showReal(bitmap) {
+  if (!bitmap) return;
+  const real = $("real");
+  if ($("beside").hidden) {
+    real.width = bitmap.width;
+    real.height = bitmap.height;
+    $("beside").hidden = $("screen").querySelector("figcaption").hidden = false;
+  }
+  real.getContext("2d").drawImage(bitmap, 0, 0);
+  bitmap.close();
+}
+
+// Frames from `number` on are forgotten; that one comes again.
+function wentBack({ rollout: now, number }) {
+  rollout = now;
+  shown = [];
+  for (const one of [...$("film").children]) if (Number(one.dataset.number) >= number) one.remove();
 }
 
 function addThumbnail(bitmap, header) {
@@ -144,6 +193,8 @@ function addThumbnail(bitmap, header) {
   thumbnail.className = header.action === null ? "given" : "made";
   const what = header.action === null ? "given" : world.actions[header.action].label;
   thumbnail.title = `${header.number}: ${what}`;
+  thumbnail.dataset.number = header.number;
+  $("action").textContent = what;
   const atEnd = film.scrollLeft + film.clientWidth > film.scrollWidth - 100;
   film.append(thumbnail);
   if (film.children.length > MOST_THUMBNAILS) film.firstElementChild.remove();
@@ -154,7 +205,7 @@ function addThumbnail(bitmap, header) {
 }
 
 function measure(header) {
-  if (header.action === null) return;
+  if (header.action === null || header.again) return;
   const now = performance.now();
   if (waiting && header.press >= waiting.press) {
     $("latency").textContent = `${Math.round(now - waiting.at)} ms`;
@@ -186,6 +237,13 @@ function actionButton(action) {
     const kbd = document.createElement("kbd");
     kbd.textContent = NAMES[key] ?? key;
     keys.append(kbd, " ");
+  }
+  if (world.effects) {
+    const effect = new Image();
+    effect.alt = "";
+    effect.src = `actions/${action.index}.png`;
+    button.append(effect);
+    button.title = "what it does from the first prompt, when it is held";
   }
   button.append(label, keys);
   const names = action.keys.map((key) => key.replace("Arrow", "Arrow ").toLowerCase());
@@ -239,11 +297,11 @@ const typing = (target) =>
 document.addEventListener("keydown", (event) => {
   if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey || !world || ended) return;
   const action = world.actions.find((one) => one.keys.includes(event.key));
-  const command = { p: "pause", ".": "step", r: "reset" }[event.key.toLowerCase()];
+  const command = { p: "pause", ".": "step", ",": "back", r: "reset" }[event.key.toLowerCase()];
   if (action) {
     event.preventDefault(); // arrows do not scroll while they play
     if (!event.repeat) hold(`key ${event.code}`, action.index);
-  } else if (command && (!event.repeat || command === "step")) {
+  } else if (command && (!event.repeat || command === "step" || command === "back")) {
     event.preventDefault();
     $(command).click();
   }
@@ -255,10 +313,49 @@ document.addEventListener("keyup", (event) => {
 window.addEventListener("blur", releaseAll);
 document.addEventListener("visibilitychange", () => document.hidden && releaseAll());
 
+// -------------------------------------------------------------------- gamepad
+
+let pressed = new Set(); // buttons and directions of gamepads that are down
+
+function pollGamepads() {
+  const down = new Set();
+  for (const pad of navigator.getGamepads?.() ?? []) {
+    if (!pad?.connected) continue;
+    pad.buttons.forEach((button, index) => button.pressed && down.add(`${index}`));
+    const [x, y] = pad.axes;
+    if (Math.abs(x) > 0.5) down.add(x < 0 ? "14" : "15");
+    if (Math.abs(y) > 0.5) down.add(y < 0 ? "12" : "13");
+  }
+  for (const button of down) {
+    if (pressed.has(button) || !world || ended) continue;
+    const key = PAD_ARROWS[button];
+    const action = key ? world.actions.find((one) => one.keys.includes(key)) : world.actions[PAD[button]];
+    if (PAD_COMMANDS[button]) $(PAD_COMMANDS[button]).click();
+    else if (action) hold(`pad ${button}`, action.index);
+  }
+  for (const button of pressed) if (!down.has(button)) release(`pad ${button}`);
+  pressed = down;
+  if (navigator.getGamepads?.().some((pad) => pad)) requestAnimationFrame(pollGamepads);
+  else polling = false;
+}
+let polling = false;
+window.addEventListener("gamepadconnected", () => {
+  if (!polling) requestAnimationFrame(pollGamepads);
+  polling = true;
+});
+
 // ------------------------------------------------------------------- controls
 
 $("pause").onclick = () => send({ type: "pause", paused: !state.paused });
 $("step").onclick = () => send({ type: "step" });
+$("back").onclick = () => send({ type: "back", frames: 1 });
+$("film").onclick = ({ target }) => {
+  const newest = Number($("film").lastElementChild?.dataset.number);
+  const frames = newest - Number(target.dataset.number);
+  if (frames > 0) send({ type: "back", frames });
+};
+$("with-real").onchange = () => location.assign(address({ real: $("with-real").checked ? "1" : null }));
+$("fork").onclick = () => window.open(address({ fork: world.session }), "_blank");
 $("reset").onclick = () => send({ type: "reset" });
 $("again").onclick = connect;
 $("random").onclick = () => send({ type: "reset", clip: Math.floor(Math.random() * world.clips) });
@@ -303,8 +400,12 @@ function clipButton(index) {
   return button;
 }
 
-function upload(file) {
+async function upload(file) {
   if (!file || ended) return;
+  if (file.name.endsWith(".json")) {
+    play(await file.text());
+    return;
+  }
   if (file.size > world.max_upload) say(`This file is larger than ${world.max_upload / 2 ** 20} MB: make it smaller.`);
   else if (socket?.readyState === WebSocket.OPEN) socket.send(file);
 }
@@ -322,6 +423,44 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("dragging");
   upload(event.dataTransfer.files[0]);
 });
+
+function play(text) {
+  try {
+    send({ type: "replay", session: JSON.parse(text) });
+  } catch {
+    say("This file is not a session that was saved here.");
+  }
+}
+
+// A link holds the saved session, deflated, in base64 that needs no escapes.
+async function through(stream, bytes) {
+  return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer());
+}
+
+async function replay(packed) {
+  try {
+    const bytes = Uint8Array.from(atob(packed.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
+    play(new TextDecoder().decode(await through(new DecompressionStream("deflate-raw"), bytes)));
+  } catch {
+    say("This link is damaged.");
+  }
+}
+
+$("link").onclick = async () => {
+  const response = await fetch(`sessions/${world.session}/session.json`);
+  if (!response.ok) return say("The session cannot be read.");
+  const bytes = await through(new CompressionStream("deflate-raw"), new TextEncoder().encode(await response.text()));
+  const packed = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const link = address({ fork: null }, `session=${packed}`);
+  if (link.length > LONGEST_LINK) return say("This session is too long for a link: save it as JSON, which can be dropped on the page.");
+  history.replaceState(null, "", link);
+  try {
+    await navigator.clipboard.writeText(link);
+    say("The link is copied. It plays these actions again on this server.");
+  } catch {
+    say("The link is in the address bar. It plays these actions again on this server.");
+  }
+};
 
 async function download(ending) {
   const button = $(ending);
