@@ -13,7 +13,11 @@ import gymnasium as gym
 from data_modules.environments.observations import ADVICE, find_opengl, is_headless, is_picture
 from genie.common.errors import UserError, reason
 
-EXTRAS = {"MinAtar": "minatar", "dm_control": "dm_control"}  # families of environments -> this project's extra for them
+EXTRAS = {
+    "MinAtar": "minatar",
+    "dm_control": "dm_control",
+    "Procgen": "procgen",
+}  # families of environments -> this project's extra for them
 DRAWN = ("rgb_array", "rgb_array_list")  # Gymnasium's names of render modes with arrays, the better one first
 
 
@@ -66,6 +70,9 @@ def _register(env_id: str) -> None:
         return
     for point in entry_points(group="gymnasium.envs", name=family):  # what packages like MinAtar declare
         point.load()()
+    if family == "Procgen":
+        with suppress(ImportError):  # without the extra
+            importlib.import_module("data_modules.environments.procgen")
     if family == "dm_control":
         find_opengl()  # dm_control looks for it only on import
         with suppress(ImportError):

@@ -5,6 +5,7 @@ frame by frame, and the splits share no episode.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from data_modules.environments.recording_policies import (
     moving_on_to_a_wall,
 )
 from data_modules.formats.episodes import SPLITS, EpisodeWriter
+from genie.common.errors import UserError
 from genie.common.random import Stream, fold_in
 
 BATCH_FRAMES = 64  # written at a time: memory stays small
@@ -34,14 +36,17 @@ class EpisodeRecorder:
     `max_episode_steps`: a longer episode is cut. `policy`: `hold`, `wall_margin`, `follow_share`, `follow_noise`,
     `segment`, and for continuous actions `continuous`, `spread` (`recording_policies.py`). `agent`: plays instead of
     that policy where it is set. `origin`: the settings that the environment was opened with, stored in the files.
+    `levels`: for each split its first level and their number, in environments whose seed is the number of a level;
+    these are played in order.
     """
 
     agent: RecordingAgent | None = None
 
     def __init__(
-        self, environment: Environment, max_episode_steps: int, policy: dict, seed: int, origin: dict[str, Any]
-    ):
-        self.environment, self.origin = environment, origin
+        self, environment: Environment, max_episode_steps: int, policy: dict, seed: int, origin: dict[str, Any],
+        levels: dict[str, list[int]] | None = None,
+    ):  # fmt: skip
+        self.environment, self.origin, self.levels = environment, origin, levels
         self.max_episode_steps, self.policy_settings, self.seed = max_episode_steps, policy, seed
         self.continuous = isinstance(environment.action_space, spaces.Box)
         self.no_action = np.zeros(environment.action_space.shape or (), environment.action_space.dtype)  # of last rows
@@ -83,6 +88,9 @@ class EpisodeRecorder:
 
     def _episode(self, writer: EpisodeWriter, split: str, episode: int, max_frames: int, progress) -> None:
         environment, seed = self.environment, episode_seed(self.seed, split, episode)
+        if self.levels is not None:
+            first, count = self.levels[split]
+            seed = first + episode % count
         draws = fold_in(self.seed, Stream.RECORDING_POLICY, SPLITS.index(split), episode)
         policy = self._policy(np.random.default_rng(draws))
         observation = environment.reset(seed)
@@ -133,8 +141,20 @@ def episode_seed(seed: int, split: str, episode: int) -> int:
     return fold_in(seed, Stream.RECORDED_EPISODE, SPLITS.index(split), episode) % 2**31
 
 
+def check_levels(levels: dict[str, list[int]] | None) -> None:
+    """Raises UserError for splits that share levels."""
+    ranges = sorted((first, first + count, split) for split, (first, count) in (levels or {}).items())
+    for (_, end, split), (first, _, other) in pairwise(ranges):
+        if first < end:
+            raise UserError(
+                f"data.recorder.levels: {split} and {other} share the levels from {first} on: give each split [first "
+                "level, number of levels] of its own"
+            )
+
+
 def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecorder:
     """The recorder that a `data.recorder` group describes. Raises UserError where there is no such environment."""
     origin = {name: settings[name] for name in REPLAYED if name in settings}
     own = {name: settings[name] for name in ("max_episode_steps", "policy", "seed")}
-    return EpisodeRecorder(open_environment(settings, image_size), **own, origin=origin)
+    check_levels(settings.get("levels"))  # before the environment is made
+    return EpisodeRecorder(open_environment(settings, image_size), **own, origin=origin, levels=settings.get("levels"))

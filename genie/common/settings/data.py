@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from genie.common.settings.kinds import (
+    LEFT_OUT,
     Count,
     Flag,
     FromOne,
@@ -27,6 +28,7 @@ from genie.common.settings.kinds import (
     Word,
     Words,
     Workers,
+    invalid,
 )
 
 Fit = Literal["squeeze", "pad", "pad_edge", "crop"]
@@ -58,6 +60,24 @@ class Splits(Settings):
     test: Several
 
 
+def _levels(value: Any) -> list[int]:
+    whole = isinstance(value, list) and len(value) == 2 and all(type(one) is int and one >= 0 for one in value)
+    if not whole or value[1] < 1 or sum(value) > 2**31:
+        raise invalid("must be [first level, number of levels], whole numbers")
+    return value
+
+
+Levels = Annotated[list[int], BeforeValidator(_levels)]
+
+
+class LevelSplits(Settings):
+    """[first level, number of levels] of each split."""
+
+    train: Levels
+    val: Levels
+    test: Levels
+
+
 class Recorder(Settings):
     env: Environment
     observe: Word
@@ -69,6 +89,7 @@ class Recorder(Settings):
     num_frames: Splits
     max_episode_steps: Count
     policy: RecordingPolicy
+    levels: LevelSplits | None = LEFT_OUT
     seed: Seed
 
 
