@@ -22,7 +22,7 @@ class Settings(BaseModel):
     """A group of keys. Fields without a default stand in conf/; those with `LEFT_OUT` need not, and can still be given
     without a `+`. Keys that no field names (`+key=value`) are kept as they are."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)  # validators, on first use
 
     def plain(self) -> dict[str, Any]:
         """The keys and values as they were given, in plain containers."""
