@@ -14,7 +14,7 @@ BIN := .venv/bin
 
 # Fewer clips and videos than genie.evaluate takes by itself, which is for worlds that are to be compared.
 # 1,000 frames under random actions beside the real game's, too; the parts of light simulators are left out.
-PARTS = "parts=[tokenizer,objects,lam,tokens,rollout,fvd,action_grid,attention,long_rollout]"
+PARTS = "parts=[tokenizer,objects,lam,tokens,rollout,uncertainty,fvd,action_grid,attention,long_rollout]"
 
 # Of the world that comes with the package.
 SHIPPED = "parts=[tokenizer,objects,lam,tokens,rollout,long_rollout]" horizon=24 num_clips=128 "long_rollout.fvd=[]"

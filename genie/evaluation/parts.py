@@ -14,10 +14,11 @@ from genie.evaluation.rewards import REWARD
 from genie.evaluation.rollout import ROLLOUT
 from genie.evaluation.tokenizer import OBJECTS, TOKENIZER
 from genie.evaluation.tokens import TOKENS
+from genie.evaluation.uncertainty import UNCERTAINTY
 
 PARTS: tuple[Part, ...] = (
     # of Genie's stages
-    TOKENIZER, OBJECTS, LAM, TOKENS, ROLLOUT, SIMULATOR, FVD, ACTION_GRID, ATTENTION,
+    TOKENIZER, OBJECTS, LAM, TOKENS, ROLLOUT, UNCERTAINTY, SIMULATOR, FVD, ACTION_GRID, ATTENTION,
     # of the chosen world, of any kind
     PREDICTION, REWARD, IMAGINATION, SIDE_BY_SIDE, LONG_ROLLOUT, PLANNING,
 )  # fmt: skip

@@ -1,8 +1,10 @@
 """Worth of a plan: the rewards that a world imagines for it, and the value of its last state.
 
-    Σ_k γ^k · c_1…c_k · (r_{k+1} - penalties - end · (1 - c_{k+1}))  +  γ^H · c_1…c_H · value(state_H)
+    Σ_k γ^k · c_1…c_k · (r_{k+1} - penalties - end · (1 - c_{k+1}) - uncertainty · u_{k+1})
+        + γ^H · c_1…c_H · value(state_H)
 
-c_k is the probability that the episode continues after step k: nothing counts after an end.
+c_k is the probability that the episode continues after step k: nothing counts after an end; u_k is how unsure the world
+was of step k.
 
 Dimension letters: `B` states, `N` candidates, `H` steps, `P` imagined futures, `A` numbers of an action, `R` rows of
 imagination: all futures of all candidates of all states.
@@ -28,6 +30,7 @@ class PlanObjective:
         end: penalty for the probability that the step ends the episode.
         batch_size: rows that are imagined at once; only the memory depends on it.
         value: float [B] of states, the return after the last step. None, or a value that gives None: 0.
+        uncertainty: penalty for each unit of `Step.uncertainty`, in a world that knows it.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class PlanObjective:
         end: float,
         batch_size: int,
         value: Value | None,
+        uncertainty: float = 0.0,
     ) -> None:
         self.world, self.discount, self.value = world, discount, value
         self.effort, self.change, self.end, self.batch_size = effort, change, end, batch_size
+        self.uncertainty = uncertainty
 
     def __call__(self, state: State, actions: Tensor, futures: Tensor) -> tuple[Tensor, Tensor]:
         """The worth and the discounted rewards alone, float [B, N] each, means over the futures.
@@ -66,6 +71,8 @@ class PlanObjective:
         for number, action in enumerate(actions.unbind(1)):
             state, step = self.world.step(state, action, decode=False)
             penalty = self._penalty(action, actions[:, max(0, number - 1)]) + self.end * (1 - step.continues)
+            if self.uncertainty:
+                penalty = penalty + self.uncertainty * step.uncertainty
             worth += weight * (step.reward - penalty)
             rewards += weight * step.reward
             weight = weight * self.discount * step.continues

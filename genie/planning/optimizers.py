@@ -114,5 +114,10 @@ def build_planner(planner: AnyPlanner, world: World, value: Value | None = None)
             f"`python -m genie.train stage=reward name={name}`"
         )
     settings = search_of(planner)
+    if settings.uncertainty and not world.knows_uncertainty:
+        raise UserError(
+            f"planner.uncertainty={settings.uncertainty:g}: this world does not say how unsure it is; choose one of "
+            "tokens"
+        )
     search = OPTIMIZERS[type(settings)](world, settings, value)
     return RecedingHorizon(search, planner.execute) if isinstance(planner, ReplannedSearch) else search

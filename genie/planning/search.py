@@ -110,8 +110,9 @@ class RandomShooting:
         self.world, self.settings = world, settings
         self.horizon, self.discount = settings.horizon, settings.discount
         self.objective = PlanObjective(
-            world, settings.discount, settings.effort, settings.change, settings.end, settings.batch_size, value
-        )
+            world, settings.discount, settings.effort, settings.change, settings.end, settings.batch_size, value,
+            settings.uncertainty,
+        )  # fmt: skip
 
     def start(self, guess: Tensor | None, batch: int) -> Distribution:
         """The first distribution; `guess` [B, H, …]: the sequence found one step before."""

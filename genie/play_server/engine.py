@@ -160,7 +160,7 @@ class Worlds:
             actions = torch.tensor([job.action for job in jobs], device=self.world.device)
             state, step = self.world.step(state, actions)
         pictures, passes = to_bytes(step.observation), step.passes.tolist()
-        rewards, ends = step.reward.tolist(), step.terminal.tolist()
+        rewards, ends, entropy = step.reward.tolist(), step.terminal.tolist(), step.uncertainty.tolist()
         seconds = time.perf_counter() - start
         results = {}
         for row, job in enumerate(jobs):
@@ -168,7 +168,9 @@ class Worlds:
             reward = (rewards[row], ends[row]) if self.world.knows_rewards else (None, None)
             game = self.games.get(job.session)
             real = None if game is None else game.step(job.action)
-            results[job.session] = Made(encode_png(pictures[row]), passes[row], seconds, len(jobs), *reward, real)
+            results[job.session] = Made(
+                encode_png(pictures[row]), passes[row], seconds, len(jobs), *reward, real, entropy[row]
+            )
         return results
 
     def _order(self, job: Job) -> tuple[int, int]:

@@ -29,13 +29,14 @@ From the server, as JSON text:
 or as binary, one frame: the length of a header (4 bytes, big-endian), the header as JSON, a PNG of `length` bytes, and
 beside a real game (/ws?real=1) another PNG: what that shows after the same actions. The header:
 
-    {"rollout", "number", "press", "action", "passes", "seconds", "together", "reward", "score", "terminal", "again",
-     "length"}
+    {"rollout", "number", "press", "action", "passes", "seconds", "together", "reward", "score", "terminal", "entropy",
+     "again", "length"}
 
 `rollout` counts resets, `number` the frames of one; the prompt's have null from "action" on. `press` is that of the
 last "hold" before the frame, from which the page computes the latency. Frames that a connection is too slow for are
 left out: there are gaps in `number`, and the download has them all. "reward", "score" and "terminal" are null in a
-world without a reward model; `score` is the sum of all rewards since the reset. "again": the frame was shown before.
+world without a reward model; `score` is the sum of all rewards since the reset. "entropy" is the mean
+over the frame's tokens (nats), "again": the frame was shown before.
 """
 
 import json

@@ -109,6 +109,7 @@ class Made:
     reward: float | None = None
     terminal: bool | None = None
     real: bytes | None = None  # PNG: the real game's frame after the same actions
+    entropy: float | None = None  # nats: the mean of its tokens when they were drawn
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Frame:
     score: float | None = None
     terminal: bool | None = None
     real: bytes | None = None
+    entropy: float | None = None
     again: bool = False  # was shown before, in another rollout or session
 
 

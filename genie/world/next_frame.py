@@ -19,9 +19,9 @@ from genie.world.state import WorldState
 
 def next_tokens(
     dynamics: DynamicsModel, sampler: Sampler, state: WorldState, actions: Tensor
-) -> tuple[Tensor, Tensor, Past]:
-    """Tokens int64 [B, S] of the frame after `actions` int64 [B], their passes [B], and the dynamics' past with the
-    frame before it."""
+) -> tuple[Tensor, Tensor, Tensor, Past]:
+    """Tokens int64 [B, S] of the frame after `actions` int64 [B], their passes [B] and entropy [B] (`Sampler.sample`),
+    and the dynamics' past with the frame before it."""
     incoming, device = led_to(state), actions.device
     past = past_before(dynamics, state)
     rows, last = torch.arange(len(state), device=device), torch.tensor(state.lengths, device=device) - 1
@@ -44,7 +44,7 @@ def next_tokens(
 
 def next_tokens_uncached(
     dynamics: DynamicsModel, sampler: Sampler, state: WorldState, actions: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """`next_tokens` from the whole window in every pass."""
     rows, ends = torch.arange(len(state)), torch.tensor(state.lengths)
 
@@ -78,8 +78,10 @@ def logits_at(dynamics: DynamicsModel, hidden: Tensor, asked: Tensor | None) -> 
     return dynamics.logits(hidden)
 
 
-def sample(dynamics: DynamicsModel, sampler: Sampler, state: WorldState, predict: Predict) -> tuple[Tensor, Tensor]:
-    """Tokens and passes, drawn with the seeds and ages of a state."""
+def sample(
+    dynamics: DynamicsModel, sampler: Sampler, state: WorldState, predict: Predict
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, passes and entropy, drawn with the seeds and ages of a state."""
     noise = FrameNoise(state.seeds, state.ages)
     return sampler.sample(predict, noise, dynamics.num_tokens, dynamics.mask_token)
 

@@ -7,7 +7,7 @@ An observation is a frame [C, H, W] in [0, 1], or a state [n] in the units of th
 number in 0 … A-1, or A numbers in [-1, 1], which the environment scales to its own limits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
 import torch
@@ -41,11 +41,14 @@ class Step:
         reward: float [B], in the units of the environment; 0 in a world without rewards.
         continues: float [B] in [0, 1], the probability that the episode continues; 1 in a world without ends.
         observation: [B, *O]; None where it was not requested.
+        uncertainty: float [B], how unsure the world was: of Genie's the mean entropy of a token that was drawn (nats).
+            None in a world that does not say.
     """
 
     reward: Tensor
     continues: Tensor
     observation: Tensor | None
+    uncertainty: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def terminal(self) -> Tensor:
@@ -68,6 +71,7 @@ class World(Protocol[S]):
         config: the configuration of its training; its data are `config["data"]`.
         knows_rewards: whether `step` predicts rewards.
         knows_ends: whether it predicts ends.
+        knows_uncertainty: whether `step` says how unsure it is.
         reward_kind: the kind of its `RewardModel`; None without rewards.
         takes_environment_actions: whether the actions are those of the environment instead of latent ones.
     """
@@ -87,6 +91,8 @@ class World(Protocol[S]):
     def knows_rewards(self) -> bool: ...
     @property
     def knows_ends(self) -> bool: ...
+    @property
+    def knows_uncertainty(self) -> bool: ...
     @property
     def reward_kind(self) -> str | None: ...
     @property

@@ -61,12 +61,16 @@ class Sampler:
         return [count for before, count in itertools.pairwise(known) if count > before]
 
     @torch.no_grad()
-    def sample(self, predict: Predict, noise: FrameNoise, num_tokens: int, mask_token: int) -> tuple[Tensor, Tensor]:
-        """tokens int64 [B, S], and the passes int64 [B] of each row. A kept token never changes. Only with a bound of
+    def sample(
+        self, predict: Predict, noise: FrameNoise, num_tokens: int, mask_token: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """tokens int64 [B, S], the passes int64 [B] of each row, and the mean entropy float [B] (nats) of a token's
+        distribution, before the temperature, when it was drawn. A kept token never changes. Only with a bound of
         entropy each pass waits for the device."""
         batch, device = len(noise.seeds), noise.seeds.device
         tokens = torch.full((batch, num_tokens), mask_token, dtype=torch.int64, device=device)
         passes = torch.zeros(batch, dtype=torch.int64, device=device)
+        unsure = torch.zeros(batch, device=device)
         left = torch.full((batch, 1), num_tokens, device=device)  # unknown tokens of each row, …
         asked = torch.arange(num_tokens, device=device).expand(batch, -1)  # … which are the last ones of [B, U]
         for number, known in enumerate(self.passes(num_tokens)):
@@ -78,14 +82,15 @@ class Sampler:
             place = torch.arange(asked.shape[1], device=device)
             score = score.masked_fill(place < first, float("inf"))
             count = (left - (num_tokens - known)).clamp_min(0)  # minimum to keep
+            entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
             if self.entropy_bound is not None:
-                entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
                 fits = (entropy <= self.entropy_bound) & (place >= first)
                 score = torch.where(fits, score + SURE, score)
                 count = torch.maximum(count, fits.sum(1, keepdim=True).clamp_min(1)).minimum(left)
             order = score.argsort(dim=1, descending=True)  # known, then kept, then the others
             asked, drawn = asked.gather(1, order), drawn.gather(1, order)
             stays = (place >= first) & (place < first + count)
+            unsure += (entropy.gather(1, order) * stays).sum(1)
             tokens = tokens.scatter(1, asked, torch.where(stays, drawn, tokens.gather(1, asked)))
             passes += (left > 0)[:, 0]
             left = left - count
@@ -93,7 +98,7 @@ class Sampler:
             if most == 0:
                 break
             asked = asked[:, -most:]
-        return tokens, passes
+        return tokens, passes, unsure / num_tokens
 
     def _draw(
         self, logits: Tensor, log_probabilities: Tensor, noise: FrameNoise, number: int, asked: Tensor, count: int

@@ -63,6 +63,7 @@ class SimulatorWorld(Generic[M]):
     observation_shape: tuple[int, ...]
     feature_shape: tuple[int, ...]
     takes_environment_actions = True
+    knows_uncertainty = False
 
     def __init__(self, trained: TrainedModel) -> None:
         self.model = cast(M, trained.model.eval())

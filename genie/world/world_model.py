@@ -150,6 +150,10 @@ class WorldModel:
         return self.reward_model is not None and bool(self.reward_model.knows_ends)
 
     @property
+    def knows_uncertainty(self) -> bool:
+        return True
+
+    @property
     def reward_kind(self) -> str | None:
         return None if self.reward_model is None else self.reward_model.kind
 
@@ -232,10 +236,10 @@ class WorldModel:
         self._check(actions)
         state = state.slid(self.window, self.keep)
         if self.cached:
-            tokens, passes, dynamics = next_tokens(self.dynamics, self.sampler, state, actions)
+            tokens, passes, entropy, dynamics = next_tokens(self.dynamics, self.sampler, state, actions)
             state = replace(state, dynamics=dynamics)
         else:
-            tokens, passes = next_tokens_uncached(self.dynamics, self.sampler, state, actions)
+            tokens, passes, entropy = next_tokens_uncached(self.dynamics, self.sampler, state, actions)
         state = replace(state.appended(tokens, actions), ages=state.ages + 1, observed=None)
         frame = None
         if decode:
@@ -246,7 +250,7 @@ class WorldModel:
         if self.reward_model is not None:
             judged = self.reward_model(self.features(state))
             reward, continues = judged.reward, judged.continues
-        return state, GenieStep(reward, continues, frame, tokens, passes)
+        return state, GenieStep(reward, continues, frame, tokens, passes, uncertainty=entropy)
 
     @torch.no_grad()
     def decode(self, state: WorldState) -> Tensor:

@@ -51,6 +51,7 @@ FILES = [
     "rollout_ssim.png",
     "side_by_side.mp4",
     "tokenizer.mp4",
+    "uncertainty.png",
 ]
 ROLLOUT_FILES = ["evaluation.json", *(name for name in FILES if name.startswith("rollout"))]
 
@@ -141,6 +142,7 @@ def test_the_cost_of_every_part_is_told(report):
         "lam",
         "tokens",
         "rollout",
+        "uncertainty",
         "simulator",
         "fvd",
         "action_grid",
@@ -256,7 +258,9 @@ def test_stages_that_are_not_trained_yet_are_left_out(world_run, tmp_path):
     values = evaluate_runs(composed(f"run={run}"))[0].values
     assert "psnr" in values["tokenizer"] and values["sampler"] is None
     of_worlds = {"prediction", "reward", "imagination", "side_by_side"}
-    assert set(values["left_out"]) == {"lam", "tokens.token_accuracy", "rollout", "fvd", "action_grid", *of_worlds}
+    assert set(values["left_out"]) == {
+        "lam", "tokens.token_accuracy", "rollout", "uncertainty", "fvd", "action_grid", *of_worlds,
+    }  # fmt: skip
     assert set(values["tokens"]) == {"jitter", "background_jitter"}
     assert "no trained dynamics" in values["left_out"]["rollout"]
 

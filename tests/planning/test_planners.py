@@ -307,3 +307,29 @@ def test_the_rest_of_the_plan_before_is_a_candidate(line_world, planner, at):
     search.objective = lambda state, actions, futures: seen.append(actions) or objective(state, actions, futures)
     search.plan(at(world, 0.2), 1, before)
     assert seen[0][0, 0].tolist() == [1, 2, 1, 1]
+
+
+def test_a_plan_through_what_is_not_known_costs(line_world, planner, at):
+    """The goal lies to the right, and there the world is unsure."""
+
+    class Unsure(line_world):
+        knows_uncertainty = True
+
+        def step(self, state, actions, decode=True):
+            state, step = super().step(state, actions, decode)
+            return state, replace(step, uncertainty=(state.places[:, 0] > 0.25).float())
+
+    world = Unsure(goal=0.5)
+    bold, careful = (
+        planner(world, "cem", horizon=HORIZON, candidates=200, hold=2, uncertainty=penalty).plan(at(world, 0.0), seed=0)
+        for penalty in (0.0, 5.0)
+    )
+    state, places = world.reset(torch.full((1, 1, 1), 0.0)), []
+    for action in careful.actions[0]:
+        state, _ = world.step(state, action[None])
+        places.append(float(state.places[0, 0]))
+    assert bold.first.tolist() == [2] and max(places) <= 0.25
+    sure = line_world(goal=0.5)
+    sure.knows_uncertainty = False
+    with pytest.raises(UserError, match="planner.uncertainty=5: this world does not say how unsure it is"):
+        planner(sure, "cem", uncertainty=5)

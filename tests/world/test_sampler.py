@@ -26,7 +26,7 @@ class Spy:
         return logits if asked is None else logits.gather(1, asked[..., None].expand(-1, -1, logits.shape[-1]))
 
     def run(self, batch=1, seed=0, **settings):
-        """(tokens, passes)"""
+        """(tokens, passes, entropy)"""
         return Sampler(**settings).sample(self, noise(batch, seed), self.logits.shape[-2], self.logits.shape[-1])
 
     def sample(self, **settings):
@@ -136,7 +136,7 @@ def test_settings_that_make_no_sense():
 
 def test_only_unknown_tokens_are_asked_for():
     spy = Spy(torch.randn(64, 8))
-    _, passes = spy.run(batch=3, steps=6)
+    _, passes, _ = spy.run(batch=3, steps=6)
     assert passes.tolist() == [len(spy.seen)] * 3 == [6] * 3
     assert spy.asked[0] is None
     for seen, asked in zip(spy.seen[1:], spy.asked[1:], strict=True):
@@ -164,18 +164,18 @@ def quiet(sure, size=64):
 
 def test_what_fits_the_bound_stays_at_once():
     spy = Spy(quiet(60))
-    tokens, passes = spy.run(steps=32, entropy_bound=0.1, temperature=1.0)
+    tokens, passes, _ = spy.run(steps=32, entropy_bound=0.1, temperature=1.0)
     after_first = spy.seen[1] != MASK
     assert after_first[0, :60].all() and after_first.sum() == 60  # the flat ones wait, whatever they drew
     assert (tokens[0, :60] == 5).all()
-    everything, one = Spy(quiet(64)).run(steps=32, entropy_bound=0.1)
+    everything, one, _ = Spy(quiet(64)).run(steps=32, entropy_bound=0.1)
     assert one.tolist() == [1] and (everything < MASK).all()
     assert passes > 1
 
 
 def test_without_a_fit_the_schedule_decides():
     spy, plain = Spy(quiet(0)), Spy(quiet(0))
-    tokens, passes = spy.run(steps=8, entropy_bound=1.0)
+    tokens, passes, _ = spy.run(steps=8, entropy_bound=1.0)
     assert torch.equal(tokens, plain.sample(steps=8)) and passes.tolist() == [8]
     assert all(torch.equal(*pair) for pair in zip(spy.seen, plain.seen, strict=True))
 
@@ -188,13 +188,13 @@ def test_a_larger_bound_takes_fewer_passes():
 
 def test_some_progress_is_made_in_every_pass():
     """The schedule asks for few tokens at first: what does not fit must not wait for it."""
-    _, passes = Spy(quiet(60)).run(steps=25, entropy_bound=0.1)
+    _, passes, _ = Spy(quiet(60)).run(steps=25, entropy_bound=0.1)
     assert passes.tolist() == [5]  # 60 at once, then the other four one by one
 
 
 def test_rows_take_the_passes_that_they_need():
     spy = Spy(torch.stack([quiet(64), quiet(30), quiet(0)]))
-    tokens, passes = spy.run(batch=3, steps=6, entropy_bound=0.1, temperature=1.0)
+    tokens, passes, _ = spy.run(batch=3, steps=6, entropy_bound=0.1, temperature=1.0)
     assert passes[0] == 1 and passes[2] == 6 and 1 < passes[1] <= 6
     assert (tokens < MASK).all()
     for earlier, later in zip(spy.seen, [*spy.seen[1:], tokens], strict=True):
@@ -207,3 +207,28 @@ def test_entropy_is_that_of_the_undivided_logits():
     logits[:, 2] = 4.0  # 0.58 nats; 2.0 of the logits divided by 4
     assert Spy(logits).run(steps=5, entropy_bound=0.6, temperature=4.0)[1].tolist() == [1]
     assert Spy(logits).run(steps=5, entropy_bound=0.5, temperature=0.1)[1].tolist() == [5]
+
+
+def test_the_entropy_is_that_of_each_token_when_it_was_drawn():
+    logits = torch.randn(12, 8)
+
+    def entropy(values):
+        return -(values.softmax(-1) * values.log_softmax(-1)).sum(-1)
+
+    at_once = Spy(logits).run(batch=2, steps=1, temperature=3.0)[2]  # of the model, whatever the temperature
+    assert torch.allclose(at_once, entropy(logits).mean().expand(2))
+
+    class Surer(Spy):
+        """Twice as sure in each further pass."""
+
+        def __call__(self, tokens, asked):
+            return 2 ** len(self.seen) * super().__call__(tokens, asked)
+
+    for settings in ({"steps": 4}, {"steps": 6, "entropy_bound": 1.2}, {"steps": 4, "order": "random"}):
+        spy = Surer(logits)
+        final, _, found = spy.run(**settings)
+        revealed = reveal_order(spy, final)  # counted from 1
+        expected = torch.stack(
+            [entropy(2.0 ** (int(number) - 1) * logits[place]) for place, number in enumerate(revealed)]
+        )
+        assert torch.allclose(found[0], expected.mean(), atol=1e-6), settings

@@ -87,6 +87,7 @@ class Search(Settings):
     effort: NotNegative
     change: NotNegative
     end: NotNegative
+    uncertainty: NotNegative
     seconds: NotNegative | None
     batch_size: Count
 

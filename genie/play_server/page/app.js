@@ -7,6 +7,7 @@ const NAMES = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: 
 const $ = (id) => document.getElementById(id);
 const canvas = $("world");
 const picture = canvas.getContext("2d");
+const MOST_DOUBT = 0.5; // nats of a token in the mean: the border is as red as it gets
 const LONGEST_LINK = 8000; // characters: servers and chats cut longer ones
 const PAD = { 0: 0, 1: 1, 2: 2, 3: 3 }; // buttons of a gamepad -> actions, where no direction is meant
 const PAD_ARROWS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight" };
@@ -156,6 +157,7 @@ async function show(data) {
   }
   picture.drawImage(bitmap, 0, 0);
   showReal(real);
+  doubt(header.entropy);
   addThumbnail(bitmap, header);
   bitmap.close();
   measure(header);
@@ -164,6 +166,13 @@ async function show(data) {
 }
 
 const decode = (bytes) => (bytes.length ? createImageBitmap(new Blob([bytes], { type: "image/png" })) : null);
+
+// The border reddens with the entropy of the frame's tokens.
+function doubt(entropy) {
+  const share = entropy === null ? 0 : Math.min(1, entropy / MOST_DOUBT);
+  canvas.style.setProperty("--doubt", `${Math.round(100 * share)}%`);
+  $("doubt").textContent = entropy === null ? "–" : `${entropy.toFixed(2)} nats`;
+}
 
 function showReal(bitmap) {
   if (!bitmap) return;
