@@ -19,7 +19,7 @@ from genie.evaluation.trained_run import TrainedRun
 from genie.metrics.metric_info import HIGHER, Definition, MetricInfo
 
 SIGNS = {"entropy": "entropy of the drawn tokens [nats]", "reencoded": "tokens that change when encoded again"}
-BINS = 10  # of frames, from the surest on, in the plot
+BINS = 10  # groups of frames, from the surest on, in the plot
 
 
 @torch.no_grad()
@@ -76,7 +76,8 @@ def draw(values: dict[str, np.ndarray], path: Path) -> None:
     error = values["error"].ravel()
     for panel, (name, label) in zip(panels, SIGNS.items(), strict=True):
         sign = values[name].ravel()
-        groups = np.array_split(np.argsort(sign, kind="stable"), min(BINS, len(sign)))
+        tenths = (stats.rankdata(sign) * BINS / (len(sign) + 1)).astype(int)  # equal ones are in the same
+        groups = [np.flatnonzero(tenths == tenth) for tenth in np.unique(tenths)]
         psnr = [-10 * np.log10(max(error[group].mean(), 1e-10)) for group in groups]
         panel.plot([sign[group].mean() for group in groups], psnr, "o-")
         panel.set(xlabel=label, ylabel="PSNR of these frames [dB]" if name == "entropy" else None)

@@ -7,7 +7,7 @@ const NAMES = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: 
 const $ = (id) => document.getElementById(id);
 const canvas = $("world");
 const picture = canvas.getContext("2d");
-const MOST_DOUBT = 0.5; // nats of a token in the mean: the border is as red as it gets
+let mostDoubt = 0.02; // nats of a token in the mean, where the border is as red as it gets; a world may be less sure
 const LONGEST_LINK = 8000; // characters: servers and chats cut longer ones
 const PAD = { 0: 0, 1: 1, 2: 2, 3: 3 }; // buttons of a gamepad -> actions, where no direction is meant
 const PAD_ARROWS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight" };
@@ -167,11 +167,11 @@ async function show(data) {
 
 const decode = (bytes) => (bytes.length ? createImageBitmap(new Blob([bytes], { type: "image/png" })) : null);
 
-// The border reddens with the entropy of the frame's tokens.
+// The border reddens with the entropy of the frame's tokens, up to that of the most doubtful frame so far.
 function doubt(entropy) {
-  const share = entropy === null ? 0 : Math.min(1, entropy / MOST_DOUBT);
-  canvas.style.setProperty("--doubt", `${Math.round(100 * share)}%`);
-  $("doubt").textContent = entropy === null ? "–" : `${entropy.toFixed(2)} nats`;
+  mostDoubt = Math.max(mostDoubt, entropy ?? 0);
+  canvas.style.setProperty("--doubt", `${Math.round((100 * (entropy ?? 0)) / mostDoubt)}%`);
+  $("doubt").textContent = entropy === null ? "–" : `${entropy.toPrecision(2)} nats`;
 }
 
 function showReal(bitmap) {
