@@ -36,8 +36,9 @@ def check_options(options: Any) -> None:
 def settings_for(settings: dict[str, Any], env_id: str | None, given: dict[str, Any] | None = None) -> dict[str, Any]:
     """A group `data.recorder` for another environment: without the settings of the former one.
 
-    Arguments of its constructor and resets (`env.kwargs`, `env.options`) and `levels` stay only within a family of
-    environments, as ALE/Pong-v5 and ALE/Breakout-v5. given: settings that the user asked for, which stay as well.
+    Arguments of its constructor and resets (`env.kwargs`, `env.options`), `levels` and `action_groups` stay only within
+    a family of environments, as ALE/Pong-v5 and ALE/Breakout-v5. given: settings that the user asked for, which stay as
+    well.
     """
     former, given = settings["env"], dict(given or {})
     if env_id is None or env_id == former["id"]:
@@ -47,8 +48,8 @@ def settings_for(settings: dict[str, Any], env_id: str | None, given: dict[str, 
         check_options(source.get("options"))
     same = env_id.split("/")[0] == former["id"].split("/")[0]
     env = {name: (former.get(name) or {} if same else {}) | (asked.get(name) or {}) for name in ("kwargs", "options")}
-    kept = {name: value for name, value in given.items() if name in (*OF_ONE, "levels")}
-    dropped = dict.fromkeys(OF_ONE if same else (*OF_ONE, "levels"))
+    kept = {name: value for name, value in given.items() if name in (*OF_ONE, "levels", "action_groups")}
+    dropped = dict.fromkeys((*OF_ONE, *(() if same else ("levels", "action_groups"))))
     return settings | dropped | kept | {"env": {"id": env_id, **env}}
 
 

@@ -152,9 +152,25 @@ def check_levels(levels: dict[str, list[int]] | None) -> None:
             )
 
 
+def check_groups(groups: dict[str, list[str]] | None, names: list[str]) -> None:
+    """Raises UserError for a group of actions with one that the recording does not name, or that is in another one."""
+    seen: dict[str, str] = {}
+    for group, members in (groups or {}).items():
+        for name in members:
+            if name not in names:
+                raise UserError(
+                    f"data.recorder.action_groups.{group}: there is no action {name!r}; there is: {', '.join(names)}"
+                )
+            if name in seen:
+                raise UserError(f"data.recorder.action_groups: {name!r} is in {seen[name]} and in {group}")
+            seen[name] = group
+
+
 def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecorder:
     """The recorder that a `data.recorder` group describes. Raises UserError where there is no such environment."""
     origin = {name: settings[name] for name in REPLAYED if name in settings}
     own = {name: settings[name] for name in ("max_episode_steps", "policy", "seed")}
     check_levels(settings.get("levels"))  # before the environment is made
-    return EpisodeRecorder(open_environment(settings, image_size), **own, origin=origin, levels=settings.get("levels"))
+    environment = open_environment(settings, image_size)
+    check_groups(settings.get("action_groups"), environment.action_meanings or [])
+    return EpisodeRecorder(environment, **own, origin=origin, levels=settings.get("levels"))

@@ -27,7 +27,7 @@ from genie.common.plots import plot_confusion
 from genie.evaluation.part import Evaluation, Part, Row, compared, number, percent, usage
 from genie.evaluation.tokenizer import PSNR, codebook_metrics
 from genie.evaluation.trained_run import LeftOut, Trained
-from genie.metrics.actions import ActionAlignment, ActionEffects, CodeUsage
+from genie.metrics.actions import ActionAlignment, ActionEffects, CodeUsage, grouped
 from genie.metrics.metric_info import HIGHER, Definition, MetricInfo
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.world.protocol import World
@@ -69,11 +69,14 @@ def actions_between(world: World, clips: Clips) -> Tensor:
     return infer_actions(Trained(world.lam, world.window), clips.floats())
 
 
-def evaluate_lam(lam: Trained, clips: Clips, folder: Path, fps: float) -> dict:
+def evaluate_lam(
+    lam: Trained, clips: Clips, folder: Path, fps: float, groups: dict[str, list[str]] | None = None
+) -> dict:
     """Metrics of all transitions: `psnr` of the next frame (dB, pooled) with both baselines, `codebook_usage`,
     `codebook_perplexity`; with true actions `action_nmi`, `action_accuracy` (best one-to-one matching),
     `action_accuracy_majority` (of always naming the most common one), the table `confusion` (rows: latent actions) and
-    the `matching`, the number of the true action for each latent one (-1: none).
+    the `matching`, the number of the true action for each latent one (-1: none). With `groups` of true actions of one
+    effect (all others are a group, too) `group_nmi`, `group_accuracy`, `group_accuracy_majority` (see `grouped`).
 
     Writes lam.mp4 (at `fps`), lam_effects.png and, with true actions, lam_confusion.png.
     """
@@ -102,6 +105,11 @@ def evaluate_lam(lam: Trained, clips: Clips, folder: Path, fps: float) -> dict:
         figures |= {f"action_{name}": float(value) for name, value in agreement.items()}
         figures["action_accuracy_majority"] = float(confusion.sum(0).max() / confusion.sum())
         figures |= {"confusion": confusion.long().tolist(), "matching": matching.tolist()}
+        if groups:
+            numbers = {name: number for number, members in enumerate(groups.values()) for name in members}
+            found = grouped(confusion, [numbers.get(name, len(groups)) for name in true_names(clips)])
+            figures |= {"group_nmi": float(found["nmi"]), "group_accuracy": float(found["accuracy"])}
+            figures["group_accuracy_majority"] = float(found["majority"])
         plot_confusion(confusion, matching, true_names(clips), folder / "lam_confusion.png")
     names = true_names(clips)
     labels = {"latent": latent_labels(lam.model.num_actions, figures.get("confusion"), names), "true": names}
@@ -185,12 +193,16 @@ def _rows(report: dict) -> list[Row]:
         rows.append(("LAM NMI, true action", number(figures["action_nmi"]), "", "", "1: the same"))
         note = f"majority {percent(figures['action_accuracy_majority'])}"
         rows.append(("LAM best-match accuracy", percent(figures["action_accuracy"]), "", "", note))
+    if "group_nmi" in figures:
+        note = f"majority {percent(figures['group_accuracy_majority'])}, NMI {number(figures['group_nmi'])}"
+        rows.append(("LAM accuracy, groups of one effect", percent(figures["group_accuracy"]), "", "", note))
     return rows
 
 
 def _measure(evaluation: Evaluation) -> dict:
     run, fps = evaluation.run, evaluation.config.fps
-    return {"lam": evaluate_lam(run.lam, evaluation.clips, evaluation.folder, fps)}
+    groups = (run.data_config.get("recorder") or {}).get("action_groups")
+    return {"lam": evaluate_lam(run.lam, evaluation.clips, evaluation.folder, fps, groups)}
 
 
 LAM = Part(
@@ -206,6 +218,10 @@ LAM = Part(
         MetricInfo("lam.action_accuracy", "best matching with the true actions",
                    "share that agrees after the best renaming", ALIGNMENT, "%", 1, HIGHER,
                    logged="val/action_accuracy"),
+        MetricInfo("lam.group_accuracy", "accuracy, groups of actions of one effect",
+                   "each latent action stands for the group that it most often goes with", ALIGNMENT, "%", 1, HIGHER,
+                   beside={"group_accuracy_majority": "always the most common"}),
+        MetricInfo("lam.group_nmi", "NMI with groups of actions of one effect", "", ALIGNMENT, better=HIGHER),
     ),
     titles={"lam": "Latent action model"},
     rows=_rows,

@@ -73,6 +73,22 @@ def normalized_mutual_information(confusion: Tensor) -> Tensor:
     return (2 * mutual / (entropy_rows + entropy_columns).clamp_min(1e-12)).clamp(0, 1).float()
 
 
+def grouped(confusion: Tensor, groups: list[int]) -> dict[str, Tensor]:
+    """Alignment with groups of true actions that have one effect: `groups[a]` is the group of action a.
+
+    `nmi` as above, `accuracy` where each latent action stands for the group that it most often goes with (several may
+    stand for one), `majority` of always naming the most common group.
+    """
+    index = torch.tensor(groups, device=confusion.device)
+    table = confusion.new_zeros(len(confusion), int(index.max()) + 1).index_add_(1, index, confusion)
+    total = table.sum().clamp_min(1)
+    return {
+        "nmi": normalized_mutual_information(table),
+        "accuracy": (table.amax(1).sum() / total).float(),
+        "majority": (table.sum(0).max() / total).float(),
+    }
+
+
 def best_matching(confusion: Tensor) -> Tensor:
     """int64 [rows]: the column of each row under the one-to-one matching with most pairs; -1 for none."""
     rows, columns = linear_sum_assignment(-confusion.cpu().numpy())

@@ -20,12 +20,12 @@ from genie.common.errors import UserError
 from genie.evaluate import main
 from genie.evaluation.evaluate import evaluate_runs
 from genie.evaluation.fvd import evaluate_distances, load_features
-from genie.evaluation.latent_actions import latent_labels
+from genie.evaluation.latent_actions import evaluate_lam, latent_labels
 from genie.evaluation.provenance import numbers
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.table import report_table
 from genie.evaluation.tokenizer import evaluate_tokenizer
-from genie.evaluation.trained_run import LeftOut, Trained
+from genie.evaluation.trained_run import LeftOut, Trained, TrainedRun
 from genie.metrics.psnr import psnr
 from genie.metrics.video_features import VideoFeatures, cached_features
 from genie.runs.loading import load_model, read_checkpoint
@@ -489,3 +489,14 @@ def test_transitions_stay_aligned_in_windows():
 def test_latent_actions_are_labelled_by_what_they_mostly_stand_for():
     assert latent_labels(2, None, []) == ["action 0", "action 1"]
     assert latent_labels(3, [[9, 1], [0, 0], [1, 3]], ["up", "down"]) == ["0: up 90%", "1: never used", "2: down 75%"]
+
+
+def test_actions_of_one_effect_count_as_one(world_run, clips, tmp_path):
+    run = TrainedRun(world_run, torch.device("cpu"))
+    alone = evaluate_lam(run.lam, clips, tmp_path, 5)
+    found = evaluate_lam(run.lam, clips, tmp_path, 5, {"moves": ["up", "down"]})
+    table = torch.tensor(alone["confusion"])  # noop, up, down
+    merged = torch.stack([table[:, 1:].sum(1), table[:, 0]], dim=1)
+    assert found["group_accuracy"] == pytest.approx(float(merged.amax(1).sum() / merged.sum()))
+    assert found["group_accuracy_majority"] == pytest.approx(float(merged.sum(0).max() / merged.sum()))
+    assert "group_accuracy" not in alone and 0 <= found["group_nmi"] <= 1

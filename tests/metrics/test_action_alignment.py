@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from genie.metrics.actions import ActionAlignment, best_matching, matched_accuracy, normalized_mutual_information
+from genie.metrics.actions import (
+    ActionAlignment,
+    best_matching,
+    grouped,
+    matched_accuracy,
+    normalized_mutual_information,
+)
 
 
 def test_mutual_information_over_the_mean_entropy():
@@ -43,3 +49,13 @@ def test_batches_add_up_and_a_reset_forgets():
     assert metric.confusion.tolist() == [[0, 0, 1], [2, 2, 0]]
     metric.reset()
     assert metric.confusion.sum() == 0
+
+
+def test_groups_of_actions_of_one_effect():
+    """Codes 0 and 2 are both "left" (actions 0, 1), code 1 is "jump" (action 2) and half the time nothing (3, 4)."""
+    confusion = torch.tensor([[5, 5, 0, 0, 0], [0, 0, 4, 2, 2], [3, 7, 0, 0, 0]], dtype=torch.float64)
+    found = grouped(confusion, [0, 0, 1, 2, 2])
+    assert found["accuracy"] == pytest.approx((10 + 4 + 10) / 28) and found["majority"] == pytest.approx(20 / 28)
+    merged = torch.tensor([[10, 0, 0], [0, 4, 4], [10, 0, 0]], dtype=torch.float64)
+    assert found["nmi"] == pytest.approx(float(normalized_mutual_information(merged)))
+    assert found["nmi"] > normalized_mutual_information(confusion)

@@ -111,7 +111,8 @@ def test_play_keep_and_reload(open_page, tmp_path, read_video):
     assert re.match(r"[\d.]+ of 30", page.inner_text("#rate")) and page.inner_text("#passes") == "2"
     assert page.inner_text("#latency").endswith("ms") and page.inner_text("#model").endswith("ms")
     assert re.fullmatch(r"[\d.]+ nats", page.inner_text("#doubt"))  # an untrained world has no idea: as red as it gets
-    assert page.evaluate("getComputedStyle(document.getElementById('world')).outlineColor").startswith("color(srgb 0.83")
+    outline = page.evaluate("getComputedStyle(document.getElementById('world')).outlineColor")
+    assert outline.startswith("color(srgb 0.83")
 
     page.keyboard.press("p")
     until(page, "document.body.classList.contains('paused')")

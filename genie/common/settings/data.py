@@ -90,6 +90,7 @@ class Recorder(Settings):
     max_episode_steps: Count
     policy: RecordingPolicy
     levels: LevelSplits | None = LEFT_OUT
+    action_groups: dict[str, Words] | None = LEFT_OUT
     seed: Seed
 
 

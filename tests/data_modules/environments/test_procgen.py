@@ -62,6 +62,11 @@ def test_a_recording_is_played_again(recorded, capsys):
         (["data.recorder.levels.train=[0]"], "must be [first level, number of levels]"),
         (["data.recorder.levels.train=[0,0]"], "must be [first level, number of levels]"),
         (["+data.recorder.env.kwargs.start_level=4"], "the seed of a reset is the number of its level"),
+        (
+            ["data.recorder.action_groups.left=[left,lft]"],
+            "left: there is no action 'lft'; there is: left_down",
+        ),
+        (["data.recorder.action_groups.jump=[up,left]"], "'left' is in left and in jump"),
         (["env.id=Procgen/CoinRun-v0"], "no environment 'Procgen/CoinRun-v0'; similar ones: Procgen/Coinrun"),
     ],
 )
