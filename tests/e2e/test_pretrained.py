@@ -7,6 +7,7 @@ import torch
 from hydra import initialize_config_module
 
 from genie.common.cli import resolved
+from genie.common.settings.schema import typed
 from genie.common.shipped import HOME, unpacked
 from genie.evaluation.evaluate import evaluate_runs
 from genie.prompts.data_clips import PromptClips
@@ -33,7 +34,7 @@ def test_it_is_as_good_as_its_card_says(card, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with initialize_config_module("conf", version_base="1.3"):
         config = resolved("evaluate", ["run=pretrained/pong", "parts=[tokenizer,lam,rollout]", "num_clips=24"])
-    found = evaluate_runs(unpacked(config))[0].values
+    found = evaluate_runs(typed("evaluate", unpacked(config.plain())))[0].values
     assert found["tokenizer"]["psnr"] == pytest.approx(card["tokenizer"]["psnr"], abs=2)
     assert found["lam"]["action_nmi"] == pytest.approx(card["lam"]["action_nmi"], abs=0.08)
     ours, theirs = (one["rollout_objects"]["ball"]["rally"]["generated"] for one in (found, card))

@@ -62,7 +62,7 @@ def test_the_demo_of_the_makefile_gets_to_its_evaluation(pipeline):
     ).stdout
     words = shlex.split(lines[lines.index("-m genie.pipeline") :].replace("\\\n", ""))[2:]
     commands, _ = pipeline(*words)
-    parts = "parts=[tokenizer,objects,lam,tokens,rollout,fvd,action_grid,attention,long_rollout]"
+    parts = "parts=[tokenizer,objects,lam,tokens,rollout,uncertainty,fvd,action_grid,attention,long_rollout]"
     evaluate = ["num_clips=32", "fvd.videos=32", "fvd.baselines=[copy_last]", "long_rollout.fvd=[]", parts]
     assert commands[-1] == ["genie.evaluate", f"run={Path('outputs/demo')}", *evaluate]
     assert commands[1] == ["genie.train", "experiment=demo", "stage=tokenizer", "resume=true"]
