@@ -38,6 +38,7 @@ class PendulumWorld:
     observation_shape = feature_shape = (3,)
     num_context, fps, config = 1, 1 / STEP, {"name": "pendulum"}
     knows_rewards = takes_environment_actions = True
+    knows_ends = knows_uncertainty = False
     device = torch.device("cpu")
 
     def reset(self, observations: Tensor, actions: Tensor | None = None, seed: int | Tensor = 0) -> SimulatorState:

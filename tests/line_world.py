@@ -36,6 +36,7 @@ class LineWorld:
     observation_shape = feature_shape = (1,)
     num_context, fps, config = 1, 10.0, {"name": "line", "data": {"name": "line", "recorder": None}}
     knows_rewards = knows_ends = takes_environment_actions = True
+    knows_uncertainty = False
     reward_kind = "trajectory"
     device = torch.device("cpu")
 

@@ -37,7 +37,7 @@ class EpisodeRecorder:
     `segment`, and for continuous actions `continuous`, `spread` (`recording_policies.py`). `agent`: plays instead of
     that policy where it is set. `origin`: the settings that the environment was opened with, stored in the files.
     `levels`: for each split its first level and their number, in environments whose seed is the number of a level;
-    these are played in order.
+    these are played in order, for another seed from another one on.
     """
 
     agent: RecordingAgent | None = None
@@ -90,7 +90,8 @@ class EpisodeRecorder:
         environment, seed = self.environment, episode_seed(self.seed, split, episode)
         if self.levels is not None:
             first, count = self.levels[split]
-            seed = first + episode % count
+            begin = fold_in(self.seed, Stream.RECORDED_EPISODE) if self.seed else 0  # another recording, other levels
+            seed = first + (begin + episode) % count
         draws = fold_in(self.seed, Stream.RECORDING_POLICY, SPLITS.index(split), episode)
         policy = self._policy(np.random.default_rng(draws))
         observation = environment.reset(seed)

@@ -268,11 +268,17 @@ def add_page(app: FastAPI, package: str, folder: str) -> None:
 
 
 def moving_picture(frames: np.ndarray, fps: float) -> Response:
-    """A looping animated PNG of frames uint8 [T, H, W, 3]: lossless, shown by every browser, cacheable."""
+    """`animated_png`, cacheable."""
+    headers = {"cache-control": "max-age=3600"}
+    return Response(animated_png(frames, fps), media_type="image/png", headers=headers)
+
+
+def animated_png(frames: np.ndarray, fps: float) -> bytes:
+    """A looping animated PNG of frames uint8 [T, H, W, 3]: lossless, shown by every browser."""
     first, *others = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
     first.save(file, format="png", save_all=True, append_images=others, duration=1000 / fps, loop=0, compress_level=1)
-    return Response(file.getvalue(), media_type="image/png", headers={"cache-control": "max-age=3600"})
+    return file.getvalue()
 
 
 def _sender(name: str) -> Callable[[], Awaitable[FileResponse]]:

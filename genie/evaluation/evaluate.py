@@ -46,9 +46,10 @@ def evaluate_runs(config: EvaluateConfig) -> list[Evaluated]:
     """
     given = config.run
     names = labels([str(run) for run in given] if isinstance(given, list) else [str(given)])
-    check_parts(config)
-    runs = {name: open_run(path, config) for name, path in names.items()}
     configs = {name: config.changed(run=path) for name, path in names.items()}
+    for one in configs.values():
+        check_parts(one)
+    runs = {name: open_run(path, config) for name, path in names.items()}
     if config.output is not None and len(names) > 1:
         for name, one in configs.items():
             configs[name] = one.changed(output=str(Path(config.output) / name.replace("/", "_")))

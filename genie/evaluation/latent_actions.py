@@ -105,7 +105,7 @@ def evaluate_lam(
         figures |= {f"action_{name}": float(value) for name, value in agreement.items()}
         figures["action_accuracy_majority"] = float(confusion.sum(0).max() / confusion.sum())
         figures |= {"confusion": confusion.long().tolist(), "matching": matching.tolist()}
-        if groups:
+        if groups and {name for members in groups.values() for name in members} <= set(true_names(clips)):
             numbers = {name: number for number, members in enumerate(groups.values()) for name in members}
             found = grouped(confusion, [numbers.get(name, len(groups)) for name in true_names(clips)])
             figures |= {"group_nmi": float(found["nmi"]), "group_accuracy": float(found["accuracy"])}

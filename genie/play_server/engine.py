@@ -14,9 +14,9 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,6 @@ import torch
 from genie.common.device import inference
 from genie.common.errors import UserError
 from genie.common.media import to_bytes
-from genie.common.settings.commands import FASTEST
 from genie.models.kv_cache import Past
 from genie.play_server.session import Made, Move, Prompt, Session, SessionRecording, encode_png
 from genie.world.sampler import Sampler
@@ -35,6 +34,8 @@ from genie.world.world_model import WorldModel
 if TYPE_CHECKING:  # it takes the environments' libraries, which few sessions need
     from genie.play_server.real_game import RealGame
 
+MakeGame = Callable[[], Awaitable["RealGame | None"]]
+READY_SECONDS = 0.02  # between two looks at whether a session is ready to be forked
 SLACK = 0.002  # seconds: timers are not exact, and a step that is too early costs a batch
 ROUNDING = 1e-3  # periods: a moment divided by the period is not exactly a whole number
 
@@ -68,12 +69,9 @@ class Worlds:
         self.world = world
         self.places: dict[Hashable, Seat] = {}
         self.starts: dict[Hashable, list[WorldState]] = {}
-        self.games: dict[Hashable, RealGame] = {}  # of sessions that play beside the real game
 
     def begin(self, session: Hashable, prompt: Prompt, seed: int) -> list[bytes]:
         """Starts a session again from a prompt; returns its frames as PNG."""
-        if session in self.games:
-            self.games[session].begin(prompt)
         device = self.world.device
         known = None if prompt.actions is None else prompt.actions[None].to(device)
         with inference(device):
@@ -84,40 +82,36 @@ class Worlds:
     def end(self, session: Hashable) -> None:
         self.places.pop(session, None)
         self.starts.pop(session, None)
-        if (game := self.games.pop(session, None)) is not None:
-            game.close()
 
-    def back(self, session: Hashable, prompt: Prompt, moves: list[Move]) -> None:
+    def back(self, session: Hashable, moves: list[Move]) -> None:
         """Sets a session to the frame after these moves, the first ones of its rollout, exactly as it was: from the
-        nearest of its `starts` the frames are made again. A real game is played again from the prompt."""
-        if (game := self.games.get(session)) is not None and game.begin(prompt):
-            for action, _ in moves:
-                game.step(action)
+        nearest of its `starts` the frames are made again."""
         starts = [start for start in self.starts[session] if int(start.ages[0]) <= len(moves)]
-        state = starts[-1]
+        state = self._bare(starts[-1])  # its memory is not that of the start, which stays small
         with inference(self.world.device):
             for action, self.world.sampler in moves[int(state.ages[0]) :]:
                 state, _ = self.world.step(state, torch.tensor([action], device=self.world.device))
         self.places[session], self.starts[session] = Seat(state, 0), starts
 
-    def fork(self, session: Hashable, other: Hashable, prompt: Prompt, moves: list[Move]) -> None:
+    def fork(self, session: Hashable, other: Hashable, moves: list[Move]) -> None:
         """Gives the session `other` the state after the first `moves` of this one."""
         self.starts[other] = list(self.starts[session])
-        self.back(other, prompt, moves)
+        self.back(other, moves)
 
-    def effects(self, prompt: Prompt, count: int, seed: int, sampler: Sampler) -> np.ndarray:
-        """uint8 [A, count, H, W, 3]: what each action, held, makes of a prompt."""
-        device, actions = self.world.device, torch.arange(self.world.num_actions)
-        known = None if prompt.actions is None else prompt.actions.expand(len(actions), -1).to(device)
-        frames = prompt.frames[None].expand(len(actions), -1, -1, -1, -1).to(device)
-        self.world.sampler = sampler
+    def effects(self, prompt: Prompt, seed: int) -> WorldState:
+        """The state after a prompt, once for each action, with the same draws: only the actions will differ."""
+        count, device = self.world.num_actions, self.world.device
+        known = None if prompt.actions is None else prompt.actions.expand(count, -1).to(device)
+        frames = prompt.frames[None].expand(count, -1, -1, -1, -1).to(device)
         with inference(device):
-            seeds = torch.full_like(actions, seed).to(device)  # the same draws, so that only the actions differ
-            state, pictures = self.world.reset(frames, known, seeds), []
-            for _ in range(count):
-                state, step = self.world.step(state, actions.to(device))
-                pictures.append(to_bytes(step.observation))
-        return np.stack(pictures, axis=1)
+            return self.world.reset(frames, known, torch.full((count,), seed, device=device))
+
+    def effect_step(self, state: WorldState, sampler: Sampler) -> tuple[WorldState, np.ndarray]:
+        """The next frames uint8 [A, H, W, 3], each row under its own action."""
+        self.world.sampler = sampler
+        with inference(self.world.device):
+            state, step = self.world.step(state, torch.arange(len(state), device=self.world.device))
+        return state, to_bytes(step.observation)
 
     def _bare(self, state: WorldState, row: int = 0) -> WorldState:
         """A row of a state without keys and values, which it is exact without before its window begins anew."""
@@ -166,11 +160,8 @@ class Worlds:
         for row, job in enumerate(jobs):
             self.places[job.session] = Seat(state, row)
             reward = (rewards[row], ends[row]) if self.world.knows_rewards else (None, None)
-            game = self.games.get(job.session)
-            real = None if game is None else game.step(job.action)
-            results[job.session] = Made(
-                encode_png(pictures[row]), passes[row], seconds, len(jobs), *reward, real, entropy[row]
-            )
+            png = encode_png(pictures[row])
+            results[job.session] = Made(png, passes[row], seconds, len(jobs), *reward, entropy=entropy[row])
         return results
 
     def _order(self, job: Job) -> tuple[int, int]:
@@ -211,13 +202,12 @@ class Engine:
 
     # ---------------------------------------------------------------- sessions
 
-    async def open(self, session: Session, game: "RealGame | None" = None) -> None:
-        """Adds a session and starts its world, beside a real game where one is given. Raises ServerFullError, and the
+    async def open(self, session: Session, game: "MakeGame | None" = None) -> None:
+        """Adds a session and starts its world, beside the real game that `game` opens. Raises ServerFullError, and the
         world's own errors."""
         self._admit(session)
-        if game is not None:
-            self.worlds.games[session.id] = game
         try:
+            await self._open_game(session, game)
             await self.reset(session, session.prompt, session.seed)
         except BaseException:
             self.close(session)
@@ -232,52 +222,96 @@ class Engine:
         self.sessions[session.id] = session
         self.touch(session)
 
-    async def reset(self, session: Session, prompt: Prompt, seed: int) -> None:
-        """Starts the session's world again."""
+    async def _open_game(self, session: Session, make: "MakeGame | None") -> None:
+        """Gives a session its real game, unless it has ended meanwhile."""
+        if make is None:
+            return
+
+        def take(made: "asyncio.Future[RealGame | None]") -> None:
+            game = None if made.cancelled() or made.exception() else made.result()
+            if game is not None and session.id in self.sessions:
+                session.game = game
+            elif game is not None:
+                game.close()
+
+        opening = asyncio.ensure_future(make())
+        opening.add_done_callback(take)
+        await asyncio.shield(opening)  # a page that leaves does not leave an open game behind
+
+    async def reset(self, session: Session, prompt: Prompt, seed: int) -> int:
+        """Starts the session's world again; returns the number of the rollout."""
         self.touch(session)
         rollout = session.begin(prompt, seed)
         pictures = await self._work(self.worlds.begin, session.id, prompt, seed)
+        if session.game is not None:
+            await session.game.begin(prompt)
         if session.rollout == rollout and session.id in self.sessions:
             session.add_prompt(pictures)
             self.hurry(session)
+        return rollout
 
     async def back(self, session: Session, count: int) -> None:
         """Takes a session's world `count` frames back, at most to its prompt, and pauses it."""
         self.touch(session)
-        rollout = session.back(count)
-        await self._work(self.worlds.back, session.id, session.prompt, session.moves())
+        rollout, moves = session.back(count), session.moves()
+        await self._work(self.worlds.back, session.id, moves)
+        if session.game is not None:
+            await session.game.rewind(session.prompt, [action for action, _ in moves])
         if session.rollout == rollout:
             session.ready = True
 
-    async def fork(self, session: Session, other: Session, game: "RealGame | None" = None) -> None:
-        """Adds the session `other` where `session` is now. Raises ServerFullError."""
-        self._admit(other)
-        if game is not None:
-            self.worlds.games[other.id] = game
-        other.continue_from(session)
-        await self._work(self.worlds.fork, session.id, other.id, other.prompt, other.moves())
-        other.ready = True
-        other.show_again()
+    async def fork(self, source: str, session: Session, game: "MakeGame | None" = None) -> bool:
+        """Adds a session where that with the id `source` is now; False, and nothing is added, where that has ended.
+        Raises ServerFullError."""
+        other = self.sessions.get(source)
+        if other is None:
+            return False
+        self._admit(session)
+        try:
+            await self._open_game(session, game)
+            while not other.ready and source in self.sessions:  # it begins, or goes back
+                await asyncio.sleep(READY_SECONDS)
+            if source not in self.sessions:
+                self.close(session)
+                return False
+            session.continue_from(other)
+            moves = session.moves()
+            await self._work(self.worlds.fork, source, session.id, moves)
+            if session.game is not None:
+                await session.game.rewind(session.prompt, [action for action, _ in moves])
+        except BaseException:
+            self.close(session)
+            raise
+        session.ready = True
+        session.show_again()
+        return True
 
     async def replay(self, session: Session, recording: SessionRecording, prompt: Prompt) -> None:
         """Starts the session's world again and makes the moves of a recording one after the other."""
         if unknown := [action for action in recording.actions if not 0 <= action < self.worlds.world.num_actions]:
             raise UserError(f"the replay has the action {unknown[0]}, which this world does not have")
-        await self.reset(session, prompt, recording.seed)
+        if await self.reset(session, prompt, recording.seed) != session.rollout:
+            return
         session.script = list(zip(recording.actions, recording.samplers, strict=True))
         session.scripted = bool(session.script)
-        session.paused, session.fps = False, min(recording.fps, FASTEST)
+        session.paused, session.fps = False, recording.fps
         self.hurry(session)
 
-    async def effects(self, *arguments: Any) -> np.ndarray:
-        """`Worlds.effects`."""
-        return await self._work(self.worlds.effects, *arguments)
+    async def effects(self, prompt: Prompt, count: int, seed: int, sampler: Sampler) -> np.ndarray:
+        """uint8 [A, count, H, W, 3]: what each action, held, makes of a prompt. Between its steps, others play."""
+        state, frames = await self._work(self.worlds.effects, prompt, seed), []
+        for _ in range(count):
+            state, pictures = await self._work(self.worlds.effect_step, state, sampler)
+            frames.append(pictures)
+        return np.stack(frames, axis=1)
 
     def close(self, session: Session, message: str | None = None) -> None:
         """Ends a session, with a `message` to the player, and frees its state."""
         if self.sessions.pop(session.id, None) is None:
             return
         self.worker.submit(self.worlds.end, session.id)
+        if session.game is not None:
+            session.game.close()
         if message:
             session.on_end(message)
 
@@ -317,7 +351,10 @@ class Engine:
                 continue
             if isinstance(made := results[job.session], Exception):
                 self.close(session, "the world could not make the next frame, and this session has ended")
-            else:
+                continue
+            if session.game is not None:
+                made = replace(made, real=await session.game.step(job.action))
+            if session.rollout == rollout:
                 session.add(made, job.action, job.sampler, press)
                 if session.scripted and not session.script:
                     session.scripted, session.paused = False, True

@@ -7,7 +7,7 @@ From the page, as JSON text:
     {"type": "step"}                             pauses, and makes one frame
     {"type": "reset", "seed": 3, "clip": 12}     starts again; without "seed" or "clip" with the same one
     {"type": "reset", "text": "a red platform"}  likewise, once a model has drawn the text
-    {"type": "back", "frames": 30}               pauses, and goes back by so many frames, at most to the prompt
+    {"type": "back", "rollout": 1, "number": 30} pauses, and goes back to that frame, at most to the prompt's last one
     {"type": "replay", "session": {…}}           starts again and makes the moves of a session file, until a "hold"
     {"type": "settings", "fps": 10, "sampler": "maskgit", "steps": 12, "temperature": 1, "sketch": true}
                                                  any of these; a sampler's name sets all its settings
@@ -50,13 +50,13 @@ from genie.common.settings.kinds import Range
 from genie.world.sampler_choice import Samplers
 
 if TYPE_CHECKING:
-    from genie.play_server.session import Frame, Session
+    from genie.play_server.session import Frame, Session, SessionRecording
 
 MOST_TEXT = 2**20  # characters of a message: a replay has a list of actions, others some 100
 FPS = Range(0.2, FASTEST, whole=False)
 STEPS = Range(1, 100)
 TEMPERATURE = Range(0, 20, whole=False)
-BACK = Range(1, 10**6)  # frames
+BOUND = Range(0, 100, whole=False)  # nats
 SEED = Range(0, 2**53 - 1)  # whole numbers in JavaScript are exact up to here
 
 
@@ -85,6 +85,19 @@ def parse(text: str) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise UserError('the message has no "type"')
     return message
+
+
+def check_recording(recording: "SessionRecording", max_frames: int) -> None:
+    """Raises UserError for a recording that asks for more than a player may."""
+    if len(recording.actions) > max_frames:
+        raise UserError(f"the replay has {len(recording.actions):,} actions; a session keeps {max_frames:,} frames")
+    SEED.require("seed", recording.seed)
+    FPS.require("fps", recording.fps)
+    for sampler in set(recording.samplers):
+        STEPS.require("steps", sampler.steps)
+        TEMPERATURE.require("temperature", sampler.temperature)
+        if sampler.entropy_bound is not None:
+            BOUND.require("entropy_bound", sampler.entropy_bound)
 
 
 def hold(session: "Session", message: dict[str, Any], num_actions: int) -> None:

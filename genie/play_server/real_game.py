@@ -1,5 +1,9 @@
 """The environment of the data beside a world: it begins where the prompt ends, and is given the same actions."""
 
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +36,15 @@ def true_actions(world: WorldModel, labels: list[str], names: list[str]) -> list
 
 
 class RealGame:
-    """A real game of one session.
+    """A real game of one session, in a thread of its own: whatever it takes, no world waits for it.
 
     Args:
         clips: of the data, from whose prompts it begins.
         actions: the environment's action for each of the world's.
         seed: of the games that begin when one is over.
+
+    Attributes:
+        last: what it shows, as the world would see it, PNG; None where it could not begin, or went wrong since.
 
     Raises UserError where the data do not say how they were recorded.
     """
@@ -47,36 +54,61 @@ class RealGame:
         if not isinstance(reader, EpisodeReader) or "actions" not in reader.columns:
             raise UserError("these data were not recorded from a game that can be played beside the world")
         self.recorded = Recorded(Path(reader.path).stem, reader.path, data)
-        self.clips, self.actions, self.seed, self.steps = clips.clips, actions, seed, -1
+        self.clips, self.actions, self.seed, self.steps = clips.clips, actions, seed, 0
+        self.last: bytes | None = None
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="real game")
 
-    def begin(self, prompt: Prompt) -> bool:
-        """Brings the game to the end of a prompt; False for one that is no clip of the data."""
-        self.steps = -1
-        index = prompt.source.get("clip")
-        if index is None:
-            return False
+    async def begin(self, prompt: Prompt) -> None:
+        """Brings the game to the end of a prompt that is a clip of its data."""
+        await self.rewind(prompt, [])
+
+    async def rewind(self, prompt: Prompt, actions: list[int]) -> None:
+        """Brings the game to where it was after these actions from a prompt."""
+        await self._run(self._rewind, prompt, actions)
+
+    async def step(self, action: int) -> bytes | None:
+        """`last` after one more action."""
+        if self.last is not None:
+            await self._run(self._step, action)
+        return self.last
+
+    def close(self) -> None:
+        self.worker.submit(self.recorded.environment.close)
+        self.worker.shutdown(wait=False)
+
+    async def _run(self, function: Callable, *arguments: Any) -> None:
+        try:
+            shown = await asyncio.get_running_loop().run_in_executor(self.worker, function, *arguments)
+            self.last = None if shown is None else encode_png(shown)
+        except Exception as error:  # of the environment: the world goes on
+            logging.getLogger(__name__).warning("the real game ended: %s", error)
+            self.last = None
+
+    def _rewind(self, prompt: Prompt, actions: list[int]) -> np.ndarray | None:
+        index, self.steps = prompt.source.get("clip"), 0
+        if index is None or len(prompt.frames) != self.clips.num_frames or not 0 <= index < len(self.clips):
+            return None
         seen = self._seen(brought_to(self.recorded, self.clips, index, len(prompt.frames)))
         given = (prompt.frames[-1].permute(1, 2, 0) * 255).round().byte().numpy()
         if not np.array_equal(seen, given):  # recorded by another version, or with other settings
-            return False
-        self.steps = 0
-        return True
-
-    def step(self, action: int) -> bytes | None:
-        """The next frame as the world would see it, PNG; None where the game did not begin."""
-        if self.steps < 0:
             return None
+        frame = None
+        for action in actions:
+            frame = self._next(action)
+        return seen if frame is None else self._seen(frame)
+
+    def _step(self, action: int) -> np.ndarray:
+        return self._seen(self._next(action))
+
+    def _next(self, action: int) -> np.ndarray:
+        """The screen after one more action of the world, which is held for `stride` decisions."""
         environment = self.recorded.environment
         self.steps += 1
         for _ in range(self.clips.stride):
             frame, _, terminal, truncated = environment.step(self.actions[action])
             if terminal or truncated:
-                frame = environment.reset(fold_in(self.seed, Stream.FURTHER_GAME, self.steps) % 2**31)
-                break
-        return encode_png(self._seen(frame))
-
-    def close(self) -> None:
-        self.recorded.environment.close()
+                return environment.reset(fold_in(self.seed, Stream.FURTHER_GAME, self.steps) % 2**31)
+        return frame
 
     def _seen(self, frame: np.ndarray) -> np.ndarray:
         return self.clips.reader.resize(frame[None])[0]

@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDisconnect
 
-from genie.common.errors import UserError
+from genie.common.errors import UserError, reason
 from genie.common.media import to_bytes
 from genie.common.settings.kinds import Range
-from genie.common.web import Guard, add_page, moving_picture
+from genie.common.web import Guard, add_page, animated_png
 from genie.play_server.engine import Engine, ServerFullError
 from genie.play_server.labels import Action
-from genie.play_server.messages import BACK, SEED, frame_message, hold, parse, settle, state_message
+from genie.play_server.messages import SEED, check_recording, frame_message, hold, parse, settle, state_message
 from genie.play_server.session import (
     Frame,
     Prompt,
@@ -107,7 +107,7 @@ class Game:
         # Texts are drawn one after the other, at most one for each session, while play continues.
         self.drawer = ThreadPoolExecutor(1, thread_name_prefix="drawing")
         self.drawings: dict[str, asyncio.Task] = {}
-        self.effects: asyncio.Future[np.ndarray] | None = None
+        self.effects: asyncio.Future[list[bytes]] | None = None
 
     async def aside(self, function: Callable, *arguments: Any) -> Any:
         """Runs a slow function in the thread of files."""
@@ -144,9 +144,17 @@ class Game:
     async def effect(self, action: int) -> Response:
         """A looping picture of what an action does when it is held, from the first prompt."""
         if self.effects is None:
-            frames = self.engine.effects(self.prompt, self.effect_frames, self.seed, self.samplers.own)
-            self.effects = asyncio.ensure_future(frames)
-        return moving_picture((await asyncio.shield(self.effects))[action], self.fps)
+            self.effects = asyncio.ensure_future(self._effects())
+        try:
+            pictures = await asyncio.shield(self.effects)
+        except Exception:
+            self.effects = None  # the next page asks again
+            raise
+        return Response(pictures[action], media_type="image/png")
+
+    async def _effects(self) -> list[bytes]:
+        frames = await self.engine.effects(self.prompt, self.effect_frames, self.seed, self.samplers.own)
+        return await self.aside(lambda: [animated_png(each, self.fps) for each in frames])
 
 
 def create_app(game: Game, loopback: bool = True) -> FastAPI:
@@ -241,15 +249,15 @@ async def _play(socket: WebSocket, game: Game, session: Session, outbox: Outbox)
         # before the first frame, whose size the page has to know
         outbox.put(game.welcome(session))
         outbox.put(state_message(session))
-        forked = game.engine.sessions.get(socket.query_params.get("fork", ""))
-        if forked is not None and forked.ready:
-            real = await _real(game, socket, outbox)
-            await game.engine.fork(forked, session, real)
+        real = partial(_real, game, outbox) if socket.query_params.get("real") == "1" else None
+        source = socket.query_params.get("fork")
+        if source is None:
+            await game.engine.open(session, real)
+        elif await game.engine.fork(source, session, real):
             outbox.put(state_message(session))
         else:
-            await game.engine.open(session, await _real(game, socket, outbox))
-            if "fork" in socket.query_params:
-                outbox.notice("the session to go on from has ended: this one begins anew")
+            await game.engine.open(session, real)
+            outbox.notice("the session to go on from has ended: this one begins anew")
         while True:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -269,14 +277,12 @@ async def _play(socket: WebSocket, game: Game, session: Session, outbox: Outbox)
         outbox.end("something went wrong in the server, and this session has ended")
 
 
-async def _real(game: Game, socket: WebSocket, outbox: Outbox) -> "RealGame | None":
-    """The real game for a page that asked for one; else, and where there is none, None."""
-    if socket.query_params.get("real") != "1":
-        return None
+async def _real(game: Game, outbox: Outbox) -> "RealGame | None":
+    """The real game for a session; None, and a notice, where there is none."""
     try:
         return await game.aside(game.real_game)
-    except UserError as error:
-        outbox.notice(f"without the real game: {error}")
+    except Exception as error:  # of an environment, whichever it is: the world is played without it
+        outbox.notice(f"without the real game: {reason(error)}")
         return None
 
 
@@ -315,12 +321,16 @@ async def _answer(game: Game, session: Session, received: dict[str, Any], outbox
                 prompt = await game.aside(clip_prompt, game.clips, index, game.world)
             await game.engine.reset(session, prompt, seed)
         case "back":
-            await game.engine.back(session, BACK.require("frames", message.get("frames")))
+            newest = len(session.given) + len(session.made) - 1
+            number = Range(0, newest).require("number", message.get("number"))
+            if message.get("rollout") == session.rollout and number < newest:  # else it went back already
+                await game.engine.back(session, newest - number)
             number = len(session.given) + len(session.made) - 1
             outbox.put({"type": "back", "rollout": session.rollout, "number": number})
             session.show_again(1)
         case "replay":
             recording = session_recording(message.get("session"), "the replay")
+            check_recording(recording, session.max_frames)
             prompt = await game.aside(prompt_from, recording.prompt, game.world)
             await game.engine.replay(session, recording, prompt)
         case "settings":

@@ -172,6 +172,7 @@ class Session:
     scores: list[float | None] = field(default_factory=list)  # after each frame; None in a world without rewards
     script: list[Move] = field(default_factory=list)  # of a replay: the moves to come, unless the player acts
     scripted: bool = False  # a replay runs: at its end the session pauses
+    game: Any = None  # a `RealGame` beside the world
     on_pause: Callable[[], None] = field(default=lambda: None)
 
     @property
@@ -247,7 +248,9 @@ class Session:
         pictures, total = self.given + self.made, len(self.given) + len(self.made)
         for number in range(max(0, total - count), total):
             made = number - len(self.given)
-            move = {} if made < 0 else {"action": self.actions[made], "score": self.scores[made]}
+            move: dict[str, Any] = {} if made < 0 else {"action": self.actions[made], "score": self.scores[made]}
+            if number == total - 1 and self.game is not None:
+                move["real"] = self.game.last
             self.on_frame(Frame(self.rollout, number, pictures[number], press=self.press, again=True, **move))
 
     def add_prompt(self, pictures: list[bytes]) -> None:
@@ -347,6 +350,8 @@ def _recording(content: dict[str, Any]) -> SessionRecording:
 def _samplers(changes: list[dict[str, Any]], count: int) -> list[Sampler]:
     """One for each of `count` actions."""
     starts = [change["from"] for change in changes]
+    if not all(type(start) is int and 0 <= start <= count for start in starts):
+        raise ValueError("a sampler begins with an action that is not there")
     if count and (not starts or starts[0] != 0) or starts != sorted(set(starts)):
         raise ValueError("samplers must begin with the first action")
     samplers = []

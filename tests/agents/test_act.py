@@ -436,7 +436,22 @@ def test_imagined_rewards_stand_beside_those_of_the_same_steps():
 def composed_evaluation(*overrides):
     few = ["planning.episodes=3", "planning.candidates=[4,32]", "planning.horizon=[1,6]", "device=cpu"]
     few += ['planning.overrides=["act.videos=0","planner.iterations=2"]']
-    return resolved("evaluate", ["run=line", *few, *overrides])
+    return resolved(
+        "evaluate", [*few, *([] if any(word.startswith("run=") for word in overrides) else ["run=line"]), *overrides]
+    )
+
+
+def test_planning_is_checked_for_each_of_several_runs(monkeypatch):
+    from genie.evaluation import evaluate
+
+    def opened(path, config):
+        raise UserError(f"opened {path}")
+
+    monkeypatch.setattr(evaluate, "open_run", opened)
+    with initialize_config_module("conf", version_base="1.3"):
+        config = composed_evaluation("run=[outputs/a,outputs/b]", "parts=[planning]")
+        with pytest.raises(UserError, match="^opened outputs/a$"):
+            evaluate.evaluate_runs(config)
 
 
 def test_an_evaluation_plays_the_budgets_or_takes_what_was_played(stage, tmp_path):

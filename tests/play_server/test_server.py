@@ -68,6 +68,11 @@ class Page:
                 return
         raise AssertionError(f"no {kind} came")
 
+    def back(self, number):
+        """Goes back to a frame."""
+        self.send(type="back", rollout=self.frames[-1][0]["rollout"], number=number)
+        self.until("back")
+
     def play(self, count):
         """Until `count` more frames were generated."""
         made = 0
@@ -504,9 +509,8 @@ def test_a_way_back_is_the_way_that_was_gone(serve, count):
         before = shown(mine)
         total = max(before)
         assert total == 3 + 18
-        mine.send(type="back", frames=count)
-        mine.until("back")
         left = max(3, total - count)
+        mine.back(total - count if count < 30 else 0)
         assert mine.went_back["number"] == left and mine.went_back["rollout"] > mine.frames[-1][0]["rollout"]
         mine.until("frame")
         assert mine.frames[-1][0]["again"] and np.array_equal(mine.frames[-1][1], before[left])
@@ -521,10 +525,13 @@ def test_a_way_back_is_the_way_that_was_gone(serve, count):
             stepped(mine, actions[number - 4], 1)
         after = shown(mine)
         assert all(np.array_equal(after[number], before[number]) for number in range(left + 1, total + 1))
-        for wrong in (0, -1, 1.5, "all", None):
-            mine.send(type="back", frames=wrong)
+        for wrong in (-1, 1.5, "all", None, 99):
+            mine.send(type="back", rollout=mine.frames[-1][0]["rollout"], number=wrong)
             mine.until("notice")
-            assert "frames=" in mine.notices[-1]
+            assert "number=" in mine.notices[-1]
+        mine.send(type="back", rollout=0, number=2)  # of what was forgotten already
+        mine.until("back")
+        assert mine.went_back["number"] == total
 
 
 def test_a_fork_goes_on_from_where_the_other_is(serve):
@@ -583,7 +590,11 @@ def test_a_saved_session_is_played_again_until_somebody_acts(serve):
         for wrong, words in [
             ({**session, "actions": [0, 9]}, "action 9"), ({**session, "version": 9}, "version 9"),
             ({**session, "prompt": {"clip": 10**6, "frames": 4}}, "prompt_clip"), ({**session, "seed": "a"}, "damaged"),
-            ("x", "not a session"),
+            ("x", "not a session"), ({**session, "actions": [0] * 30_000}, "a session keeps 20,000 frames"),
+            ({**session, "seed": 2**80}, "seed="), ({**session, "fps": 1e-9}, "fps="),
+            ({**session, "samplers": [{"from": 0, "steps": 10**9, "temperature": 1.0}]}, "steps="),
+            ({**session, "samplers": [{"from": 0, "steps": 2, "temperature": float("nan")}]}, "temperature="),
+            ({**session, "samplers": [{"from": 0, "steps": 2, "temperature": 1.0}, {"from": 10**10}]}, "damaged"),
         ]:  # fmt: skip
             mine.send(type="replay", session=wrong)
             mine.until("notice")
@@ -613,12 +624,12 @@ def test_the_real_game_beside_the_world(serve):
         stepped(mine, 2, 8)
         down = dict(mine.real[-8:])
         assert list(down) == list(range(4, 12)) and down[4].shape == (64, 64, 3)
-        mine.send(type="back", frames=8)
-        mine.until("back")
+        mine.back(3)
         stepped(mine, 2, 3)
         assert all(np.array_equal(down[number], image) for number, image in mine.real[-3:])
-        mine.send(type="back", frames=3)
-        mine.until("back")
+        mine.back(3)
+        mine.until("frame")
+        assert mine.real[-1][0] == 3  # what the game shows there
         stepped(mine, 1, 8)
         assert not np.array_equal(down[11], mine.real[-1][1])
         before = len(mine.real)
@@ -630,3 +641,58 @@ def test_the_real_game_beside_the_world(serve):
         other.until("notice")
         assert "without the real game: which action of the game 'stay' is" in other.notices[-1]
         other.play(1)
+
+
+def test_a_real_game_that_breaks_harms_no_world(serve, monkeypatch):
+    from genie.play_server.real_game import RealGame
+
+    client = serve("play.actions={0: noop, 1: up, 2: down}", "play.max_sessions=2")
+    with page(client, "?real=1") as mine:
+        mine.client = client
+        paused(mine)
+        stepped(mine, 2, 3)
+        assert len(mine.real) >= 3
+
+        def broken(self, action):
+            raise RuntimeError("the emulator is gone")
+
+        monkeypatch.setattr(RealGame, "_next", broken)
+        before = len(mine.real)
+        stepped(mine, 2, 3)
+        assert len(saved(mine)["actions"]) == 6 and len(mine.real) == before
+        monkeypatch.undo()
+        mine.back(4)  # it is played again
+        mine.until("frame")
+        stepped(mine, 1, 2)
+        assert len(mine.real) == before + 3
+
+
+def test_a_full_server_opens_no_real_game(serve, monkeypatch):
+    from genie.play_server import server as module
+
+    client = serve("play.max_sessions=1", "play.actions={0: noop, 1: up, 2: down}")
+    opened = []
+    monkeypatch.setattr(module.Game, "real_game", lambda self: opened.append(1))
+    with page(client) as mine:
+        mine.play(1)
+        with client.websocket_connect(SOCKET + "?real=1") as socket:
+            other = Page(socket)
+            other.until("end")
+    assert not opened
+
+
+def test_pictures_of_actions_are_asked_for_again_after_an_error(serve, monkeypatch):
+    from genie.play_server.engine import Worlds
+
+    client, whole = serve("play.effect_frames=2"), Worlds.effects
+
+    def broken(self, *arguments):
+        raise MemoryError("no more")
+
+    with page(client):
+        monkeypatch.setattr(Worlds, "effects", broken)
+        with pytest.raises(MemoryError):
+            client.get("/actions/0.png")
+        monkeypatch.setattr(Worlds, "effects", whole)
+        answer = client.get("/actions/0.png")
+    assert answer.status_code == 200 and answer.headers["cache-control"] == "no-cache"

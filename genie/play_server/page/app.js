@@ -9,6 +9,7 @@ const canvas = $("world");
 const picture = canvas.getContext("2d");
 let mostDoubt = 0.02; // nats of a token in the mean, where the border is as red as it gets; a world may be less sure
 const LONGEST_LINK = 8000; // characters: servers and chats cut longer ones
+const TOO_LONG = "This session is too long for a link: save it as JSON, which can be dropped on the page.";
 const PAD = { 0: 0, 1: 1, 2: 2, 3: 3 }; // buttons of a gamepad -> actions, where no direction is meant
 const PAD_ARROWS = { 12: "ArrowUp", 13: "ArrowDown", 14: "ArrowLeft", 15: "ArrowRight" };
 const PAD_COMMANDS = { 4: "back", 5: "step", 8: "reset", 9: "pause" }; // shoulders, select, start
@@ -52,7 +53,10 @@ function receive(message) {
   if (message.type === "welcome") welcome(message);
   else if (message.type === "state") settle(message);
   else if (message.type === "back") wentBack(message);
-  else if (message.type === "notice") say(message.message);
+  else if (message.type === "notice") {
+    goingBack = false;
+    say(message.message);
+  }
   else if (message.type === "end") finish(message.message);
 }
 
@@ -78,6 +82,7 @@ function say(text, over = false) {
 function welcome(message) {
   world = message;
   rollout = -1;
+  goingBack = false;
   $("run").textContent = message.run;
   canvas.width = message.width;
   canvas.height = message.height;
@@ -150,6 +155,7 @@ async function show(data) {
     decode(new Uint8Array(data, 4 + length, header.length)),
     decode(new Uint8Array(data, 4 + length + header.length)),
   ]);
+  if (header.rollout < rollout) return; // it went back while this one was decoded
   if (header.rollout > rollout) {
     rollout = header.rollout;
     shown = [];
@@ -188,6 +194,7 @@ function showReal(bitmap) {
 
 // Frames from `number` on are forgotten; that one comes again.
 function wentBack({ rollout: now, number }) {
+  goingBack = false;
   rollout = now;
   shown = [];
   for (const one of [...$("film").children]) if (Number(one.dataset.number) >= number) one.remove();
@@ -357,12 +364,15 @@ window.addEventListener("gamepadconnected", () => {
 
 $("pause").onclick = () => send({ type: "pause", paused: !state.paused });
 $("step").onclick = () => send({ type: "step" });
-$("back").onclick = () => send({ type: "back", frames: 1 });
-$("film").onclick = ({ target }) => {
-  const newest = Number($("film").lastElementChild?.dataset.number);
-  const frames = newest - Number(target.dataset.number);
-  if (frames > 0) send({ type: "back", frames });
-};
+$("back").onclick = () => goBack(Number($("film").lastElementChild?.dataset.number) - 1);
+$("film").onclick = ({ target }) => target.dataset.number && goBack(Number(target.dataset.number));
+
+let goingBack = false; // one at a time: a key that repeats asks faster than the world can
+function goBack(number) {
+  if (goingBack || !(number >= 0)) return;
+  goingBack = true;
+  send({ type: "back", rollout, number });
+}
 $("with-real").onchange = () => location.assign(address({ real: $("with-real").checked ? "1" : null }));
 $("fork").onclick = () => window.open(address({ fork: world.session }), "_blank");
 $("reset").onclick = () => send({ type: "reset" });
@@ -459,9 +469,10 @@ $("link").onclick = async () => {
   const response = await fetch(`sessions/${world.session}/session.json`);
   if (!response.ok) return say("The session cannot be read.");
   const bytes = await through(new CompressionStream("deflate-raw"), new TextEncoder().encode(await response.text()));
+  if (bytes.length > LONGEST_LINK) return say(TOO_LONG);
   const packed = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   const link = address({ fork: null }, `session=${packed}`);
-  if (link.length > LONGEST_LINK) return say("This session is too long for a link: save it as JSON, which can be dropped on the page.");
+  if (link.length > LONGEST_LINK) return say(TOO_LONG);
   history.replaceState(null, "", link);
   try {
     await navigator.clipboard.writeText(link);

@@ -383,3 +383,8 @@ def test_what_a_group_lacks_and_what_is_wrong_in_it_is_named(hydra):
     del plain["seed"]
     with pytest.raises(UserError, match=r"^seed is not given$"):
         typed("act", plain)
+
+
+def test_keys_of_a_mapping_may_be_numbers(hydra):
+    config = resolved("inspect", ["data=pong", "data.augmentation={flip: horizontal, flip_actions: {1: 2, 2: 1}}"])
+    assert config.plain()["data"]["augmentation"]["flip_actions"] == {1: 2, 2: 1}

@@ -83,3 +83,10 @@ def test_another_game_keeps_the_levels_and_another_environment_has_none(record_w
     root = record_with(tmp_path / "pong", "data=coinrun", "env.id=ALE/Pong-v5", *SMALL)
     with h5py.File(root / "val.h5") as file:
         assert file["seeds"][:].tolist() != [10000]
+
+
+def test_another_seed_plays_other_levels(record_with, tmp_path):
+    root = record_with(tmp_path / "other", "data=coinrun", "data.recorder.seed=1", *SMALL)
+    with h5py.File(root / "train.h5") as file:
+        seeds = file["seeds"][:].tolist()
+    assert seeds != [0, 1, 2] and all(0 <= seed < 10000 for seed in seeds)
