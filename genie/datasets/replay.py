@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from data_modules.clips import ClipDataset
-from data_modules.environments import in_episode, open_environment
+from data_modules.environments import Environment, in_episode, open_environment
 from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recorder import episode_seed
 from data_modules.formats.episode_header import read_header
@@ -20,6 +20,7 @@ from data_modules.frame_reader import episodes_at
 from genie.common.errors import RunError, UserError
 from genie.common.folder_lock import one_writer
 from genie.common.media import VIDEO_HEIGHT, enlarge, scale_to, write_mp4
+from genie.common.random import Stream, fold_in
 from genie.common.settings.commands import ReplayConfig
 
 BEFORE = {"reset_screen": True}  # settings of recordings that do not store their settings
@@ -99,6 +100,20 @@ def brought_to(recorded: Recorded, dataset: ClipDataset, index: int, length: int
         return replay.first
     replay.go_to(at - 1)
     return recorded.environment.step(actions[at - 1])[0]
+
+
+def held_step(
+    environment: Environment, action: int | np.ndarray, stride: int, seed: int, number: int
+) -> tuple[np.ndarray, float]:
+    """The observation after an action of a clip, which is held for `stride` decisions, and the sum of their rewards.
+    After the end of a game another one begins, as a function of `seed` and the `number` of the action."""
+    total = 0.0
+    for _ in range(stride):
+        seen, reward, terminal, truncated = environment.step(action)
+        total += reward
+        if terminal or truncated:
+            return environment.reset(fold_in(seed, Stream.FURTHER_GAME, number) % 2**31), total
+    return seen, total
 
 
 class Comparison:

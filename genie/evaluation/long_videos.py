@@ -19,7 +19,7 @@ from data_modules.environments.recording_policies import HeldRandom, HeldUniform
 from data_modules.held_out_clips import Clips
 from data_modules.worker_loader import DamagedData
 from genie.common.random import Stream, fold_in
-from genie.datasets.replay import Recorded, brought_to
+from genie.datasets.replay import Recorded, brought_to, held_step
 from genie.evaluation.environment_replay import OTHER_FRAMES
 from genie.evaluation.trained_run import LeftOut
 from genie.metrics.long_videos import Track, locate
@@ -142,13 +142,7 @@ def _played(
     if not torch.equal(given, prompts.frames[index, -1]):
         raise LeftOut(OTHER_FRAMES)
     for number, action in enumerate(actions):
-        reward = 0.0
-        for _ in range(dataset.stride):  # an action of a clip is held for as many decisions
-            frame, more, terminal, truncated = environment.step(action)
-            reward += more
-            if terminal or truncated:
-                frame = environment.reset(fold_in(seed, Stream.FURTHER_GAME, number) % 2**31)
-                break
+        frame, reward = held_step(environment, action, dataset.stride, seed, number)
         rewards.append(reward)
         frames.append(frame)
         if len(frames) == STRETCH or number + 1 == len(actions):

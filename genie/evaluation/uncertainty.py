@@ -105,11 +105,8 @@ def _rows(report: dict) -> list[Row]:
 
 
 def _measure(evaluation: Evaluation) -> dict:
-    config = evaluation.config
-    prompt, horizon = config.prompt_frames, config.horizon
-    found = evaluate_uncertainty(
-        evaluation.run, evaluation.clips, prompt, horizon, config.seed, evaluation.folder
-    )  # fmt: skip
+    run, clips, config = evaluation.run, evaluation.clips, evaluation.config
+    found = evaluate_uncertainty(run, clips, config.prompt_frames, config.horizon, config.seed, evaluation.folder)
     return {"uncertainty": found}
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from data_modules.formats.episode_reader import EpisodeReader
 from genie.common.errors import UserError
-from genie.common.random import Stream, fold_in
-from genie.datasets.replay import Recorded, brought_to
+from genie.datasets.replay import Recorded, brought_to, held_step
 from genie.play_server.session import Prompt, encode_png
 from genie.prompts.data_clips import PromptClips
 from genie.world.world_model import WorldModel
@@ -101,14 +100,10 @@ class RealGame:
         return self._seen(self._next(action))
 
     def _next(self, action: int) -> np.ndarray:
-        """The screen after one more action of the world, which is held for `stride` decisions."""
-        environment = self.recorded.environment
+        """The screen after one more action of the world."""
         self.steps += 1
-        for _ in range(self.clips.stride):
-            frame, _, terminal, truncated = environment.step(self.actions[action])
-            if terminal or truncated:
-                return environment.reset(fold_in(self.seed, Stream.FURTHER_GAME, self.steps) % 2**31)
-        return frame
+        environment, true = self.recorded.environment, self.actions[action]
+        return held_step(environment, true, self.clips.stride, self.seed, self.steps)[0]
 
     def _seen(self, frame: np.ndarray) -> np.ndarray:
         return self.clips.reader.resize(frame[None])[0]

@@ -1,14 +1,18 @@
 """A tiny world to play, as `python -m genie.play` loads it."""
 
 import asyncio
+import contextlib
+import threading
 
 import pytest
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
 from genie.common.cli import resolved
+from genie.common.web import address, bind, web_server
 from genie.play_server.engine import Engine, Worlds
 from genie.play_server.play import load_game
+from genie.play_server.server import create_app
 from genie.play_server.session import Session
 from genie.world.sampler import Sampler
 
@@ -23,6 +27,23 @@ def play_config(world_run):
             return resolved("play", [f"run={world_run}", "device=cpu", *overrides])
 
     return build
+
+
+@pytest.fixture(scope="session")
+def serving():
+    """serving(game): a context in which its page is served, with its address."""
+
+    @contextlib.contextmanager
+    def run(game):
+        with bind("127.0.0.1", 0, "play") as listener:
+            server = web_server(create_app(game), game.max_upload)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+            thread.start()
+            yield address("127.0.0.1", listener)
+            server.should_exit = True
+            thread.join(20)
+
+    return run
 
 
 @pytest.fixture

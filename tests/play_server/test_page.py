@@ -14,20 +14,14 @@ from genie.common.errors import UserError
 from genie.common.web import Loading, bind, web_server
 from genie.common.web import address as url
 from genie.play_server.play import load_game
-from genie.play_server.server import create_app
 
 
 @pytest.fixture(scope="module")
-def address(play_config):
+def address(play_config, serving):
     settings = ["fps=30", "steps=2", "play.max_sessions=2", "play.actions={0: noop, 1: up, 2: down}"]
     game = load_game(play_config(*settings))
-    with bind("127.0.0.1", 0, "play") as listener:
-        server = web_server(create_app(game), game.max_upload)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield url("127.0.0.1", listener)
-        server.should_exit = True
-        thread.join(20)
+    with serving(game) as where:
+        yield where
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ writes play.png and play_phone.png there; without it they are only taken and loo
 """
 
 import os
-import threading
 import time
 from pathlib import Path
 
@@ -17,28 +16,21 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from genie.common.cli import resolved
-from genie.common.web import address, bind, web_server
 from genie.play_server.play import load_game
-from genie.play_server.server import create_app
 
 RALLY = 747  # a validation clip with the ball in flight
 
 
 @pytest.fixture(scope="module")
-def pong():
+def pong(serving):
     """The address of a page with the shipped world."""
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
         game = load_game(
             resolved("play", ["run=pretrained/pong", f"prompt_clip={RALLY}", "device=cpu", "play.threads=1"])
         )
-    with bind("127.0.0.1", 0, "play") as listener:
-        server = web_server(create_app(game), game.max_upload)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield address("127.0.0.1", listener)
-        server.should_exit = True
-        thread.join(20)
+    with serving(game) as where:
+        yield where
 
 
 @pytest.mark.parametrize(
