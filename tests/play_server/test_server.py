@@ -506,7 +506,7 @@ def test_a_way_back_is_the_way_that_was_gone(serve, count):
         stepped(mine, 2, 9)
         mine.send(type="settings", steps=3, temperature=1.0)
         stepped(mine, 1, 9)
-        before = shown(mine)
+        before, whole = shown(mine), saved(mine)
         total = max(before)
         assert total == 3 + 18
         left = max(3, total - count)
@@ -524,6 +524,7 @@ def test_a_way_back_is_the_way_that_was_gone(serve, count):
             )
             stepped(mine, actions[number - 4], 1)
         after = shown(mine)
+        assert saved(mine) == whole  # samplers of what was forgotten are forgotten, too
         assert all(np.array_equal(after[number], before[number]) for number in range(left + 1, total + 1))
         for wrong in (-1, 1.5, "all", None, 99):
             mine.send(type="back", rollout=mine.frames[-1][0]["rollout"], number=wrong)
