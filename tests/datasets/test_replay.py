@@ -14,6 +14,7 @@ from data_modules.formats.episodes import Fingerprint, read_origin
 from genie.common.cli import resolved
 from genie.common.errors import RunError, UserError
 from genie.common.settings.schema import typed
+from genie.datasets.replay import held_step
 from genie.datasets.replay import replay as run
 from genie.replay import main
 
@@ -154,3 +155,29 @@ def test_videos_show_every_step_as_a_person_sees_it(recorded, replay, read_video
 def test_an_episode_that_is_not_there_is_one_line(recorded, replay):
     with pytest.raises(UserError, match="episodes 0 … 1"):
         replay(recorded("pendulum"), split="val", episodes=[7])
+
+
+def test_an_action_is_held_and_a_game_that_ends_is_followed_by_another():
+    class Counting:
+        """Shows how often it was stepped, for as much reward; ends with the fourth step."""
+
+        def __init__(self):
+            self.count, self.seeds = 0, []
+
+        def step(self, action):
+            self.count += 1
+            return np.array(self.count), float(self.count), self.count == 4, False
+
+        def reset(self, seed):
+            self.count = 0
+            self.seeds.append(seed)
+            return np.array(-1)
+
+    game = Counting()
+    assert held_step(game, 2, 3, seed=5, number=0) == (3, 6.0)
+    assert held_step(game, 2, 3, seed=5, number=1) == (
+        -1,
+        4.0,
+    )  # what is left of the action is not done in the new game
+    held_step(game, 2, 9, seed=5, number=2)
+    assert len(set(game.seeds)) == 2 and all(0 <= seed < 2**31 for seed in game.seeds)
