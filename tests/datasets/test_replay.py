@@ -6,6 +6,7 @@ import json
 import shutil
 
 import h5py
+import numpy as np
 import pytest
 from hydra import initialize_config_module
 
@@ -178,6 +179,6 @@ def test_an_action_is_held_and_a_game_that_ends_is_followed_by_another():
     assert held_step(game, 2, 3, seed=5, number=1) == (
         -1,
         4.0,
-    )  # what is left of the action is not done in the new game
+    )  # nothing is done in the new game yet
     held_step(game, 2, 9, seed=5, number=2)
     assert len(set(game.seeds)) == 2 and all(0 <= seed < 2**31 for seed in game.seeds)
