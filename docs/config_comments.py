@@ -12,8 +12,8 @@ DEFAULTS = ("pong", "auto", "recipe", "default", "adaptive", "cem", "h100")  # c
 
 
 def comment(key: str, command: str, choice: str | None = None) -> str:
-    """What conf/ says of a dotted key of a command; of a key of a group the files of `choice`, where there is one. "" for
-    nothing."""
+    """What conf/ says of a dotted key of a command; of a key of a group the files of `choice`, where there is one. ""
+    for nothing."""
     for path, name in places(key, command, choice):
         if found := comments(path).get(name):
             return found
@@ -32,7 +32,10 @@ def places(key: str, command: str, choice: str | None) -> Iterator[tuple[Path, s
     if len(parts) > 2:  # one choice within another: stage.lam of stage=cotrain
         yield CONF / parts[0] / f"{parts[1]}.yaml", ".".join(parts[2:])
         yield from ((path, parts[-1]) for path in files(CONF / parts[0], None))
-    for group in (parts[-2] if len(parts) > 1 else "sampler", "sampler"):  # a group in another's place: rollouts.sampler
+    for group in (
+        parts[-2] if len(parts) > 1 else "sampler",
+        "sampler",
+    ):  # a group in another's place: rollouts.sampler
         yield CONF / group / "run.yaml", parts[-1]
 
 

@@ -1,7 +1,7 @@
 """Reference of the configuration: every key of every command with its type, default and comment.
 
-Made from the schema (genie/common/settings), the composed defaults and the comments of conf/; docs/hooks.py puts it into
-docs/configuration.md when the site is built, `python -m docs.configuration` prints it.
+Made from the schema (genie/common/settings), the composed defaults and the comments of conf/; docs/hooks.py puts it
+into docs/configuration.md when the site is built, `python -m docs.configuration` prints it.
 """
 
 import inspect
@@ -21,7 +21,6 @@ from genie.common.config_errors import group_options
 from genie.common.overrides import spelled
 from genie.common.settings import commands, data, kinds, training
 from genie.common.settings.commands import COMMANDS
-from genie.common.settings.data import Data
 from genie.common.settings.kinds import Range, Settings
 from genie.common.settings.training import TrainConfig
 from genie.models import DynamicsModel, LatentActionModel, VideoTokenizer
@@ -43,7 +42,9 @@ KINDS = {
     training._devices: "number, list of numbers, or auto",
     commands._episodes: "number, or list of numbers",
 }
-EXPLAINING = {one.__name__: one for one in (VideoTokenizer, STTransformer, STBlock, Backbone, SelfAttention, LatentHead)}
+EXPLAINING = {
+    one.__name__: one for one in (VideoTokenizer, STTransformer, STBlock, Backbone, SelfAttention, LatentHead)
+}
 MODELS = {"tokenizer": VideoTokenizer, "lam": LatentActionModel, "dynamics": DynamicsModel}
 SAID = {  # of keys that no file and no docstring explains
     "model.image_size": "as the data",
@@ -88,7 +89,7 @@ def _notes(command: str) -> Iterator[str]:
     if command != "train" and issubclass(kind, TrainConfig):
         yield from ("All keys of [genie.train](#genietrain), and", "")
     elif command != "train" and "data" in kind.model_fields:
-        yield from ("`data.*` as for [genie.train](#genietrain-data), and", "")
+        yield from ("`data.*` as for [genie.train](#train-data), and", "")
 
 
 def sections(command: str) -> Iterator[tuple[str, list[str]]]:
@@ -132,7 +133,12 @@ def rows_of(command: str, prefix: str, settings: type[Settings], choices: tuple[
 
 
 def row(command: str, key: str, annotation: Any, metadata: Any = (), choices: tuple[str, ...] = ()) -> str:
-    cells = (f"`{key}`", type_of(annotation, *metadata), default(command, key, choices), explained(command, key, choices))
+    cells = (
+        f"`{key}`",
+        type_of(annotation, *metadata),
+        default(command, key, choices),
+        explained(command, key, choices),
+    )
     return f"| {' | '.join(cells)} |"
 
 
@@ -225,8 +231,8 @@ def _text(value: Any) -> str:
 
 
 def explained(command: str, key: str, choices: tuple[str, ...] = ()) -> str:
-    """The comment of a key: from conf/, of a model's options from its docstring, of a recipe's keys from the key that takes
-    its value."""
+    """The comment of a key: from conf/, of a model's options from its docstring, of a recipe's keys from the key that
+    takes its value."""
     group, _, rest = key.partition(".")
     if group == "model" and "." in rest:
         part, _, option = rest.partition(".")
@@ -241,7 +247,7 @@ def explained(command: str, key: str, choices: tuple[str, ...] = ()) -> str:
 
 
 def _argument(model: type, name: str) -> str:
-    """What the docstring of a class says of an argument, itself or with "see `Other`" and "`name`" in another's text."""
+    """What the docstring of a class says of an argument: itself, or by "see `Other`", or in the text of another."""
     found = _arguments(model)
     text = found.get(name) or next((text for text in found.values() if f"`{name}`" in text), "")
     if other := re.match(r"see `(\w+)`(.*)", text):

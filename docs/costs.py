@@ -33,8 +33,8 @@ STAGES = ("tokenizer", "lam", "dynamics")
 
 
 def planned(overrides: str) -> dict[str, Any]:
-    """Parameters and steps of each stage; of the stage that takes the most memory, the bytes on a device; operations and
-    hours of all three."""
+    """Parameters and steps of each stage; of the stage that takes the most memory, the bytes on a device; operations
+    and hours of all three."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "plan.json")
         command = [sys.executable, "-m", "genie.plan_memory", *overrides.split(), f"json={file}"]

@@ -1,12 +1,10 @@
 """Pictures of the concept pages, of the world that comes with the package: `python -m docs.pictures` (a minute).
 
-docs/images/concept_*.png: the tokens of a frame, the latent actions between frames, what a training step of the dynamics
-hides, and the passes in which a frame is generated; attention and actions are drawn by `genie.evaluate`.
+docs/images/concept_*.png: the tokens of a frame, the latent actions between frames, what a training step of the
+dynamics hides, and the passes in which a frame is generated; attention and actions are drawn by `genie.evaluate`.
 """
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,10 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from data_modules.held_out_clips import load_clips
+from data_modules.held_out_clips import Clips, load_clips
 from genie.common.media import to_bytes
 from genie.common.plots import save_figure
-from genie.evaluation.latent_actions import true_names
+from genie.common.settings.training import Attention
+from genie.common.shipped import located
+from genie.evaluation.action_grid import GridSettings, draw_action_grid
+from genie.evaluation.attention import draw_attention
+from genie.evaluation.latent_actions import evaluate_lam, latent_labels, true_names
+from genie.evaluation.trained_run import TrainedRun
 from genie.stages.masking import mask_after_clean, mask_tokens
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
@@ -29,7 +32,6 @@ RUN = "pretrained/pong"
 FOLDER = Path("docs", "images")
 CLIP, FIRST = 9, 4  # of the test split: a rally in which the player moves
 HIDDEN = 0.55  # the grey of a token that is not known
-EVALUATED = {"attention.png": "concept_attention.png", "action_grid.png": "concept_actions.png", "lam_effects.png": "concept_effects.png"}
 
 
 def draw_tokens(world: WorldModel, frames: Tensor, path: Path) -> None:
@@ -40,7 +42,9 @@ def draw_tokens(world: WorldModel, frames: Tensor, path: Path) -> None:
     common = int(tokens.flatten().bincount().argmax())
     figure = Figure(figsize=(9, 6.2), layout="constrained")
     for row, axes in enumerate(figure.subplots(2, 3)):
-        for one, picture, title in zip(axes[::2], (frames, drawn), (("frame", "next frame")[row], "drawn from its tokens"), strict=True):
+        for one, picture, title in zip(
+            axes[::2], (frames, drawn), (("frame", "next frame")[row], "drawn from its tokens"), strict=True
+        ):
             show(one, picture[row], title)
         show(axes[1], torch.full_like(frames[row], 0.97), "its tokens")
         for place, token in enumerate(tokens[row].tolist()):
@@ -55,7 +59,7 @@ def draw_tokens(world: WorldModel, frames: Tensor, path: Path) -> None:
 
 
 def draw_actions(world: WorldModel, frames: Tensor, names: list[str], path: Path) -> None:
-    """Frames [T, C, H, W] in a row; between two of them the latent action that the model finds, and what was pressed."""
+    """Frames [T, C, H, W] in a row; between two of them the latent action that was found, and what was pressed."""
     assert world.lam is not None
     found = world.lam.encode(frames[None])[0].tolist()
     figure = Figure(figsize=(10, 1.9), layout="constrained")
@@ -67,8 +71,8 @@ def draw_actions(world: WorldModel, frames: Tensor, names: list[str], path: Path
 
 
 def draw_masks(world: WorldModel, frames: Tensor, path: Path) -> None:
-    """What a training step hides of a clip [T, C, H, W]: tokens of all frames but the first, or of one frame after another
-    behind a past that is whole."""
+    """What a training step hides of a clip [T, C, H, W]: tokens of all frames but the first, or of one frame after
+    another behind a past that is whole."""
     tokens = world.tokenizer.encode(frames[None])
     seeds, codes = torch.tensor([3]), world.dynamics.mask_token
     masks = {
@@ -139,12 +143,17 @@ def mark(axes: Axes, left: int, top: int) -> None:
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), 8, 8, fill=False, edgecolor="tab:orange", linewidth=1.5))
 
 
-def evaluated() -> None:
+def evaluated(clips: Clips) -> None:
+    """What `genie.evaluate` draws: effects of the actions, a row for each of them, attention of the dynamics."""
+    run = TrainedRun(located(RUN), torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        command = ["genie.evaluate", f"run={RUN}", "parts=[lam,attention,action_grid]", f"output={folder}", "report=false"]
-        subprocess.run([sys.executable, "-m", *command, "attention.token=ball"], check=True)
-        for name, kept in EVALUATED.items():
+        confusion = evaluate_lam(run.lam, clips, Path(folder), fps=5)["confusion"]
+        labels = latent_labels(run.world.num_actions, confusion, true_names(clips))
+        draw_action_grid(run, clips.select(torch.tensor([CLIP])), labels, GridSettings(4, 12, 0, 5), Path(folder))
+        for name, kept in {"lam_effects.png": "concept_effects.png", "action_grid.png": "concept_actions.png"}.items():
             shutil.copyfile(Path(folder, name), FOLDER / kept)
+    ball = Attention(token="ball", heads="mean")
+    draw_attention(run, ("dynamics",), clips, ball, FOLDER / "concept_attention.png")
 
 
 def main() -> None:
@@ -158,7 +167,7 @@ def main() -> None:
     draw_actions(world, frames[: world.window], names, FOLDER / "concept_codes.png")
     draw_masks(world, frames[: world.window], FOLDER / "concept_masks.png")
     draw_passes(world, clips.floats()[:, :4], FOLDER / "concept_passes.png")
-    evaluated()
+    evaluated(clips)
 
 
 if __name__ == "__main__":

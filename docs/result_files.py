@@ -1,8 +1,8 @@
 """Results that the documents show: what is kept of a run in docs/results/<name>.json.
 
-A file holds the figures of an evaluation.json (or of the summary.json of `genie.act`), without what no table shows, and
-how they came about: command, date, machine, seed, and the time that the trainings took. docs/results/peers.json is written
-by hand: figures that others have published, each with its source.
+A file holds the figures of an evaluation.json (or of the summary.json of `genie.act`), without what no table shows,
+and how they came about: command, date, machine, seed, and the time that the trainings took. docs/results/peers.json is
+written by hand: figures that others have published, each with its source.
 """
 
 import json
@@ -18,7 +18,9 @@ FOLDER = Path("docs", "results")
 REPORTS = ("evaluation.json", "summary.json")
 NOT_KEPT = re.compile(r"run|provenance|cost|left_out|failed|versions|mass.*|distance.*|invented.*|.*_(low|high|spread)")
 CURVES = re.compile(r"(psnr.*|present|in_place)_by_horizon")
-TRAINED_BY = re.compile(r"`(?P<command>[^`]+)`, (?P<minutes>\d+) minutes on (?P<device>.+?) \((?P<threads>\d+) threads?\)")
+TRAINED_BY = re.compile(
+    r"`(?P<command>[^`]+)`, (?P<minutes>\d+) minutes on (?P<device>.+?) \((?P<threads>\d+) threads?\)"
+)
 
 
 def load(folder: Path = FOLDER) -> SimpleNamespace:
@@ -30,19 +32,23 @@ def load(folder: Path = FOLDER) -> SimpleNamespace:
 
 
 def add(run: Path, name: str, machine: str | None = None, folder: Path = FOLDER) -> Path:
-    """Keeps the results of a run folder, of its evaluation in another folder, or of an exported world as `name`; returns
-    the file. `machine`: of results that do not name it. Raises UserError."""
+    """Keeps the results of a run folder, of its evaluation in another folder, or of an exported world as `name`;
+    returns the file. `machine`: of results that do not name it. Raises UserError."""
     if not re.fullmatch(r"[a-z]\w*", name):
         raise UserError(f"--as {name}: give a name of small letters, digits and _, such as pong_seed_1")
     found = [path for where in ("", "evaluation") for report in REPORTS if (path := run / where / report).is_file()]
     if not found:
-        raise UserError(f"{run} holds no {' and no '.join(REPORTS)}: evaluate it first (python -m genie.evaluate run={run})")
+        raise UserError(
+            f"{run} holds no {' and no '.join(REPORTS)}: evaluate it first (python -m genie.evaluate run={run})"
+        )
     report = read_json(found[0])
     if report is None:
         raise UserError(f"{found[0]} is damaged: evaluate the run again")
     how = report.get("provenance", report)
     if "date" not in how:
-        raise UserError(f"{found[0]} is of an earlier version, which kept no date and no command: evaluate the run again")
+        raise UserError(
+            f"{found[0]} is of an earlier version, which kept no date and no command: evaluate the run again"
+        )
     machine = how.get("machine") or machine
     if machine is None:
         raise UserError(f"{found[0]} does not name the machine: give it, --machine 'AMD EPYC, 2 cores'")
@@ -73,8 +79,8 @@ def trimmed(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def trainings(evaluation: Path) -> dict[str, Any]:
-    """Hours of all trainings and their device, and of each stage steps, minutes, device, threads, most memory and command:
-    from the run.json files of the run that `evaluation` belongs to, or of an exported world from its config.json."""
+    """Hours of all trainings and their device, and of each stage steps, minutes, device, threads, most memory and
+    command: from the run.json files of the run that `evaluation` belongs to, or from config.json of an export."""
     for run in (evaluation.parent, evaluation):
         stages = {path.parent.name: of_record(json.loads(path.read_text())) for path in run.glob("*/run.json")}
         about = read_json(run / "config.json") or {}
@@ -87,7 +93,9 @@ def trainings(evaluation: Path) -> dict[str, Any]:
 
 def of_record(record: dict[str, Any]) -> dict[str, Any]:
     start = record["starts"][-1]
-    kept = {key: start[key] for key in ("device", "machine", "processes", "threads", "precision", "command") if key in start}
+    kept = {
+        key: start[key] for key in ("device", "machine", "processes", "threads", "precision", "command") if key in start
+    }
     peaks = {key: record[key] for key in ("peak_rss_mb", "peak_device_mb") if record[key] is not None}
     return {"steps": record["steps"], "minutes": record["seconds"] / 60, **kept, **peaks}
 

@@ -1,12 +1,11 @@
 """The tables of results: what is in their rows and columns.
 
-A table more is an entry of `TABLES`, its files in docs/results (`python -m docs.tables --add … --as …`), and two lines on
-the page that shows it.
+A table more is an entry of `TABLES`, its files in docs/results (`python -m docs.tables --add … --as …`), and two lines
+on the page that shows it.
 """
 
-from docs.tables import Table, by_run
+from docs.tables import Table, Template, by_run, named
 
-RALLY = "rollout_objects.ball.rally"
 VIDEOS = ("generated", "reconstruction", "copy_last", "constant_velocity")
 HORIZONS = (0, 4, 9, 23)  # of generated frames 1, 5, 10, 24
 
@@ -16,13 +15,26 @@ def at(path: str, form: str, *places: int) -> str:
     return ", ".join(f"{{{path}[{place}]:{form}}}" for place in places)
 
 
+def in_rally(thing: str, what: str, *videos: str) -> list[str]:
+    """A share of the frames of rallies by horizon, in each of the videos."""
+    path = f"far.rollout_objects.{thing}.rally"
+    return [at(f"{path}.{video}.{what}_by_horizon", ".0%", *HORIZONS) for video in videos or VIDEOS]
+
+
+def rollout(file: str, *places: int) -> list[str]:
+    """PSNR of generated frames, of the ceiling, and of the copy."""
+    kinds = ("psnr", "psnr_reconstruction", "psnr_copy_last")
+    return [f"{at(f'{file}.rollout.{kind}_by_horizon', '.1f', *places)} dB" for kind in kinds]
+
+
+GENERATED, _, COPY = rollout("", 0, 9)
 WORLDS = by_run(
     "world",
     {
         "trained": ("{.trained.text}", "{.trained.hours:.1f} hours on {.trained.device}"),
         "tokenizer, PSNR": "{.tokenizer.psnr:.1f} dB",
         "generated frames 1, 10, PSNR (a copy of the last frame)": (
-            f"{at('.rollout.psnr_by_horizon', '.1f', 0, 9)} dB ({at('.rollout.psnr_copy_last_by_horizon', '.1f', 0, 9)})",
+            f"{GENERATED} ({COPY})",
             "{.rollout.psnr_mean} dB, mean of 10",
         ),
         "ΔPSNR, t = 4": "{.delta_psnr.t4:.1f} dB",
@@ -41,76 +53,89 @@ WORLDS = by_run(
     },
 )
 
+PADDLE = "{near.rollout_objects.player.VIDEO.present:.1%}; {near.rollout_objects.player.VIDEO.in_place:.1%}; " + (
+    "{near.rollout_objects.player.VIDEO.doubled:.1%}"
+)
+OBEYS = "{far.rollout_objects.player.obedience.correlation:.2f}"
+LONG = "{near.long_rollout.THING.generated.present:.1%} ({near.long_rollout.THING.game.present:.1%})"
+TWO = "{near.long_rollout.ball.generated.doubled:.1%} ({near.long_rollout.ball.game.doubled:.1%})"
+POINTS = (
+    "{near.long_rollout.points.generated.per_1000_frames:.0f} ({near.long_rollout.points.game.per_1000_frames:.0f})"
+)
+BALL, PLAYER, ENEMY = (LONG.replace("THING", thing) for thing in ("ball", "player", "enemy"))
 
-def pong(near: str, far: str, name: str) -> Table:
-    """A world of Pong in full. `near`: the file of its evaluation, `far`: that of rollouts of 24 frames."""
-    rally, objects, long = f"{far}.{RALLY}", f"{far}.rollout_objects", f"{near}.long_rollout"
+# `near`: the evaluation of a world of Pong, `far`: that of rollouts of 24 frames. World, ceiling, copy, tracker
+PONG: list[list[Template]] = [
+    ["tokenizer, PSNR", "{near.tokenizer.psnr:.1f} dB", "", "{near.tokenizer.psnr_copy_last:.1f} dB"],
+    ["tokenizer, balls that survive", "{near.objects.ball.survival:.1%}"],
+    ["tokens that change where no pixel does", "{near.tokens.jitter:.1%}"],
+    ["latent against true actions, NMI", "{near.lam.action_nmi:.2f}"],
+    [
+        "… best matching (always the most common)",
+        "{near.lam.action_accuracy:.1%} ({near.lam.action_accuracy_majority:.1%})",
+    ],
+    [
+        "right tokens after a true past, of objects",
+        "{near.tokens.object_token_accuracy:.1%}",
+        "",
+        "{near.tokens.object_token_accuracy_copy_last:.1%}",
+    ],
+    ["… their cross-entropy", "{near.tokens.object_token_cross_entropy:.2f} nats"],
+    ["ΔPSNR, t = 4 (pooled)", "{near.delta_psnr.t4:.1f} dB ({near.delta_psnr.t4_pooled:.1f} dB)"],
+    ["rollout, PSNR of frames 1, 10, 24", *rollout("far", 0, 9, 23)],
+    ["… ball there in rallies, frames 1, 5, 10, 24", *in_rally("ball", "present", *VIDEOS[:2])],
+    ["… in its place", *in_rally("ball", "in_place")],
+    [
+        "… twice",
+        "{far.rollout_objects.ball.rally.generated.doubled:.1%}",
+        "{far.rollout_objects.ball.rally.reconstruction.doubled:.1%}",
+    ],
+    ["… player in its place, while it is seen", *in_rally("player", "in_place")],
+    ["… enemy in its place, while it is seen", *in_rally("enemy", "in_place")],
+    [
+        "player's paddle, all frames: there; in its place; twice",
+        *(PADDLE.replace("VIDEO", video) for video in VIDEOS[:3]),
+    ],
+    ["player obeys: correlation of its displacement with the game's", OBEYS],
+    [
+        "{near.long_rollout.frames:,} frames under random actions, {near.long_rollout.worlds} worlds: ball (in the "
+        "real game)",
+        BALL,
+    ],
+    ["… two balls", TWO],
+    ["… player; enemy", f"{PLAYER}; {ENEMY}"],
+    ["… points per 1,000 frames (in the real game)", POINTS],
+    ["FVD, {near.fvd.videos} videos of 16 frames", "{near.fvd.value:.1f}", "", "{near.fvd.value_copy_last:.0f}"],
+    ["… against other real clips (real ones there)", "{near.fvd.unpaired:.1f} ({near.fvd.floor:.1f})"],
+]
+COINRUN: list[list[Template]] = [
+    ["tokenizer, PSNR", "{.tokenizer.psnr:.1f} dB", "", "{.tokenizer.psnr_copy_last:.1f} dB"],
+    ["latent against true actions, NMI", "{.lam.action_nmi:.2f}"],
+    ["… best matching (always the most common)", "{.lam.action_accuracy:.1%} ({.lam.action_accuracy_majority:.1%})"],
+    ["right tokens after a true past", "{.tokens.token_accuracy:.1%}", "", "{.tokens.token_accuracy_copy_last:.1%}"],
+    [
+        "… of those that change",
+        "{.tokens.changed_token_accuracy:.1%}",
+        "",
+        "{.tokens.changed_token_accuracy_copy_last:.1%}",
+    ],
+    ["rollout, PSNR of frames 1, 10", *rollout("", 0, 9)],
+    ["ΔPSNR, t = 4 (pooled)", "{.delta_psnr.t4:.1f} dB ({.delta_psnr.t4_pooled:.1f} dB)"],
+    [
+        "FVD, {.fvd.videos} videos of 16 frames (real ones)",
+        "{.fvd.value:.0f} ({.fvd.floor:.0f})",
+        "",
+        "{.fvd.value_copy_last:.0f}",
+    ],
+    ["entropy of a drawn token: rank correlation with the true error", "{.uncertainty.entropy.correlation:.2f}"],
+]
 
-    def in_rally(thing: str, what: str) -> list[str]:
-        path = f"{objects}.{thing}.rally"
-        return [at(f"{path}.{video}.{what}_by_horizon", ".0%", *HORIZONS) for video in VIDEOS]
 
-    def all_frames(video: str) -> str:
-        shares = [f"{{{near}.rollout_objects.player.{video}.{what}:.1%}}" for what in ("present", "in_place", "doubled")]
-        return "; ".join(shares)
-
-    def long_shares(thing: str) -> str:
-        return f"{{{long}.{thing}.generated.present:.1%}} ({{{long}.{thing}.game.present:.1%}})"
-
-    return Table(
-        ["figure", name, "ceiling: true tokens decoded", "copy of the last frame", "tracker"],
-        [
-            ["tokenizer, PSNR", f"{{{near}.tokenizer.psnr:.1f}} dB", "", f"{{{near}.tokenizer.psnr_copy_last:.1f}} dB", ""],
-            ["tokenizer, balls that survive", f"{{{near}.objects.ball.survival:.1%}}", "", "", ""],
-            ["tokens that change where no pixel does", f"{{{near}.tokens.jitter:.1%}}", "", "", ""],
-            ["latent against true actions, NMI", f"{{{near}.lam.action_nmi:.2f}}", "", "", ""],
-            [
-                "… best matching (always the most common)",
-                f"{{{near}.lam.action_accuracy:.1%}} ({{{near}.lam.action_accuracy_majority:.1%}})",
-                "", "", "",
-            ],
-            [
-                "right tokens after a true past, of objects",
-                f"{{{near}.tokens.object_token_accuracy:.1%}}",
-                "", f"{{{near}.tokens.object_token_accuracy_copy_last:.1%}}", "",
-            ],
-            ["… their cross-entropy", f"{{{near}.tokens.object_token_cross_entropy:.2f}} nats", "", "", ""],
-            ["ΔPSNR, t = 4 (pooled)", f"{{{near}.delta_psnr.t4:.1f}} dB ({{{near}.delta_psnr.t4_pooled:.1f}} dB)", "", "", ""],
-            [
-                "rollout, PSNR of frames 1, 10, 24",
-                *(
-                    f"{at(f'{far}.rollout.psnr{video}_by_horizon', '.1f', 0, 9, 23)} dB"
-                    for video in ("", "_reconstruction", "_copy_last")
-                ),
-                "",
-            ],
-            ["… ball there in rallies, frames 1, 5, 10, 24", *in_rally("ball", "present")[:2], "", ""],
-            ["… in its place", *in_rally("ball", "in_place")],
-            ["… twice", f"{{{rally}.generated.doubled:.1%}}", f"{{{rally}.reconstruction.doubled:.1%}}", "", ""],
-            ["… player in its place, while it is seen", *in_rally("player", "in_place")],
-            ["… enemy in its place, while it is seen", *in_rally("enemy", "in_place")],
-            ["player's paddle, all frames: there; in its place; twice", *(all_frames(video) for video in VIDEOS[:3]), ""],
-            [
-                "player obeys: correlation of its displacement with the game's",
-                f"{{{objects}.player.obedience.correlation:.2f}}",
-                "", "", "",
-            ],
-            [
-                f"{{{long}.frames:,}} frames under random actions, {{{long}.worlds}} worlds: ball (in the real game)",
-                long_shares("ball"), "", "", "",
-            ],
-            ["… two balls", f"{{{long}.ball.generated.doubled:.1%}} ({{{long}.ball.game.doubled:.1%}})", "", "", ""],
-            ["… player; enemy", f"{long_shares('player')}; {long_shares('enemy')}", "", "", ""],
-            [
-                "… points per 1,000 frames (in the real game)",
-                f"{{{long}.points.generated.per_1000_frames:.0f}} ({{{long}.points.game.per_1000_frames:.0f}})",
-                "", "", "",
-            ],
-            [f"FVD, {{{near}.fvd.videos}} videos of 16 frames", f"{{{near}.fvd.value:.1f}}", "", f"{{{near}.fvd.value_copy_last:.0f}}", ""],
-            ["… against other real clips (real ones there)", f"{{{near}.fvd.unpaired:.1f}} ({{{near}.fvd.floor:.1f}})", "", "", ""],
-        ],
-        sources=(near, far) if near != far else (near,),
-    )  # fmt: skip
+def in_full(name: str, rows: list[list[Template]], tracker: bool = False, **files: str) -> Table:
+    """A table of one world, its figures in the rows; `files`: of the names in the templates of `rows`."""
+    header = ["figure", name, "ceiling: true tokens decoded", "copy of the last frame"] + ["tracker"] * tracker
+    filled = [[named(template, files) for template in row] for row in rows]
+    return Table(header, filled, sources=tuple(dict.fromkeys(files.values())))
 
 
 PARTS = ("tokenizer", "lam", "dynamics")
@@ -148,8 +173,8 @@ PRESETS = Table(
         preset(
             "coinrun_small",
             "CoinRun at 64x64 on two CPU cores",
-            "{coinrun.trained.hours:.1f} hours on {coinrun.trained.device} for {coinrun.trained.dynamics.steps:,} of "
-            "{costs.coinrun_small.dynamics.steps:,} steps of the dynamics, and less of the others, too",
+            "{coinrun.trained.hours:.1f} hours on {coinrun.trained.device}, with {coinrun.trained.dynamics.steps:,} of "
+            "{costs.coinrun_small.dynamics.steps:,} steps of the dynamics",
         ),
         preset("coinrun", "the paper's case study in Jafar's sizes, on a GPU, with activation checkpointing"),
         preset("pong_notes", "Atari at 128x72 with the score, on a GPU"),
@@ -169,52 +194,7 @@ TABLES = {
     "worlds": WORLDS,
     "presets": PRESETS,
     "gpus": GPUS,
-    "pong": pong("pong", "pong", "shipped world"),
-    "demo": pong("demo", "demo_rollouts", "`make demo`"),
-    "coinrun": Table(
-        ["figure", "CoinRun", "copy of the last frame", "ceiling: true tokens decoded"],
-        [
-            ["tokenizer, PSNR", "{coinrun.tokenizer.psnr:.1f} dB", "{coinrun.tokenizer.psnr_copy_last:.1f} dB", ""],
-            ["latent against true actions, NMI", "{coinrun.lam.action_nmi:.2f}", "", ""],
-            [
-                "… best matching (always the most common)",
-                "{coinrun.lam.action_accuracy:.1%} ({coinrun.lam.action_accuracy_majority:.1%})",
-                "",
-                "",
-            ],
-            [
-                "right tokens after a true past",
-                "{coinrun.tokens.token_accuracy:.1%}",
-                "{coinrun.tokens.token_accuracy_copy_last:.1%}",
-                "",
-            ],
-            [
-                "… of those that change",
-                "{coinrun.tokens.changed_token_accuracy:.1%}",
-                "{coinrun.tokens.changed_token_accuracy_copy_last:.1%}",
-                "",
-            ],
-            [
-                "rollout, PSNR of frames 1, 10",
-                *(
-                    f"{at(f'coinrun.rollout.psnr{video}_by_horizon', '.1f', 0, 9)} dB"
-                    for video in ("", "_copy_last", "_reconstruction")
-                ),
-            ],
-            ["ΔPSNR, t = 4 (pooled)", "{coinrun.delta_psnr.t4:.1f} dB ({coinrun.delta_psnr.t4_pooled:.1f} dB)", "", ""],
-            [
-                "FVD, {coinrun.fvd.videos} videos of 16 frames (real ones)",
-                "{coinrun.fvd.value:.0f} ({coinrun.fvd.floor:.0f})",
-                "{coinrun.fvd.value_copy_last:.0f}",
-                "",
-            ],
-            [
-                "entropy of a drawn token: rank correlation with the true error",
-                "{coinrun.uncertainty.entropy.correlation:.2f}",
-                "",
-                "",
-            ],
-        ],
-        sources=("coinrun",),
-    ),
+    "pong": in_full("shipped world", PONG, tracker=True, near="pong", far="pong"),
+    "demo": in_full("`make demo`", PONG, tracker=True, near="demo", far="demo_rollouts"),
+    "coinrun": in_full("CoinRun", COINRUN, **{"": "coinrun"}),
 }

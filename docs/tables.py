@@ -38,10 +38,10 @@ class Table:
     """A table of Markdown.
 
     A cell is a template of `str.format` over the files of docs/results: "{pong.tokenizer.psnr:.1f} dB",
-    "{demo.lam.action_accuracy:.1%}", "{pong.rollout.psnr_by_horizon[9]:.1f}". It is empty where a figure was not measured.
-    Texts are shown as they are in the file, whatever the format, so published figures keep their digits. `sources`: the
-    files whose command, date, machine and seed are listed below the table. A row of which nothing was measured is left
-    out.
+    "{demo.lam.action_accuracy:.1%}", "{pong.rollout.psnr_by_horizon[9]:.1f}". It is empty where a figure was not
+    measured. Texts are shown as they are in the file, whatever the format, so published figures keep their digits.
+    `sources`: the files whose command, date, machine and seed are listed below the table. A row of which nothing was
+    measured is left out.
     """
 
     header: Sequence[str]
@@ -59,22 +59,25 @@ class Table:
             yield f"- {source(name, results, page)}"
 
     def filled(self, results: SimpleNamespace) -> list[list[str]]:
+        """The texts of all cells; a row may have fewer templates than there are columns."""
         rows = [[cell(template, results) for template in row] for row in self.rows]
-        return [row for row in rows if any(row[1:])]
+        return [row + [""] * (len(self.header) - len(row)) for row in rows if any(row[1:])]
 
 
 def by_run(corner: str, columns: Mapping[str, Template], rows: Mapping[str, str], sources: Sequence[str] = ()) -> Table:
     """A table with a run in each row: `rows` are names of files (or of parts of one, peers.jafar) by what the row is
     called; in the templates of `columns` "{.tokenizer.psnr}" is a figure of the row's run."""
+    cells = [[label, *(named(template, {"": run}) for template in columns.values())] for label, run in rows.items()]
+    return Table([corner, *columns], cells, sources)
 
-    def of(run: str, template: Template) -> Template:
-        return template.replace("{.", f"{{{run}.") if isinstance(template, str) else [of(run, one) for one in template]
 
-    return Table(
-        [corner, *columns],
-        [[label, *(of(run, template) for template in columns.values())] for label, run in rows.items()],
-        sources,
-    )
+def named(template: Template, files: Mapping[str, str]) -> Template:
+    """A template with other names of files: "{near.lam.psnr}" with {"near": "demo"} is "{demo.lam.psnr}"."""
+    if not isinstance(template, str):
+        return [str(named(one, files)) for one in template]
+    for name, file in files.items():
+        template = template.replace(f"{{{name}.", f"{{{file}.")
+    return template
 
 
 FORMATS: dict[str, Callable[[float], str]] = {  # besides those of str.format
@@ -99,7 +102,9 @@ def cell(template: Template, results: SimpleNamespace) -> str:
     for one in [template] if isinstance(template, str) else template:
         for name in re.findall(r"\{(\w+)", one):
             if not hasattr(results, name):
-                raise UserError(f"{FOLDER / name}.json is not there: keep it with python -m docs.tables --add … --as {name}")
+                raise UserError(
+                    f"{FOLDER / name}.json is not there: keep it with python -m docs.tables --add … --as {name}"
+                )
         try:
             return Formatter().vformat(one, (), vars(results))
         except (AttributeError, LookupError):
@@ -151,7 +156,9 @@ def outdated() -> dict[Path, tuple[str, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Writes the tables of results in README.md and docs/*.md.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a table differs")
-    parser.add_argument("--add", metavar="FOLDER", type=Path, help="a run, the folder of an evaluation, an exported world")
+    parser.add_argument(
+        "--add", metavar="FOLDER", type=Path, help="a run, the folder of an evaluation, an exported world"
+    )
     parser.add_argument("--as", metavar="NAME", dest="name", help="… is kept as docs/results/NAME.json")
     parser.add_argument("--machine", help="of results that do not name it: 'AMD EPYC, 2 cores'")
     given = parser.parse_args()
@@ -166,13 +173,17 @@ def main() -> None:
         sys.exit(f"error: {error}")
     for page, (text, new) in found.items():
         if given.check:
-            sys.stdout.writelines(difflib.unified_diff(text.splitlines(True), new.splitlines(True), str(page), "its files"))
+            sys.stdout.writelines(
+                difflib.unified_diff(text.splitlines(True), new.splitlines(True), str(page), "its files")
+            )
             continue
         with replacing(page, "w", encoding="utf-8") as file:
             file.write(new)
         print(page)
     if given.check and found:
-        sys.exit(f"error: {', '.join(map(str, found))}: a table differs from its files; python -m docs.tables writes it")
+        sys.exit(
+            f"error: {', '.join(map(str, found))}: a table differs from its files; python -m docs.tables writes it"
+        )
 
 
 if __name__ == "__main__":
