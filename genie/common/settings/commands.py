@@ -96,6 +96,7 @@ class Collect(Settings):
     frames: Splits
     explore: Share
     greedy: Flag
+    labels: Count
 
 
 class AgentConfig(TrainConfig):
