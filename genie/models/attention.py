@@ -169,7 +169,7 @@ class SelfAttention(nn.Module):
 
     def _parts(self, x: Tensor) -> Tensor:
         """[..., P, 3, N, E]: queries, keys and values of `x` [..., P, D]."""
-        # A transposed view times frozen weights would be one small product for each row, each with a copy of the weights.
+        # A transposed view times frozen weights is a product for each row, with a copy of the weights each.
         return self.qkv(x.contiguous()).unflatten(-1, (3, self.num_heads, self.size))
 
     def _scale(self) -> Tensor:

@@ -35,8 +35,9 @@ METRICS = (
 
 
 class ActorCritic(nn.Module):
-    """Options: `horizon` H, `passes` of Genie's dynamics for an imagined frame (None: what its sampler takes), `discount` γ, `mixing` λ, `entropy_weight`, `critic_weight`, `slow_weight`, `slow_decay`
-    (share of the slow critic that a step keeps), `range_decay` and `least_range` (of `ReturnRange`)."""
+    """Options: `horizon` H, `passes` of Genie's dynamics for an imagined frame (None: what its sampler takes), `discount`
+    γ, `mixing` λ, `entropy_weight`, `critic_weight`, `slow_weight`, `slow_decay` (share of the slow critic that a step
+    keeps), `range_decay` and `least_range` (of `ReturnRange`)."""
 
     learns_recorded_actions = False
 
@@ -54,7 +55,9 @@ class ActorCritic(nn.Module):
                 "policy=actor_critic learns from rewards, and this world knows none: train stage=reward on it first"
             )
         if options.get("passes") and not isinstance(world, WorldModel):
-            raise UserError(f"policy.passes={options['passes']}: only a Genie world draws its frames in passes; leave it out")
+            raise UserError(
+                f"policy.passes={options['passes']}: only a Genie world draws its frames in passes; leave it out"
+            )
 
     @staticmethod
     def actions_of(world: World, options: dict[str, Any]) -> tuple[int | None, int | None]:

@@ -111,7 +111,7 @@ class Operations(TorchDispatchMode):
 
 @pytest.mark.parametrize("layer", [SelfAttention(8, 2), SelfAttention(8, 2, qk_norm=False)])
 def test_frozen_weights_are_multiplied_at_once(layer):
-    """Of a transposed view, as attention in time takes it: PyTorch would multiply each row with a copy of the weights."""
+    """Of a transposed view, as attention in time takes it: PyTorch would multiply each row by weights of its own."""
     x = torch.rand(2, 3, 5, 8).transpose(1, 2)
     done = []
     for learns in (True, False):
