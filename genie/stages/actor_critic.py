@@ -35,7 +35,7 @@ METRICS = (
 
 
 class ActorCritic(nn.Module):
-    """Options: `horizon` H, `passes` of Genie's dynamics for an imagined frame (None: what its sampler takes), `discount`
+    """Options: `horizon` H, `passes` of Genie's dynamics for an imagined frame (None: as its sampler does), `discount`
     γ, `mixing` λ, `entropy_weight`, `critic_weight`, `slow_weight`, `slow_decay` (share of the slow critic that a step
     keeps), `range_decay` and `least_range` (of `ReturnRange`)."""
 
