@@ -38,6 +38,11 @@ class Setup:
     action_map: ActionTranslation | None
 
     @property
+    def levels(self) -> dict[str, list[int]] | None:
+        """Of a recording whose seeds are numbers of levels: first one and number of each split."""
+        return (self.world.config["data"].get("recorder") or {}).get("levels")
+
+    @property
     def repeat(self) -> int:
         """Steps of the environment from one frame of the world to the next."""
         return self.world.config["data"].get("stride", 1)
