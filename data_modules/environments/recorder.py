@@ -34,10 +34,10 @@ class EpisodeRecorder:
     """Plays one environment and records its observations in episode files.
 
     `max_episode_steps`: a longer episode is cut. `policy`: `hold`, `weights`, `wall_margin`, `follow_share`,
-    `follow_noise`, `segment`, and for continuous actions `continuous`, `spread` (`recording_policies.py`). `agent`: plays instead of
-    that policy where it is set. `origin`: the settings that the environment was opened with, stored in the files.
-    `levels`: for each split its first level and their number, in environments whose seed is the number of a level;
-    these are played in order, for another seed from another one on.
+    `follow_noise`, `segment`, and for continuous actions `continuous`, `spread` (`recording_policies.py`). `agent`:
+    plays instead of that policy where it is set. `origin`: the settings that the environment was opened with, stored
+    in the files. `levels`: for each split its first level and their number, in environments whose seed is the number of
+    a level; these are played in order, for another seed from another one on.
     """
 
     agent: RecordingAgent | None = None
@@ -155,7 +155,7 @@ def action_weights(weights: dict[str, float] | None, names: list[str]) -> np.nda
         return None
     if unknown := [name for name in weights if name not in names]:
         raise UserError(
-            f"data.recorder.policy.weights: there is no action {unknown[0]!r}; there is: {', '.join(names) or 'no name'}"
+            f"data.recorder.policy.weights: there is no action {unknown[0]!r}; there is: {', '.join(names) or 'none'}"
         )
     given = np.array([weights.get(name, 0.0) for name in names])
     if given.sum() <= 0:

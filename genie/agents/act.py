@@ -108,7 +108,7 @@ def check(config: ActConfig) -> None:
 
 
 def episode_seed(seed: int, number: int, levels: dict[str, list[int]] | None) -> int:
-    """The seed of episode `number` of a play: where seeds are `levels`, one of the test split, which nothing has seen."""
+    """The seed of episode `number` of a play: where seeds are `levels`, one of the test split, which none has seen."""
     return fold_in(seed, number) % SEED_LIMIT if levels is None else level_seed(levels, "test", seed, number)
 
 
