@@ -148,5 +148,11 @@ def check(config: dict[str, Any]) -> None:
     """Raises UserError for the first invalid value."""
     if config["stages"][-1:] != [POLICY]:
         raise UserError(f"stages={config['stages']}: the last one has to be {POLICY}")
+    labels, frames = config["collect"]["labels"], config["collect"]["frames"]["train"]
+    if "lam" in config["stages"] and labels > frames // 2:  # in clips, of which the first frames have none
+        raise UserError(
+            f"collect.labels={labels}: at most half of collect.frames.train={frames} are named, or what latent actions "
+            "do could not be learned"
+        )
     if "env" not in (config["data"]["recorder"] or {}):
         raise UserError(f"data={config['data']['name']} cannot be recorded: choose another, for example data=pong")

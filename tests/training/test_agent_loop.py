@@ -147,12 +147,13 @@ def test_the_table_has_the_return_of_each_round_beside_random(loop):
         ("stages=[policy,dynamics]", "the last one has to be policy"),
         ("rounds=0", "rounds=0 must be a whole number"),
         ("collect.explore=2", "explore=2"),
+        ("stages=[lam,policy]", r"collect.labels=300: at most half of collect.frames.train=400"),
         ("data=videos", "data=videos cannot be recorded"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_done(loop, override, said):
     with pytest.raises(UserError, match=said):
-        loop(override, *(["data.root=x"] if override == "data=videos" else []))
+        loop(override, "collect.frames.train=400", *(["data.root=x"] if override == "data=videos" else []))
     assert not loop.done
 
 
