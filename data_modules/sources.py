@@ -194,7 +194,7 @@ def _found_splits(
         cut = cut or split_episodes(reader.episodes, reader.recordings, holdout, gap)
         return {split: (reader, cut[split]) for split in cut}
     root = Path(root)
-    parts = {split: _part(source, root, split) for split in SPLITS}
+    parts = {split: part_files(source, root, split) for split in SPLITS}
     if not parts["train"] and not parts["val"]:
         files = files_of(source, root)
         if files:
@@ -248,7 +248,7 @@ def _inode(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _part(source: Source, root: Path, split: str) -> list[Path]:
+def part_files(source: Source | type[Source], root: Path, split: str) -> list[Path]:
     """The files of a split that has an entry of its own."""
     files = [root / f"{split}{suffix}" for suffix in source.suffixes if (root / f"{split}{suffix}").is_file()]
     return files[:1] or files_of(source, root / split)

@@ -33,11 +33,11 @@ BATCH_FRAMES = 64  # written at a time: memory stays small
 class EpisodeRecorder:
     """Plays one environment and records its observations in episode files.
 
-    `max_episode_steps`: a longer episode is cut. `policy`: `hold`, `wall_margin`, `follow_share`, `follow_noise`,
-    `segment`, and for continuous actions `continuous`, `spread` (`recording_policies.py`). `agent`: plays instead of
-    that policy where it is set. `origin`: the settings that the environment was opened with, stored in the files.
-    `levels`: for each split its first level and their number, in environments whose seed is the number of a level;
-    these are played in order, for another seed from another one on.
+    `max_episode_steps`: a longer episode is cut. `policy`: `hold`, `weights`, `wall_margin`, `follow_share`,
+    `follow_noise`, `segment`, and for continuous actions `continuous`, `spread` (`recording_policies.py`). `agent`:
+    plays instead of that policy where it is set. `origin`: the settings that the environment was opened with, stored
+    in the files. `levels`: for each split its first level and their number, in environments whose seed is the number of
+    a level; these are played in order, for another seed from another one on.
     """
 
     agent: RecordingAgent | None = None
@@ -60,8 +60,9 @@ class EpisodeRecorder:
         # Only Pong has a policy of its own: RIGHT moves its paddle up and LEFT down.
         pong = environment.object_names == ["ball", "player", "enemy"]
         actions = environment.actions.chosen if pong else []
-        if not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
-            return HeldRandom(count, settings["hold"], rng)
+        weights = action_weights(settings.get("weights"), environment.action_meanings or [])
+        if weights is not None or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
+            return HeldRandom(count, settings["hold"], rng, weights=weights)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
         assert environment.field is not None
         margin, walls = settings["wall_margin"], environment.field[:2]
@@ -89,9 +90,7 @@ class EpisodeRecorder:
     def _episode(self, writer: EpisodeWriter, split: str, episode: int, max_frames: int, progress) -> None:
         environment, seed = self.environment, episode_seed(self.seed, split, episode)
         if self.levels is not None:
-            first, count = self.levels[split]
-            begin = fold_in(self.seed, Stream.RECORDED_EPISODE) if self.seed else 0  # another recording, other levels
-            seed = first + (begin + episode) % count
+            seed = level_seed(self.levels, split, self.seed, episode)
         draws = fold_in(self.seed, Stream.RECORDING_POLICY, SPLITS.index(split), episode)
         policy = self._policy(np.random.default_rng(draws))
         observation = environment.reset(seed)
@@ -142,6 +141,28 @@ def episode_seed(seed: int, split: str, episode: int) -> int:
     return fold_in(seed, Stream.RECORDED_EPISODE, SPLITS.index(split), episode) % 2**31
 
 
+def level_seed(levels: dict[str, list[int]], split: str, seed: int, episode: int) -> int:
+    """The level of an episode: those of the split in order, from the first one with the seed 0."""
+    first, count = levels[split]
+    begin = fold_in(seed, Stream.RECORDED_EPISODE) if seed else 0  # another recording, other levels
+    return first + (begin + episode) % count
+
+
+def action_weights(weights: dict[str, float] | None, names: list[str]) -> np.ndarray | None:
+    """How often random play draws each action, float [A], from `data.recorder.policy.weights`: an action that is not
+    named there is never drawn. UserError for names that there are not, and for weights that are all 0."""
+    if weights is None:
+        return None
+    if unknown := [name for name in weights if name not in names]:
+        raise UserError(
+            f"data.recorder.policy.weights: there is no action {unknown[0]!r}; there is: {', '.join(names) or 'none'}"
+        )
+    given = np.array([weights.get(name, 0.0) for name in names])
+    if given.sum() <= 0:
+        raise UserError("data.recorder.policy.weights: no action has a weight above 0, so that none could be drawn")
+    return given
+
+
 def check_levels(levels: dict[str, list[int]] | None) -> None:
     """Raises UserError for splits that share levels."""
     ranges = sorted((first, first + count, split) for split, (first, count) in (levels or {}).items())
@@ -174,4 +195,5 @@ def build_recorder(settings: dict, image_size: tuple[int, int]) -> EpisodeRecord
     check_levels(settings.get("levels"))  # before the environment is made
     environment = open_environment(settings, image_size)
     check_groups(settings.get("action_groups"), environment.action_meanings or [])
+    action_weights(settings["policy"].get("weights"), environment.action_meanings or [])
     return EpisodeRecorder(environment, **own, origin=origin, levels=settings.get("levels"))

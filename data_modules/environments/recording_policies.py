@@ -40,7 +40,8 @@ class RecordingAgent(Protocol):
 
 
 class HeldRandom:
-    """Uniformly random actions, each held for a geometric number of decisions with mean `hold`.
+    """Random actions, each held for a geometric number of decisions with mean `hold`; `weights` say how often each is
+    drawn, None: all equally.
 
     `blocked(boxes)` gives the action ids that have no effect now (None: unknown); a held action that becomes blocked is
     dropped, and blocked ones are not drawn.
@@ -52,15 +53,20 @@ class HeldRandom:
         hold: float,
         rng: np.random.Generator,
         blocked: Callable[[np.ndarray | None], set[int]] | None = None,
+        weights: np.ndarray | None = None,
     ):
         self.num_actions, self.hold, self.rng, self.blocked = num_actions, hold, rng, blocked
+        self.shares = None if weights is None else weights / weights.sum()
         self.left, self.action = 0, 0
 
     def act(self, boxes: np.ndarray | None) -> int:
         blocked = set() if self.blocked is None else self.blocked(boxes)
         if self.left == 0 or self.action in blocked:
             choices = [action for action in range(self.num_actions) if action not in blocked]
-            self.action = choices[int(self.rng.integers(len(choices)))]
+            if self.shares is None:
+                self.action = choices[int(self.rng.integers(len(choices)))]
+            else:
+                self.action = int(self.rng.choice(self.num_actions, p=self.shares))
             self.left = int(self.rng.geometric(1 / self.hold))
         self.left -= 1
         return self.action

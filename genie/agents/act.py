@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from data_modules.environments.recorder import level_seed
 from genie.agents.agents import Agent, PlanningAgent, RandomAgent
 from genie.agents.episodes import Episode, play_episodes
 from genie.agents.results import (
@@ -106,16 +107,16 @@ def check(config: ActConfig) -> None:
         check_planner(planner)
 
 
-def episode_seed(seed: int, number: int) -> int:
-    """The seed of episode `number` of a play."""
-    return fold_in(seed, number) % SEED_LIMIT
+def episode_seed(seed: int, number: int, levels: dict[str, list[int]] | None) -> int:
+    """The seed of episode `number` of a play: where seeds are `levels`, one of the test split, which none has seen."""
+    return fold_in(seed, number) % SEED_LIMIT if levels is None else level_seed(levels, "test", seed, number)
 
 
 def play(label: str, agent: Agent, stage: Setup, folder: ActingFolder, config: ActConfig) -> None:
     """The episodes of one agent that are not in the folder yet."""
     settings, videos = config.act, folder.path / "videos"
     missing = [number for number in range(settings.episodes) if number not in folder.played(label)]
-    seeds = {number: episode_seed(config.seed, number) for number in missing}
+    seeds = {number: episode_seed(config.seed, number, stage.levels) for number in missing}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=not sys.stderr.isatty()), transient=True) as progress:
         task = progress.add_task(label, total=len(seeds))

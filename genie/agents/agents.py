@@ -56,6 +56,14 @@ class Policy:
         """Whether actions are those of the environment, not latent ones of the world."""
         return self.world.takes_environment_actions or self.trained.config["policy"].get("actions") == "environment"
 
+    @property
+    def action_space(self) -> spaces.Discrete | spaces.Box:
+        """Of what it chooses: the world's, or the environment's."""
+        actor = self.trained.model["actor"]
+        if actor.is_discrete:
+            return spaces.Discrete(actor.head.out_features)
+        return spaces.Box(-1, 1, (actor.head.out_features // 2,))
+
     @torch.no_grad()
     def choose(self, state: State, seed: int | Tensor = 0) -> Tensor:
         """Actions int64 [B] or float [B, A] for a state of B worlds.

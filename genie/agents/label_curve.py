@@ -15,12 +15,13 @@ from rich.table import Table
 
 from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
+from data_modules.environments.recorder import level_seed
 from data_modules.formats.episodes import SPLITS
 from genie.agents.act import SEED_LIMIT
 from genie.agents.agents import Agent, Choose, Policy, RandomAgent, WorldAgent, load_policy
 from genie.agents.collect import episode_returns
 from genie.agents.episodes import play_episodes
-from genie.agents.setup import environment_of, open_environments
+from genie.agents.setup import ActionAdapter, environment_of, open_environments
 from genie.common.device import choose_device
 from genie.common.errors import UserError
 from genie.common.files import replacing
@@ -105,6 +106,9 @@ def _curve_into(output: Path, config: LabelCurveConfig) -> dict[int, Earned]:
     policy = load_policy(config.act.policy or config.run, world, config.greedy)
     if policy.gives_environment_actions:
         raise UserError(f"the policy of {config.run} acts without labels: give one of policy=latent_bc")
+    oracle = None if config.oracle is None else load_policy(config.oracle, world, config.greedy)
+    if oracle is not None and not oracle.gives_environment_actions:
+        raise UserError(f"oracle={config.oracle} is a policy of latent actions: give one of policy=behaviour_cloning")
     data, settings = environment_of(world, config.data_root)
     longest = config.max_steps or settings.get("max_episode_steps")
     if longest is None:
@@ -114,8 +118,15 @@ def _curve_into(output: Path, config: LabelCurveConfig) -> dict[int, Earned]:
     environments = open_environments(world, settings, min(config.parallel, config.episodes))
     episodes, stride = config.episodes, data["stride"]
 
+    levels = settings.get("levels")
+
+    def seed_of(number: int) -> int:
+        return (
+            (config.seed + number) % SEED_LIMIT if levels is None else level_seed(levels, "test", config.seed, number)
+        )
+
     def earned(agent: Agent, draw: int) -> np.ndarray:
-        seeds = [(config.seed + draw * episodes + number) % SEED_LIMIT for number in range(episodes)]
+        seeds = [seed_of(draw * episodes + number) for number in range(episodes)]
         return np.array([episode.return_ for episode in play_episodes(environments, agent, seeds, longest, stride)])
 
     chance = RandomAgent(environments[0].action_space)
@@ -125,6 +136,10 @@ def _curve_into(output: Path, config: LabelCurveConfig) -> dict[int, Earned]:
     recorded = [episode_returns(path, longest * stride) for path in files]
     if sum(map(len, recorded)):
         references["expert"] = Earned(np.concatenate(recorded))
+    if oracle is not None:
+        seen = ActionAdapter(fit_action_map(world, module.train_dataset, max(config.labels), config.seed))
+        agent = WorldAgent(world, oracle.choose, seen)
+        references["oracle"] = Earned(np.stack([earned(agent, draw) for draw in range(config.draws)]))
     curve = return_against_labels(
         policy, world, module.train_dataset, config.labels,
         lambda choose, action_map, draw: earned(WorldAgent(world, choose, action_map), draw),

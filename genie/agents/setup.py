@@ -8,7 +8,15 @@ from gymnasium import spaces
 from torch import Tensor
 
 from data_modules.held_out_clips import load_clips
-from genie.agents.agents import ActionTranslation, Agent, PlanningAgent, RandomAgent, WorldAgent, load_policy
+from genie.agents.agents import (
+    ActionTranslation,
+    Agent,
+    PlanningAgent,
+    Policy,
+    RandomAgent,
+    WorldAgent,
+    load_policy,
+)
 from genie.common.errors import UserError
 from genie.common.settings.commands import ActConfig
 from genie.planning.optimizers import build_planner
@@ -28,6 +36,11 @@ class Setup:
     agent: Agent
     environments: "list[Environment]"
     action_map: ActionTranslation | None
+
+    @property
+    def levels(self) -> dict[str, list[int]] | None:
+        """Of a recording whose seeds are numbers of levels: first one and number of each split."""
+        return (self.world.config["data"].get("recorder") or {}).get("levels")
 
     @property
     def repeat(self) -> int:
@@ -55,8 +68,18 @@ def open_stage(config: ActConfig, device: torch.device, count: int) -> Setup:
             f"the world takes {_describe(world.action_space)} and the environment {_describe(space)}: play the "
             "environment that it was trained on, or train it on this one"
         )
-    action_map = None if own or config.agent == "random" else _learn_map(world, config)
-    return Setup(world, _agent(config, world, space, action_map), environments, action_map)
+    if config.agent == "random":
+        return Setup(world, RandomAgent(space), environments, None)
+    labels = config.act.labels, "val", config.data_root, config.seed, "act.labels"
+    path = config.act.policy
+    policy = None if path is None else load_policy(path, world)
+    action_map = translation(world, policy if config.planner is None else None, *labels)
+    if config.planner is None:
+        agent = WorldAgent(world, policy.choose, action_map)
+    else:
+        planner = build_planner(config.planner, world, None if policy is None else policy.value)
+        agent = PlanningAgent(world, planner, action_map)
+    return Setup(world, agent, environments, action_map)
 
 
 def environment_of(world: World, root: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,26 +119,24 @@ def _describe(space: spaces.Space) -> str:
     return f"{space.n} actions" if isinstance(space, spaces.Discrete) else f"{space.shape[0]} numbers"
 
 
-def _learn_map(world: World, config: ActConfig) -> ActionTranslation:
-    """The true action of each latent one, from `act.labels` labelled transitions of the recorded data."""
+def translation(
+    world: World, policy: Policy | None, labels: int, split: str, root: str | None, seed: int, key: str
+) -> ActionTranslation | None:
+    """What translates between the actions of an agent and the environment's: None in a world that takes the latter, and
+    otherwise a table of the true action of each latent one, from `labels` labelled transitions of a `split` of the
+    recorded data, which `seed` draws; errors name `key` as the option of `labels`.
+
+    policy: the agent's; None: its actions are the world's.
+    """
+    if world.takes_environment_actions:
+        return None
     from genie.world.action_map import fit_action_map
 
-    labels, data = config.act.labels, world.config["data"]
+    data = world.config["data"]
     length = data["num_frames"]  # of the clips that the latent action model was trained on: one label fewer
-    clips = load_clips(data, config.data_root, "val", -(-labels // (length - 1)), length, 1)
-    return fit_action_map(world, clips.source, labels, config.seed, "act.labels")
-
-
-def _agent(config: ActConfig, world: World, space: spaces.Space, action_map: ActionTranslation | None) -> Agent:
-    if config.agent == "random":
-        return RandomAgent(space)
-    path = config.act.policy
-    policy = None if path is None else load_policy(path, world)
-    if config.planner is None:
-        direct = action_map is not None and policy.gives_environment_actions
-        return WorldAgent(world, policy.choose, ActionAdapter(action_map) if direct else action_map)
-    planner = build_planner(config.planner, world, None if policy is None else policy.value)
-    return PlanningAgent(world, planner, action_map)
+    clips = load_clips(data, root, split, -(-labels // (length - 1)), length, 1)
+    action_map = fit_action_map(world, clips.source, labels, seed, key)
+    return ActionAdapter(action_map) if policy is not None and policy.gives_environment_actions else action_map
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from genie.common.files import replacing
 PREFIX = "pretrained"
 HOME = Path(__file__).parents[1] / PREFIX
 UNPACKED = Path("outputs") / PREFIX
-KEYS = ("run", "policy", "tokenizer_ckpt", "lam_ckpt")  # of configurations, whose values may be such names
+KEYS = ("run", "policy", "oracle", "tokenizer_ckpt", "lam_ckpt")  # of configurations, whose values may be such names
 
 
 def located(path: str | Path) -> Path:

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from data_modules.formats.episodes import SPLITS
+from data_modules.sources import EpisodeFiles, part_files
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 
@@ -86,7 +87,8 @@ def record(data: DictConfig, overwrite: bool = False, splits: Sequence[str] = SP
 
 def missing_splits(data: dict[str, Any]) -> list[str]:
     """The recordable splits of a group `data` that are missing in its `root`; none for a file and for other data."""
-    return [split for split in SPLITS if not (Path(data["root"]) / f"{split}.h5").exists()] if _records(data) else []
+    root = Path(data["root"])
+    return [split for split in SPLITS if not part_files(EpisodeFiles, root, split)] if _records(data) else []
 
 
 def _records(data: dict[str, Any]) -> bool:

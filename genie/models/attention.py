@@ -117,7 +117,7 @@ class SelfAttention(nn.Module):
         self, x: Tensor, span: Span | CleanContext | None = None, turn: Turn | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [..., N, P, E] of `x` [..., P, D], normalised and rotated by position or `turn`."""
-        parts = self.qkv(x).unflatten(-1, (3, self.num_heads, self.size))
+        parts = self._parts(x)
         pair, value = parts[..., :2, :, :], parts[..., 2, :, :]  # [..., P, 2, N, E]: both are processed at once
         if self.qk_norm:
             # fp32: the norm has a fused kernel for it, whatever the type of its weights
@@ -154,7 +154,7 @@ class SelfAttention(nn.Module):
 
     def _fused(self, x: Tensor, span: Span | CleanContext | None, bias: Tensor | None, turn: Turn | None) -> Tensor:
         """[..., P, N, E] of `x` [..., P, D]: `project` and `attend` in one."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.size))
+        qkv = self._parts(x)
         if self.rotary:
             turn = self._rotation(x, span)
         cos, sin = (None, None) if turn is None else (part[..., 0, 0, :] for part in turn)
@@ -166,6 +166,11 @@ class SelfAttention(nn.Module):
             mask = additive(torch.ones(length, length, dtype=torch.bool).tril())
             mask = mask if bias is None else mask + bias
         return fused_attention(qkv, self._scale(), cos, sin, mask)
+
+    def _parts(self, x: Tensor) -> Tensor:
+        """[..., P, 3, N, E]: queries, keys and values of `x` [..., P, D]."""
+        # A transposed view times frozen weights is a product for each row, with a copy of the weights each.
+        return self.qkv(x.contiguous()).unflatten(-1, (3, self.num_heads, self.size))
 
     def _scale(self) -> Tensor:
         """[2, E], of the norms of queries and keys."""

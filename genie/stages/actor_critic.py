@@ -9,7 +9,7 @@ Dimension letters: `B` clips or rollouts, `T` observations, `O` shape of one, `H
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from genie.metrics.metric_info import HIGHER, LOWER, MetricInfo
 from genie.models.actor_critic import Actor, action_noise
 from genie.stages.world_stage import recorded_between, space_of
 from genie.world.protocol import State, World
+from genie.world.world_model import WorldModel
 
 RANGE = (0.05, 0.95)  # percentiles of the returns whose distance is their scale (DreamerV3)
 
@@ -34,8 +35,9 @@ METRICS = (
 
 
 class ActorCritic(nn.Module):
-    """Options: `horizon` H, `discount` γ, `mixing` λ, `entropy_weight`, `critic_weight`, `slow_weight`, `slow_decay`
-    (share of the slow critic that a step keeps), `range_decay` and `least_range` (of `ReturnRange`)."""
+    """Options: `horizon` H, `passes` of Genie's dynamics for an imagined frame (None: as its sampler does), `discount`
+    γ, `mixing` λ, `entropy_weight`, `critic_weight`, `slow_weight`, `slow_decay` (share of the slow critic that a step
+    keeps), `range_decay` and `least_range` (of `ReturnRange`)."""
 
     learns_recorded_actions = False
 
@@ -47,16 +49,25 @@ class ActorCritic(nn.Module):
 
     @staticmethod
     def check(world: World, options: dict[str, Any]) -> None:
-        """Raises UserError for a world without rewards."""
+        """Raises UserError for a world without rewards, or `passes` in another than Genie's."""
         if not world.knows_rewards:
             raise UserError(
                 "policy=actor_critic learns from rewards, and this world knows none: train stage=reward on it first"
+            )
+        if options.get("passes") and not isinstance(world, WorldModel):
+            raise UserError(
+                f"policy.passes={options['passes']}: only a Genie world draws its frames in passes; leave it out"
             )
 
     @staticmethod
     def actions_of(world: World, options: dict[str, Any]) -> tuple[int | None, int | None]:
         """(number of actions, None) or (None, numbers of an action): those of the world."""
         return space_of(world)
+
+    def use_world(self, world: World) -> None:
+        """Sets how `world` draws frames."""
+        if self.options.get("passes"):
+            world.sampler = replace(world.sampler, steps=self.options["passes"])
 
     def begin(self, model: nn.ModuleDict) -> None:
         """Copies the initial critic into the slow one."""

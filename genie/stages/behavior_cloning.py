@@ -56,6 +56,9 @@ class Cloning(nn.Module):
             return world.lam.num_actions, None
         return space_of(world) if world.takes_environment_actions else (options["num_actions"], None)
 
+    def use_world(self, world: World) -> None:
+        """Nothing to do."""
+
     def begin(self, model: nn.ModuleDict) -> None:
         """Nothing to do."""
 

@@ -49,6 +49,7 @@ class PolicyStage(WorldStage):
     def use_world(self, world: World) -> None:
         super().use_world(world)
         self.objective.check(world, self.policy)
+        self.objective.use_world(world)
 
     # -- the networks ---------------------------------------------------------------------------------------------
 

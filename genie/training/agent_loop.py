@@ -67,7 +67,8 @@ class Loop:
         """Those of genie.train for a stage, without its number of steps."""
         own = [override("name", self.config["name"]), f"stage={stage}", override("data.root", self.data)]
         follow = ["++stage.follow_world=true"] if stage in FOLLOWS else []
-        return [*self.config["training"], *self.given, *self.config["overrides"][stage], *own, *follow]
+        true = ["stage.actions=environment"] if stage == "dynamics" and "lam" not in self.config["stages"] else []
+        return [*self.config["training"], *self.given, *true, *self.config["overrides"][stage], *own, *follow]
 
     def steps(self, stage: str, number: int) -> int:
         return self.configs[stage]["trainer"]["max_steps"] + number * self.config["more_steps"][stage]
@@ -94,17 +95,16 @@ class Loop:
     def agent(self) -> RecordingAgent:
         # they load worlds of all kinds
         from genie.agents.agents import WorldAgent, exploring, load_policy
+        from genie.agents.setup import translation
         from genie.world.opening import open_world
 
         settings, options = self.config["collect"], self.configs[POLICY]["stage"]
         world = open_world(options["world"], options["kind"])
         policy = load_policy(self.run_folder, world, settings["greedy"])
-        if not policy.gives_environment_actions:
-            raise UserError(
-                "this world's actions are latent and cannot be played: train it on the recorded ones, "
-                "overrides.dynamics=[stage.actions=environment]"
-            )
-        return WorldAgent(world, exploring(policy.choose, world.action_space, settings["explore"]))
+        names = translation(
+            world, policy, settings["labels"], "train", str(self.data), self.config["seed"], "collect.labels"
+        )
+        return WorldAgent(world, exploring(policy.choose, policy.action_space, settings["explore"]), names)
 
     def table(self) -> Table:
         """What each round's player earned, beside random play."""
@@ -148,5 +148,11 @@ def check(config: dict[str, Any]) -> None:
     """Raises UserError for the first invalid value."""
     if config["stages"][-1:] != [POLICY]:
         raise UserError(f"stages={config['stages']}: the last one has to be {POLICY}")
+    labels, frames = config["collect"]["labels"], config["collect"]["frames"]["train"]
+    if "lam" in config["stages"] and labels > frames // 2:  # in clips, of which the first frames have none
+        raise UserError(
+            f"collect.labels={labels}: at most half of collect.frames.train={frames} are named, or what latent actions "
+            "do could not be learned"
+        )
     if "env" not in (config["data"]["recorder"] or {}):
         raise UserError(f"data={config['data']['name']} cannot be recorded: choose another, for example data=pong")

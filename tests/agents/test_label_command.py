@@ -13,21 +13,29 @@ from genie.label_curve import main
 
 
 @pytest.fixture(scope="module")
-def policy(tmp_path_factory, world_run, pong_root):
-    """Folder of a policy of the run `world_run`, two steps trained."""
+def cloned(tmp_path_factory, world_run, pong_root):
+    """cloned(*overrides): folder of a policy of the run `world_run`, two steps trained."""
     from genie.training.train import train
 
-    overrides = ["stage=policy", "policy=latent_bc", "debug=fast", "trainer.max_steps=2", f"stage.world={world_run}"]
-    GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
-        folder = tmp_path_factory.mktemp("policy")
-        config = compose("train", [*overrides, f"data.root={pong_root}", f"output_dir={folder}", "name=clone"])
-    train(OmegaConf.to_container(config, resolve=True))
-    return folder / "clone" / "policy"
+    def make(*overrides):
+        given = ["stage=policy", "debug=fast", "trainer.max_steps=2", f"stage.world={world_run}", *overrides]
+        GlobalHydra.instance().clear()
+        with initialize_config_module("conf", version_base="1.3"):
+            folder = tmp_path_factory.mktemp("policy")
+            config = compose("train", [*given, f"data.root={pong_root}", f"output_dir={folder}", "name=clone"])
+        train(OmegaConf.to_container(config, resolve=True))
+        return folder / "clone" / "policy"
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def policy(cloned):
+    return cloned("policy=latent_bc")
 
 
 def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
-    policy, world_run, pong_root, run_main, tmp_path, monkeypatch
+    policy, cloned, world_run, pong_root, run_main, tmp_path, monkeypatch
 ):
     from genie.agents import label_curve
 
@@ -41,11 +49,18 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
 
     monkeypatch.setattr(label_curve, "play_episodes", play)
     settings = ["labels=[20,5]", "draws=2", "episodes=2", "max_steps=40", "device=cpu", f"output={tmp_path}"]
+    settings.append(f"oracle={cloned('policy=behaviour_cloning', 'policy.num_actions=3')}")
     code, out, err = run_main(main, f"run={world_run}", f"checkpoint={policy}", *settings)
     assert code == 0, err
     found = json.loads((tmp_path / "label_curve.json").read_text())
-    assert list(found) == ["random", "expert", "5 labels", "20 labels"]
-    assert [*found["random"], *found["20 labels"], *found["5 labels"]] == played and len(played) == 6
+    assert list(found) == ["random", "expert", "oracle", "5 labels", "20 labels"]
+    order = ("random", "oracle", "20 labels", "5 labels")
+    assert [returns for name in order for returns in found[name]] == played and len(played) == 8
     files = [pong_root / f"{split}.h5" for split in ("train", "val", "test")]
     assert found["expert"] == [total for path in files for total in episode_returns(path, longest=40)]
     assert (tmp_path / "label_curve.png").stat().st_size > 1000 and "20 labels" in out
+
+
+def test_an_oracle_knows_the_true_actions(policy, world_run, run_main, tmp_path):
+    code, _, err = run_main(main, f"run={world_run}", f"policy={policy}", f"oracle={policy}", f"output={tmp_path}")
+    assert code == 2 and "is a policy of latent actions: give one of policy=behaviour_cloning" in err

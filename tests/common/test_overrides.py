@@ -186,7 +186,7 @@ def leaves(config, prefix):
 
 
 OPEN = (  # keys of an environment, of a library, or of the user
-    r"(hydra|overrides|ablation\.columns|ablation\.variants|act\.thresholds|data\.recorder\.env\.kwargs|data\.recorder\.action_groups|simulator\.sizes)\.|.*_target_"
+    r"(hydra|overrides|ablation\.columns|ablation\.variants|act\.thresholds|data\.recorder\.env\.kwargs|data\.recorder\.action_groups|data\.recorder\.policy\.weights|simulator\.sizes)\.|.*_target_"
 )
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from genie.models import attention
 from genie.models.attention import SelfAttention, head_size, rotate, rotation
@@ -94,3 +95,28 @@ def test_attention_is_fp32_on_cpu_under_autocast(monkeypatch):
     torch.testing.assert_close(out.float(), exact, atol=0.03, rtol=0.03)
     out.float().square().sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+class Operations(TorchDispatchMode):
+    """The names of what is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layer", [SelfAttention(8, 2), SelfAttention(8, 2, qk_norm=False)])
+def test_frozen_weights_are_multiplied_at_once(layer):
+    """Of a transposed view, as attention in time takes it: PyTorch would multiply each row by weights of its own."""
+    x = torch.rand(2, 3, 5, 8).transpose(1, 2)
+    done = []
+    for learns in (True, False):
+        layer.requires_grad_(learns)
+        with torch.no_grad(), Operations() as operations:
+            layer(x)
+        done.append(operations.names)
+    assert done[0] == done[1] and "aten.addmm.default" in done[0]

@@ -10,6 +10,8 @@ from genie.common.errors import UserError
 from genie.stages import build_stage
 from genie.stages.actor_critic import start
 from genie.stages.policy import PolicyStage
+from genie.world.sampler import Sampler
+from genie.world.world_model import WorldModel
 
 HORIZON = 8
 
@@ -267,3 +269,27 @@ def test_what_a_world_lacks_is_one_line(make, line_world):
         make(pictures)
     with pytest.raises(UserError, match="policy.horizon=0"):
         make(line_world(), "actor_critic", "policy.horizon=0")
+
+
+def test_a_frame_is_imagined_in_as_many_passes_as_given(configure, world_run):
+    """Of the debug model's world, which has no rewards: a model of them that pays nothing is enough."""
+    world = WorldModel.load(world_run)
+    world.reward_model = build_stage(
+        configure("reward", f"stage.feature_shape={list(world.feature_shape)}",
+                  f"stage.observation_shape={list(world.observation_shape)}")
+    ).model  # fmt: skip
+    made = {}
+    for passes in ("null", "1"):
+        world.sampler = Sampler(steps=3)
+        config = configure("policy", f"policy.passes={passes}", "data.image_size=[64,64]")
+        config["stage"] |= PolicyStage.describe(config, world)
+        stage = build_stage(config)
+        stage.use_world(world)
+        state, step = world.step(world.reset(torch.rand(2, 1, 3, 64, 64)), torch.zeros(2, dtype=torch.int64))
+        made[passes] = step.passes.tolist()
+    assert made == {"null": [3, 3], "1": [1, 1]}
+
+
+def test_passes_are_a_genie_worlds(make, line_world):
+    with pytest.raises(UserError, match="policy.passes=2: only a Genie world"):
+        make(line_world(), "actor_critic", "policy.passes=2")

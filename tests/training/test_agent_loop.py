@@ -5,6 +5,7 @@ import functools
 import h5py
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 
 from genie.agents.collect import collect, episode_returns, is_collected, recording
@@ -12,6 +13,7 @@ from genie.common.cli import resolved, to_plain
 from genie.common.errors import UserError
 from genie.common.settings.schema import check_settings
 from genie.training.agent_loop import Loop
+from genie.training.train import train
 
 
 @functools.cache
@@ -105,6 +107,17 @@ def test_the_rounds_in_order(loop):
         assert not any(text.startswith(("rounds", "stages", "overrides")) for text in command)
 
 
+def test_with_a_latent_action_model_the_actions_are_latent(loop):
+    loop("experiment=pong", "stages=[tokenizer,lam,dynamics,policy]", "rounds=1")
+    assert not any("stage.actions=environment" in command for command in loop.done)
+
+
+def test_a_users_choice_of_actions_comes_last(loop):
+    loop("experiment=pong", "overrides.dynamics=['stage.actions=latent']", "rounds=1")
+    dynamics = next(entry for entry in loop.done if "stage=dynamics" in entry)
+    assert dynamics.index("stage.actions=environment") < dynamics.index("stage.actions=latent")
+
+
 @pytest.mark.parametrize("stop", [0, 3, 4, 6, 7])
 def test_a_killed_loop_goes_on_where_it_was(loop, stop):
     loop.stop_at = stop
@@ -134,12 +147,13 @@ def test_the_table_has_the_return_of_each_round_beside_random(loop):
         ("stages=[policy,dynamics]", "the last one has to be policy"),
         ("rounds=0", "rounds=0 must be a whole number"),
         ("collect.explore=2", "explore=2"),
+        ("stages=[lam,policy]", r"collect.labels=300: at most half of collect.frames.train=400"),
         ("data=videos", "data=videos cannot be recorded"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_done(loop, override, said):
     with pytest.raises(UserError, match=said):
-        loop(override, *(["data.root=x"] if override == "data=videos" else []))
+        loop(override, "collect.frames.train=400", *(["data.root=x"] if override == "data=videos" else []))
     assert not loop.done
 
 
@@ -196,3 +210,27 @@ def test_an_agent_plays_the_recording_and_sees_its_frames(tmp_path):
     collect(data, tmp_path, 3, frames)
     with h5py.File(recording(tmp_path, "train", 3)) as file:
         assert not np.array_equal(file["frames"][:], recorded)
+
+
+def test_latent_actions_are_played_by_the_names_that_the_recording_gives_them(world_run, pong_root, tmp_path):
+    """The debug model's world and a clone in it; what round 0 recorded says what its codes are called."""
+    overrides = ["debug=fast", f"output_dir={tmp_path}"]
+    policy = ["stage=policy", "policy=latent_bc", f"stage.world={world_run}", "trainer.max_steps=4", "name=mine"]
+    with initialize_config_module("conf", version_base="1.3"):
+        train(resolved("train", [*overrides, *policy, f"data.root={pong_root}"]))
+        given = ["stages=[policy]", *overrides, "name=mine", "collect.labels=50",
+                 f"overrides.policy=['policy=latent_bc','stage.world={world_run}']"]  # fmt: skip
+        loop = Loop(resolved("agent", given), given)
+    frames = {"train": 8, "val": 4, "test": 4}
+    for split in frames:
+        recording(loop.data, split, 0).parent.mkdir(parents=True)
+        recording(loop.data, split, 0).symlink_to(pong_root / f"{split}.h5")
+    agent = loop.agent()
+    assert agent.action_map.counts.sum() == 50 and agent.action_map.counts.shape == (3, 3)
+    order = torch.tensor([2, 0, 1])
+    agent.action_map.counts.copy_(torch.eye(3, dtype=torch.int64)[order])
+    chosen, choose = [], agent.choose
+    agent.choose = lambda *given: chosen.append(choose(*given)) or chosen[-1]
+    collect(loop.config["data"], loop.data, 1, frames, agent)
+    with h5py.File(recording(loop.data, "train", 1)) as file:
+        assert file["actions"][:-1].tolist() == order[torch.cat(chosen)[:7]].tolist()

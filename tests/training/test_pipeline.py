@@ -114,6 +114,9 @@ def test_only_missing_splits_are_recorded(tmp_path):
     assert (tmp_path / "train.h5").read_bytes() == b"mine"
     assert (tmp_path / "val.h5").read_bytes() == whole["val.h5"]
     assert missing_splits(data) == []
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val.h5").rename(tmp_path / "val" / "round_000.h5")
+    assert missing_splits(data) == []  # a folder of files is a split, too
     assert missing_splits(data | {"recorder": None, "root": str(tmp_path / "test.h5")}) == []
 
 

@@ -96,6 +96,7 @@ class Collect(Settings):
     frames: Splits
     explore: Share
     greedy: Flag
+    labels: Count
 
 
 class AgentConfig(TrainConfig):
@@ -227,6 +228,7 @@ class LabelledPolicy(Settings):
 class LabelCurveConfig(Settings):
     run: Place
     act: LabelledPolicy
+    oracle: Place | None
     labels: list[Count]
     data_root: Place | None
     expert: Place | None

@@ -44,6 +44,7 @@ class Environment(Settings):
 
 class RecordingPolicy(Settings):
     hold: FromOne
+    weights: dict[str, NotNegative] | None
     continuous: Literal["held", "smooth"]
     spread: NotNegative
     wall_margin: FromZero | None

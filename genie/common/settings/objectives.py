@@ -75,6 +75,7 @@ class ActorCritic(Settings):
     monitor: Word
     network: Network
     horizon: Count
+    passes: Count | None
     discount: Share
     mixing: Share
     entropy_weight: NotNegative

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from data_modules.environments import open_environment
+from genie.agents.act import episode_seed
 from genie.record import main
 
 pytest.importorskip("envpool", reason="the extra procgen is not installed")
@@ -67,6 +68,9 @@ def test_a_recording_is_played_again(recorded, capsys):
             "left: there is no action 'lft'; there is: left_down",
         ),
         (["data.recorder.action_groups.jump=[up,left]"], "'left' is in left and in jump"),
+        (["data.recorder.policy.weights={rihgt: 1}"], "weights: there is no action 'rihgt'; there is: left_down"),
+        (["data.recorder.policy.weights={right: 0}"], "no action has a weight above 0"),
+        (["data.recorder.policy.weights={right: -1}"], "weights.right=-1"),
         (["env.id=Procgen/CoinRun-v0"], "no environment 'Procgen/CoinRun-v0'; similar ones: Procgen/Coinrun"),
     ],
 )
@@ -90,3 +94,19 @@ def test_another_seed_plays_other_levels(record_with, tmp_path):
     with h5py.File(root / "train.h5") as file:
         seeds = file["seeds"][:].tolist()
     assert seeds != [0, 1, 2] and all(0 <= seed < 10000 for seed in seeds)
+
+
+def test_weighted_random_play(record_with, tmp_path):
+    weights = "data.recorder.policy.weights={right: 3, right_up: 1}"
+    root = record_with(tmp_path / "runner", "data=coinrun", weights, "data.recorder.policy.hold=1", *SMALL)
+    with h5py.File(root / "train.h5") as file:
+        actions = np.delete(file["actions"][:], file["episode_ends"][:] - 1)
+    assert set(actions.tolist()) == {7, 8} and 0.6 < (actions == 7).mean() < 0.9
+
+
+def test_an_agent_plays_levels_of_the_test_split():
+    levels = {"train": [0, 100], "val": [100, 5], "test": [200, 10]}
+    assert [episode_seed(0, number, levels) for number in range(11)] == [*range(200, 210), 200]
+    other = {episode_seed(1, number, levels) for number in range(10)}
+    assert other == set(range(200, 210)) and episode_seed(1, 0, levels) != 200
+    assert episode_seed(0, 1, None) != episode_seed(0, 1, levels)
