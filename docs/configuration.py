@@ -75,6 +75,7 @@ def initialize() -> Any:
     return initialize_config_module("conf", version_base="1.3")
 
 
+@cache
 def documented(command: str) -> set[str]:
     """The keys of a command that the reference has, here or where it leads to."""
     keys = {row.split("`")[1] for _, rows in sections(command) for row in rows}
