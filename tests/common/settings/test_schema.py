@@ -209,7 +209,7 @@ def test_what_is_wrong_is_said_in_one_line(checked, command, override, line):
 @pytest.mark.parametrize(
     ("command", "override", "choices"),
     [
-        ("train", "data.source=films", "episodes, videos, minari, stream"),
+        ("train", "data.source=films", "episodes, videos, webdataset, lerobot, minari, stream"),
         ("train", "data.fit=stretch", "squeeze, pad, pad_edge, crop"),
         ("train", "data.on_error=stop", "skip, raise"),
         ("train", "data.quality_splits=[train,tset]", "train, val, test"),
