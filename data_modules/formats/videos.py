@@ -41,7 +41,8 @@ class Videos:
     def __init__(self, reading: Reading, decoder: str, cuts: str, cut_threshold: float, actions: str = "auto"):
         if decoder == "decord" and importlib.util.find_spec("decord") is None:
             raise UserError(
-                "data.videos.decoder=decord needs decord: `pip install decord`, or data.videos.decoder=auto"
+                "data.videos.decoder=decord needs decord: pip install 'genie-world[decord]', or give "
+                "data.videos.decoder=auto"
             )
         if reading.in_memory:
             raise UserError("data.in_memory=true is for episode files: `python -m genie.convert` makes one of videos")

@@ -299,6 +299,10 @@ class DashboardConfig(Settings):
     sections: list[Keys]
 
 
+class DoctorConfig(Settings):
+    json_: Flag = Field(alias="json")
+
+
 COMMANDS: dict[str, type[Settings]] = {
     "train": TrainConfig,
     "pipeline": PipelineConfig,
@@ -318,4 +322,5 @@ COMMANDS: dict[str, type[Settings]] = {
     "play": PlayConfig,
     "export": ExportConfig,
     "dashboard": DashboardConfig,
+    "doctor": DoctorConfig,
 }
