@@ -4,7 +4,8 @@
 # make test   the tests
 # make test-fast   without what trains in processes of its own, takes a browser or several processes
 # make coverage    the tests, and which lines they run
-# make lint   ruff: lint and format; import-linter: which package may import which; pyright: types
+# make lint   ruff: lint and format; import-linter: which package may import which; pyright: types; tables of the documents
+# make docs   the documentation as a site, in site/; make docs-serve shows it at 127.0.0.1:8001
 # make package      sdist and wheel in dist/, checked
 # make try-package  … installed into an environment of its own and used from an empty folder
 # make test-oldest  tests with the oldest versions that pyproject.toml allows; make test-newest: with the newest
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo play pretrained test test-fast coverage lint package try-package test-oldest test-newest
+.PHONY: demo play pretrained test test-fast coverage lint docs docs-serve package try-package test-oldest test-newest
 
 # Fewer clips and videos than genie.evaluate takes by itself, which is for worlds that are to be compared.
 # 1,000 frames under random actions beside the real game's, too; the parts of light simulators are left out.
@@ -61,6 +62,15 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m docs.tables --check
+
+# Strict: a dead link, a missing anchor or a page without a place in mkdocs.yml fails.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo site/index.html
+
+docs-serve: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
 package: .venv/installed
 	rm -rf dist
@@ -96,6 +106,6 @@ test-oldest test-newest: test-%:
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps litdata
 	@touch $@

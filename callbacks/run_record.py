@@ -20,7 +20,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from genie.common.files import not_vital, replacing
-from genie.common.profiling import now, peak_device_mb, peak_rss_mb
+from genie.common.profiling import machine, now, peak_device_mb, peak_rss_mb
 
 
 class RunRecord(Checkpoint):
@@ -70,6 +70,7 @@ class RunRecord(Checkpoint):
             "peak_rss_mb": round(peak_rss_mb(), 1),
             "peak_device_mb": None if (peak := peak_device_mb(device)) is None else round(peak, 1),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "machine": machine(),
             "processes": trainer.world_size,
             "threads": torch.get_num_threads(),
             "precision": trainer.precision,

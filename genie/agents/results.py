@@ -24,7 +24,7 @@ from genie.agents.statistics import Estimate, PromisedAndTrue, difference_of, me
 from genie.common.errors import UserError, reason
 from genie.common.files import plain, replacing, to_json
 from genie.common.folder_lock import empty
-from genie.common.profiling import now, software_versions
+from genie.common.profiling import machine, now, software_versions
 from genie.common.settings.commands import ActConfig, Acting
 
 FREE = ("resume", "overwrite", "device", "output")  # keys that may change when a play resumes
@@ -224,7 +224,7 @@ def summarise(folder: ActingFolder, config: ActConfig, env_id: str) -> dict[str,
         summary["difference"] = _difference([row.return_ for row in rows], [row.return_ for row in others])
         if summary["balls_returned"] and summary["random"]["balls_returned"]:
             summary["difference_balls_returned"] = _difference(_shares(rows), _shares(others))
-    return {**summary, "date": now(), "versions": software_versions()}
+    return {**summary, "date": now(), "machine": machine(), "versions": software_versions()}
 
 
 def threshold(settings: Acting, env_id: str) -> float | None:

@@ -1,5 +1,6 @@
-"""Time, memory and software versions of a measurement."""
+"""Time, memory, machine and software versions of a measurement."""
 
+import os
 import platform
 import resource
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch  # takes seconds to import, and measuring does not need it
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STATUS, CLEAR, CPUS = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/cpuinfo")
 CLEAR_PEAK = "5"  # proc_pid_clear_refs(5): reset the peak of the resident memory
 
 
@@ -106,6 +107,16 @@ def software_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return versions
+
+
+def machine() -> str:
+    """The CPU's name, where the system tells it, and the number of cores that this process may use: "AMD EPYC, 2
+    cores"."""
+    lines = CPUS.read_text().splitlines() if CPUS.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    name = next(names, None) or platform.processor() or platform.machine()
+    return f"{name}, {cores} {'core' if cores == 1 else 'cores'}"
 
 
 def now() -> str:

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from genie.common.files import read_json
 from genie.common.overrides import override
-from genie.common.profiling import now, software_versions
+from genie.common.profiling import machine, now, software_versions
 from genie.common.settings.evaluation import EvaluateConfig
 
 TRAINED = ("*/checkpoints/last.ckpt", "*.safetensors")  # files of a run's stages, and of exported ones
@@ -18,11 +18,12 @@ NOT_SETTINGS = ("run", "output", "device", "batch_size", "reuse", "report")
 
 
 def provenance(config: EvaluateConfig) -> dict[str, Any]:
-    """`date` (UTC), `command` (None without a command line), `settings` of the metrics, `versions`."""
+    """`date` (UTC), `command` (None without a command line), `settings` of the metrics, `machine`, `versions`."""
     return {
         "date": now(),
         "command": command(config.run, config.output),
         "settings": settings(config),
+        "machine": machine(),
         "versions": software_versions(),
     }
 

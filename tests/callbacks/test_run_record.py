@@ -36,6 +36,7 @@ def test_a_finished_run(tmp_path, training, record):
     assert values["stage"] == "lam" and values["steps"] == 12 and len(values["starts"]) == 1
     start = values["starts"][0]
     assert (start["from_step"], start["to_step"], start["device"]) == (0, 12, "cpu")
+    assert "core" in start["machine"]
     assert start["versions"] == {"torch": "2.0"} and start["command"] == "python -m genie.train stage=lam"
     assert values["seconds"] == start["seconds"] > values["validation_seconds"] == 3  # one second each
     assert values["steps_per_second"] == pytest.approx(12 / (values["seconds"] - 3), abs=1e-3)

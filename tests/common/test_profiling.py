@@ -1,12 +1,13 @@
 """What work costs: memory is told for each piece of work, passes and seconds for each frame."""
 
 import math
+import re
 import subprocess
 import sys
 
 import pytest
 
-from genie.common.profiling import CLEAR, CLEAR_PEAK, GenerationCost, measured
+from genie.common.profiling import CLEAR, CLEAR_PEAK, GenerationCost, machine, measured
 
 # in a process of its own: here the allocator may have been told to keep what is freed
 MEASURE = """
@@ -46,3 +47,7 @@ def test_the_mean_is_over_frames_not_over_batches():
     cost.add([4], 1.0)
     cost.add([1, 1, 2], 1.0)
     assert cost.frames == 4 and cost.passes_per_frame == 2 and cost.seconds_per_frame == 0.5
+
+
+def test_the_machine_has_a_name_and_cores():
+    assert re.fullmatch(r".+, [1-9]\d* cores?", machine()) and "\n" not in machine()

@@ -66,6 +66,7 @@ def test_the_command_compares_and_the_report_can_be_drawn_again(two, tmp_path, m
         assert command.startswith(f"python -m genie.evaluate run={two[name == 'copied']} ") and command in page.text
         assert command.endswith(f" output={tmp_path / name}")
         assert "'delta_psnr.t=[1,2]'" in command and "torch" in values["provenance"]["versions"]
+        assert "core" in values["provenance"]["machine"]
     monkeypatch.setattr(sys, "argv", [*given, "reuse=true", "report=false"])
     (tmp_path / "report.html").unlink()
     evaluate.main()
