@@ -66,7 +66,7 @@ lint: .venv/installed
 
 # Strict: a dead link, a missing anchor or a page without a place in mkdocs.yml fails.
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo site/index.html
 
 docs-serve: .venv/installed
