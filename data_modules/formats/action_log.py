@@ -152,7 +152,7 @@ def _of_csv(source: str, text: str) -> ActionLog:
         rows.append([cell.strip() for cell in row])
         lines.append(f"line {reader.line_num}")
     cells = list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in header]
-    values = [_typed(cells[header.index(column)], each=len(columns) > 1) for column in columns]
+    values = [_typed(cells[header.index(column)], each=columns != [ACTION]) for column in columns]
     return _log(source, place, _typed(cells[header.index(place)], each=True), columns, values, lines)
 
 
@@ -216,7 +216,7 @@ def _columns(source: str, where: str, names: list[str]) -> tuple[str, list[str]]
 def _log(source: str, place: str, places: list, columns: list[str], values: list[list], lines: list[str]) -> ActionLog:
     if not places:
         raise BadActions(f"{source} has no actions")
-    if len(columns) == 1:
+    if columns == [ACTION]:
         found = _values(source, columns[0], values[0], lines)
     else:
         for column, cells in zip(columns, values, strict=True):

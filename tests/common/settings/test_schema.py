@@ -118,7 +118,8 @@ def test_numbers_that_cannot_be_are_refused_under_the_key_that_was_given(default
     assert str(error.value).startswith(f"{key}=")
 
 
-OPEN = ("act.thresholds.", "data.recorder.env.")  # keys of an environment, whatever it calls them
+# keys of an environment, whatever it calls them
+OPEN = ("act.thresholds.", "data.recorder.env.", "data.recorder.policy.weights.")
 
 
 def numbers_of(cfg):
