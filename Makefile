@@ -6,12 +6,15 @@
 # make coverage    the tests, and which lines they run
 # make lint   ruff: lint and format; import-linter: which package may import which; pyright: types; tables of the documents
 # make docs   the documentation as a site, in site/; make docs-serve shows it at 127.0.0.1:8001
+# make package      sdist and wheel in dist/, checked
+# make try-package  … installed into an environment of its own and used from an empty folder
+# make test-oldest  tests with the oldest versions that pyproject.toml allows; make test-newest: with the newest
 # Each makes .venv and installs what it needs. Another interpreter: make PYTHON=python3.12 test
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo play pretrained test test-fast coverage lint docs docs-serve
+.PHONY: demo play pretrained test test-fast coverage lint docs docs-serve package try-package test-oldest test-newest
 
 # Fewer clips and videos than genie.evaluate takes by itself, which is for worlds that are to be compared.
 # 1,000 frames under random actions beside the real game's, too; the parts of light simulators are left out.
@@ -63,11 +66,41 @@ lint: .venv/installed
 
 # Strict: a dead link, a missing anchor or a page without a place in mkdocs.yml fails.
 docs: .venv/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo site/index.html
 
 docs-serve: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:8001
+
+package: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
+# What a user has: the wheel and what it asks for, and nothing of this folder.
+try-package: package
+	rm -rf build/try && mkdir -p build/try/folder
+	$(PYTHON) -m venv build/try/venv
+	build/try/venv/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
+	cd build/try/folder && export PATH="$(CURDIR)/build/try/venv/bin:$$PATH" && genie --version && genie doctor && \
+		genie generate run=pretrained/pong num_frames=8 output=played.mp4 && \
+		genie train stage=tokenizer debug=fast && genie completion bash | bash -n
+	rm -rf build/try
+
+# uv resolves to the lowest versions of what pyproject.toml names, and takes PyTorch for the CPU; the tests of what
+# extras bring are skipped.
+BOUNDS = tests/common tests/data_modules tests/models tests/metrics tests/stages tests/runs tests/world tests/planning \
+	tests/prompts tests/play_server tests/publishing tests/diagnostics
+UV_FLAGS ?= --torch-backend cpu
+TEST_TOOLS = pytest pytest-timeout hypothesis httpx setuptools setuptools-scm
+
+test-oldest test-newest: test-%:
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/python -m pip install --quiet uv
+	VIRTUAL_ENV=build/$* build/$*/bin/uv pip install --quiet $(UV_FLAGS) -e . \
+		--resolution $(if $(filter oldest,$*),lowest-direct,highest)
+	VIRTUAL_ENV=build/$* build/$*/bin/uv pip install --quiet $(TEST_TOOLS)
+	OMP_NUM_THREADS=1 build/$*/bin/python -m pytest $(BOUNDS) -m "not (slow or browser or distributed or e2e)"
 
 # LitData without what it asks for: torchvision, which has to fit the build of torch, is for pictures of its own.
 .venv/installed: pyproject.toml constraints.txt

@@ -1,8 +1,8 @@
 """Tries damaged and odd inputs by the ten thousand: `python -m benchmarks.fuzz minutes=30`.
 
-Episode files, values of configurations, prompts, messages to the play server and checkpoints, each changed by chance
-(`tests/fuzz/`). All have to end in a result or in one line; what else happened is counted and listed, with the seed
-that tries it again. About 20,000 inputs in 30 minutes on one core.
+Episode files, data of other formats, values of configurations, prompts, messages to the play server and checkpoints,
+each changed by chance (`tests/fuzz/`). All have to end in a result or in one line; what else happened is counted and
+listed, with the seed that tries it again. About 20,000 inputs in 30 minutes on one core.
 
     python -m benchmarks.fuzz minutes=30 kinds=[episodes,prompts] seed=1 output=fuzz.json
     python -m benchmarks.fuzz kind=prompts seed=123             tries one again, and says what was done to the input
@@ -32,6 +32,7 @@ from tests.fuzz.harness import ENDS, FAULTS, Kind, Outcome, outcome
 # kind: (module, class, how often it comes in a round): what takes longest comes least
 KINDS = {
     "episodes": ("episodes", "Episodes", 3),
+    "own_data": ("own_data", "OwnData", 2),
     "prompts": ("prompts", "Prompts", 3),
     "checkpoints": ("checkpoints", "Checkpoints", 2),
     "messages": ("messages", "Messages", 2),

@@ -23,6 +23,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.checkpoints import LastCheckpoint, validation_follows
+from genie.common.program import as_started
 from genie.stages.base import accumulating
 
 WAIT_SECONDS = 30  # for scontrol
@@ -95,7 +96,7 @@ class GracefulStop(Checkpoint):
             print(f"\nstopped by {number.name} at step {step}, {saved}", file=sys.stderr)
             job = slurm_job()
             again = requeue(job) if job and number.name in self.requeue_on else f"to go on: {self.how_to_resume}"
-            print(again, file=sys.stderr, flush=True)
+            print(as_started(again), file=sys.stderr, flush=True)
         raise Stopped(exit_code(number))
 
 

@@ -86,7 +86,7 @@ def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint
         loggers.append(_wandb(settings, folder, label, checkpoint))
     elif settings["name"] == "tensorboard":
         if importlib.util.find_spec("tensorboard") is None:
-            raise UserError("logger=tensorboard needs TensorBoard: pip install tensorboard")
+            raise UserError("logger=tensorboard needs TensorBoard: pip install 'genie-world[tensorboard]'")
         loggers.append(TensorBoardLogger(folder, name=None, version="tensorboard"))
     return loggers
 
@@ -97,8 +97,10 @@ def logger_callbacks(loggers: list[Logger]) -> list[Callback]:
 
 
 def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None) -> WandbRunLogger:
-    import wandb
-
+    try:
+        from wandb import Settings  # not `import wandb`: a folder of that name, which it leaves, would be enough
+    except ImportError:
+        raise UserError("logger=wandb needs Weights & Biases: pip install 'genie-world[wandb]'") from None
     former = (checkpoint or {}).get("callbacks", {}).get(WandbRun.__qualname__)
     run_id = former["run_id"] if former else secrets.token_hex(4)
     mode = wandb_mode(settings["mode"])
@@ -109,5 +111,5 @@ def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict 
         **{key: settings[key] for key in ("project", "entity", "group", "job_type")},
         mode=mode,
         resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+        settings=Settings(silent=True, console="off", init_timeout=60),
     )

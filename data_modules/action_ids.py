@@ -8,7 +8,7 @@ another action. The id in the last row of an episode, where no action was taken,
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,40 @@ from genie.common.errors import UserError
 
 # Without names, ids this sparse are hashes or a mark such as 255, and no actions: A would be the highest of them + 1.
 FEW_ACTIONS, SPARSE = 64, 4
+MOST_IDS = 2**16  # distinct ids: more are continuous values stored as whole numbers
 MOST_NAMED = 8  # names or ids in a message
 
 
 @dataclass(frozen=True)
 class ActionOptions:
-    """How the ids of a data set are read; keys of `data.actions`.
+    """How the actions of a data set are read; keys of `data.actions`.
 
     offset: subtracted from every id, 1 where they count from 1.
     none: the stored id of steps whose action is unknown; no clip has such a step.
     names: of the actions 0 … A-1. Ids of files with names are mapped by name, unless the file's names are the first of
         these; ids of other files stay as they are.
     count: A, where there are no names. None: the highest id of all splits + 1.
-    Raises UserError for invalid names.
+    range: of actions that are numbers, (low, high) of each, which become -1 and 1. None: the least and greatest in the
+        data (`ActionNumbers`).
+    change: each number is the change from that of the step before.
+    clusters: numbers become so many ids (`ActionClusters`), or those of the nearest of these centroids.
+    Raises UserError for invalid values.
     """
 
     offset: int = 0
     none: int | None = None
     names: tuple[str, ...] | None = None
     count: int | None = None
+    range: tuple[tuple[float, ...], ...] | None = None
+    change: bool = False
+    clusters: int | tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
+        self._check_range()
+        if isinstance(self.clusters, tuple) and (not self.clusters or len({len(one) for one in self.clusters}) > 1):
+            raise UserError("data.actions.clusters must be a number, or a list of centroids of equally many numbers")
+        if self.clusters is not None and (self.changes_ids or self.count is not None):
+            raise UserError("data.actions.clusters makes ids of numbers: leave out data.actions.offset, none and count")
         if self.names is None:
             return
         if not isinstance(self.names, tuple) or not self.names or not all(isinstance(n, str) and n for n in self.names):
@@ -48,20 +61,49 @@ class ActionOptions:
         if self.count not in (None, len(self.names)):
             raise UserError(f"data.actions.count={self.count} and {len(self.names)} data.actions.names: leave one out")
 
+    def _check_range(self) -> None:
+        for pair in self.range or ():
+            if len(pair) != 2 or not pair[0] < pair[1]:
+                raise UserError(f"data.actions.range has {list(pair)}: give [low, high] of each number of an action")
+
     @property
     def changes_ids(self) -> bool:
         return self.offset != 0 or self.none is not None
+
+    @property
+    def changes_numbers(self) -> bool:
+        return self.range is not None or self.change
+
+    @property
+    def of_files(self) -> "ActionOptions":
+        """Those by which files are read: names are of the clusters, where there are some, and not of the numbers."""
+        return self if self.clusters is None else replace(self, names=None, clusters=None)
 
     @classmethod
     def of(cls, group: dict[str, Any] | None) -> "ActionOptions":
         """The options of a resolved group `data.actions`; None: the ids of the files unchanged."""
         group = dict(group or {})
         if unknown := group.keys() - cls.__dataclass_fields__.keys():
-            raise UserError(f"data.actions has no key {', '.join(sorted(unknown))}: offset, none, names, count")
-        names = group.get("names")
-        if isinstance(names, list):
-            group["names"] = tuple(names)
-        return cls(**group)
+            known = ", ".join(cls.__dataclass_fields__)
+            raise UserError(f"data.actions has no key {', '.join(sorted(unknown))}: {known}")
+        return cls(**{key: _tuples(value) for key, value in group.items()})
+
+
+def same_actions(given: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """A group `data.actions` with what actions were read by before, `kept`, where it is not given. How many clusters
+    there are is the same as the centroids of so many."""
+    same = {}
+    for key in ("names", "range", "clusters"):
+        now, then = given.get(key), kept.get(key)
+        so_many = isinstance(then, list) and now == len(then)
+        if then is not None and (now is None or so_many):
+            same[key] = then
+    return given | same
+
+
+def _tuples(value: Any) -> Any:
+    """Nested lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 class ActionIds:

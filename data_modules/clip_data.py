@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_modules.action_clusters import with_clusters
 from data_modules.action_ids import ActionOptions
 from data_modules.annotations import GoodWindows
 from data_modules.augmentation import Augmentation
@@ -19,13 +20,13 @@ from genie.common.errors import UserError
 class ClipData:
     """Clips of `num_frames` frames at `stride`, brought to `image_size` (H, W) by `fit`; keys as in the `data` group.
 
-    `source`: the kind of data, a key of `SOURCES`; `videos`, `minari`, `stream`: settings of these kinds. `root`: a
+    `source`: the kind of data, a key of `SOURCES`; `videos`, `minari`, …: settings of these kinds. `root`: a
     folder with train.h5, val.h5 and test.h5; one or more files, which are then split (`split_episodes`, `holdout`:
     share of validation and of test); or the name or address of a data set. `val_clips`: maximum of clips in validation
     and in test. `fps`: of data without a rate, and the rate to which videos are resampled. `on_error`: "skip" what
     cannot be read, or "raise". `augmentation`: of training clips alone. `quality`, `min_quality`, `quality_splits`: a
     filter by scores (`GoodWindows`). `past_end`: frames of a training clip that may lie after the end of its episode
-    (`after_end`), at most two fewer than it has. `actions`: how ids of recorded actions are read (`ActionOptions`).
+    (`after_end`), at most two fewer than it has. `actions`: how recorded actions are read (`ActionOptions`).
     `name` and `recorder`: for the message that names the command that records missing files. Raises UserError in
     `setup` for files that are missing, damaged, disagree, or too short for a clip.
     """
@@ -52,6 +53,8 @@ class ClipData:
         videos: dict | None = None,
         minari: dict | None = None,
         stream: dict | None = None,
+        lerobot: dict | None = None,
+        webdataset: dict | None = None,
         augmentation: dict | None = None,
         quality: str | None = None,
         min_quality: float | None = None,
@@ -73,8 +76,10 @@ class ClipData:
         self.name, self.recordable = name, recorder is not None and source == "episodes"
         self.on_error, self.augmentation = on_error, Augmentation(augmentation)
         self.good = GoodWindows(quality, min_quality, quality_splits)
-        reading = Reading(self.image_size, fit, fps, in_memory, on_error, ActionOptions.of(actions))
-        self.source = build_source(source, reading, {"videos": videos, "minari": minari, "stream": stream})
+        self.actions = ActionOptions.of(actions)
+        reading = Reading(self.image_size, fit, fps, in_memory, on_error, self.actions.of_files)
+        groups = {"videos": videos, "minari": minari, "stream": stream, "lerobot": lerobot, "webdataset": webdataset}
+        self.source = build_source(source, reading, groups)
         self.splits: dict[str, Split] = {}
         self.datasets: dict[str, ClipDataset] = {}
         self.info: DataInfo | None = None  # known after setup
@@ -104,7 +109,8 @@ class ClipData:
         if not self.splits:
             advice = f"record with `python -m genie.record data={self.name}`, or " if self.recordable else ""
             span = (self.num_frames - 1) * self.stride + 1
-            self.splits = open_splits(self.source, self.root, self.holdout, span, advice)
+            splits = open_splits(self.source, self.root, self.holdout, span, advice)
+            self.splits = with_clusters(splits, self.actions)
         return self.splits
 
     def draw_rare(self, share: float) -> None:

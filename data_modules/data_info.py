@@ -1,6 +1,7 @@
 """Facts about a data set that models and metrics need before the first batch."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ BACKGROUND_FRAMES = 256  # a median over these is as good as over all frames, an
 class DataInfo:
     """`fps`: frames of a clip per second. `num_actions`: over all splits, None for continuous actions of `action_size`
     numbers in [-1, 1]; `action_meanings`: names of the actions or of these numbers, None where there are none.
+    `action_range` [A][2], `action_clusters` [K][A]: of `data.actions`, by which numbers were read, None where they were
+    not by these.
 
     `background` uint8 [C, H, W]: per-pixel median of frames spread over the training split, the trivial prediction.
     None, like `image_size`, where there are no frames. `state_mean`, `state_std` float32 [n]: over the training split,
@@ -31,6 +34,13 @@ class DataInfo:
     action_size: int | None = None
     state_mean: np.ndarray | None = None
     state_std: np.ndarray | None = None
+    action_range: list[list[float]] | None = None
+    action_clusters: list[list[float]] | None = None
+
+    @property
+    def action_options(self) -> dict[str, Any]:
+        """The keys of `data.actions` by which other data have the same actions."""
+        return {"names": self.action_meanings, "range": self.action_range, "clusters": self.action_clusters}
 
 
 def describe(dataset: ClipDataset) -> DataInfo:
@@ -52,7 +62,13 @@ def describe(dataset: ClipDataset) -> DataInfo:
         action_size=reader.action_size,
         state_mean=mean,
         state_std=std,
+        action_range=_plain(getattr(reader, "action_range", None)),
+        action_clusters=_plain(getattr(reader, "centroids", None)),
     )
+
+
+def _plain(array: np.ndarray | None) -> list[list[float]] | None:
+    return None if array is None else array.tolist()
 
 
 def count_actions(reader: FrameReader) -> tuple[int | None, list[str] | None]:

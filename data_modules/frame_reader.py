@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from data_modules.action_ids import ActionIds, ActionOptions, settle
 from genie.common.errors import UserError
 
+PIECE = 65536  # rows of a column that are read together
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -36,6 +38,9 @@ class FrameReader(Protocol):
     fps: rows in a second, None where unknown. action_meanings: names of actions, None where there are none.
     ids: of actions, None without actions or for continuous ones; of readers of several files, those of the first.
     run: rows that cost little more than one when they are read together; optional, 1 by default.
+    actions: how recorded actions became those of a batch (`RecordedActions`), None without actions; optional.
+    action_range: float [A, 2], what -1 and 1 of a continuous action are in the units of the data, or None; optional.
+    tasks: what each episode is about, a text; optional.
     stored_sizes: the distinct sizes (H, W) of the stored frames.
     """
 
@@ -88,6 +93,14 @@ def ids_of(reader: FrameReader) -> list[ActionIds]:
     if parts is not None:
         return [ids for part in parts for ids in ids_of(part)]
     return [] if reader.ids is None else [reader.ids]
+
+
+def decided(episodes: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first row, one past the last) of pieces of at most `PIECE` rows that are together all rows of the episodes
+    [E, 2] but the last of each, on which nothing was decided."""
+    for first, end in episodes.tolist():
+        for low in range(first, end - 1, PIECE):
+            yield low, min(low + PIECE, end - 1)
 
 
 def episodes_at(reader: FrameReader, rows: ArrayLike) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Kinds of data and their splits into training, validation and test."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -9,17 +10,21 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from data_modules.action_ids import question
+from data_modules.action_numbers import settle_ranges
 from data_modules.formats.episode_reader import EpisodeReader
 from data_modules.formats.episodes import SPLITS
+from data_modules.formats.lerobot import LeRobotData
 from data_modules.formats.minari import MinariData
 from data_modules.formats.shards import open_shards
 from data_modules.formats.stream import ClipStream
 from data_modules.formats.videos import Videos
+from data_modules.formats.webdataset import TarShards
 from data_modules.frame_reader import FrameReader, Reading, ids_of, require_one_kind
 from genie.common.errors import UserError
 
 Episodes = dict[str, np.ndarray]  # of each split int64 [E, 2]: first and one past the last frame
 HOLDOUTS = [hundredths / 100 for hundredths in range(1, 46)]  # shares that are proposed
+BRACES = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)")  # numbers in the name of a file
 BY_RECORDING = 3  # from so many recordings on, each split gets whole ones
 
 
@@ -150,21 +155,35 @@ class EpisodeFiles:
         return EpisodeReader(files[0], reading.image_size, reading.in_memory, reading.fit, actions=reading.actions)
 
 
-# data.source -> the source, from how frames are read and the keys of the group data.<source>
-SOURCES: dict[str, Callable[[Reading, dict[str, Any]], Source | NamedSource]] = {
-    "episodes": lambda reading, options: EpisodeFiles(reading),
-    "videos": lambda reading, options: Videos(reading, **options),
-    "minari": lambda reading, options: MinariData(reading, **options),
-    "stream": lambda reading, options: ClipStream(reading, **options),
+Groups = dict[str, dict[str, Any] | None]  # keys of data.videos, data.minari, …, None where a group has none
+
+# data.source -> (the groups of its keys, the source from how frames are read and these keys)
+SOURCES: dict[str, tuple[tuple[str, ...], Callable[..., Source | NamedSource]]] = {
+    "episodes": ((), EpisodeFiles),
+    "videos": (("videos",), lambda reading, videos: Videos(reading, **videos)),
+    "webdataset": (
+        ("videos", "webdataset"),
+        lambda reading, videos, shards: TarShards(reading, Videos(reading, **videos), **shards),
+    ),
+    "lerobot": (("lerobot",), lambda reading, options: LeRobotData(reading, **options)),
+    "minari": (("minari",), lambda reading, options: MinariData(reading, **options)),
+    "stream": (("stream",), lambda reading, options: ClipStream(reading, **options)),
 }
+IN_RANGE = ("episodes", "minari", "stream")  # sources whose numbers are in [-1, 1] as they are, or that have none
 
 
-def build_source(kind: str, reading: Reading, options: dict[str, dict[str, Any] | None]) -> Source | NamedSource:
-    """The source `kind`. options: the keys of the group of each kind that has one. Raises UserError where they are
-    missing or wrong."""
-    if kind in options and options[kind] is None:
+def build_source(kind: str, reading: Reading, groups: Groups) -> Source | NamedSource:
+    """The source `kind`. Raises UserError where its keys are missing or wrong."""
+    names, build = SOURCES[kind]
+    found = [groups.get(name) for name in names]
+    if None in found:
         raise UserError(f"data.source={kind} comes with settings of its own: choose data={kind}")
-    return SOURCES[kind](reading, options.get(kind) or {})
+    if kind in IN_RANGE and reading.actions.changes_numbers:
+        raise UserError(
+            f"data.actions.range and change are for numbers in units of their own: those of data.source={kind} are in "
+            "[-1, 1]"
+        )
+    return build(reading, *found)
 
 
 def open_splits(
@@ -183,6 +202,8 @@ def open_splits(
     readers = list({id(reader): reader for reader, _ in splits.values()}.values())
     require_one_kind(readers)
     question([ids for reader in readers for ids in ids_of(reader)])
+    recorded = [getattr(reader, "actions", None) for reader in readers]
+    settle_ranges([one.numbers for one in recorded if one is not None and one.numbers is not None])
     return splits
 
 
@@ -192,6 +213,11 @@ def _found_splits(
     if isinstance(source, NamedSource):
         reader, cut = source.open_named(str(root))
         cut = cut or split_episodes(reader.episodes, reader.recordings, holdout, gap)
+        if "train" not in cut or not len(cut["train"]):
+            raise UserError(f"{reader.path} has no episodes to train on in its splits {', '.join(cut)}")
+        if "val" not in cut:  # the end of what is for training
+            count = max(1, round(len(cut["train"]) * holdout))
+            cut = cut | {"train": cut["train"][:-count], "val": cut["train"][-count:]}
         return {split: (reader, cut[split]) for split in cut}
     root = Path(root)
     parts = {split: part_files(source, root, split) for split in SPLITS}
@@ -222,7 +248,8 @@ def was_split(splits: dict[str, Split]) -> bool:
 
 
 def files_of(source: Source | NamedSource | type[Source], root: Path) -> list[Path]:
-    """All files of the kind at or below `root`, sorted by name; none for sources that are opened by name.
+    """All files of the kind at or below `root`, sorted by name, or those of a pattern (`numbers_in_braces`); none for
+    sources that are opened by name.
 
     Hidden files and folders are left out. A file with several names (links) is read once, by the first of them; a
     broken link is a file that cannot be read.
@@ -231,9 +258,29 @@ def files_of(source: Source | NamedSource | type[Source], root: Path) -> list[Pa
         return []
     if root.is_file():
         return [root]
+    if root.suffix.lower() in source.suffixes and (numbered := numbers_in_braces(root)):
+        return numbered
     found = [path for path in root.rglob("*") if path.suffix.lower() in source.suffixes and _is_data(path)]
     shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
     return sorted({_inode(path): path for path in sorted(shown, reverse=True)}.values())  # the first name of each
+
+
+def files_behind(source: Source | NamedSource, root: Path) -> list[Path]:
+    """All files that the data at `root` are read from, where the source knows them: those of `files_of`, and of its
+    `more_files(root, files)`, such as recorded actions beside videos."""
+    files = files_of(source, root)
+    more = getattr(source, "more_files", None)
+    return files if more is None else [*files, *more(root, files)]
+
+
+def numbers_in_braces(pattern: Path) -> list[Path]:
+    """The paths of a pattern such as `shard-{000..099}.tar`; none for a name without such braces."""
+    match = BRACES.fullmatch(pattern.name)
+    if match is None:
+        return []
+    before, first, last, after = match.groups()
+    numbers = range(int(first), int(last) + 1)
+    return [pattern.with_name(f"{before}{number:0{len(first)}}{after}") for number in numbers]
 
 
 def _is_data(path: Path) -> bool:

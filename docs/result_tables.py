@@ -190,7 +190,41 @@ GPUS = Table(
     ],
 )
 
+POLICIES = by_run(
+    "who plays",
+    {
+        "return": "{.return.mean:.1f} ± {.return.std_error:.1f}",
+        "balls returned": "{.balls_returned.mean:.1%}",
+        "random play": "{.random.return.mean:.1f} ± {.random.return.std_error:.1f}; {.random.balls_returned.mean:.1%}",
+        "better by": "{.difference.standard_errors:.1f} errors",
+    },
+    {
+        "the clone": "pong_clone",
+        "actor, seed 0": "pong_actor_0",
+        "actor, seed 1": "pong_actor_1",
+    },
+)
+
+# Beside Pong's, whose objects have a table of their own
+GAMES = by_run(
+    "game",
+    {
+        "trained": "{.trained.hours:.1f} hours on {.trained.device}, {.trained.dynamics.peak_rss_mb:.0f} MB",
+        "tokenizer, PSNR (a copy)": "{.tokenizer.psnr:.1f} dB ({.tokenizer.psnr_copy_last:.1f})",
+        "right tokens that change": "{.tokens.changed_token_accuracy:.1%}",
+        "generated frames 1, 10, PSNR (a copy of the last frame)": f"{GENERATED} ({COPY})",
+        "ΔPSNR, t = 4 (pooled)": "{.delta_psnr.t4:.1f} dB ({.delta_psnr.t4_pooled:.1f} dB)",
+        "latent against true actions, NMI; matching (most common)": "{.lam.action_nmi:.2f}; "
+        "{.lam.action_accuracy:.1%} ({.lam.action_accuracy_majority:.1%})",
+        "FVD (a copy; real clips)": "{.fvd.value:.0f} ({.fvd.value_copy_last:.0f}; {.fvd.floor:.0f}), {.fvd.videos} "
+        "videos",
+    },
+    {"MinAtar Breakout": "minatar_breakout", "CoinRun, a first look": "coinrun"},
+)
+
 TABLES = {
+    "games": GAMES,
+    "pong_policies": POLICIES,
     "worlds": WORLDS,
     "presets": PRESETS,
     "gpus": GPUS,

@@ -7,6 +7,7 @@ from genie.common.settings.commands import EvaluateConfig
 
 @hydra_main("evaluate")
 def main(config: EvaluateConfig) -> None:
+    from genie.common.program import as_started
     from genie.common.tables import print_table
     from genie.evaluation.evaluate import evaluate_runs, report_folder
     from genie.evaluation.table import report_table
@@ -17,7 +18,8 @@ def main(config: EvaluateConfig) -> None:
         print_table(report_table(one.values))
         left_out = one.values["left_out"]
         for reason in dict.fromkeys(left_out.values()):
-            print(f"left out: {', '.join(part for part in left_out if left_out[part] == reason)}, because {reason}")
+            parts = ", ".join(part for part in left_out if left_out[part] == reason)
+            print(as_started(f"left out: {parts}, because {reason}"))
         print(f"figures, plots and videos: {one.folder}")
     if config.report:
         draw_report(evaluated, report_folder(config, evaluated))

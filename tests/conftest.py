@@ -312,14 +312,28 @@ def run():
     return lambda folder, *arguments, **options: finish(start(folder, *arguments, **options))
 
 
+def _beside(name):
+    """A module beside this file: the tests are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
 @pytest.fixture
 def line_world():
     """line_world(continuous=False, goal=0.5): a world of which everything is known (`tests/line_world.py`)."""
-    spec = importlib.util.spec_from_file_location("line_world", Path(__file__).parent / "line_world.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.LineWorld
+    return _beside("line_world").LineWorld
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face Hub that this process talks to instead of the real one (`tests/fake_hub.py`)."""
+    found = _beside("fake_hub").connected(monkeypatch, tmp_path / "hub_cache")
+    yield found
+    found.shutdown()
 
 
 @pytest.fixture(scope="session")

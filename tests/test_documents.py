@@ -18,7 +18,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKING = [*DOCUMENTS, ROOT / "CONTRIBUTING.md", ROOT / "outputs" / "README.md"]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 CODE = re.compile(r"^```.*?^```$|^ {4}[^\n]*$", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"python -m genie\.(\w+)\b(?!\.\w)((?:[ \t]+[^\s`|#][^\s`|]*)*)")
+# python -m genie.train …; as code, genie train …
+STARTED = r"(?:python -m genie\.|(?:^    |`)genie )(?!completion|help)(\w+)\b(?!\.\w)"
+COMMAND = re.compile(STARTED + r"((?:[ \t]+[^\s`|#][^\s`|]*)*)", re.MULTILINE)
 SOURCES = {path.stem: path.read_text() for path in sorted((ROOT / "genie").glob("*.py"))}
 MAINS = {name: main[1] for name, text in SOURCES.items() if (main := re.search(r'^@hydra_main\("(\w+)"', text, re.M))}
 # a.b=… that is not ~a.b=, nor of a path or an address; and `a.b` below a group

@@ -15,7 +15,7 @@ from genie.common.errors import UserError, reason
 
 EXTRAS = {
     "MinAtar": "minatar",
-    "dm_control": "dm_control",
+    "dm_control": "dm-control",
     "Procgen": "procgen",
 }  # families of environments -> this project's extra for them
 DRAWN = ("rgb_array", "rgb_array_list")  # Gymnasium's names of render modes with arrays, the better one first

@@ -1,1 +1,1 @@
-"""File formats: episodes, videos, Minari, streams."""
+"""File formats: episodes, videos, WebDataset, LeRobot, Minari, streams."""

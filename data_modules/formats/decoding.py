@@ -21,7 +21,17 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from data_modules.formats.video_file import Video, find_film, has_alpha, number_at, numbered, open_stream, picture
+from data_modules.formats.video_file import (
+    TarMember,
+    Video,
+    VideoSource,
+    find_film,
+    has_alpha,
+    number_at,
+    numbered,
+    open_stream,
+    picture,
+)
 from data_modules.worker_loader import DamagedData, now_reading
 
 OPEN_FILES = 4  # of a process: a decoder of large frames holds tens of MB
@@ -124,6 +134,7 @@ class DecordVideo:
 
         decord.logging.set_level(decord.logging.QUIET)
         self.video = video
+        assert isinstance(video.path, Path)  # decord reads none in a tar (`Video.only_pyav`)
         self.reader: Any = decord.VideoReader(os.path.abspath(video.path), num_threads=1)
         if len(self.reader) != len(video.times):
             raise ValueError(f"decord finds {len(self.reader)} frames, there are {len(video.times)}")
@@ -182,7 +193,7 @@ class Packets:
     end: float = -np.inf
 
 
-def probe(path: Path) -> Video:
+def probe(path: VideoSource) -> Video:
     """Reads all packets of a video and decodes its first frame (of AVI, `ORDER_FRAMES`). Raises DamagedData where there
     is nothing to train on; its message does not name the file."""
     try:
@@ -201,7 +212,8 @@ def probe(path: Path) -> Video:
             timed = shown == sorted(set(shown)) and shown[0] >= 0
             skipped = shown[0] if timed else 0  # the first frames may need others that were cut off
             height, width = picture(packets.first[0]).shape[:2]
-            only_pyav = _not_for_decord(container, stream, packets, order, skipped)
+            only_pyav = "in a tar" if isinstance(path, TarMember) else ""
+            only_pyav = only_pyav or _not_for_decord(container, stream, packets, order, skipped)
             return Video(path, number, times[skipped:], height, width, timed, only_pyav, which)
     except (FFmpegError, ValueError, OSError) as error:
         raise DamagedData(reason(error)) from error

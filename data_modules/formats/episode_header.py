@@ -16,13 +16,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from data_modules.action_ids import names_in, shortened, stored_names
+from data_modules.action_ids import MOST_IDS, names_in, shortened, stored_names
 from genie.common.errors import UserError, reason
 
 LARGEST_REWARD = 1e9  # returns of a thousand steps, squared, stay far inside of float32
 LARGEST_STATE = 1e18  # squares stay inside of float32
 FASTEST = 1000.0  # frames a second of any data
-MOST_IDS = 2**16  # distinct ids of actions: more are continuous values stored as whole numbers
 # column -> (numpy kinds that are accepted, dtype that is returned, number of axes)
 COLUMNS_READ = {
     "states": ("fiu", np.float32, 2),

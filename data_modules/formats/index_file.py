@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_modules.formats.video_file import Video
+from data_modules.formats.video_file import Video, VideoSource
 from genie.common.files import cache_folder, replacing
 
 
@@ -39,7 +39,7 @@ class Entry:
     timed: bool = False
     only_pyav: str = ""
 
-    def video(self, path: Path) -> Video:
+    def video(self, path: VideoSource) -> Video:
         return Video(path, self.stream, self.times, self.height, self.width, self.timed, self.only_pyav)
 
 

@@ -101,10 +101,10 @@ def usable(file: Path, header: EpisodeHeader | str, reading: Reading) -> Episode
     return header
 
 
-def report_skipped(path: Path, total: int, damaged: list[str]) -> None:
+def report_skipped(path: Path, total: int, damaged: list[str], what: str = "episode files") -> None:
     """Prints which files are left out, and why."""
     for problem in damaged[:MOST_NAMED]:
         print(f"left out: {problem}", file=sys.stderr)
     more = f", {len(damaged) - MOST_NAMED} of them not named here" if len(damaged) > MOST_NAMED else ""
-    count = f"{len(damaged)} of {total} episode files"
+    count = f"{len(damaged)} of {total} {what}"
     print(f"{path}: {count} cannot be read and are left out{more}", file=sys.stderr, flush=True)

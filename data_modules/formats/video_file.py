@@ -22,6 +22,28 @@ SAME_TIME = 1e-7  # seconds of rounding error between two computations of the ti
 
 
 @dataclass(frozen=True)
+class TarMember:
+    """A file in a tar: `size` bytes from `offset` on. name: in the tar."""
+
+    tar: Path
+    offset: int
+    size: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.tar}/{self.name}"
+
+    def read(self) -> bytes:
+        """The content. Raises OSError."""
+        with open(self.tar, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+VideoSource = Path | TarMember
+
+
+@dataclass(frozen=True)
 class Video:
     """Facts that reading frames by number needs; `decoding.probe` finds them.
 
@@ -33,7 +55,7 @@ class Video:
     which: `find_film`'s description of the choice among several videos; only set by `probe`.
     """
 
-    path: Path
+    path: VideoSource
     stream: int
     times: np.ndarray
     height: int
@@ -43,7 +65,7 @@ class Video:
     which: str = ""
 
 
-def find_film(source: Path | bytes, formats: str = FORMATS) -> tuple[int, str]:
+def find_film(source: VideoSource | bytes, formats: str = FORMATS) -> tuple[int, str]:
     """The index of the stream to read, and a description of the choice; "" where there is only one.
 
     Left out are covers and thumbnails: streams marked as such, single pictures, and those less than half as long as the
@@ -76,7 +98,7 @@ def find_film(source: Path | bytes, formats: str = FORMATS) -> tuple[int, str]:
 
 @contextmanager
 def open_stream(
-    source: Path | bytes, number: int, formats: str = FORMATS
+    source: VideoSource | bytes, number: int, formats: str = FORMATS
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file, or its content, and its stream `number` (`find_film`). Raises `av.FFmpegError`, or ValueError for
     another kind of file."""
@@ -88,10 +110,14 @@ def open_stream(
 
 
 @contextmanager
-def _opened(source: Path | bytes, formats: str) -> Iterator[InputContainer]:
+def _opened(source: VideoSource | bytes, formats: str) -> Iterator[InputContainer]:
     options = {"format_whitelist": formats}
     if isinstance(source, bytes):
         file = io.BytesIO(source)
+    elif isinstance(source, TarMember):
+        # FFmpeg's protocol of a part of a file
+        end, options["protocol_whitelist"] = source.offset + source.size, "subfile,file"
+        file = f"subfile,,start,{source.offset},end,{end},,:{os.path.abspath(source.tar)}"
     else:
         # An absolute path: in a relative one that begins with `10:30` the library would take 10 for a protocol.
         file, options["protocol_whitelist"] = os.path.abspath(source), "file"

@@ -19,13 +19,14 @@ from rich.progress import track
 
 from data_modules.formats.decoding import probe
 from data_modules.formats.index_file import Entry, load, locked, save, stamp_of
-from data_modules.formats.video_file import thumbnails
+from data_modules.formats.video_file import TarMember, VideoSource, thumbnails
 from data_modules.worker_loader import DamagedData, SteadyDataLoader, now_reading, num_cpus
 
 SIZE = 32  # pixels of the thumbnails: of height and width
 LEVELS = 4  # of each colour in a histogram
 AROUND = 3  # frames before and after that a jump has to stand out from
 VERSION = 2  # of the meaning of the entries
+IN_TAR = "//"  # in the key of an entry: between the path of a tar and a name in it
 SAVE_SECONDS = 60  # between two saves of new entries, in case the process is killed
 
 
@@ -68,17 +69,20 @@ def _histogram(thumbnail: np.ndarray) -> np.ndarray:
     return np.bincount(codes, minlength=LEVELS**3) / len(codes)
 
 
-def index_videos(folder: Path, files: Sequence[Path], cut_threshold: float | None) -> tuple[list[Entry], set[int]]:
-    """An entry for each of `files`, which are in `folder`, and the numbers of those that were inspected now.
+def index_videos(
+    folder: Path, files: Sequence[VideoSource], cut_threshold: float | None
+) -> tuple[list[Entry], set[int]]:
+    """An entry for each of `files`, which are in `folder` or in a tar there, and the numbers of those that were
+    inspected now.
 
     cut_threshold: of `find_cuts`; None: cuts are not detected. Inspects files in as many processes as there are CPUs,
     with a progress bar on a terminal.
     """
     name = f"videos-{VERSION}" + ("" if cut_threshold is None else f"-cuts-{cut_threshold:g}")
-    keys, stamps = [os.path.relpath(file, folder) for file in files], [stamp_of(file) for file in files]
+    keys, stamps = [_key(folder, file) for file in files], [_stamp(file) for file in files]
     with locked(folder, name) as path:
         known = load(path)
-        gone = [key for key in known.keys() - set(keys) if not (folder / key).exists()]
+        gone = [key for key in known.keys() - set(keys) if not (folder / key.split(IN_TAR)[0]).exists()]
         for key in gone:
             del known[key]
         new = [n for n, key in enumerate(keys) if key not in known or known[key].stamp != stamps[n]]
@@ -95,7 +99,17 @@ def index_videos(folder: Path, files: Sequence[Path], cut_threshold: float | Non
     return [known[key] for key in keys], set(new)
 
 
-def look_at(path: Path, stamp: tuple[int, int], cut_threshold: float | None) -> Entry:
+def _key(folder: Path, file: VideoSource) -> str:
+    if isinstance(file, TarMember):
+        return f"{os.path.relpath(file.tar, folder)}{IN_TAR}{file.name}"
+    return os.path.relpath(file, folder)
+
+
+def _stamp(file: VideoSource) -> tuple[int, int]:
+    return stamp_of(file.tar if isinstance(file, TarMember) else file)
+
+
+def look_at(path: VideoSource, stamp: tuple[int, int], cut_threshold: float | None) -> Entry:
     """Inspects a file."""
     try:
         video = probe(path)
@@ -108,7 +122,7 @@ def look_at(path: Path, stamp: tuple[int, int], cut_threshold: float | None) -> 
     return Entry(stamp, **entry)
 
 
-Task = tuple[Path, tuple[int, int], float | None]  # what `look_at` takes
+Task = tuple[VideoSource, tuple[int, int], float | None]  # what `look_at` takes
 
 
 class _Tasks(list):

@@ -107,7 +107,7 @@ def check(config: ActConfig) -> None:
         check_planner(planner)
 
 
-def episode_seed(seed: int, number: int, levels: dict[str, list[int]] | None) -> int:
+def episode_seed(seed: int, number: int, levels: dict[str, list[int]] | None = None) -> int:
     """The seed of episode `number` of a play: where seeds are `levels`, one of the test split, which none has seen."""
     return fold_in(seed, number) % SEED_LIMIT if levels is None else level_seed(levels, "test", seed, number)
 

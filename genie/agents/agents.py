@@ -15,13 +15,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from genie.common.errors import UserError
 from genie.common.random import FrameNoise, Stream, derive, fold_in, row_seeds
-from genie.common.shipped import located
 from genie.models.actor_critic import action_noise
 from genie.planning.optimizers import Planner
 from genie.planning.search import Plan
-from genie.runs.loading import WORLD, TrainedModel, load_model, stage_file
+from genie.runs.loading import TrainedModel, load_trained_policy
 from genie.world.protocol import State, World
 
 Choose = Callable[[State, Tensor], Tensor]  # state of B worlds, seeds int64 [B] → actions [B] or [B, A]
@@ -89,19 +87,7 @@ def load_policy(path: str | Path, world: World, greedy: bool = False) -> Policy:
 
     Raises UserError where there is none, and where it was trained in another world than `world`.
     """
-    path = located(path)
-    if path.is_dir():
-        last = path / "checkpoints" / "last.ckpt"
-        path = last if last.exists() else stage_file(path, "policy")
-    trained = load_model(path)
-    if trained.options["name"] != "policy":
-        raise UserError(f"policy={path} is a trained {trained.options['name']}, not a policy")
-    if trained.fingerprints.get(WORLD) != world.fingerprint():
-        raise UserError(
-            f"policy={path} was trained in another world than this one, or this one was trained further since: train "
-            "stage=policy on it"
-        )
-    return Policy(trained, world, greedy)
+    return Policy(load_trained_policy(path, world.fingerprint()), world, greedy)
 
 
 class ActionTranslation(Protocol):

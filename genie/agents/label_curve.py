@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -22,7 +23,7 @@ from genie.agents.agents import Agent, Choose, Policy, RandomAgent, WorldAgent, 
 from genie.agents.collect import episode_returns
 from genie.agents.episodes import play_episodes
 from genie.agents.setup import ActionAdapter, environment_of, open_environments
-from genie.common.device import choose_device
+from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
@@ -97,12 +98,13 @@ def label_curve(config: LabelCurveConfig) -> dict[int, Earned]:
     """
     if not config.labels:
         raise UserError("labels=[]: give some numbers of labels, as in labels=[100,1000]")
-    with one_writer(config.output or Path(config.run) / "policy", "output=") as output:
-        return _curve_into(output, config)
+    device = choose_device(config.device)
+    with one_writer(config.output or Path(config.run) / "policy", "output=") as output, inference(device):
+        return _curve_into(output, config, device)
 
 
-def _curve_into(output: Path, config: LabelCurveConfig) -> dict[int, Earned]:
-    world = open_world(config.run, "genie").to(choose_device(config.device))
+def _curve_into(output: Path, config: LabelCurveConfig, device: torch.device) -> dict[int, Earned]:
+    world = open_world(config.run, "genie").to(device)
     policy = load_policy(config.act.policy or config.run, world, config.greedy)
     if policy.gives_environment_actions:
         raise UserError(f"the policy of {config.run} acts without labels: give one of policy=latent_bc")

@@ -14,6 +14,7 @@ conf/command_line.yaml.
 A failed job of a sweep reports its error and the others continue; the sweep then exits with code 1.
 """
 
+import argparse
 import errno
 import functools
 import logging
@@ -24,12 +25,14 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from typing import IO, Any, NoReturn
 
 import hydra
 import yaml
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -40,6 +43,7 @@ from genie.common.config_errors import explain, explain_value, group_options, on
 from genie.common.errors import EXPLANATIONS, RunError, SilentExit, UserError, reason
 from genie.common.overrides import check_given, composed, spelled, unusual_overrides
 from genie.common.process import first_here, on_first_rank
+from genie.common.program import as_started, import_path, version_line
 from genie.common.settings.schema import check_settings, typed
 from genie.common.shipped import unpacked
 
@@ -100,13 +104,16 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
         def main() -> None:
             FAILED.clear()
             logging.raiseExceptions = False  # `output_may_end` handles a log without a reader
+            if wrong := import_path():
+                fail(wrong)
+            asks_help = _flags().help
             sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them and exiting
             try:
                 with output_may_end():
-                    command()
+                    _print_help(command) if asks_help else command()
             except RunError as error:
-                print(f"error: {one_line(error)}", file=sys.stderr)
+                print(f"error: {as_started(one_line(error))}", file=sys.stderr)
                 sys.exit(1)
             except COMPOSITION_ERRORS as error:  # the command's own errors end in `task`
                 if wants_trace() and "Could not override 'debug'" not in str(error):  # a command without debug=trace
@@ -125,6 +132,25 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
     return decorate
 
 
+def _flags() -> argparse.Namespace:
+    """Hydra's flags of the command line. An unknown one is one line, and `--version` is that of this package."""
+    parser = get_args_parser()
+    parser.error = lambda message: fail(f"{message}; --help has the keys of the command, --hydra-help the flags")
+    if "--version" in sys.argv[1:]:
+        print(version_line())
+        sys.exit(0)
+    return parser.parse_args()
+
+
+def _print_help(command: Callable[[], None]) -> None:
+    """Hydra's help, with commands named as this one was started."""
+    try:
+        with redirect_stdout(StringIO()) as text:
+            command()
+    finally:
+        print(as_started(text.getvalue()), end="")
+
+
 def _report(error: Exception) -> tuple[str, int]:
     """Prints the line (or the traceback) for an exception of a command; returns the line and the exit code."""
     line, code = one_line(error), 1
@@ -141,6 +167,7 @@ def _report(error: Exception) -> tuple[str, int]:
         else:
             traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
             return line, code
+    line = as_started(line)
     print(f"error: {line}", file=sys.stderr)
     return line, code
 
@@ -217,5 +244,5 @@ def wants_trace() -> bool:
 def fail(message: str) -> NoReturn:
     """Prints `error: <message>` on stderr and exits with code 2, as for every mistake of the user."""
     if first_here():
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {as_started(message)}", file=sys.stderr)
     sys.exit(2)

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+from genie.common.program import as_started
+
 # Each gives one line for an error of a library, or None; whatever uses that library appends its own.
 EXPLANATIONS: list[Callable[[BaseException], str | None]] = []
 
@@ -27,7 +29,7 @@ class RunError(RuntimeError):
 
 def warn(message: str) -> None:
     """Prints a warning on stderr."""
-    print(f"WARNING: {message}", file=sys.stderr, flush=True)
+    print(f"WARNING: {as_started(message)}", file=sys.stderr, flush=True)
 
 
 def failure(error: BaseException) -> str:

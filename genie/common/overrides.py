@@ -28,6 +28,7 @@ from genie.common.settings.schema import check_settings, is_text, optional_keys
 # read them as choices.
 NAMES = {
     "act": {"policy": "act.policy", "env": "env.id"},
+    "export": {"hub": "hub.repo"},
     "generate": {"prompt.": "prompt_"},
     "label_curve": {"policy": "act.policy", "checkpoint": "act.policy"},
     "play": {"prompt.": "prompt_"},

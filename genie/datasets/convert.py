@@ -24,7 +24,7 @@ from data_modules.formats.index_file import stamp_of
 from data_modules.formats.stream import INDEX
 from data_modules.formats.stream_writer import StreamWriter
 from data_modules.frame_reader import FrameReader, episodes_at
-from data_modules.sources import EpisodeFiles, files_of
+from data_modules.sources import EpisodeFiles, files_behind
 from data_modules.worker_loader import DamagedData, SteadyDataLoader, num_cpus
 from genie.common.errors import UserError
 from genie.common.files import read_json, replacing
@@ -102,7 +102,8 @@ def make_plan(data: dict[str, Any], in_one: bool) -> ConversionPlan:
     settings = {key: value for key, value in data.items() if key not in OF_CLIPS}
     rows = [[recording.split, recording.reader, recording.episodes] for recording in recordings]
     root = Path(module.root).resolve()
-    files = [[str(path), *stamp_of(path)] for path in ([root] if root.is_file() else files_of(module.source, root))]
+    behind = files_behind(module.source, root)
+    files = [[str(path), *stamp_of(path)] for path in behind or ([root] if root.is_file() else [])]
     return ConversionPlan(readers, recordings, fps, {"data": settings, "files": files, "rows": rows})
 
 

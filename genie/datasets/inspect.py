@@ -15,15 +15,14 @@ from rich.table import Table
 
 from data_modules.clip_data import ClipData
 from data_modules.clips import ClipDataset
-from data_modules.frame_reader import FrameReader, episodes_at
+from data_modules.frame_reader import FrameReader, decided, episodes_at
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
 from genie.common.media import VIDEO_HEIGHT, check_scale, enlarge, grid, scale_to, to_bytes, write_mp4, write_png
 from genie.common.settings.commands import InspectConfig
 from genie.common.tables import print_table
 
-PIECE = 65536  # rows read at a time
-MOST_VALUES = 10  # different rewards that are counted one by one
+MOST_VALUES = 10  # different rewards that are counted one by one, and tasks that are listed
 DARK = 0.02  # of full brightness: a frame whose mean is below is black to the eye
 CELL = 96  # least height of a picture in the sheet, in pixels
 
@@ -78,9 +77,8 @@ def reward_facts(reader: FrameReader, episodes: np.ndarray) -> dict[str, Any]:
 
 def _decisions(reader: FrameReader, episodes: np.ndarray, column: str) -> Iterator[np.ndarray]:
     """The rows of a column in pieces, without those of last frames, on which nothing was decided."""
-    for first, end in episodes.tolist():
-        for low in range(first, end - 1, PIECE):
-            yield reader.column(column, low, min(low + PIECE, end - 1))
+    for start, stop in decided(episodes):
+        yield reader.column(column, start, stop)
 
 
 def frame_facts(clips: ClipDataset, seen: dict[str, tuple[str, int]], split: str) -> dict[str, Any]:
@@ -196,12 +194,18 @@ def split_facts(module: ClipData, split: str, num_clips: int, seen: dict[str, tu
     if reader.action_size is not None:
         names = reader.action_meanings or [f"{number}" for number in range(reader.action_size)]
         facts["action_numbers"] = number_facts(reader, episodes, "actions", names)
+        for name, units in zip(names, module.info.action_range or [], strict=False):
+            facts["action_numbers"][name]["units"] = units
     elif "actions" in reader.columns:
         facts["actions"] = action_facts(reader, episodes)
     if "rewards" in reader.columns:
         facts["rewards"] = reward_facts(reader, episodes)
     if "terminals" in reader.columns:
         facts["terminals"] = sum(int(values.sum()) for values in _decisions(reader, episodes, "terminals"))
+    tasks = getattr(reader, "tasks", None)
+    if tasks is not None:
+        counts = Counter(tasks[number] for number in episodes_at(reader, episodes[:, 0]).tolist())
+        facts["tasks"] = dict(counts.most_common())
     if reader.image_size is None:
         return facts
     return facts | {"look": frame_facts(module.clips(split, module.num_frames, num_clips), seen, split)}
@@ -245,12 +249,18 @@ def rows_of(split: dict[str, Any]) -> dict[str, str]:
     numbers |= {f"action {name}": facts for name, facts in split.get("action_numbers", {}).items()}
     for name, facts in numbers.items():
         rows[name] = f"{facts['min']:.3g} to {facts['max']:.3g}, {facts['mean']:.3g} ± {facts['std']:.2g}"
+        if units := facts.get("units"):
+            rows[name] += f" (-1 is {units[0]:.4g}, 1 is {units[1]:.4g})"
     rows |= {f"action {name}": f"{share:.1%}" for name, share in split.get("actions", {}).items()}
     if rewards := split.get("rewards"):
         rows["rewards"] = f"{rewards['min']:g} to {rewards['max']:g}, {1 - rewards['not_zero']:.1%} 0"
         rows |= {f"reward {value}": f"{count}" for value, count in (rewards["counts"] or {}).items()}
     if "terminals" in split:
         rows["terminals"] = f"{split['terminals']}"
+    tasks = split.get("tasks", {})
+    rows |= {f"task {name}": f"{count} episodes" for name, count in list(tasks.items())[:MOST_VALUES]}
+    if len(tasks) > MOST_VALUES:
+        rows["other tasks"] = f"{sum(list(tasks.values())[MOST_VALUES:])} episodes"
     if look is None:
         return rows
     rows["brightness"] = f"{look['brightness']:.3f}"

@@ -124,7 +124,7 @@ class Weights:
 
 def load(weights: Weights) -> dict[str, Tensor]:
     """The state of the network, on the CPU; UserError where the weights are not available or have another checksum."""
-    path = cache_folder() / f"{weights.name}-{weights.sha256[:8]}.safetensors"
+    path = cached_file(weights)
     if (tensors := read_cached(path, weights)) is not None:
         return tensors
     try:
@@ -139,6 +139,11 @@ def load(weights: Weights) -> dict[str, Tensor]:
     except OSError as error:
         raise UserError(f"cannot keep weights in {path.parent} ({error}): set GENIE_CACHE to another folder") from error
     return tensors
+
+
+def cached_file(weights: Weights) -> Path:
+    """Where the converted weights are kept."""
+    return cache_folder() / f"{weights.name}-{weights.sha256[:8]}.safetensors"
 
 
 def read_cached(path: Path, weights: Weights) -> dict[str, Tensor] | None:

@@ -20,14 +20,20 @@ class PromptClips:
     """The validation clips of a run's data, `data` as in `open_data`.
 
     `clips[index]`: frames [T, 3, H, W] in [0, 1] and actions int64 [T] (None: not recorded). `info`: of the data set.
-    Raises UserError for missing data and an index out of range.
+    Raises UserError for missing data, which begins with `why` they are opened, and for an index out of range.
     """
 
-    def __init__(self, data: dict, image_size: tuple[int, int], num_frames: int) -> None:
+    def __init__(
+        self,
+        data: dict,
+        image_size: tuple[int, int],
+        num_frames: int,
+        why: str = "without prompt= a frame of the data set is taken, and ",
+    ) -> None:
         try:
             module = open_data(data, image_size, num_frames)
         except UserError as error:
-            raise UserError(f"without prompt= a frame of the data set is taken, and {error}") from error
+            raise UserError(f"{why}{error}") from error
         self.clips, self.info = module.val_dataset, module.info
 
     def __len__(self) -> int:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from genie.common.errors import UserError
-from genie.common.files import read_json, replacing
+from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
+from genie.common.hub import CONTENTS
 from genie.common.settings.commands import ExportConfig
-from genie.common.tables import short, size
-from genie.evaluation.provenance import evaluated
-from genie.models.building import ON_WORLD, STAGES, observed_by
+from genie.models.building import ON_WORLD, STAGES
 from genie.publishing.exported_data import export_data
+from genie.publishing.hub_upload import CARD, check_upload, upload
+from genie.publishing.model_card import WORLDS, card, trainings
 from genie.runs.loading import (
     DATA,
     WORLD,
@@ -38,37 +39,20 @@ from genie.world.opening import kinds_of
 
 EVALUATION = Path("evaluation", "evaluation.json")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-WORLDS = ("dynamics", "cotrain")  # stages that make a world of a tokenizer
-GENIE = "[Genie](https://arxiv.org/abs/2402.15391) world model (preset `{model[name]}`)"
-KINDS = {  # descriptions of stages, filled in from their configuration
-    "tokenizer": f"The video tokenizer of a {GENIE}",
-    "lam": f"The latent action model of a {GENIE}",
-    "dynamics": f"A {GENIE}",
-    "cotrain": f"A {GENIE}",
-    "simulator": "A light simulator (`{simulator[kind]}`)",
-    "reward": "A reward model (`{reward[name]}`) on a world",
-    "policy": "A policy (`{policy[name]}`) in a world",
-}
-USES = """## Use
-
-    {commands}
-
-```python
-from genie.world.opening import open_world
-
-world = open_world("<this folder>")
-```
-"""
 
 
 def export(config: ExportConfig) -> list[Path]:
     """Writes the files of the configuration `export`; returns the paths of the stages. Raises UserError for an invalid
     value, before anything is written."""
     check(config)
+    check_upload(config.hub)
     sources, on_world = ([Path(config.checkpoint)], {}) if config.checkpoint else run_files(Path(config.run))
     output = Path(config.output or Path(config.run) / "exported")
     with one_writer(output, "output="):
-        return export_into(output, sources, on_world, config)
+        stages = export_into(output, sources, on_world, config)
+        if config.hub.repo:
+            upload(output, written(output, stages, config), config.hub)
+    return stages
 
 
 def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], config: ExportConfig) -> list[Path]:
@@ -94,6 +78,13 @@ def export_into(output: Path, sources: list[Path], on_world: dict[str, Path], co
         export_data(next(iter(writer.stages.values())).config["data"]["root"], output / DATA, config.data_frames)
     describe(output, writer, config)
     return list(writer.stages)
+
+
+def written(output: Path, stages: list[Path], config: ExportConfig) -> list[Path]:
+    """The files of an export: others may be in its folder, such as what was played there."""
+    evaluation = [output / EVALUATION] if (Path(config.run or output) / EVALUATION).is_file() else []
+    data = sorted((output / DATA).glob("*.h5")) if config.data_frames else []
+    return [*stages, output / CONTENTS, output / CARD, *evaluation, *data]
 
 
 def check(config: ExportConfig) -> None:
@@ -155,8 +146,8 @@ def describe(output: Path, writer: "Writer", config: ExportConfig) -> None:
         (output / EVALUATION).parent.mkdir(exist_ok=True)
         shutil.copyfile(measured, output / EVALUATION)  # genie.play names the actions by it
     for name, text in {
-        "config.json": json.dumps(about, indent=2),
-        "README.md": card(writer, measured, trained_by, config),
+        CONTENTS: json.dumps(about, indent=2),
+        CARD: card(stages, measured, trained_by, config, writer.rounds),
     }.items():
         with replacing(output / name, "w") as file:
             file.write(text)
@@ -204,89 +195,3 @@ def converted(trained: TrainedModel, state: dict[str, Tensor], dtype: str | None
         return state
     parameters = dict(trained.named_parameters())
     return {name: value.to(DTYPES[dtype]) if name in parameters else value for name, value in state.items()}
-
-
-def trainings(stages: dict[Path, TrainedModel], run: Path) -> dict[str, str]:
-    """What the run folder, or an exported folder's config.json, knows of the trainings: by stage, the command, minutes,
-    device and torch's version."""
-    known = read_json(run / "config.json") or {}
-    found = {file.stem: known.get(file.name, {}).get("trained_by") for file in stages}
-    for name in found:
-        record = read_json(run / name / "run.json")
-        if record and record.get("starts"):
-            first = record["starts"][0]
-            minutes = sum(start["seconds"] for start in record["starts"]) / 60
-            threads = "1 thread" if first["threads"] == 1 else f"{first['threads']} threads"
-            found[name] = (
-                f"`{first['command']}`, {minutes:.0f} minutes on {first['device']} ({threads}), torch "
-                f"{first['versions']['torch']}"
-            )
-    return {name: line for name, line in found.items() if isinstance(line, str)}
-
-
-def card(writer: "Writer", measured: Path, trained_by: dict[str, str], config: ExportConfig) -> str:
-    """README.md of an exported folder. `measured`: an evaluation.json, which may be missing; `trained_by`: lines of
-    `trainings`."""
-    stages, dtype = writer.stages, config.dtype
-    worlds = [stage for stage in stages.values() if stage.options["name"] not in ON_WORLD]
-    newest = (worlds or list(stages.values()))[-1]
-    data, licence = newest.config["data"], config.license
-    lines = [
-        "\n".join(["---", "library_name: genie-world", *([f"license: {licence}"] if licence else []), "---"]),
-        f"# {newest.config['name']}",
-        f"{_kind(newest)} at {float(newest.fps):g} a second, trained on the data set `{data['name']}` in clips of "
-        f"{data['num_frames']}.",
-        "\n".join(["| file | parameters | steps | type | size |", "|---|---|---|---|---|", *_rows(stages, dtype)]),
-        "A file holds the weights and, in its header, the configuration that they are built from; nothing in it is "
-        "run. `config.json` is that configuration for other programs.",
-    ]
-    commands = _commands({stage.options["name"]: stage for stage in stages.values()})
-    if commands:
-        lines.append(USES.format(commands="\n    ".join(["pip install genie-world", *commands])).strip())
-    values = evaluated(measured) if measured.is_file() else {}
-    shown = [f"| {name} | {values[name]:.4g} |" for name in config.figures if name in values]
-    if trained_by:
-        lines.append(
-            "\n".join(
-                ["## Trained", "", f"Seed {newest.config['seed']}.", ""]
-                + [f"- {name}: {line}" for name, line in trained_by.items()]
-            )
-        )
-    if shown:
-        lines.append("\n".join(["## Measured", "", "| figure | value |", "|---|---|", *shown]))
-        if writer.rounds:
-            lines.append("Measured before the weights were rounded.")
-    return "\n\n".join(lines) + "\n"
-
-
-def _kind(stage: TrainedModel) -> str:
-    what = KINDS[stage.options["name"]].format_map(stage.config)
-    if observed_by(stage.config) == "states":
-        return f"{what} for states"
-    height, width = stage.config["data"]["image_size"]
-    return f"{what} for frames of {width}x{height} pixels"
-
-
-def _commands(stages: dict[str, TrainedModel]) -> list[str]:
-    """Commands that take the exported folder, by the names of its stages; none without a world."""
-    commands = []
-    simulator = stages.get("simulator")
-    if stages.keys() & WORLDS:
-        commands.append("genie.play run=<this folder>")
-        commands.append("genie.generate run=<this folder> prompt=picture.png actions=[0,1,2]")
-    elif simulator is None:
-        return []
-    if "reward" in stages or (simulator is not None and simulator.config["simulator"]["objective"]["reward"] > 0):
-        commands.append("genie.act run=<this folder> planner=cem")
-    if "policy" in stages:
-        commands.append("genie.act run=<this folder> policy=<this folder>")
-    return [f"python -m {command}" for command in commands]
-
-
-def _rows(stages: dict[Path, TrainedModel], dtype: str | None) -> list[str]:
-    counts = {file: sum(parameter.numel() for parameter in stage.parameters()) for file, stage in stages.items()}
-    return [
-        f"| `{file.name}` | {short(counts[file], 1000, ('', ' k', ' M', ' G'))} | {stage.trained_steps:,} | "
-        f"{dtype or 'as trained'} | {size(file.stat().st_size)} |"
-        for file, stage in stages.items()
-    ]

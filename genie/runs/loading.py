@@ -168,3 +168,22 @@ def fingerprint(module: nn.Module) -> str:
 def world_fingerprint(tokenizer: str, dynamics: str) -> str:
     """Fingerprint of a Genie world from those of its parts, stored with models that are trained on it."""
     return hashlib.blake2b(f"{tokenizer} {dynamics}".encode(), digest_size=16).hexdigest()
+
+
+def load_trained_policy(path: str | Path, world: str, key: str = "policy") -> TrainedModel:
+    """The policy of a run folder (`outputs/<name>`), of its own folder, of a checkpoint or an exported file, which was
+    trained in the world of the fingerprint `world`. Raises UserError, with the option `key` that gave the path, where
+    there is none, and for a policy of another world."""
+    path = located(path)
+    if path.is_dir():
+        last = path / "checkpoints" / "last.ckpt"
+        path = last if last.exists() else stage_file(path, "policy")
+    trained = load_model(path)
+    if trained.options["name"] != "policy":
+        raise UserError(f"{key}={path} is a trained {trained.options['name']}, not a policy")
+    if trained.fingerprints.get(WORLD) != world:
+        raise UserError(
+            f"{key}={path} was trained in another world than this one, or this one was trained further since: train "
+            "stage=policy on it"
+        )
+    return trained

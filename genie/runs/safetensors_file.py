@@ -7,6 +7,7 @@ Source of the format: https://github.com/huggingface/safetensors.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def write_exported(path: Path, checkpoint: dict[str, Any]) -> None:
     }
     try:
         with replacing(path) as file:
+            mode = os.fstat(file.fileno()).st_mode
             save_file(tensors, file.name, metadata)
+            os.chmod(file.name, mode)  # safetensors makes files that only their owner reads
             sync(Path(file.name))
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path} ({reason(error)[:120]})") from error

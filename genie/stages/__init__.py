@@ -36,14 +36,15 @@ def complete(config: dict[str, Any], data: Callable[[], ClipDataModule]) -> Any:
     """Fills in what the stage of a resolved configuration takes from the data (`data()` opens them) or from earlier
     stages; returns what `Stage.complete` opened of these.
 
-    A stage that learns recorded actions keeps their names: all data that it sees later are read by these names.
+    A stage that learns recorded actions keeps their names, and how numbers became them: all data that it sees later are
+    read by these.
     """
     kind = stage_type(config)
     added, opened = kind.complete(config, data)
     for group, values in added.items():
         config[group] |= values
     if kind.learns_recorded_actions(config):
-        config["data"]["actions"] = (config["data"].get("actions") or {}) | {"names": data().info.action_meanings}
+        config["data"]["actions"] = (config["data"].get("actions") or {}) | data().info.action_options
     return opened
 
 

@@ -32,7 +32,9 @@ def cache_file(
     """Where the codes of a data set by frozen `models` are kept; None for data that are not files below `root`, or
     where frames cannot be read."""
     root = Path(root)
-    files = [path for path in ([root] if root.is_file() else sorted(root.rglob("*"))) if path.is_file()]
+    found = [root] if root.is_file() else sorted(root.rglob("*"))
+    # hidden files are indices, whose locks are written at each start
+    files = [path for path in found if path.is_file() and not path.name.startswith(".")]
     if not files or "://" in str(root):
         return None
     stats = [(str(path.relative_to(root)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]

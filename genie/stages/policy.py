@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from data_modules.clips import Clip
 from genie.common.errors import UserError
+from genie.runs.loading import load_trained_policy
 from genie.stages.actor_critic import ActorCritic
 from genie.stages.behavior_cloning import Cloning
 from genie.stages.world_stage import WorldStage
@@ -26,7 +27,8 @@ OBJECTIVES: dict[str, type[nn.Module]] = {
 
 class PolicyStage(WorldStage):
     """Options: those of `WorldStage`, with `num_actions` and `action_size` beside `feature_shape`, and `follow_world`;
-    `policy`, a group beside them, has the networks' sizes and the options of its objective."""
+    `policy`, a group beside them, has the networks' sizes, the options of its objective, and for an actor in
+    imagination `actor`, a policy that it begins from."""
 
     tokens_per_frame = 1  # an observation is one map or vector of features
 
@@ -45,6 +47,23 @@ class PolicyStage(WorldStage):
         objective.check(world, config["policy"])
         num_actions, action_size = objective.actions_of(world, config["policy"])
         return super().describe(config, world) | {"num_actions": num_actions, "action_size": action_size}
+
+    def load_dependencies(self, opened: World | None = None) -> None:
+        super().load_dependencies(opened)
+        if path := self.policy.get("actor"):
+            self.begin_from(path)
+
+    def begin_from(self, path: str) -> None:
+        """Takes the actor of a policy of the same world. UserError where there is none, or of another size."""
+        trained = load_trained_policy(path, self.world.fingerprint(), "policy.actor")
+        actor = trained.model["actor"].state_dict()
+        ours = {name: value.shape for name, value in self.model["actor"].state_dict().items()}
+        if {name: value.shape for name, value in actor.items()} != ours:
+            raise UserError(
+                f"policy.actor={path} has an actor of another size or of other actions: give policy.network of its "
+                "training, and a policy of the world's own actions"
+            )
+        self.model["actor"].load_state_dict(actor)
 
     def use_world(self, world: World) -> None:
         super().use_world(world)

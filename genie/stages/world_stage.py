@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from data_modules.action_ids import same_actions
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.clips import Clip
 from genie.common.errors import UserError
@@ -120,18 +121,20 @@ class WorldStage(DependentStage):
 
 
 def named_actions(world: World, config: dict[str, Any]) -> dict[str, Any]:
-    """`data.actions` with the names of the world's actions, by which the data are read: their ids may differ.
+    """`data.actions` with the names of the world's actions, by which the data are read: their ids may differ; and with
+    that by which numbers became actions.
 
     Raises UserError where other `data.actions.names` are given.
     """
     options = config["data"].get("actions") or {}
-    names, given = (world.config["data"].get("actions") or {}).get("names"), options.get("names")
+    known = world.config["data"].get("actions") or {}
+    names, given = known.get("names"), options.get("names")
     if names and given and list(given) != list(names):
         raise UserError(
             f"data.actions.names={list(given)}, and the world of stage.world={config['stage']['world']} knows its "
             f"actions as {list(names)}: give these, or leave them out"
         )
-    return options | {"names": names or given}
+    return same_actions(options, known)
 
 
 def recorded_between(world: World, batch: Clip, length: int) -> Tensor | None:

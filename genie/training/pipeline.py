@@ -21,6 +21,7 @@ from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.common.folder_lock import one_writer
 from genie.common.overrides import check_step, override
+from genie.common.program import as_started
 from genie.common.tables import print_table
 from genie.datasets.record import missing_splits, record_missing
 from genie.evaluation.provenance import evaluated, newer_than_checkpoints
@@ -42,7 +43,7 @@ def run_pipeline(config: dict[str, Any], overrides: list[str]) -> None:
     video = pipeline.world / "evaluation" / "action_grid.mp4"
     if video.exists():
         print(f"one row per action, from the same prompt: {video}")
-        print(f"play it: python -m genie.play run={pipeline.world}")
+        print(as_started(f"play it: python -m genie.play run={pipeline.world}"))
 
 
 class Pipeline:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from data_modules.action_ids import same_actions
 from genie.common.errors import UserError
 from genie.runs.folder import RunFolder
 from genie.runs.loading import differing
@@ -47,11 +48,11 @@ def take_over_weighting(config: dict[str, Any], checkpoint: dict[str, Any] | Non
 
 
 def take_over_names(config: dict[str, Any], checkpoint: dict[str, Any] | None) -> None:
-    """Puts into `config` the names of actions that a resumed run began with, where none are given."""
+    """Puts into `config` the names of actions that a resumed run began with, and by what numbers became them, where
+    none are given."""
     then = checkpoint["hyper_parameters"]["config"]["data"].get("actions") if checkpoint else None
-    now = config["data"].get("actions") or {}
-    if then and now.get("names") is None:
-        config["data"]["actions"] = now | {"names": then.get("names")}
+    if then:
+        config["data"]["actions"] = same_actions(config["data"].get("actions") or {}, then)
 
 
 def announce(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from genie.common.errors import UserError
 from genie.common.shipped import located
+from genie.prompts.data_clips import PromptClips
 from genie.runs.loading import stage_file
 from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.world.protocol import World
@@ -29,6 +30,14 @@ def open_world(run: str | Path, kind: str | None = None) -> World:
     from genie.world.simulator_world import SimulatorWorld
 
     return SimulatorWorld.load(folder)
+
+
+def open_clips(world: WorldModel, num_frames: int) -> PromptClips:
+    """Held-out clips of the data that a world of frames was trained on, of so many frames: `clips[index]` is frames
+    [T, 3, H, W] in [0, 1] and actions int64 [T]. UserError where the data are missing."""
+    if "data" not in world.config:
+        raise UserError("this world does not know the data it was trained on")
+    return PromptClips(world.config["data"], world.image_size, num_frames, why="")
 
 
 def kinds_of(folder: Path) -> list[str]:

@@ -39,10 +39,11 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
 ):
     from genie.agents import label_curve
 
-    played = []
+    played, players = [], []
 
     def play(environments, agent, seeds, longest, repeat):
         assert longest == 40
+        players.append(agent)
         episodes = play_episodes(environments, agent, seeds, longest, repeat)
         played.append([episode.return_ for episode in episodes])
         return episodes
@@ -58,6 +59,8 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
     assert [returns for name in order for returns in found[name]] == played and len(played) == 8
     files = [pong_root / f"{split}.h5" for split in ("train", "val", "test")]
     assert found["expert"] == [total for path in files for total in episode_returns(path, longest=40)]
+    true = [player.choose.__self__.gives_environment_actions for player in players[2:]]  # after random play
+    assert true == [True, True, False, False, False, False]
     assert (tmp_path / "label_curve.png").stat().st_size > 1000 and "20 labels" in out
 
 

@@ -40,10 +40,11 @@ def test_another_name_lists_those_that_there_are(home):
 
 
 def test_commands_unpack(home):
-    given = {"run": ["pretrained/tiny", "outputs/pong"], "policy": "pretrained/tiny/policy.safetensors", "seed": 1}
-    assert shipped.unpacked(given) == {
+    given = {"run": ["pretrained/tiny", "outputs/pong"], "act": {"policy": "pretrained/tiny/policy.safetensors"}}
+    assert shipped.unpacked(given | {"data": {"root": "pretrained/tiny/data"}, "seed": 1}) == {
         "run": ["outputs/pretrained/tiny", "outputs/pong"],
-        "policy": "outputs/pretrained/tiny/policy.safetensors",
+        "act": {"policy": "outputs/pretrained/tiny/policy.safetensors"},
+        "data": {"root": "outputs/pretrained/tiny/data"},
         "seed": 1,
     }
     assert Path("outputs/pretrained/tiny/data/test.h5").read_text() == "frames"
@@ -59,6 +60,19 @@ def test_what_differs_is_replaced_and_results_stay(home):
     changed = weights.stat().st_mtime_ns
     shipped.unpacked({"run": "pretrained/tiny"})
     assert weights.stat().st_mtime_ns == changed
+
+
+def test_what_was_measured_here_stays_unless_the_weights_change(home):
+    shown, result = home / "tiny" / "evaluation" / "evaluation.json", Path("outputs/pretrained/tiny/evaluation")
+    shown.parent.mkdir()
+    shown.write_text("shipped")
+    shipped.unpacked({"run": "pretrained/tiny"})
+    (result / "evaluation.json").write_text("measured here")
+    shipped.unpacked({"run": "pretrained/tiny"})
+    assert (result / "evaluation.json").read_text() == "measured here"
+    (home / "tiny" / "dynamics.safetensors").write_text("new weights")
+    shipped.unpacked({"run": "pretrained/tiny"})
+    assert (result / "evaluation.json").read_text() == "shipped"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(home):

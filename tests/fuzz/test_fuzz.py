@@ -12,7 +12,7 @@ from tests.fuzz.harness import outcome
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = {"episodes": 70, "prompts": 60, "checkpoints": 40, "messages": 30, "config": 15}
+EXAMPLES = {"episodes": 70, "own_data": 40, "prompts": 60, "checkpoints": 40, "messages": 30, "config": 15}
 
 LIMIT = 120  # seconds of an example that takes one at most: the machine may have other things to do
 

@@ -67,6 +67,8 @@ def test_the_round_trip_is_exact(folder, world_run):
         assert again["hyper_parameters"]["config"] == trained["hyper_parameters"]["config"]
         assert again["fingerprints"] == trained.get("fingerprints", {})
         assert load_model(folder / f"{name}.safetensors").trained_steps == 5
+        modes = {(folder / file).stat().st_mode for file in (f"{name}.safetensors", "config.json")}
+        assert len(modes) == 1  # whoever reads one reads all
 
 
 def test_a_world_plays_the_same_elsewhere(folder, world_run, tmp_path):

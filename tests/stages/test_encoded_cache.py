@@ -68,6 +68,12 @@ def test_the_name_follows_from_data_models_and_precision(case, root):
     assert len(names) == 5
 
 
+def test_hidden_indices_beside_the_data_do_not_matter(case, root):
+    before = case.path()
+    (root / ".videos-2.lock").write_text("")
+    assert case.path() == before
+
+
 def test_a_damaged_file_and_one_of_another_length_are_made_anew(case):
     path, made = case.path(), case.encode()
     encoded_cache.write(path, made)

@@ -293,3 +293,25 @@ def test_a_frame_is_imagined_in_as_many_passes_as_given(configure, world_run):
 def test_passes_are_a_genie_worlds(make, line_world):
     with pytest.raises(UserError, match="policy.passes=2: only a Genie world"):
         make(line_world(), "actor_critic", "policy.passes=2")
+
+
+def test_an_actor_begins_from_a_clone(make, line_world, tmp_path):
+    world = line_world()
+    clone = make(world, "behaviour_cloning")
+    learn(clone, [clips(world, number) for number in range(3)])
+    path = tmp_path / "clone.ckpt"
+    checkpoint = {"state_dict": clone.state_dict(), "hyper_parameters": {"config": clone.config}, "global_step": 3}
+    clone.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, path)
+    stage = make(world, "actor_critic", f"policy.actor={path}")
+    before = {name: value.clone() for name, value in stage.model["actor"].state_dict().items()}
+    stage.load_dependencies(world)
+    taken, wanted = stage.model["actor"].state_dict(), clone.model["actor"].state_dict()
+    assert all(torch.equal(taken[name], wanted[name]) for name in wanted)
+    assert not all(torch.equal(before[name], wanted[name]) for name in wanted)
+    wider = make(world, "actor_critic", f"policy.actor={path}", "policy.network.width=48")
+    with pytest.raises(UserError, match="policy.actor=.* has an actor of another size"):
+        wider.load_dependencies(world)
+    other = line_world(goal=0.25)
+    with pytest.raises(UserError, match="policy.actor=.* was trained in another world"):
+        make(other, "actor_critic", f"policy.actor={path}").load_dependencies(other)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
+from data_modules.held_out_clips import load_clips
+from genie.agents import setup
 from genie.agents.collect import collect, episode_returns, is_collected, recording
 from genie.common.cli import resolved, to_plain
 from genie.common.errors import UserError
@@ -212,7 +214,9 @@ def test_an_agent_plays_the_recording_and_sees_its_frames(tmp_path):
         assert not np.array_equal(file["frames"][:], recorded)
 
 
-def test_latent_actions_are_played_by_the_names_that_the_recording_gives_them(world_run, pong_root, tmp_path):
+def test_latent_actions_are_played_by_the_names_that_the_recording_gives_them(
+    world_run, pong_root, tmp_path, monkeypatch
+):
     """The debug model's world and a clone in it; what round 0 recorded says what its codes are called."""
     overrides = ["debug=fast", f"output_dir={tmp_path}"]
     policy = ["stage=policy", "policy=latent_bc", f"stage.world={world_run}", "trainer.max_steps=4", "name=mine"]
@@ -225,7 +229,10 @@ def test_latent_actions_are_played_by_the_names_that_the_recording_gives_them(wo
     for split in frames:
         recording(loop.data, split, 0).parent.mkdir(parents=True)
         recording(loop.data, split, 0).symlink_to(pong_root / f"{split}.h5")
+    read = []
+    monkeypatch.setattr(setup, "load_clips", lambda *given: read.append(given[1:3]) or load_clips(*given))
     agent = loop.agent()
+    assert read == [(str(loop.data), "train")]
     assert agent.action_map.counts.sum() == 50 and agent.action_map.counts.shape == (3, 3)
     order = torch.tensor([2, 0, 1])
     agent.action_map.counts.copy_(torch.eye(3, dtype=torch.int64)[order])

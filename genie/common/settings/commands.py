@@ -278,6 +278,15 @@ class PlayConfig(Prompted):
     play: PlayPage
 
 
+class Hub(Settings):
+    """Where on the Hugging Face Hub an exported folder goes."""
+
+    repo: Text | None
+    private: Flag | None
+    revision: Text | None
+    dry_run: Flag
+
+
 class ExportConfig(Settings):
     run: Place | None
     checkpoint: Place | None
@@ -285,8 +294,10 @@ class ExportConfig(Settings):
     dtype: Literal["fp32", "bf16", None]
     data_frames: Count | None
     license: Word | None
+    datasets: Words
     overwrite: Flag
     figures: Words
+    hub: Hub
 
 
 class DashboardConfig(Settings):
@@ -297,6 +308,10 @@ class DashboardConfig(Settings):
     dry_run: Flag
     output: Place | None
     sections: list[Keys]
+
+
+class DoctorConfig(Settings):
+    json_: Flag = Field(alias="json")
 
 
 COMMANDS: dict[str, type[Settings]] = {
@@ -318,4 +333,5 @@ COMMANDS: dict[str, type[Settings]] = {
     "play": PlayConfig,
     "export": ExportConfig,
     "dashboard": DashboardConfig,
+    "doctor": DoctorConfig,
 }

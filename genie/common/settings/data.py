@@ -18,6 +18,7 @@ from genie.common.settings.kinds import (
     Place,
     Range,
     Rate,
+    Real,
     Seed,
     Settings,
     Several,
@@ -95,11 +96,21 @@ class Recorder(Settings):
     seed: Seed
 
 
+def _clusters(value: Any) -> Any:
+    several = isinstance(value, list) and value and all(isinstance(one, list) and one for one in value)
+    if value is not None and not (type(value) is int and value >= 2) and not several:
+        raise invalid("must be a whole number of at least 2, or the centroids that a training kept")
+    return value
+
+
 class Actions(Settings):
     offset: Whole
     none: Whole | None
     names: Words | None
     count: Count | None
+    range: list[list[Real]] | None
+    change: Flag
+    clusters: Annotated[Any, BeforeValidator(_clusters)]
 
 
 class Augmentation(Settings):
@@ -117,6 +128,7 @@ class Videos(Settings):
     decoder: Literal["auto", "pyav", "decord"]
     cuts: Literal["none", "detect"]
     cut_threshold: Inside
+    actions: Literal["auto", "none"] = LEFT_OUT
 
 
 class Minari(Settings):
@@ -128,9 +140,20 @@ class Stream(Settings):
     cache: Place | None
 
 
+class WebDataset(Settings):
+    video: Text | None
+
+
+class LeRobot(Settings):
+    camera: Text | None
+    action: Text | None
+    state: Text | None
+    tasks: list[Text] | None
+
+
 class Data(Settings):
     name: Name
-    source: Literal["episodes", "videos", "minari", "stream"]
+    source: Literal["episodes", "videos", "webdataset", "lerobot", "minari", "stream"]
     root: Place
     image_size: Size
     fit: Fit
@@ -150,6 +173,8 @@ class Data(Settings):
     videos: Videos | None
     minari: Minari | None
     stream: Stream | None
+    lerobot: LeRobot | None
+    webdataset: WebDataset | None
     quality: Place | None
     min_quality: NotNegative | None
     quality_splits: list[Split]

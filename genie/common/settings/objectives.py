@@ -74,6 +74,7 @@ class ActorCritic(Settings):
     name: Literal["actor_critic"]
     monitor: Word
     network: Network
+    actor: Place | None
     horizon: Count
     passes: Count | None
     discount: Share

@@ -118,7 +118,8 @@ def test_numbers_that_cannot_be_are_refused_under_the_key_that_was_given(default
     assert str(error.value).startswith(f"{key}=")
 
 
-OPEN = ("act.thresholds.", "data.recorder.env.")  # keys of an environment, whatever it calls them
+# keys of an environment, whatever it calls them
+OPEN = ("act.thresholds.", "data.recorder.env.", "data.recorder.policy.weights.")
 
 
 def numbers_of(cfg):
@@ -209,7 +210,7 @@ def test_what_is_wrong_is_said_in_one_line(checked, command, override, line):
 @pytest.mark.parametrize(
     ("command", "override", "choices"),
     [
-        ("train", "data.source=films", "episodes, videos, minari, stream"),
+        ("train", "data.source=films", "episodes, videos, webdataset, lerobot, minari, stream"),
         ("train", "data.fit=stretch", "squeeze, pad, pad_edge, crop"),
         ("train", "data.on_error=stop", "skip, raise"),
         ("train", "data.quality_splits=[train,tset]", "train, val, test"),

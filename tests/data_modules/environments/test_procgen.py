@@ -109,4 +109,4 @@ def test_an_agent_plays_levels_of_the_test_split():
     assert [episode_seed(0, number, levels) for number in range(11)] == [*range(200, 210), 200]
     other = {episode_seed(1, number, levels) for number in range(10)}
     assert other == set(range(200, 210)) and episode_seed(1, 0, levels) != 200
-    assert episode_seed(0, 1, None) != episode_seed(0, 1, levels)
+    assert episode_seed(0, 1) != episode_seed(0, 1, levels)

@@ -1,0 +1,1 @@
+"""Diagnosis of an installation and its machine: what works here, and what would bring the rest."""
