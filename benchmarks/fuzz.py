@@ -116,7 +116,7 @@ def fuzz(kinds: list[str], seconds: float, seed: int) -> Counts:
     context = multiprocessing.get_context("spawn")
     while time.monotonic() - started < seconds:
         ours, theirs = context.Pipe()
-        process = context.Process(target=worker, args=(theirs, kinds, seed), daemon=True)
+        process = context.Process(target=worker, args=(theirs, kinds, seed))  # videos are looked at in its children
         process.start()
         theirs.close()
         trying: tuple[str, int] | None = None

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_modules.action_ids import listed, shortened
 from genie.common.errors import UserError, reason
+from genie.common.settings.kinds import unprintable
 
 INFO = Path("meta/info.json")
 KNOWN = "2.0, 2.1 and 3.0"
@@ -208,8 +209,8 @@ class LeRobotMeta:
 
     def _pattern(self, name: str) -> str:
         pattern = self.info.get(name)
-        if not isinstance(pattern, str):
-            raise UserError(f"{self.root / INFO} has {name} {shortened(str(pattern))}, and no pattern of paths")
+        if not isinstance(pattern, str) or unprintable(pattern):
+            raise UserError(f"{self.root / INFO} has {name} {shortened(ascii(pattern))}, and no pattern of paths")
         return pattern
 
     def _filled(self, name: str, pattern: str, chunk: int, file: int, episode: int, key: str | None) -> str:
@@ -251,7 +252,8 @@ def _names(stored: Any, shape: tuple[int, ...]) -> list[str] | None:
     """A name for each number of a vector: a list, or lists by part, {"motors": […]}."""
     parts = list(stored.values()) if isinstance(stored, dict) else [stored]
     names = [name for part in parts for name in (part if isinstance(part, list) else [part])]
-    valid = len(shape) == 1 and len(names) == shape[0] and all(isinstance(name, str) and name for name in names)
+    texts = all(isinstance(name, str) and name and not unprintable(name) for name in names)
+    valid = texts and len(shape) == 1 and len(names) == shape[0]
     return names if valid and len(set(names)) == len(names) else None
 
 
@@ -269,4 +271,6 @@ def _is_place(column: str, value: Any) -> bool:
 
 
 def _tasks(stored: Any) -> tuple[str, ...]:
-    return tuple(map(str, stored)) if isinstance(stored, list) else ()
+    """The texts; what cannot be printed is replaced."""
+    texts = stored if isinstance(stored, list) else ()
+    return tuple(str(text).encode(errors="replace").decode() for text in texts)

@@ -259,6 +259,7 @@ DAMAGED = {  # what is done: (episodes that are left out, what is said)
     "frame beyond": (set_value("frame_index", 35, 99), [2], rf"{DATA}, row 35: frame_index 99 where 14 has to be"),
     "time back": (set_value("timestamp", 50, 0.01), [4], rf"{DATA}, row 50: timestamp 0.01 comes after 0.0666667"),
     "time apart": (set_value("timestamp", 70, 9.0), [5], "has no frame at 9.000 seconds, for the frame 13"),
+    "one frame twice": (set_value("timestamp", 70, 0.401), [5], "has no frame at 0.401 seconds, for the frame 13"),
     "torn": (set_value("episode_index", 30, 4), [2, 4], r"row \d+: rows of the episode \d are in two places"),
 }  # fmt: skip
 
@@ -301,6 +302,7 @@ REFUSED = {
     "fps": (lambda root: change_info(root, fps=0), r"info.json has fps 0: it has to be the frames of a second"),
     "features": (lambda root: change_info(root, features=[1]), r"info.json has features \[1\]: each has a dtype and"),
     "pattern": (lambda root: change_info(root, data_path="{x}"), "has the data_path {x}, which is no pattern of paths"),
+    "no path": (lambda root: change_info(root, video_path="\ud800"), "has video_path .*, and no pattern of paths"),
     "no info": (lambda root: (root / "meta/info.json").unlink(), "there is no .*info.json: give data.root="),
     "info": (broken("meta/info.json", '{"fps": 3'), "cannot read .*info.json: Expecting"),
     "no episodes": (lambda root: shutil.rmtree(root / "meta/episodes"), "there are no Parquet files in .*episodes:"),
