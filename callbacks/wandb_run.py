@@ -5,7 +5,6 @@ The mode is chosen without importing wandb: nothing here asks for a key or waits
 
 import netrc
 import os
-import socket
 from typing import Any
 from urllib.parse import urlparse
 
@@ -13,10 +12,10 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from genie.common.network import unreachable
 from genie.common.profiling import software_versions
 from genie.evaluation.catalogue import direction
 
-CONNECT_SECONDS = 3.0
 X_AXIS = "trainer/global_step"  # of all curves: Lightning's name for it; counted from 0
 PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "wandb")  # that affect results
 
@@ -32,19 +31,16 @@ def wandb_mode(choice: str) -> str:
 
 def wandb_missing() -> str | None:
     """What is missing to reach the server, None if nothing."""
-    address = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    host = urlparse(server).hostname
     try:
-        has_key = os.environ.get("WANDB_API_KEY") or netrc.netrc().authenticators(address.hostname)
+        has_key = os.environ.get("WANDB_API_KEY") or netrc.netrc().authenticators(host)
     except (OSError, netrc.NetrcParseError):
         has_key = False
     if not has_key:
         return "key (`wandb login`)"
-    try:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        socket.create_connection((address.hostname, port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        return f"connection to {address.hostname} ({error})"
-    return None
+    why = unreachable(server)
+    return None if why is None else f"connection to {host} ({why})"
 
 
 class WandbRunLogger(WandbLogger):

@@ -56,17 +56,19 @@ class HeldRandom:
         weights: np.ndarray | None = None,
     ):
         self.num_actions, self.hold, self.rng, self.blocked = num_actions, hold, rng, blocked
-        self.shares = None if weights is None else weights / weights.sum()
+        self.weights = weights
         self.left, self.action = 0, 0
 
     def act(self, boxes: np.ndarray | None) -> int:
         blocked = set() if self.blocked is None else self.blocked(boxes)
         if self.left == 0 or self.action in blocked:
             choices = [action for action in range(self.num_actions) if action not in blocked]
-            if self.shares is None:
-                self.action = choices[int(self.rng.integers(len(choices)))]
+            if self.weights is None:
+                chosen = self.rng.integers(len(choices))
             else:
-                self.action = int(self.rng.choice(self.num_actions, p=self.shares))
+                weights = self.weights[choices]
+                chosen = self.rng.choice(len(choices), p=weights / weights.sum())
+            self.action = choices[int(chosen)]
             self.left = int(self.rng.geometric(1 / self.hold))
         self.left -= 1
         return self.action

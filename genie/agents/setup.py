@@ -30,17 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """The parts of a play; `environments`: as many as are played at once."""
+    """The parts of a play; `environments`: as many as are played at once. `levels`: of a recording whose seeds are
+    numbers of levels, the first one and the number of each split."""
 
     world: World
     agent: Agent
     environments: "list[Environment]"
     action_map: ActionTranslation | None
-
-    @property
-    def levels(self) -> dict[str, list[int]] | None:
-        """Of a recording whose seeds are numbers of levels: first one and number of each split."""
-        return (self.world.config["data"].get("recorder") or {}).get("levels")
+    levels: dict[str, list[int]] | None
 
     @property
     def repeat(self) -> int:
@@ -69,7 +66,7 @@ def open_stage(config: ActConfig, device: torch.device, count: int) -> Setup:
             "environment that it was trained on, or train it on this one"
         )
     if config.agent == "random":
-        return Setup(world, RandomAgent(space), environments, None)
+        return Setup(world, RandomAgent(space), environments, None, settings.get("levels"))
     labels = config.act.labels, "val", config.data_root, config.seed, "act.labels"
     path = config.act.policy
     policy = None if path is None else load_policy(path, world)
@@ -79,7 +76,7 @@ def open_stage(config: ActConfig, device: torch.device, count: int) -> Setup:
     else:
         planner = build_planner(config.planner, world, None if policy is None else policy.value)
         agent = PlanningAgent(world, planner, action_map)
-    return Setup(world, agent, environments, action_map)
+    return Setup(world, agent, environments, action_map, settings.get("levels"))
 
 
 def environment_of(world: World, root: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
