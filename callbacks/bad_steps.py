@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.checkpoints import LastCheckpoint
-from callbacks.metrics_csv import MetricsCSV
 from genie.common.errors import RunError, UserError, warn
 from genie.distributed.optim import gradient_norm
 from genie.models.quantizers import VectorQuantizer
@@ -205,5 +204,4 @@ def go_back(trainer: Trainer, module: LightningModule, last: LastCheckpoint) -> 
     loop._results.reset()  # and logs nothing of it
     module.on_train_start()  # options of the optimizer are the configuration's
     for logger in trainer.loggers:
-        if isinstance(logger, MetricsCSV):
-            logger.go_back(step)
+        logger.go_back(step)

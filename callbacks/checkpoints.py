@@ -21,7 +21,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from callbacks.metrics_csv import log_step
+from callbacks.metrics_csv import log_step, sync_loggers
 from genie.common.errors import RunError, UserError, reason, warn
 from genie.common.files import TEMPORARY
 from genie.runs.checkpoint_store import BEST, LAST, keep_as_last, publish, step_path
@@ -119,7 +119,8 @@ class LastCheckpoint(Checkpoint):
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Writes the current state; all of its rows of metrics.csv have to be written already."""
+        """Writes the current state; all of its rows have to be logged already."""
+        sync_loggers(trainer)
         path = step_path(self.folder, trainer.global_step)
         trainer.save_checkpoint(path, weights_only=False)
         failed = failed_here(trainer)

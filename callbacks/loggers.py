@@ -1,27 +1,31 @@
 """Loggers and media of a run.
 
-metrics.csv is always written, Weights & Biases or TensorBoard by choice. Images and videos are files in the run folder,
-and loggers show those files. Only the first rank may call the functions for media.
+metrics.csv is always written; TensorBoard, Weights & Biases and MLflow by choice, several at once if wanted, with the
+same curves, pictures, videos and tables under the same names. Pictures and videos are files in the run folder, and
+loggers show those files. Only the first rank may call the functions for media and tables.
 """
 
-import importlib.util
-import io
 import secrets
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from PIL import Image
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 
 from callbacks.metrics_csv import MetricsCSV
+from callbacks.mlflow_run import MlflowRun, MlflowRunLogger, store
 from callbacks.progress import Throughput
+from callbacks.tensorboard_run import TensorBoardRunLogger
 from callbacks.wandb_run import WandbRun, WandbRunLogger, wandb_mode
 from genie.common.errors import UserError
-from genie.common.media import read_mp4
+from genie.evaluation.catalogue import direction
+from genie.runs.metrics_file import read_metrics
 
-PREFIX = "media/"
+MEDIA, TABLES = "media/", "tables/"
+EXTRAS = ("tensorboard", "wandb", "mlflow")  # loggers whose packages, of the same names, do not come with this one
+SUMMARY = ["metric", "last", "best", "best at step"]
 
 
 class MediaFolder:
@@ -46,65 +50,75 @@ class MediaFolder:
 
 def log_picture(trainer: Trainer, name: str, path: Path, step: int) -> None:
     """Shows a PNG as media/<name> in the loggers that can; `step`: optimizer steps done."""
-    at = step - 1  # loggers count from 0, also for the metrics of the step
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(PREFIX + name, [str(path)], at)
-        elif isinstance(logger, TensorBoardLogger):
-            with Image.open(path) as image:
-                _add_to_tensorboard(logger, name, path.read_bytes(), image.size, at)
+    for logger in _others(trainer):
+        logger.log_picture(MEDIA + name, path, step - 1)  # loggers count from 0, also for the metrics of the step
 
 
 def log_video(trainer: Trainer, name: str, path: Path, step: int) -> None:
-    """Shows an MP4 likewise; TensorBoard, which shows no videos, gets an animated GIF of 256 colours."""
-    at = step - 1
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_video(PREFIX + name, [str(path)], at, format=["mp4"])
-        elif isinstance(logger, TensorBoardLogger):
-            video, fps = read_mp4(path)
-            first, *others = [Image.fromarray(frame) for frame in video]
-            gif = io.BytesIO()
-            first.save(gif, format="gif", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
-            _add_to_tensorboard(logger, name, gif.getvalue(), first.size, at)
+    """Shows an MP4 likewise."""
+    for logger in _others(trainer):
+        logger.log_video(MEDIA + name, path, step - 1)
 
 
-def _add_to_tensorboard(logger: TensorBoardLogger, name: str, encoded: bytes, size: tuple[int, int], step: int) -> None:
-    """Adds an encoded image as it is: TensorBoard's `add_video` needs moviepy, `add_image` encodes again."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
+def log_table(trainer: Trainer, name: str, columns: list[str], rows: list[list[str]], step: int) -> None:
+    """Shows a table as tables/<name> likewise."""
+    for logger in _others(trainer):
+        logger.log_table(TABLES + name, columns, rows, step - 1)
 
-    image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=encoded)
-    summary = Summary(value=[Summary.Value(tag=PREFIX + name, image=image)])
-    logger.experiment.file_writer.add_summary(summary, step)
+
+def _others(trainer: Trainer) -> list[Any]:
+    return [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSV)]
 
 
 def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None) -> list[Logger]:
-    """Loggers of `settings` (the group `logger`); `checkpoint`: the state that a run resumes from."""
+    """Loggers of `settings` (the group `logger`, {name: its keys}); `checkpoint`: the state that a run resumes from."""
     resume_step = checkpoint["global_step"] if checkpoint else None
-    loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv", resume_step)]
-    if settings["name"] == "wandb":
-        loggers.append(_wandb(settings, folder, label, checkpoint))
-    elif settings["name"] == "tensorboard":
-        if importlib.util.find_spec("tensorboard") is None:
-            raise UserError("logger=tensorboard needs TensorBoard: pip install 'genie-world[tensorboard]'")
-        loggers.append(TensorBoardLogger(folder, name=None, version="tensorboard"))
+    metrics = folder / "metrics.csv"
+    loggers: list[Logger] = [MetricsCSV(metrics, resume_step)]
+    for name in settings:
+        if name in EXTRAS and not _installed(name):
+            raise UserError(f"logger={name} needs a package: pip install 'genie-world[{name}]'")
+    if "tensorboard" in settings:
+        loggers.append(TensorBoardRunLogger(folder, resume_step))
+    former = [] if resume_step is None else [row for row in read_metrics(metrics) if row["step"] <= resume_step]
+    if "wandb" in settings:
+        loggers.append(_wandb(settings["wandb"], folder, label, checkpoint, former))
+    if "mlflow" in settings:
+        run_id, keys = former_run(checkpoint, MlflowRun), settings["mlflow"]
+        loggers.append(MlflowRunLogger(store(keys), keys, label, run_id, former))
     return loggers
 
 
-def logger_callbacks(loggers: list[Logger]) -> list[Callback]:
-    runs = [WandbRun(logger.version) for logger in loggers if isinstance(logger, WandbRunLogger)]
-    return [*runs, Throughput()] if len(loggers) > 1 else runs
-
-
-def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None) -> WandbRunLogger:
+def _installed(package: str) -> bool:
+    """Whether a package is installed. To be importable is not enough: wandb leaves folders of its name."""
     try:
-        from wandb import Settings  # not `import wandb`: a folder of that name, which it leaves, would be enough
-    except ImportError:
-        raise UserError("logger=wandb needs Weights & Biases: pip install 'genie-world[wandb]'") from None
-    former = (checkpoint or {}).get("callbacks", {}).get(WandbRun.__qualname__)
-    run_id = former["run_id"] if former else secrets.token_hex(4)
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def former_run(checkpoint: dict | None, callback: type[Callback]) -> str | None:
+    """The id of the run that a checkpoint's training logged into."""
+    return (checkpoint or {}).get("callbacks", {}).get(callback.__qualname__, {}).get("run_id")
+
+
+def logger_callbacks(loggers: list[Logger]) -> list[Callback]:
+    """Callbacks that loggers need, and those of what metrics.csv does not hold."""
+    runs: list[Callback] = [WandbRun(logger.version) for logger in loggers if isinstance(logger, WandbRunLogger)]
+    runs += [MlflowRun(logger) for logger in loggers if isinstance(logger, MlflowRunLogger)]
+    return [*runs, Throughput(), Summary()] if len(loggers) > 1 else runs
+
+
+def _wandb(
+    settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None, former: list[dict[str, float]]
+) -> WandbRunLogger:
+    from wandb import Settings
+
+    run_id = former_run(checkpoint, WandbRun) or secrets.token_hex(4)
     mode = wandb_mode(settings["mode"])
     return WandbRunLogger(
+        former=former,
         name=label,
         id=run_id,
         save_dir=folder,
@@ -113,3 +127,24 @@ def _wandb(settings: dict[str, Any], folder: Path, label: str, checkpoint: dict 
         resume="allow" if mode == "online" else None,
         settings=Settings(silent=True, console="off", init_timeout=60),
     )
+
+
+class Summary(Callback):
+    """Shows the last and the best value of each metric as a table at the end of the training."""
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            metrics = next(logger.path for logger in trainer.loggers if isinstance(logger, MetricsCSV))
+            log_table(trainer, "metrics", SUMMARY, summary(metrics), trainer.global_step)
+
+
+def summary(metrics: Path) -> list[list[str]]:
+    """Rows of the table (`SUMMARY`) from a metrics.csv; empty cells where no value of a metric is better."""
+    rows = read_metrics(metrics)
+    found = []
+    for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")):
+        curve = [(row["step"], row[name]) for row in rows if name in row]
+        choose = {"min": min, "max": max}.get(direction(name))
+        step, best = choose(curve, key=lambda point: point[1]) if choose else ("", "")
+        found.append([name, *map(str, (curve[-1][1], best, step))])  # a column has one type
+    return found

@@ -104,18 +104,22 @@ class MetricsCSV(Logger):
 
 
 def log_step(trainer: Trainer) -> None:
-    """At the end of a batch: writes the row that Lightning is about to log, if any.
+    """At the end of a batch: logs the row that Lightning is about to log, if any.
 
     Lightning logs a step after the callbacks that save it: a run killed in between would lose the row of a saved step.
     """
     connector = trainer._logger_connector
     metrics = convert_tensors_to_scalars(connector.metrics["log"])
+    if metrics and connector.should_update_logs:
+        metrics.setdefault("epoch", trainer.current_epoch)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def sync_loggers(trainer: Trainer) -> None:
+    """Before a save: what was logged up to its step is on the disk, or where it is kept, as far as a logger can say."""
     for logger in trainer.loggers:
-        if isinstance(logger, MetricsCSV):
-            if metrics and connector.should_update_logs:
-                metrics.setdefault("epoch", trainer.current_epoch)
-                logger.log_metrics(metrics, trainer.fit_loop.epoch_loop._batches_that_stepped)
-            logger.sync()
+        logger.sync()
 
 
 NUM_COLUMNS = 3

@@ -4,6 +4,7 @@ Progress is a bar with speed, loss and time left, or plain lines without a termi
 of an epoch). Throughput goes to the loggers except metrics.csv, which is identical in every run of a configuration.
 """
 
+import os
 import re
 import sys
 import time
@@ -72,7 +73,7 @@ class StepProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.first_step, self.started = trainer.global_step, time.monotonic()
         self._new_window()
-        if self._enabled and self.console.is_terminal:
+        if self._enabled and self.console.is_terminal and "JPY_PARENT_PID" not in os.environ:  # !python in a notebook
             label, state = TextColumn("{task.description}"), TextColumn("{task.fields[state]}")
             columns = (label, BarColumn(), MofNCompleteColumn(), state, TimeElapsedColumn())
             self.bar = Progress(*columns, console=self.console, auto_refresh=False)

@@ -5,6 +5,8 @@ The mode is chosen without importing wandb: nothing here asks for a key or waits
 
 import netrc
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -12,11 +14,12 @@ from lightning.pytorch import Callback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.points import Points
+from callbacks.wandb_file import X_AXIS, logged_points
 from genie.common.network import unreachable
 from genie.common.profiling import software_versions
 from genie.evaluation.catalogue import direction
 
-X_AXIS = "trainer/global_step"  # of all curves: Lightning's name for it; counted from 0
 PACKAGES = ("genie-world", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "wandb")  # that affect results
 
 
@@ -48,23 +51,50 @@ class WandbRunLogger(WandbLogger):
     packages, and the best value of each metric in the summary (`val/loss.min`).
 
     The run ends with the training, so that the next job of a sweep gets its own.
+
+    Args:
+        former: rows of metrics.csv up to the step that a run goes on from. W&B's process ends with a killed training
+            and loses what it had not written: those points are logged again.
+        settings: those of Lightning's logger.
     """
 
-    def __init__(self, **settings: Any):
+    def __init__(self, former: Sequence[dict[str, float]] = (), **settings: Any):
         super().__init__(**settings)
         self.defined: set[str] = set()
+        self.former = former
+        self.points = Points(logged_points(Path(settings["save_dir"]), settings["id"]) if former else ())
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:
         super().log_hyperparams({**params["config"], "versions": software_versions(PACKAGES)})
+        for row in self.former:
+            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]) - 1)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        metrics = self.points.new(metrics, step)
         for name in metrics.keys() - self.defined:  # W&B takes no patterns for this
             if best := direction(name):
                 self.experiment.define_metric(name, step_metric=X_AXIS, step_sync=True, summary=f"{best},last")
             self.defined.add(name)
-        super().log_metrics(metrics, step)
+        if metrics:
+            super().log_metrics(metrics, step)
+
+    def log_picture(self, name: str, path: Path, step: int) -> None:
+        self.log_image(name, [str(path)], step)  # by `log_metrics`
+
+    def log_video(self, name: str, path: Path, step: int) -> None:
+        super().log_video(name, [str(path)], step, format=["mp4"])
+
+    def log_table(self, name: str, columns: list[str], rows: list[list[str]], step: int) -> None:
+        super().log_table(name, columns, rows, step=step)
+
+    def sync(self) -> None:
+        """Does nothing: a process of W&B writes what it gets."""
+
+    def go_back(self, step: int) -> None:
+        """W&B takes no point back: steps that are trained anew are there twice."""
+        self.points.go_back()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

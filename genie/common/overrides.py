@@ -26,7 +26,9 @@ from genie.common.settings.schema import check_settings, is_text, optional_keys
 
 # Aliases of keys by command: the names in other commands, and former names. Names of groups are keys here: Hydra would
 # read them as choices.
+LOGGER = {f"logger.{key}": f"logger.wandb.{key}" for key in ("project", "entity", "group", "job_type", "mode")}
 NAMES = {
+    **dict.fromkeys(("train", "pipeline", "ablate", "agent"), LOGGER),
     "act": {"policy": "act.policy", "env": "env.id"},
     "export": {"hub": "hub.repo"},
     "generate": {"prompt.": "prompt_"},

@@ -24,6 +24,7 @@ SHOWN = ("torch", "lightning", "hydra-core", "numpy", "gymnasium", "ale-py")  # 
 EXTRAS = {  # what each is for; `dev` is for the tests
     "wandb": "logger=wandb: runs in Weights & Biases",
     "tensorboard": "logger=tensorboard",
+    "mlflow": "logger=mlflow: runs in MLflow",
     "dashboards": "genie dashboard: a workspace and a report in Weights & Biases",
     "sweeps": "hparams_search=…: searches by Optuna",
     "slurm": "launcher=slurm: jobs of a cluster",

@@ -211,7 +211,7 @@ def build_trainer(run: Run, stage: Stage) -> L.Trainer:
     settings["val_check_interval"] *= settings["accumulate_grad_batches"]
     settings.setdefault("profiler", TimeUse(run.started))
     set_matmul_precision(config["trainer"])
-    loggers = build_loggers(config["logger"], folder.path, run.label, run.checkpoint)
+    loggers = build_loggers(config.get("logger") or {}, folder.path, run.label, run.checkpoint)
     try:
         trainer = L.Trainer(
             **settings,

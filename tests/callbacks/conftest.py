@@ -1,5 +1,8 @@
-"""A training that is small enough to run many times: a linear map with dropout on random pictures."""
+"""A training that is small enough to run many times: a linear map with dropout on random pictures. And the files of
+Weights & Biases, for which its package has no reader."""
 
+import json
+import time
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +15,7 @@ from callbacks.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckp
 from callbacks.graceful_stop import GracefulStop
 from callbacks.metrics_csv import MetricsCSV
 from callbacks.reproducibility import CountedRandomness
+from callbacks.wandb_file import X_AXIS, records
 from data_modules.seeding import StepBatchSampler
 
 NUM_SAMPLES = 22  # with batches of 4: epochs of 5 steps, and 2 samples left out
@@ -119,3 +123,41 @@ def fit(folder: Path, model: Model, resume: bool = False, callbacks=(), max_step
 def training():
     """(fit, Model)."""
     return fit, Model
+
+
+def values(items):
+    """{name: value} of the items of a record."""
+    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+
+
+class WandbFile:
+    """The parts of a .wandb file by what they say. Another process writes it, and may end a little after the run.
+
+    `last`: x of the last point of a run that was killed, which does not say that it ended.
+    """
+
+    def __init__(self, path, last=None):
+        for _ in range(600):
+            found = list(records(path))
+            rows = [values(record.history.item) for record in found if record.HasField("history")]
+            if any(record.HasField("exit") for record in found) or last in [row.get(X_AXIS) for row in rows[-1:]]:
+                break
+            time.sleep(0.1)
+        (self.run,) = [record.run for record in found if record.HasField("run")]
+        self.metrics = {m.name or m.glob_name: m for m in (r.metric for r in found if r.HasField("metric"))}
+        self.history = [values(record.history.item) for record in found if record.HasField("history")]
+        self.config, self.summary = {}, {}
+        for record in found:
+            self.config |= values(record.config.update) if record.HasField("config") else {}
+            self.summary |= values(record.summary.update) if record.HasField("summary") else {}
+        self.exit_code = next((record.exit.exit_code for record in found if record.HasField("exit")), None)
+
+    def curve(self, name):
+        """{x: value} of a metric over its own x axis."""
+        axis = self.metrics[name].step_metric
+        return {row[axis]: row[name] for row in self.history if name in row}
+
+
+@pytest.fixture(scope="session")
+def wandb_file():
+    return WandbFile

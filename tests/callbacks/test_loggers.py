@@ -1,18 +1,28 @@
 """Choice of loggers: metrics.csv always, and Weights & Biases never asks, waits or fails for want of a network."""
 
 import socket
+import time
+from importlib import metadata
 
+import numpy as np
 import pytest
+from hydra import initialize_config_module
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.loggers import build_loggers
 from callbacks.metrics_csv import MetricsCSV
-from callbacks.wandb_run import wandb_mode
+from callbacks.mlflow_run import MlflowRunLogger, store
+from callbacks.points import Points
+from callbacks.wandb_file import X_AXIS, logged_points, records, row_of
+from callbacks.wandb_run import WandbRunLogger, wandb_mode
+from genie.common.cli import resolved
+from genie.common.errors import UserError
+from genie.common.media import write_png
 
 
 @pytest.fixture(autouse=True)
 def no_account(tmp_path, monkeypatch):
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -62,10 +72,128 @@ def test_what_the_user_says_goes(monkeypatch):
     assert wandb_mode("auto") == "disabled" and tried == []
 
 
+def names(loggers):
+    return [type(logger).__name__ for logger in loggers]
+
+
 def test_csv_is_always_there(tmp_path):
-    assert [type(logger) for logger in build_loggers({"name": "csv"}, tmp_path, "x", None)] == [MetricsCSV]
-    csv, board = build_loggers({"name": "tensorboard"}, tmp_path, "x", None)
+    assert names(build_loggers({}, tmp_path, "x", None)) == names(build_loggers({"csv": {}}, tmp_path, "x", None))
+    csv, board = build_loggers({"tensorboard": {}}, tmp_path, "x", None)
     assert isinstance(csv, MetricsCSV) and isinstance(board, TensorBoardLogger)
     board.log_metrics({"train/loss": 1.0}, step=1)
     board.finalize("success")
     assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_several_are_chosen_as_a_list(tmp_path):
+    with initialize_config_module("conf", version_base="1.3"):
+        config = resolved("train", ["logger=[mlflow,wandb,tensorboard,csv]", f"output_dir={tmp_path}"])
+        assert resolved("train", ["logger=wandb", "logger.mode=offline"])["logger"]["wandb"]["mode"] == "offline"
+    found = build_loggers(config["logger"], tmp_path, "x", None)
+    assert names(found) == ["MetricsCSV", "TensorBoardRunLogger", "WandbRunLogger", "MlflowRunLogger"]
+    assert not list(tmp_path.iterdir())  # nothing is opened before the training begins
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_an_extra_that_is_missing_is_one_line(tmp_path, monkeypatch, name):
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda package: version("no-such-package" if package == name else package))
+    with pytest.raises(UserError, match=rf"logger={name} needs a package: pip install 'genie-world\[{name}\]'"):
+        build_loggers({name: {}}, tmp_path, "x", None)
+
+
+def test_a_server_of_mlflow_that_does_not_answer_is_one_line(tmp_path, monkeypatch):
+    keys = {"experiment": "genie", "group": None, "tracking_uri": None, "folder": str(tmp_path)}
+    assert store(keys) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    with pytest.raises(UserError, match="tracking_uri=http://127.0.0.1:1: the server does not answer"):
+        store(keys)
+    assert store(keys | {"tracking_uri": "sqlite:////x.db"}) == "sqlite:////x.db"
+
+
+class Store:
+    """A client of MLflow whose store fails at times."""
+
+    def __init__(self):
+        self.points, self.fails = [], False
+
+    def log_batch(self, run_id, metrics):
+        if self.fails:
+            raise OSError("database is locked")
+        self.points += [(point.key, point.step, point.value) for point in metrics]
+
+
+def test_training_goes_on_where_the_store_of_mlflow_fails(capsys):
+    logger = MlflowRunLogger("sqlite:///x.db", {}, "x", "id")
+    logger._client = store = Store()
+    store.fails = True
+    for step in range(3):
+        logger.log_metrics({"train/loss": step}, step)
+        logger.sync()
+    assert store.points == [] and capsys.readouterr().err.count("WARNING") == 1
+    store.fails = False
+    logger.sync()
+    assert store.points == [("train/loss", step, step) for step in range(3)]
+
+
+def test_a_point_is_logged_once():
+    points = Points([(1, "train/loss"), (2, "train/loss"), (2, "media/rollout")])
+    assert points.new({"train/loss": 2.0, "epoch": 0}, 1) == {"epoch": 0}
+    assert points.new({"train/loss": 3.0}, 2) == {} and points.new({"media/rollout": "a file"}, 2) == {}
+    assert points.new({"val/loss": 4.0}, 2) == {"val/loss": 4.0}
+    assert points.new({"train/loss": 4.0}, 3) == {"train/loss": 4.0}
+    assert points.new({"train/loss": 4.0, "epoch": 1}, 3) == {"epoch": 1}
+    points.go_back()
+    assert points.new({"train/loss": 7.0}, 2) == {"train/loss": 7.0}
+
+
+def finish(logger, folder):
+    """Ends a run. Another process writes its file, and may end a little later."""
+    logger.finalize("success")
+    for _ in range(600):
+        if all(any(record.HasField("exit") for record in records(path)) for path in folder.glob("wandb/*/*.wandb")):
+            return
+        time.sleep(0.1)
+    pytest.fail("W&B does not end")
+
+
+def test_points_that_a_killed_process_of_wandb_lost_are_logged_again(tmp_path):
+    rows = [{"step": step, "train/loss": 1.0 / step} for step in range(1, 5)]
+    for known in (2, 4):  # rows that were written, of those up to the checkpoint
+        logger = WandbRunLogger(rows[:2] if known == 4 else (), name="x", id="abcd", save_dir=tmp_path, mode="offline")
+        if known == 4:
+            logger.former = rows
+            logger.log_hyperparams({"config": {}})
+        else:
+            for row in rows[:2]:
+                logger.log_metrics({"train/loss": row["train/loss"]}, row["step"] - 1)
+        finish(logger, tmp_path)
+    found = [(row[X_AXIS], name) for path in tmp_path.glob("wandb/offline-run-*/*.wandb")
+             for row in map(row_of, (record for record in records(path) if record.HasField("history")))
+             for name in row if name == "train/loss"]  # fmt: skip
+    assert sorted(found) == [(step, "train/loss") for step in range(4)]
+    assert logged_points(tmp_path, "abcd") >= {*found} and logged_points(tmp_path, "other") == set()
+
+
+def test_a_picture_that_a_former_process_logged_is_not_logged_again(tmp_path):
+    picture, found = write_png(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint8)), []
+    for step in (3, 3, 4):
+        former = [{"step": 1, "train/loss": 1.0}] if found else ()
+        logger = WandbRunLogger(former, name="x", id="abcd", save_dir=tmp_path, mode="offline")
+        logger.log_picture("media/attention", picture, step)
+        finish(logger, tmp_path)
+        found = sorted(step for step, name in logged_points(tmp_path, "abcd") if name == "media/attention")
+    assert found == [3, 4] and len(list(tmp_path.glob("wandb/offline-run-*/files/media/**/*.png"))) == 2
+
+
+def test_a_file_that_ends_in_the_middle_of_a_record_is_read_up_to_there(tmp_path):
+    logger = WandbRunLogger(name="x", id="abcd", save_dir=tmp_path, mode="offline")
+    for step in range(30):
+        logger.log_metrics({"train/loss": step}, step)
+    finish(logger, tmp_path)
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    content, counts = path.read_bytes(), []
+    for length in range(0, len(content) + 1, 61):
+        path.write_bytes(content[:length])
+        counts.append(len(logged_points(tmp_path, "abcd")))
+    assert counts == sorted(counts) and counts[0] == 0 and counts[-1] > 0

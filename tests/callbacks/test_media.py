@@ -23,7 +23,7 @@ def files(tmp_path):
 def test_tensorboard_gets_the_picture_and_a_moving_one(tmp_path, files):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    loggers = build_loggers({"name": "tensorboard"}, tmp_path / "run", "x", None)
+    loggers = build_loggers({"tensorboard": {}}, tmp_path / "run", "x", None)
     trainer = SimpleNamespace(loggers=loggers)
     log_picture(trainer, "attention", files[0], step=7)
     log_video(trainer, "rollout", files[1], step=7)
@@ -42,8 +42,8 @@ def test_tensorboard_gets_the_picture_and_a_moving_one(tmp_path, files):
 
 def test_wandb_keeps_the_files_offline(tmp_path, files, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    settings = {"name": "wandb", "project": "genie", "entity": None, "mode": "offline", "group": None, "job_type": None}
-    loggers = build_loggers(settings, tmp_path / "run", "x", None)
+    settings = {"project": "genie", "entity": None, "mode": "offline", "group": None, "job_type": None}
+    loggers = build_loggers({"wandb": settings}, tmp_path / "run", "x", None)
     trainer = SimpleNamespace(loggers=loggers)
     log_picture(trainer, "attention", files[0], step=7)
     log_video(trainer, "rollout", files[1], step=7)

@@ -38,6 +38,15 @@ def test_a_resumed_run_counts_from_where_it_was(tmp_path, training):
     assert min(counts) == 6 and max(counts) == 12
 
 
+def test_a_cell_of_a_notebook_gets_lines(tmp_path, training, monkeypatch, capsys):
+    fit, model = training
+    monkeypatch.setenv("JPY_PARENT_PID", "1")  # of Jupyter's kernels and what they start
+    progress, screen = StepProgress("pong lam", line_seconds=0, refresh_seconds=0), io.StringIO()
+    progress.console = Console(file=screen, force_terminal=True, width=120)
+    fit(tmp_path, model(), callbacks=[progress], enable_progress_bar=True)
+    assert screen.getvalue() == "" and "pong lam step 12/12" in capsys.readouterr().out
+
+
 def test_of_figures_by_horizon_a_validation_prints_the_last(tmp_path, training, capsys):
     fit, model = training
 

@@ -20,6 +20,9 @@ class Memory(Logger):
     def log_metrics(self, metrics, step):
         self.rows.append((step, metrics))
 
+    def sync(self):
+        pass
+
 
 def test_the_speed_is_of_training_alone(tmp_path, training, monkeypatch):
     fit, model = training

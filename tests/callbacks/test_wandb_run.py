@@ -1,9 +1,7 @@
 """What Weights & Biases gets of a training and of its second half, read from the files that `wandb sync` uploads."""
 
 import json
-import struct
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,64 +14,13 @@ from genie.train import main
 
 pytestmark = pytest.mark.slow
 
-BLOCK, HEADER = 32768, 7  # of the log: blocks of fixed size, records in one or more parts
-
-
-def records(path):
-    """The records of a .wandb file: protocol buffers in LevelDB's log format."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, place, parts = path.read_bytes(), HEADER, b""
-    while place + HEADER <= len(data):
-        left = BLOCK - place % BLOCK
-        if left < HEADER:
-            place += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + HEADER])
-        place += HEADER + length
-        parts += data[place - length : place]
-        if kind in (1, 4):  # whole, or the last part
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
-
-
-def values(items):
-    """{name: value} of the items of a record."""
-    return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-
-
-class File:
-    """The parts of a .wandb file by what they say. Another process writes it, and may end a little after the run."""
-
-    def __init__(self, path):
-        for _ in range(600):
-            found = list(records(path))
-            if any(record.HasField("exit") for record in found):
-                break
-            time.sleep(0.1)
-        (self.run,) = [record.run for record in found if record.HasField("run")]
-        self.metrics = {m.name or m.glob_name: m for m in (r.metric for r in found if r.HasField("metric"))}
-        self.history = [values(record.history.item) for record in found if record.HasField("history")]
-        self.config, self.summary = {}, {}
-        for record in found:
-            self.config |= values(record.config.update) if record.HasField("config") else {}
-            self.summary |= values(record.summary.update) if record.HasField("summary") else {}
-        (self.exit_code,) = [record.exit.exit_code for record in found if record.HasField("exit")]
-
-    def curve(self, name):
-        """{x: value} of a metric over its own x axis."""
-        axis = self.metrics[name].step_metric
-        return {row[axis]: row[name] for row in self.history if name in row}
-
 
 @pytest.fixture(scope="module")
-def halves(tmp_path_factory, pong_root):
+def halves(tmp_path_factory, pong_root, wandb_file):
     """(run folder, file of the first 3 steps, file of the resumed rest) of a training that logs offline."""
     outputs = tmp_path_factory.mktemp("outputs")
     arguments = ["stage=tokenizer", "debug=fast", f"data.root={pong_root}", f"output_dir={outputs}", "name=run"]
-    arguments += ["logger=wandb", "logger.mode=offline"]
+    arguments += ["logger=wandb", "logger.wandb.mode=offline"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(outputs))
         for more in (["trainer.max_steps=3"], ["trainer.max_steps=5", "resume=true"]):
@@ -82,7 +29,7 @@ def halves(tmp_path_factory, pong_root):
     run = outputs / "run" / "tokenizer"
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     assert len(files) == 2
-    return run, *map(File, files)
+    return run, *map(wandb_file, files)
 
 
 def test_a_resumed_run_goes_on_in_the_same_run(halves):
@@ -131,11 +78,11 @@ def test_speed_is_logged_but_not_in_metrics_csv(halves):
     assert not any("clips_per_second" in name for row in read_metrics(run / "metrics.csv") for name in row)
 
 
-def test_pictures_are_kept_offline(tmp_path):
+def test_pictures_are_kept_offline(tmp_path, wandb_file):
     logger = WandbRunLogger(name="x", save_dir=tmp_path, project="p", mode="offline")
     logger.log_image("media/rollout", [np.zeros((4, 4, 3), np.uint8)], step=7)
     logger.finalize("success")
     (path,) = tmp_path.glob("wandb/offline-run-*/files/media/**/*.png")
-    file = File(next(tmp_path.glob("wandb/offline-run-*/*.wandb")))
+    file = wandb_file(next(tmp_path.glob("wandb/offline-run-*/*.wandb")))
     (row,) = file.history
     assert path.name in json.dumps(row) and row["trainer/global_step"] == 7

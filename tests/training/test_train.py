@@ -212,7 +212,7 @@ def test_the_command_to_go_on_repeats_the_command_line(monkeypatch):
     [
         ("trainer.precision=17", "precision"),
         ("trainer.accelerator=abacus", "abacus"),
-        ("logger=wandb logger.mode=sometimes", "auto, online, offline, disabled"),
+        ("logger=wandb logger.wandb.mode=sometimes", "auto, online, offline, disabled"),
         ("+trainer.max_stepps=3", "max_stepps"),
     ],
 )

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from genie.common.settings.data import Data
 from genie.common.settings.kinds import (
+    LEFT_OUT,
     Count,
     Decay,
     Flag,
@@ -94,12 +95,11 @@ class Falling(Settings):
 Schedule = Annotated[Constant | Falling, Field(discriminator="name")]
 
 
-class FileLogger(Settings):
-    name: Literal["csv", "tensorboard"]
+class NoKeys(Settings):
+    """A choice that needs none."""
 
 
 class WandbLogger(Settings):
-    name: Literal["wandb"]
     project: Text
     entity: Text | None
     group: Text | None
@@ -107,7 +107,20 @@ class WandbLogger(Settings):
     mode: Literal["auto", "online", "offline", "disabled"]
 
 
-Logger = Annotated[FileLogger | WandbLogger, Field(discriminator="name")]
+class MlflowLogger(Settings):
+    experiment: Text
+    group: Text | None
+    tracking_uri: Text | None
+    folder: Place
+
+
+class Loggers(Settings):
+    """Those that are chosen: logger=wandb, logger=[wandb,tensorboard]."""
+
+    csv: NoKeys | None = LEFT_OUT
+    tensorboard: NoKeys | None = LEFT_OUT
+    wandb: WandbLogger | None = LEFT_OUT
+    mlflow: MlflowLogger | None = LEFT_OUT
 
 
 class Launcher(Settings):
@@ -281,7 +294,7 @@ class TrainConfig(Settings):
     optimizer: Optimizer
     schedule: Schedule
     callbacks: Callbacks
-    logger: Logger
+    logger: Loggers
     sampler: SamplerValues | None = None  # of the preset
     reward: Reward | None = None
     policy: Policy | None = None

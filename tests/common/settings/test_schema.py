@@ -224,7 +224,7 @@ def test_what_is_wrong_is_said_in_one_line(checked, command, override, line):
         ("train", "trainer.gather_precision=fp8", "bf16, null"),
         ("train", "optimizer.name=sgd", "adamw, muon"),
         ("train", "launcher.name=mpi", "local, torchrun, slurm"),
-        ("train logger=wandb", "logger.mode=on", "auto, online, offline, disabled"),
+        ("train logger=wandb", "logger.wandb.mode=on", "auto, online, offline, disabled"),
         ("train", "callbacks.checkpoint.mode=lowest", "auto, min, max"),
         ("train", "callbacks.stop.requeue_on=[SIGHUP]", "SIGTERM, SIGUSR1, SIGINT"),
         ("train", "callbacks.rollouts.attention.heads=all", "mean, separate"),
