@@ -430,7 +430,7 @@ def write_streams():
                 stream.height, stream.width = frames.shape[1:3]
                 stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
                 if disposition is not None:
-                    stream.disposition = disposition
+                    stream.disposition = disposition.value  # PyAV 17 takes a number
                 added.append(stream)
             for stream, (_, _, frames) in zip(added, streams, strict=True):
                 for frame in frames:

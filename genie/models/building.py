@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from genie.common.errors import UserError
+from genie.common.errors import UserError, reason
 from genie.models.actor_critic import Actor, Critic
 from genie.models.delta import DeltaModel
 from genie.models.dynamics import DynamicsModel
@@ -60,7 +60,7 @@ def build_part(cls: type[Part], key: str, options: dict[str, Any], **extra) -> P
     try:
         return cls(**options, **extra)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{key}: {str(error).replace(cls.__name__ + '.__init__() ', '')}") from error
+        raise UserError(f"{key}: {reason(error).replace(cls.__name__ + '.__init__() ', '')}") from error
 
 
 def build_tokenizer(config: dict[str, Any]) -> VideoTokenizer:

@@ -54,7 +54,7 @@ NAMES = ["left", "right", "up"]
         (IDS, NAMES[:2], "and 2 actions are named .left, right.: .*give data.actions.names=.* with 3 names"),
         (np.where(IDS == 2, 255, IDS), None, "3 different ids up to 255 .* data.actions.none=255 .*count=256"),
         (np.where(IDS == 2, 10**9, IDS), None, "up to 1000000000"),
-        (np.where(IDS == 2, 2**64 - 1, IDS).astype(np.uint64), None, "up to 18446744073709551615"),
+        (np.where(IDS == 2, np.uint64(2**64 - 1), IDS.astype(np.uint64)), None, "up to 18446744073709551615"),
         (IDS, "left,right,up", "is one text, 'left,right,up', and no list of names: .*data.actions.names"),
         (IDS, 3, "is 3, and no list of names"),
         (IDS, ["left", "left", "up"], "names two actions 'left'"),
