@@ -8,6 +8,8 @@ from docs.tables import Table, Template, by_run, named
 
 VIDEOS = ("generated", "reconstruction", "copy_last", "constant_velocity")
 HORIZONS = (0, 4, 9, 23)  # of generated frames 1, 5, 10, 24
+THERE = "{long.rollout_objects.ball.VIDEO.present_by_horizon[99]:.0%}"
+IN_PLACE = THERE.replace("present", "in_place")
 
 
 def at(path: str, form: str, *places: int) -> str:
@@ -64,7 +66,7 @@ POINTS = (
 )
 BALL, PLAYER, ENEMY = (LONG.replace("THING", thing) for thing in ("ball", "player", "enemy"))
 
-# `near`: the evaluation of a world of Pong, `far`: that of rollouts of 24 frames. World, ceiling, copy, tracker
+# `near`: the evaluation of a world of Pong, `far`: that of rollouts of 24 frames, `long`: of 100. World, ceiling, copy, tracker
 PONG: list[list[Template]] = [
     ["tokenizer, PSNR", "{near.tokenizer.psnr:.1f} dB", "", "{near.tokenizer.psnr_copy_last:.1f} dB"],
     ["tokenizer, balls that survive", "{near.objects.ball.survival:.1%}"],
@@ -97,6 +99,10 @@ PONG: list[list[Template]] = [
         *(PADDLE.replace("VIDEO", video) for video in VIDEOS[:3]),
     ],
     ["player obeys: correlation of its displacement with the game's", OBEYS],
+    [
+        "100 frames after the prompt, {long.clips} clips: ball there, of the frames in which the game has it; in its place",
+        *(f"{THERE}; {IN_PLACE}".replace("VIDEO", video) for video in VIDEOS),
+    ],
     [
         "{near.long_rollout.frames:,} frames under random actions, {near.long_rollout.worlds} worlds: ball (in the "
         "real game)",
@@ -214,8 +220,10 @@ GAMES = by_run(
         "right tokens that change": "{.tokens.changed_token_accuracy:.1%}",
         "generated frames 1, 10, PSNR (a copy of the last frame)": f"{GENERATED} ({COPY})",
         "ΔPSNR, t = 4 (pooled)": "{.delta_psnr.t4:.1f} dB ({.delta_psnr.t4_pooled:.1f} dB)",
-        "latent against true actions, NMI; matching (most common)": "{.lam.action_nmi:.2f}; "
-        "{.lam.action_accuracy:.1%} ({.lam.action_accuracy_majority:.1%})",
+        "latent against true actions, NMI; matching (most common)": (
+            "{.lam.action_nmi:.2f}; {.lam.action_accuracy:.1%} ({.lam.action_accuracy_majority:.1%})",
+            "{.lam.action_explained:.1%} of the torques' variance",
+        ),
         "FVD (a copy; real clips)": "{.fvd.value:.0f} ({.fvd.value_copy_last:.0f}; {.fvd.floor:.0f}), {.fvd.videos} "
         "videos",
     },
@@ -228,7 +236,7 @@ TABLES = {
     "worlds": WORLDS,
     "presets": PRESETS,
     "gpus": GPUS,
-    "pong": in_full("shipped world", PONG, tracker=True, near="pong", far="pong"),
-    "demo": in_full("`make demo`", PONG, tracker=True, near="demo", far="demo_rollouts"),
+    "pong": in_full("shipped world", PONG, tracker=True, near="pong", far="pong", long="pong_100"),
+    "demo": in_full("`make demo`", PONG, tracker=True, near="demo", far="demo_rollouts", long="demo_rollouts"),
     "coinrun": in_full("CoinRun", COINRUN, **{"": "coinrun"}),
 }

@@ -27,7 +27,7 @@ from genie.common.plots import plot_confusion
 from genie.evaluation.part import Evaluation, Part, Row, compared, number, percent, usage
 from genie.evaluation.tokenizer import PSNR, codebook_metrics
 from genie.evaluation.trained_run import LeftOut, Trained
-from genie.metrics.actions import ActionAlignment, ActionEffects, CodeUsage, grouped
+from genie.metrics.actions import ActionAlignment, ActionEffects, CodeUsage, ExplainedActions, grouped
 from genie.metrics.metric_info import HIGHER, Definition, MetricInfo
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.world.protocol import World
@@ -76,17 +76,20 @@ def evaluate_lam(
     `codebook_perplexity`; with true actions `action_nmi`, `action_accuracy` (best one-to-one matching),
     `action_accuracy_majority` (of always naming the most common one), the table `confusion` (rows: latent actions) and
     the `matching`, the number of the true action for each latent one (-1: none). With `groups` of true actions of one
-    effect (all others are a group, too) `group_nmi`, `group_accuracy`, `group_accuracy_majority` (see `grouped`).
+    effect (all others are a group, too) `group_nmi`, `group_accuracy`, `group_accuracy_majority` (see `grouped`). With
+    continuous true actions `action_explained`, and `explained_by_number`.
 
     Writes lam.mp4 (at `fps`), lam_effects.png and, with true actions, lam_confusion.png.
     """
     psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
     codes = CodeUsage(lam.model.num_actions)
     effects = {"latent": ActionEffects(lam.model.num_actions, tuple(clips.frames.shape[2:]))}
-    alignment = None
+    alignment = explained = None
     if clips.actions is not None and clips.info.num_actions:
         alignment = ActionAlignment(lam.model.num_actions, clips.info.num_actions)
         effects["true"] = ActionEffects(clips.info.num_actions, tuple(clips.frames.shape[2:]))
+    elif clips.actions is not None and clips.info.action_size:
+        explained = ExplainedActions(lam.model.num_actions, clips.info.action_size)
     for batch in clips.batches():
         frames = batch.floats()
         prediction, actions = predict(lam, frames)
@@ -96,6 +99,8 @@ def evaluate_lam(
         if alignment is not None:
             alignment.update(actions, batch.actions[:, :-1])
             effects["true"].update(frames, batch.actions[:, :-1])
+        if explained is not None:
+            explained.update(actions, batch.actions[:, :-1])
     _video(lam, clips.sample(SHOWN), folder, fps)
     figures = {name: float(value) for name, value in psnr.compute().items()}
     figures |= {f"codebook_{name}": float(value) for name, value in codes.compute().items()}
@@ -111,6 +116,9 @@ def evaluate_lam(
             figures |= {"group_nmi": float(found["nmi"]), "group_accuracy": float(found["accuracy"])}
             figures["group_accuracy_majority"] = float(found["majority"])
         plot_confusion(confusion, matching, true_names(clips), folder / "lam_confusion.png")
+    if explained is not None:
+        found = explained.compute()
+        figures |= {"action_explained": float(found["explained"]), "explained_by_number": found["by_number"].tolist()}
     names = true_names(clips)
     labels = {"latent": latent_labels(lam.model.num_actions, figures.get("confusion"), names), "true": names}
     draw_effects({kind: metric.compute() for kind, metric in effects.items()}, labels, folder / "lam_effects.png")
@@ -143,8 +151,9 @@ def _padded(picture: np.ndarray, left: int = 0, right: int = 0) -> np.ndarray:
 
 
 def true_names(clips: Clips) -> list[str]:
-    """Names of the true actions."""
-    return list(clips.info.action_meanings or [f"true {index}" for index in range(clips.info.num_actions or 0)])
+    """Names of the true actions; none of continuous ones."""
+    count = clips.info.num_actions or 0
+    return list(clips.info.action_meanings or [f"true {index}" for index in range(count)]) if count else []
 
 
 def latent_labels(num_actions: int, confusion: list[list[int]] | None, names: list[str]) -> list[str]:
@@ -180,7 +189,8 @@ ALIGNMENT = Definition(
     "alignment", "Latent and true actions", "Latent action model",
     "True actions are never trained on. NMI is the normalised mutual information: 0 for unrelated, 1 for the same "
     "up to names. Best matching: the share of transitions on which both agree after the best one-to-one renaming, "
-    "beside what always naming the most common action reaches.",
+    "beside what always naming the most common action reaches. Of continuous actions, the share of their variance that "
+    "knowing the latent action explains.",
 )  # fmt: skip
 
 
@@ -193,6 +203,10 @@ def _rows(report: dict) -> list[Row]:
         rows.append(("LAM NMI, true action", number(figures["action_nmi"]), "", "", "1: the same"))
         note = f"majority {percent(figures['action_accuracy_majority'])}"
         rows.append(("LAM best-match accuracy", percent(figures["action_accuracy"]), "", "", note))
+    if "action_explained" in figures:
+        shares = ", ".join(percent(share) for share in figures["explained_by_number"])
+        note = f"of each number: {shares}"
+        rows.append(("LAM, true actions explained", percent(figures["action_explained"]), "", "", note))
     if "group_nmi" in figures:
         note = f"majority {percent(figures['group_accuracy_majority'])}, NMI {number(figures['group_nmi'])}"
         rows.append(("LAM accuracy, groups of one effect", percent(figures["group_accuracy"]), "", "", note))
@@ -218,6 +232,9 @@ LAM = Part(
         MetricInfo("lam.action_accuracy", "best matching with the true actions",
                    "share that agrees after the best renaming", ALIGNMENT, "%", 1, HIGHER,
                    logged="val/action_accuracy"),
+        MetricInfo("lam.action_explained", "variance of continuous true actions explained",
+                   "by which latent action it was: η², the mean over the numbers of an action", ALIGNMENT, "%", 1,
+                   HIGHER, logged="val/action_explained"),
         MetricInfo("lam.group_accuracy", "accuracy, groups of actions of one effect",
                    "each latent action stands for the group that it most often goes with", ALIGNMENT, "%", 1, HIGHER,
                    beside={"group_accuracy_majority": "always the most common"}),

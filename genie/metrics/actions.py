@@ -64,6 +64,32 @@ class ActionAlignment(AdditiveMetric):
         }
 
 
+class ExplainedActions(AdditiveMetric):
+    """Share of the variance of continuous true actions that latent ones explain: the correlation ratio η², by number."""
+
+    def __init__(self, num_latent: int, size: int) -> None:
+        super().__init__()
+        self.add_sums("counts", shape=(num_latent,))
+        self.add_sums("sums", shape=(num_latent, size))
+        self.add_sums("squares", shape=(size,))
+
+    def update(self, latent: Tensor, true: Tensor) -> None:
+        """latent int64 [...] and true [..., A], the actions of the same transitions."""
+        codes, values = latent.flatten(), true.flatten(0, -2).double()
+        self.counts += torch.bincount(codes, minlength=len(self.counts))
+        self.sums.index_add_(0, codes, values)
+        self.squares += (values**2).sum(0)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`explained` in [0, 1], the mean over the numbers; `by_number` [A], 0 of a number that never changes."""
+        total = self.counts.sum().clamp_min(1)
+        mean = self.sums.sum(0) / total
+        variance = self.squares / total - mean**2
+        between = (self.sums**2 / self.counts.clamp_min(1)[:, None]).sum(0) / total - mean**2
+        shares = torch.where(variance > 1e-12, between / variance.clamp_min(1e-12), 0.0).clamp(0, 1)
+        return {"explained": shares.mean().float(), "by_number": shares.float()}
+
+
 def normalized_mutual_information(confusion: Tensor) -> Tensor:
     """2·I(X; Y) / (H(X) + H(Y)) of a table of counts; 0 where either is constant."""
     joint = confusion.double() / confusion.sum().clamp_min(1)

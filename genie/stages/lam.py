@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from data_modules.clips import Clip
 from genie.common.random import Stream
-from genie.metrics.actions import ActionAlignment, CodeUsage
+from genie.metrics.actions import ActionAlignment, CodeUsage, ExplainedActions
 from genie.metrics.metric_info import LOWER, MetricInfo
 from genie.metrics.psnr import frame_psnr, update_frame_psnr
 from genie.models import LatentActionModel, LatentActionOutput
@@ -47,7 +47,7 @@ class TrainsLatentActions(DependentStage):
 
     def set_data_info(self, info) -> None:
         super().set_data_info(info)
-        self.validation.set_true_actions(info.num_actions)
+        self.validation.set_true_actions(info.num_actions, info.action_size)
 
     def start_from_background(self) -> None:
         self.lam.start_from(self.background)
@@ -147,15 +147,19 @@ class LatentActionMetrics(nn.Module):
         self.num_actions = num_actions
         self.psnr = frame_psnr("psnr", "psnr_copy_last", "psnr_background")
         self.usage = CodeUsage(num_actions)
-        self.alignment: ActionAlignment | None = None
+        self.alignment: ActionAlignment | ExplainedActions | None = None
         self.position: ActionAlignment | None = None
 
-    def set_true_actions(self, num_true: int | None) -> None:
-        """How many true actions the data records; None for data without actions."""
-        self.alignment = ActionAlignment(self.num_actions, num_true) if num_true else None
+    def set_true_actions(self, num_true: int | None, size: int | None = None) -> None:
+        """How many true actions the data record, or how many numbers a continuous one has; None for neither."""
+        self.alignment = None
+        if num_true:
+            self.alignment = ActionAlignment(self.num_actions, num_true)
+        elif size:
+            self.alignment = ExplainedActions(self.num_actions, size)
 
     def update(self, output: LatentActionOutput, frames: Tensor, background: Tensor, actions: Tensor | None) -> None:
-        """frames [B, T, C, H, W] in [0, 1]; actions int64 [B, T] or None."""
+        """frames [B, T, C, H, W] in [0, 1]; actions int64 [B, T] or float [B, T, A], or None."""
         update_frame_psnr(self.psnr, output.prediction, frames, background)
         self.usage.update(output.actions)
         if self.alignment is not None and actions is not None:
@@ -171,7 +175,7 @@ class LatentActionMetrics(nn.Module):
         values |= {f"codebook_{name}": value for name, value in self.usage.compute().items()}
         if self.alignment is not None:
             agreement = self.alignment.compute()
-            values |= {f"action_{name}": agreement[name] for name in ("nmi", "accuracy")}
+            values |= {f"action_{name}": agreement[name] for name in ("nmi", "accuracy", "explained") if name in agreement}
         if self.position is not None:
             values["position_nmi"] = self.position.compute()["nmi"]
         return values

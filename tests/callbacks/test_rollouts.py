@@ -5,6 +5,8 @@ import functools
 import shutil
 from types import SimpleNamespace
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from hydra import initialize_config_module
@@ -87,6 +89,29 @@ def test_figures_are_those_of_the_evaluation_of_the_checkpoint(looking, world_ru
     assert {name for name in last if "psnr_h" in name} == {f"rollout/psnr_h{number}" for number in range(1, 5)}
     assert last == pytest.approx(expected | {"step": 4, "rollout/seconds": last["rollout/seconds"]}, abs=1e-4)
     assert abs(first["rollout/psnr_mean"] - last["rollout/psnr_mean"]) > 1e-3  # the weights of that step
+
+
+@pytest.fixture(scope="module")
+def continuous_root(pong_root, tmp_path_factory):
+    """The same recordings with true actions of two numbers, which have names."""
+    root = tmp_path_factory.mktemp("continuous")
+    for path in pong_root.glob("*.h5"):
+        with h5py.File(shutil.copy(path, root), "r+") as file:
+            numbers = np.random.default_rng(0).uniform(-1, 1, (len(file["actions"]), 2)).astype(np.float32)
+            del file["actions"]
+            file["actions"] = numbers
+            file.attrs["action_meanings"] = ["shoulder", "elbow"]
+    return root
+
+
+def test_continuous_true_actions_are_measured_and_name_no_row(run, continuous_root):
+    looks = ["callbacks.rollouts.every_n_train_steps=1", f"data.root={continuous_root}"]
+    _, folder = run("continuous", *looks, stage="lam")
+    (row, *_) = values(folder, "val/action_")
+    assert row.keys() == {"step", "val/action_explained"} and 0 <= row["val/action_explained"] <= 1
+    assert any((folder / "media").glob("step_*/lam_effects.png"))
+    _, folder = run("continuous", *looks)
+    assert any((folder / "media").glob("step_*/action_grid.png"))
 
 
 def test_pictures_are_there_whole_and_shown(looking, read_video):

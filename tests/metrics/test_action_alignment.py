@@ -5,6 +5,7 @@ import torch
 
 from genie.metrics.actions import (
     ActionAlignment,
+    ExplainedActions,
     best_matching,
     grouped,
     matched_accuracy,
@@ -59,3 +60,19 @@ def test_groups_of_actions_of_one_effect():
     merged = torch.tensor([[10, 0, 0], [0, 4, 4], [10, 0, 0]], dtype=torch.float64)
     assert found["nmi"] == pytest.approx(float(normalized_mutual_information(merged)))
     assert found["nmi"] > normalized_mutual_information(confusion)
+
+
+def test_variance_of_continuous_actions_that_latent_ones_explain():
+    metric = ExplainedActions(3, 3)
+    # the first number is told by the code, the second has no relation to it, the third never changes
+    for codes, sign in (([[0, 1], [0, 1]], 1.0), ([[1, 0]], -1.0), ([[0, 1]], -1.0)):
+        codes = torch.tensor(codes)
+        true = torch.stack([codes * 2.0 - 1, torch.full(codes.shape, sign), torch.full(codes.shape, 0.3)], dim=-1)
+        metric.update(codes, true)
+    found = metric.compute()
+    assert found["by_number"].tolist() == pytest.approx([1, 0, 0], abs=1e-6)
+    assert found["explained"].item() == pytest.approx(1 / 3)
+    half = ExplainedActions(2, 1)  # means -1 and 1 of the codes, with a variance of 1 in each: 1 / (1 + 1)
+    half.update(torch.tensor([0, 0, 1, 1]), torch.tensor([[-2.0], [0.0], [0.0], [2.0]]))
+    assert half.compute()["explained"].item() == pytest.approx(0.5)
+    assert ExplainedActions(2, 1).compute()["explained"] == 0
