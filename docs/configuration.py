@@ -52,6 +52,7 @@ SAID = {  # of keys that no file and no docstring explains
     "model.lam.input": "pixels | tokens: what the model reads and predicts; null: pixels (docs/ablations.md)",
 }
 LONGEST = 90  # characters of a default
+OTHERS = {"data": ("videos", "stream", "minari", "coinrun"), "logger": ("tensorboard", "wandb", "mlflow")}  # with more keys
 ON_STAGE = ("reward", "policy", "simulator")  # groups that are there with the stage of their name
 REFERENCE = re.compile(r"\$\{(?:oc\.select:)?stage\.name(?:,\w+)?\}")
 SELECTED = re.compile(r"\$\{oc\.select:([^,{}]+),([^{}]*)\}")
@@ -128,7 +129,7 @@ def rows_of(command: str, prefix: str, settings: type[Settings], choices: tuple[
         if len(groups) > 1:  # choices of a group in a group
             names = Literal[tuple(choice for inner in groups for choice in _choices(inner))]  # type: ignore[valid-type]
             rows[f"{key}.name"] = row(command, f"{key}.name", names)
-        if not groups:
+        if not any(inner.model_fields for inner in groups):
             rows[key] = row(command, key, info.annotation, info.metadata, choices)
     return list(rows.values())
 
@@ -161,6 +162,8 @@ def type_of(annotation: Any, *metadata: Any) -> str:
         return f"list of {type_of(parts[0])}"
     if origin is dict:
         return f"{{name: {type_of(parts[1])}}}"
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return "no keys"
     return "value" if annotation is Any else str(getattr(annotation, "__name__", annotation))
 
 
@@ -192,8 +195,8 @@ def composed(command: str, group: str, choices: tuple[str, ...]) -> Iterator[dic
     stage = [f"stage={group}"] if group in ON_STAGE and "stage" in COMMANDS[command].model_fields else []
     options = [choice for choice in choices[:1] if choice in group_options(group)]
     yield _plain(command, (*stage, *(f"{group}={choice}" for choice in options)))
-    if group == "data":
-        yield from (_plain(command, (f"data={choice}",)) for choice in ("videos", "stream", "minari", "coinrun"))
+    for choice in OTHERS.get(group, ()):
+        yield _plain(command, (f"{group}={choice}",))
 
 
 @cache

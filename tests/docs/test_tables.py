@@ -15,7 +15,10 @@ RESULTS = SimpleNamespace(
     pong=SimpleNamespace(psnr=50.26, share=0.912, curve=[1.04, 2.0], date="2026-01-31", none=None),
     peers=SimpleNamespace(one=SimpleNamespace(psnr="38.25"), none=SimpleNamespace(source="nothing")),
 )
-NOT_MEASURED = {"pong": ["FVD", "… against other real clips (real ones there)"]}  # rows without any figure
+NOT_MEASURED = {  # rows without any figure
+    "pong": ["FVD", "… against other real clips (real ones there)"],
+    "demo": ["100 frames after the prompt"],
+}
 
 
 @pytest.fixture
