@@ -20,7 +20,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from callbacks.loggers import MediaFolder, log_picture, log_video
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import Clips, read_clips
-from genie.common.errors import UserError
+from genie.common.cli import wants_trace
+from genie.common.errors import UserError, failure, warn
 from genie.common.settings.training import Attention
 from genie.common.settings.world import Sampled
 from genie.evaluation.action_grid import GridSettings, draw_action_grid
@@ -138,8 +139,12 @@ class Rollouts(Callback):
     Metrics are logged as `rollout/…` beside those of the validation; images and videos go to `folder`/step_<n>/ and as
     `media/…` to the loggers. A line that starts with `label` reports main metrics and time. Has to precede the callback
     that averages the weights and restores them at the end of the validation. Only the first process evaluates; the
-    others wait for the metrics. `settings`: the group `callbacks.rollouts`. Raises UserError for an invalid setting.
+    others wait for the metrics. What fails here (memory, the disk, a bug) is said, and the training goes on.
+
+    `settings`: the group `callbacks.rollouts`. Raises UserError for an invalid setting.
     """
+
+    raises = False  # True: what fails ends the training, as tests want it
 
     def __init__(self, label: str, folder: Path, settings: dict[str, Any], seed: int) -> None:
         check(settings)
@@ -184,7 +189,7 @@ class Rollouts(Callback):
         if trainer.state.fn != "fit" or not self._is_due(step, trainer.max_steps):
             return
         self.last_step, started = step, time.monotonic()
-        metrics = self._evaluate(trainer, module, step) if trainer.is_global_zero else {}
+        metrics = self._tried(trainer, module, step) if trainer.is_global_zero else {}
         metrics = trainer.strategy.broadcast(metrics)
         seconds = time.monotonic() - started
         self.spent += seconds
@@ -199,6 +204,18 @@ class Rollouts(Callback):
         if not self.every or step == self.last_step:
             return False
         return step // self.every > self.last_step // self.every or 0 <= max_steps <= step
+
+    def _tried(self, trainer: Trainer, module: LightningModule, step: int) -> dict[str, float]:
+        try:
+            return self._evaluate(trainer, module, step)
+        except Exception as error:
+            if self.raises or wants_trace():
+                raise
+            warn(
+                f"{self.label} step {step}: held-out clips could not be evaluated ({failure(error)}). The training "
+                f"goes on; debug=trace shows where, callbacks.rollouts.every_n_train_steps=0 looks at none"
+            )
+            return {}
 
     def _evaluate(self, trainer: Trainer, module: LightningModule, step: int) -> dict[str, float]:
         """The metrics of one evaluation; draws and logs its media."""

@@ -52,7 +52,10 @@ SAID = {  # of keys that no file and no docstring explains
     "model.lam.input": "pixels | tokens: what the model reads and predicts; null: pixels (docs/ablations.md)",
 }
 LONGEST = 90  # characters of a default
-OTHERS = {"data": ("videos", "stream", "minari", "coinrun"), "logger": ("tensorboard", "wandb", "mlflow")}  # with more keys
+OTHERS = {  # choices with further keys
+    "data": ("videos", "stream", "minari", "coinrun"),
+    "logger": ("tensorboard", "wandb", "mlflow"),
+}
 ON_STAGE = ("reward", "policy", "simulator")  # groups that are there with the stage of their name
 REFERENCE = re.compile(r"\$\{(?:oc\.select:)?stage\.name(?:,\w+)?\}")
 SELECTED = re.compile(r"\$\{oc\.select:([^,{}]+),([^{}]*)\}")

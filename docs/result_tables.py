@@ -66,7 +66,7 @@ POINTS = (
 )
 BALL, PLAYER, ENEMY = (LONG.replace("THING", thing) for thing in ("ball", "player", "enemy"))
 
-# `near`: the evaluation of a world of Pong, `far`: that of rollouts of 24 frames, `long`: of 100. World, ceiling, copy, tracker
+# `near`: the evaluation of a world of Pong, `far`: of rollouts of 24 frames, `long`: of 100. Columns as `VIDEOS`
 PONG: list[list[Template]] = [
     ["tokenizer, PSNR", "{near.tokenizer.psnr:.1f} dB", "", "{near.tokenizer.psnr_copy_last:.1f} dB"],
     ["tokenizer, balls that survive", "{near.objects.ball.survival:.1%}"],
@@ -100,7 +100,8 @@ PONG: list[list[Template]] = [
     ],
     ["player obeys: correlation of its displacement with the game's", OBEYS],
     [
-        "100 frames after the prompt, {long.clips} clips: ball there, of the frames in which the game has it; in its place",
+        "100 frames after the prompt, {long.clips} clips: ball there, of the frames in which the game has it; in its "
+        "place",
         *(f"{THERE}; {IN_PLACE}".replace("VIDEO", video) for video in VIDEOS),
     ],
     [

@@ -52,6 +52,13 @@ def fixed_seed():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def pictures_that_fail_end_the_training():
+    """In this process: for users the training goes on, but here nobody would see it."""
+    if "callbacks.rollouts" in sys.modules:
+        sys.modules["callbacks.rollouts"].Rollouts.raises = True
+
+
+@pytest.fixture(scope="session", autouse=True)
 def without_curves():
     """An empty picture for plots/loss.png of trainings in this process: to draw it takes longer than they do.
 

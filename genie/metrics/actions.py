@@ -65,7 +65,7 @@ class ActionAlignment(AdditiveMetric):
 
 
 class ExplainedActions(AdditiveMetric):
-    """Share of the variance of continuous true actions that latent ones explain: the correlation ratio η², by number."""
+    """Share of the variance of continuous true actions that latent ones explain: the correlation ratio η² by number."""
 
     def __init__(self, num_latent: int, size: int) -> None:
         super().__init__()

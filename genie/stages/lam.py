@@ -174,8 +174,8 @@ class LatentActionMetrics(nn.Module):
         values = dict(self.psnr.compute())
         values |= {f"codebook_{name}": value for name, value in self.usage.compute().items()}
         if self.alignment is not None:
-            agreement = self.alignment.compute()
-            values |= {f"action_{name}": agreement[name] for name in ("nmi", "accuracy", "explained") if name in agreement}
+            agreement, names = self.alignment.compute(), ("nmi", "accuracy", "explained")
+            values |= {f"action_{name}": agreement[name] for name in names if name in agreement}
         if self.position is not None:
             values["position_nmi"] = self.position.compute()["nmi"]
         return values

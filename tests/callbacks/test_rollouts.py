@@ -15,7 +15,7 @@ from PIL import Image
 from callbacks.rollouts import Rollouts, check, rollout_metrics
 from data_modules.held_out_clips import load_clips
 from genie.common.cli import resolved
-from genie.common.errors import UserError
+from genie.common.errors import RunError, UserError
 from genie.common.settings.world import Sampled
 from genie.evaluation.rollout import RolloutSettings, evaluate_rollout
 from genie.evaluation.trained_run import TrainedRun
@@ -112,6 +112,21 @@ def test_continuous_true_actions_are_measured_and_name_no_row(run, continuous_ro
     assert any((folder / "media").glob("step_*/lam_effects.png"))
     _, folder = run("continuous", *looks)
     assert any((folder / "media").glob("step_*/action_grid.png"))
+
+
+def test_a_training_outlives_its_pictures(run, monkeypatch, capsys):
+    def out_of_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("callbacks.rollouts.draw_action_grid", out_of_memory)
+    looks = ["callbacks.rollouts.every_n_train_steps=1", "trainer.val_check_interval=1", "trainer.max_steps=2"]
+    with pytest.raises(RunError, match="out of memory"):
+        run("strict", *looks)
+    monkeypatch.setattr(Rollouts, "raises", False)
+    _, folder = run("outlives", *looks)
+    err = capsys.readouterr().err
+    assert err.count("held-out clips could not be evaluated (OutOfMemoryError: CUDA out of memory)") == 2
+    assert len(values(folder, "val/")) == 2 and values(folder, "rollout/") == []
 
 
 def test_pictures_are_there_whole_and_shown(looking, read_video):
