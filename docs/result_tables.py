@@ -209,6 +209,7 @@ POLICIES = by_run(
         "the clone": "pong_clone",
         "actor, seed 0": "pong_actor_0",
         "actor, seed 1": "pong_actor_1",
+        "actor, seed 2": "pong_actor_2",
     },
 )
 
