@@ -24,6 +24,7 @@ import signal
 import sys
 import textwrap
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # need no tr
 # of the composition of a configuration
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AssertionError)
 MISUSED = (TypeError, AttributeError, LookupError, ArithmeticError, ValueError)  # raised by values of a wrong type
+NOISE = r".*Mismatch dtype between input and weight.*"  # PyTorch, of norms in bf16: slower than it could be, not wrong
 FAILED: list[JobFailed] = []  # jobs of this command, in whichever process they ran
 
 
@@ -108,6 +110,7 @@ def hydra_main(config_name: str, resolve: bool = True) -> Callable[[Callable[[An
                 fail(wrong)
             asks_help = _flags().help
             sys.argv[1:] = spelled(sys.argv[1:], config_name, sweep=None)
+            warnings.filterwarnings("ignore", message=NOISE)
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them and exiting
             try:
                 with output_may_end():

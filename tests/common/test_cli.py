@@ -4,9 +4,11 @@ import logging
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -118,6 +120,18 @@ def test_a_run_that_cannot_go_on_is_one_line_of_another_exit_code(run):
         raise RunError("no room\n on the disk")
 
     assert run(function=full)[:3] == (1, "", "error: no room on the disk\n")
+
+
+def test_norms_in_bf16_warn_nobody(run):
+    def half(config):
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.nn.RMSNorm(8)(torch.nn.Linear(8, 8)(torch.zeros(2, 8)))
+        warnings.warn("something else", stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        assert run(function=half)[0] == 0
+    assert [str(one.message) for one in found] == ["something else"]
 
 
 def test_any_other_error_keeps_its_traceback_without_hydras_frames(run):
