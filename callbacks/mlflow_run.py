@@ -33,6 +33,7 @@ DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 WAIT_SECONDS = 5.0  # that points wait for others: a transaction takes as long as a step of a small model
 MOST_POINTS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one request
 LONGEST = 5000  # characters of a value
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page is one of language models otherwise
 ODD = re.compile(r"[^\w\-./: ]", re.ASCII)  # what names may not hold
 
 
@@ -131,7 +132,7 @@ class MlflowRunLogger(Logger):
                     client.restore_experiment(found.experiment_id)
                 return found.experiment_id
             try:
-                return client.create_experiment(name, artifact_location=place)
+                return client.create_experiment(name, artifact_location=place, tags=KIND)
             except MlflowException:  # another run has made it in between
                 continue
         raise UserError(f"logger.mlflow.experiment={name} could not be made in {self.uri}")

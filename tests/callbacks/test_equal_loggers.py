@@ -96,7 +96,9 @@ class Mlflow:
         from mlflow import MlflowClient
 
         client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
-        (found,) = client.search_runs([client.get_experiment_by_name("genie").experiment_id])
+        experiment = client.get_experiment_by_name("genie")
+        assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+        (found,) = client.search_runs([experiment.experiment_id])
         assert found.info.status == "FINISHED" and found.info.run_name == "run tokenizer"
         assert found.data.tags["resumed.resume"] == "True" and "versions.torch" in found.data.tags
         names, number = found.data.metrics, found.info.run_id
