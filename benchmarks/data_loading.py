@@ -67,11 +67,13 @@ def peak_mb(who: int) -> float:
 
 def write_videos(root: str, folder: Path, size: int) -> None:
     """The first frames of the training split as videos."""
+    from data_modules.frame_reader import Reading
     from data_modules.image_resize import Fit
     from data_modules.sources import EpisodeFiles, open_splits
     from genie.common.media import write_mp4
 
-    reader, _ = open_splits(EpisodeFiles((64, 64), in_memory=False), Path(root), 0.1, 0, "")["train"]
+    source = EpisodeFiles(Reading((64, 64), "squeeze", None, in_memory=False, on_error="raise"))
+    reader, _ = open_splits(source, Path(root), 0.1, 0, "")["train"]
     enlarge = Fit(reader.image_size, (size, size), "squeeze")
     for number in range(VIDEOS):
         frames = reader.frames(number * VIDEO_FRAMES, (number + 1) * VIDEO_FRAMES)
