@@ -7,19 +7,17 @@
 import csv
 import itertools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from data_modules.environments.recorder import level_seed
 from genie.agents.agents import Agent, PlanningAgent, RandomAgent
 from genie.agents.episodes import Episode, play_episodes
+from genie.agents.play_progress import PlayProgress
 from genie.agents.results import (
     RANDOM,
     ActingFolder,
@@ -117,9 +115,7 @@ def play(label: str, agent: Agent, stage: Setup, folder: ActingFolder, config: A
     settings, videos = config.act, folder.path / "videos"
     missing = [number for number in range(settings.episodes) if number not in folder.played(label)]
     seeds = {number: episode_seed(config.seed, number, stage.levels) for number in missing}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True, quiet=not sys.stderr.isatty()), transient=True) as progress:
-        task = progress.add_task(label, total=len(seeds))
+    with PlayProgress(label, len(seeds)) as progress:
 
         def ended(episode: Episode) -> None:
             if episode.screens:
@@ -128,11 +124,11 @@ def play(label: str, agent: Agent, stage: Setup, folder: ActingFolder, config: A
             folder.add(
                 label, episode, pairs_of(episode, agent.planner.horizon, agent.planner.discount) if plans else []
             )
-            progress.advance(task)
+            progress.ended()
 
         episodes = play_episodes(
             stage.environments, agent, seeds, settings.max_steps, stage.repeat,
-            lambda number: number < settings.videos, ended,
+            lambda number: number < settings.videos, ended, progress.decided,
         )  # fmt: skip
     first = next((episode for episode in episodes if episode.screens), None)
     if first is not None and label != RANDOM:

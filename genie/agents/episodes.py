@@ -67,6 +67,7 @@ def play_episodes(
     repeat: int = 1,
     filmed: Callable[[int], bool] = lambda number: False,
     ended: Callable[[Episode], None] = lambda episode: None,
+    decided: Callable[[int], None] = lambda count: None,
 ) -> list[Episode]:
     """Plays an episode for each of the seeds, in the order of their numbers.
 
@@ -77,6 +78,7 @@ def play_episodes(
         repeat: steps of the environment that an action is held: those from one frame of the world to its next.
         filmed: for which numbers screens, observations and actions are kept.
         ended: called with each finished episode.
+        decided: called after each step of the batch, with the number of decisions.
     """
     environments = list(environment) if isinstance(environment, Sequence) else [environment]
     jobs = list(seeds.items()) if isinstance(seeds, dict) else list(enumerate(seeds))
@@ -86,7 +88,7 @@ def play_episodes(
             _EpisodeSlot(playing, Episode(*job), repeat, filmed(job[0]))
             for playing, job in zip(environments, jobs[start:], strict=False)
         ]
-        for episode in _play_together(slots, agent, max_steps):
+        for episode in _play_together(slots, agent, max_steps, decided):
             ended(episode)
             episodes.append(episode)
     return sorted(episodes, key=lambda episode: episode.number)
@@ -128,7 +130,9 @@ class _EpisodeSlot:
             self.episode.observations.append(self.observation)
 
 
-def _play_together(slots: list[_EpisodeSlot], agent: Agent, max_steps: int | None) -> Iterator[Episode]:
+def _play_together(
+    slots: list[_EpisodeSlot], agent: Agent, max_steps: int | None, decided: Callable[[int], None]
+) -> Iterator[Episode]:
     """The episodes of all slots, in the order in which they end."""
     agent.reset(np.stack([slot.observation for slot in slots]), [slot.episode.seed for slot in slots])
     for number in itertools.count():
@@ -140,6 +144,7 @@ def _play_together(slots: list[_EpisodeSlot], agent: Agent, max_steps: int | Non
                 slot.episode.imagined.append((number, imagined))
         whole = isinstance(slots[0].environment.action_space, spaces.Discrete)
         over = [slot.step(int(a) if whole else a) for slot, a in zip(slots, actions, strict=True)]
+        decided(len(slots))
         if number + 1 == max_steps:
             for slot, ends in zip(slots, over, strict=True):
                 slot.episode.cut = not ends

@@ -22,6 +22,7 @@ from genie.agents.act import SEED_LIMIT
 from genie.agents.agents import Agent, Choose, Policy, RandomAgent, WorldAgent, load_policy
 from genie.agents.collect import episode_returns
 from genie.agents.episodes import play_episodes
+from genie.agents.play_progress import PlayProgress
 from genie.agents.setup import ActionAdapter, environment_of, open_environments
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
@@ -127,12 +128,17 @@ def _curve_into(output: Path, config: LabelCurveConfig, device: torch.device) ->
             (config.seed + number) % SEED_LIMIT if levels is None else level_seed(levels, "test", config.seed, number)
         )
 
-    def earned(agent: Agent, draw: int) -> np.ndarray:
+    def earned(who: str, agent: Agent, draw: int) -> np.ndarray:
         seeds = [seed_of(draw * episodes + number) for number in range(episodes)]
-        return np.array([episode.return_ for episode in play_episodes(environments, agent, seeds, longest, stride)])
+        with PlayProgress(f"{who}, draw {draw + 1} of {config.draws}", episodes) as progress:
+            played = play_episodes(
+                environments, agent, seeds, longest, stride,
+                ended=lambda _: progress.ended(), decided=progress.decided,
+            )  # fmt: skip
+        return np.array([episode.return_ for episode in played])
 
     chance = RandomAgent(environments[0].action_space)
-    references = {"random": Earned(np.stack([earned(chance, draw) for draw in range(config.draws)]))}
+    references = {"random": Earned(np.stack([earned("random", chance, draw) for draw in range(config.draws)]))}
     expert = Path(config.expert or policy.trained.config["data"]["root"])
     files = [path for split in SPLITS if (path := expert / f"{split}.h5").exists()]
     recorded = [episode_returns(path, longest * stride) for path in files]
@@ -141,10 +147,10 @@ def _curve_into(output: Path, config: LabelCurveConfig, device: torch.device) ->
     if oracle is not None:
         seen = ActionAdapter(fit_action_map(world, module.train_dataset, max(config.labels), config.seed))
         agent = WorldAgent(world, oracle.choose, seen)
-        references["oracle"] = Earned(np.stack([earned(agent, draw) for draw in range(config.draws)]))
+        references["oracle"] = Earned(np.stack([earned("oracle", agent, draw) for draw in range(config.draws)]))
     curve = return_against_labels(
         policy, world, module.train_dataset, config.labels,
-        lambda choose, action_map, draw: earned(WorldAgent(world, choose, action_map), draw),
+        lambda choose, action_map, draw: earned("clone", WorldAgent(world, choose, action_map), draw),
         config.draws, config.seed,
     )  # fmt: skip
     report(curve, references, output)

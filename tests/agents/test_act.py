@@ -16,6 +16,7 @@ from data_modules.formats.episodes import EpisodeWriter
 from genie.act import main
 from genie.agents import Episode, RandomAgent, WorldAgent, play_episodes
 from genie.agents.act import act, act_for_budgets
+from genie.agents.play_progress import PlayProgress
 from genie.agents.statistics import optimism_of, pairs_of
 from genie.common.cli import resolved
 from genie.common.errors import RunError, UserError
@@ -396,6 +397,17 @@ def test_a_step_of_the_world_may_be_several_of_the_environment(stage, act_config
     act(act_config("agent=random"))
     lengths = [int(row["length"]) for row in rows_of(tmp_path / "line" / "acting" / "random")]
     assert max(lengths) <= 4  # of twelve steps
+
+
+def test_a_long_play_says_how_far_it_is(line_world, make_environment, monkeypatch, capsys):
+    monkeypatch.setattr("genie.agents.play_progress.LINE_SECONDS", 0.0)
+    agent = WorldAgent(line_world(), lambda state, seed: torch.ones_like(seed))  # stays where it is
+    with PlayProgress("who stays", 3) as progress:
+        play_episodes([make_environment() for _ in range(2)], agent, [5, 6, 7], 4,
+                      ended=lambda _: progress.ended(), decided=progress.decided)  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8 and lines[0].startswith("who stays: 0 of 3 episodes, 2 decisions, ")
+    assert lines[4].startswith("who stays: 2 of 3 episodes, 9 decisions, ")
 
 
 def test_one_episode_alone_is_the_episode_among_others(line_world, make_environment):

@@ -41,10 +41,10 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
 
     played, players = [], []
 
-    def play(environments, agent, seeds, longest, repeat):
+    def play(environments, agent, seeds, longest, repeat, **calls):
         assert longest == 40
         players.append(agent)
-        episodes = play_episodes(environments, agent, seeds, longest, repeat)
+        episodes = play_episodes(environments, agent, seeds, longest, repeat, **calls)
         played.append([episode.return_ for episode in episodes])
         return episodes
 
