@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,8 +117,8 @@ def _curve_into(output: Path, config: LabelCurveConfig, device: torch.device) ->
     longest = config.max_steps or settings.get("max_episode_steps")
     if longest is None:
         raise UserError(f"the data of {config.run} do not say when an episode is over: give max_steps=1000")
-    module = ClipData(**data)
-    module.setup()
+    expert = Path(config.expert or policy.trained.config["data"]["root"])
+    clips = labelled_clips(data, None if config.data_root else expert)
     environments = open_environments(world, settings, min(config.parallel, config.episodes))
     episodes, stride = config.episodes, data["stride"]
 
@@ -139,22 +140,38 @@ def _curve_into(output: Path, config: LabelCurveConfig, device: torch.device) ->
 
     chance = RandomAgent(environments[0].action_space)
     references = {"random": Earned(np.stack([earned("random", chance, draw) for draw in range(config.draws)]))}
-    expert = Path(config.expert or policy.trained.config["data"]["root"])
     files = [path for split in SPLITS if (path := expert / f"{split}.h5").exists()]
     recorded = [episode_returns(path, longest * stride) for path in files]
     if sum(map(len, recorded)):
         references["expert"] = Earned(np.concatenate(recorded))
     if oracle is not None:
-        seen = ActionAdapter(fit_action_map(world, module.train_dataset, max(config.labels), config.seed))
+        seen = ActionAdapter(fit_action_map(world, clips, max(config.labels), config.seed))
         agent = WorldAgent(world, oracle.choose, seen)
         references["oracle"] = Earned(np.stack([earned("oracle", agent, draw) for draw in range(config.draws)]))
     curve = return_against_labels(
-        policy, world, module.train_dataset, config.labels,
+        policy, world, clips, config.labels,
         lambda choose, action_map, draw: earned("clone", WorldAgent(world, choose, action_map), draw),
         config.draws, config.seed,
     )  # fmt: skip
     report(curve, references, output)
     return curve
+
+
+def labelled_clips(data: dict[str, Any], expert: Path | None) -> ClipDataset:
+    """Clips with true actions: of the expert's recording, as in the paper, or of `data` where that has none."""
+    roots = [data["root"]] if expert is None else [str(expert), data["root"]]
+    for root in dict.fromkeys(roots):
+        module = ClipData(**data | {"root": root})
+        try:
+            module.setup()
+        except UserError:  # videos, or a folder that has moved
+            if root == data["root"]:
+                raise
+            continue
+        if root == data["root"] or module.info.num_actions is not None:
+            break
+    print(f"labels are drawn from {root}", flush=True)
+    return module.train_dataset
 
 
 def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path) -> None:

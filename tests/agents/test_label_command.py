@@ -1,7 +1,10 @@
 """`python -m genie.label_curve`, with a world, a policy and the real game."""
 
 import json
+import shutil
+from pathlib import Path
 
+import h5py
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -9,7 +12,9 @@ from omegaconf import OmegaConf
 
 from genie.agents import play_episodes
 from genie.agents.collect import episode_returns
+from genie.agents.label_curve import labelled_clips
 from genie.label_curve import main
+from genie.world.opening import open_world
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +72,19 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
 def test_an_oracle_knows_the_true_actions(policy, world_run, run_main, tmp_path):
     code, _, err = run_main(main, f"run={world_run}", f"policy={policy}", f"oracle={policy}", f"output={tmp_path}")
     assert code == 2 and "is a policy of latent actions: give one of policy=behaviour_cloning" in err
+
+
+@pytest.mark.parametrize("kind", ["labelled", "without actions", "gone"])
+def test_labels_are_the_experts_where_it_has_any(kind, pong_root, world_run, tmp_path, capsys):
+    own = open_world(str(world_run)).config["data"] | {"root": str(pong_root)}
+    expert = tmp_path / "expert"
+    if kind != "gone":
+        shutil.copytree(pong_root, expert)
+        for path in expert.glob("*.h5"):
+            with h5py.File(path, "r+") as file:
+                if kind == "without actions":
+                    del file["actions"]
+    clips = labelled_clips(own, expert)
+    used = expert if kind == "labelled" else pong_root
+    assert Path(clips.reader.path).is_relative_to(used) and f"drawn from {used}" in capsys.readouterr().out
+    assert Path(labelled_clips(own, None).reader.path).is_relative_to(pong_root)
