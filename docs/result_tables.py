@@ -213,6 +213,18 @@ POLICIES = by_run(
     },
 )
 
+EARNED = "{.returns.WHO.mean:.1f} ± {.returns.WHO.std_error:.1f}"
+LABELS = by_run(
+    "labels drawn from",
+    {
+        "random": EARNED.replace("WHO", "random"),
+        **{f"{count:,} labels": EARNED.replace("WHO", f"labels_{count}") for count in (5, 20, 50, 200, 1000)},
+        "oracle: cloned with the true actions": EARNED.replace("WHO", "oracle"),
+        "expert": EARNED.replace("WHO", "expert"),
+    },
+    {"the expert's recording": "coinrun_labels_expert", "random play": "coinrun_labels_world"},
+)
+
 # Beside Pong's, whose objects have a table of their own
 GAMES = by_run(
     "game",
@@ -235,6 +247,7 @@ GAMES = by_run(
 TABLES = {
     "games": GAMES,
     "pong_policies": POLICIES,
+    "coinrun_labels": LABELS,
     "worlds": WORLDS,
     "presets": PRESETS,
     "gpus": GPUS,

@@ -27,8 +27,9 @@ from genie.agents.play_progress import PlayProgress
 from genie.agents.setup import ActionAdapter, environment_of, open_environments
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
-from genie.common.files import replacing
+from genie.common.files import plain, replacing, to_json
 from genie.common.folder_lock import one_writer
+from genie.common.profiling import machine, now
 from genie.common.random import fold_in
 from genie.common.settings.commands import LabelCurveConfig
 from genie.common.tables import print_table
@@ -175,7 +176,7 @@ def labelled_clips(data: dict[str, Any], expert: Path | None) -> ClipDataset:
 
 
 def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path) -> None:
-    """The table, label_curve.json and label_curve.png."""
+    """The table, label_curve.json with all returns, summary.json with their means, and label_curve.png."""
     rows = references | {f"{count} label{'s' * (count > 1)}": curve[count] for count in sorted(curve)}
     table = Table(title="return of an episode", title_justify="left")
     for name in ("", "mean", "± standard error", "episodes"):
@@ -186,5 +187,12 @@ def report(curve: dict[int, Earned], references: dict[str, Earned], output: Path
     print_table(table)
     with replacing(output / "label_curve.json", "w") as file:
         json.dump({name: earned.returns.tolist() for name, earned in rows.items()}, file, indent=2)
+    named = references | {f"labels_{count}": curve[count] for count in sorted(curve)}
+    means = {
+        name: {"mean": earned.mean, "std_error": earned.error, "episodes": earned.returns.size}
+        for name, earned in named.items()
+    }
+    with replacing(output / "summary.json", "w") as file:
+        file.write(to_json(plain({"date": now(), "machine": machine(), "returns": means})))
     draw(curve, references, output / "label_curve.png")
     print(f"drawn: {output / 'label_curve.png'}")

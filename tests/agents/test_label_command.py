@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -64,6 +65,10 @@ def test_the_curve_holds_real_returns_beside_random_play_and_the_expert(
     assert [returns for name in order for returns in found[name]] == played and len(played) == 8
     files = [pong_root / f"{split}.h5" for split in ("train", "val", "test")]
     assert found["expert"] == [total for path in files for total in episode_returns(path, longest=40)]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert set(summary["returns"]) == {"random", "expert", "oracle", "labels_5", "labels_20"} and "date" in summary
+    assert summary["returns"]["labels_5"]["mean"] == pytest.approx(np.mean(found["5 labels"]))
+    assert summary["returns"]["labels_5"]["episodes"] == 4
     true = [player.choose.__self__.gives_environment_actions for player in players[2:]]  # after random play
     assert true == [True, True, False, False, False, False]
     assert (tmp_path / "label_curve.png").stat().st_size > 1000 and "20 labels" in out
