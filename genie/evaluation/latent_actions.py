@@ -242,5 +242,5 @@ LAM = Part(
     ),
     titles={"lam": "Latent action model"},
     rows=_rows,
-    optional={"lam.action_nmi": "the data record no true actions"},
+    optional={"lam.action_nmi": "the data record no discrete true actions"},
 )  # fmt: skip
