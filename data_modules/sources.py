@@ -26,20 +26,26 @@ Episodes = dict[str, np.ndarray]  # of each split int64 [E, 2]: first and one pa
 HOLDOUTS = [hundredths / 100 for hundredths in range(1, 46)]  # shares that are proposed
 BRACES = re.compile(r"(.*)\{(\d+)\.\.(\d+)\}(.*)")  # numbers in the name of a file
 BY_RECORDING = 3  # from so many recordings on, each split gets whole ones
+SHORT = 16  # frames; the same for all stages, whatever their clips span, so that all hold out the same
 
 
 def split_episodes(episodes: np.ndarray, recordings: np.ndarray, holdout: float, gap: int) -> dict[str, np.ndarray]:
     """{"train", "val", "test"}: int64 [E, 2] each; the last two get the share `holdout` each, from the end.
 
-    At least `BY_RECORDING` recordings (`FrameReader.recordings`) are not cut. Fewer are cut by time, and `gap` frames
-    between the parts go unused, since frames on the two sides of a cut are nearly the same.
+    At least `BY_RECORDING` recordings (`FrameReader.recordings`) are not cut; where nothing but recordings shorter than
+    `SHORT` frames would be held out, such as the video of a moment, these all go to training. Fewer are cut by time, and
+    `gap` frames between the parts go unused, since frames on the two sides of a cut are nearly the same.
     """
     count = len(set(recordings.tolist()))
     if count >= BY_RECORDING:
-        held = min(max(1, round(count * holdout)), (count - 1) // 2)
         numbers = np.unique(recordings, return_inverse=True)[1]
-        bounds = np.searchsorted(numbers, [0, count - 2 * held, count - held, count])
-        parts = [episodes[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+        longest = np.zeros(count, dtype=np.int64)
+        np.maximum.at(longest, numbers, episodes[:, 1] - episodes[:, 0])
+        held_out, long = _last(np.arange(count), holdout), np.flatnonzero(longest >= SHORT)
+        if len(long) >= BY_RECORDING and any(longest[share].max() < SHORT for share in held_out):
+            held_out = _last(long, holdout)
+        train = np.setdiff1d(np.arange(count), np.concatenate(held_out))
+        parts = [episodes[np.isin(numbers, chosen)] for chosen in (train, *held_out)]
     else:
         first, last = int(episodes[0, 0]), int(episodes[-1, 1])
         held = round((last - first) * holdout)
@@ -47,6 +53,12 @@ def split_episodes(episodes: np.ndarray, recordings: np.ndarray, holdout: float,
         clipped = [episodes.clip(start, end) for start, end in cuts]
         parts = [part[part[:, 1] > part[:, 0]] for part in clipped]
     return dict(zip(SPLITS, parts, strict=True))
+
+
+def _last(recordings: np.ndarray, holdout: float) -> tuple[np.ndarray, np.ndarray]:
+    """The last but one and the last share of some recordings, one at least."""
+    held = min(max(1, round(len(recordings) * holdout)), (len(recordings) - 1) // 2)
+    return recordings[-2 * held : -held], recordings[-held:]
 
 
 @dataclass(frozen=True)

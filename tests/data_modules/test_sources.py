@@ -82,3 +82,16 @@ def test_files_of_two_kinds_are_one_line(tmp_path, write_episodes):
     write_episodes(tmp_path / "2.h5", [6], only_frames=True)
     with pytest.raises(UserError, match=r"1.h5 has columns \['actions'.*2.h5 has \[\]: they cannot be trained on"):
         splits(tmp_path)
+
+
+def test_the_video_of_a_moment_is_not_held_out():
+    ends = np.cumsum([300, 300, 300, 300, 300, 7, 300])
+    episodes = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
+    parts = split_episodes(episodes, np.arange(7), holdout=0.1, gap=16)
+    assert [part.tolist() for part in (parts["val"], parts["test"])] == [episodes[4:5].tolist(), episodes[6:7].tolist()]
+    assert parts["train"].tolist() == episodes[[0, 1, 2, 3, 5]].tolist()
+    # beside a long one it may be, and where there are no others it has to be
+    whole = split_episodes(episodes, np.arange(7), holdout=0.3, gap=16)
+    assert whole["val"].tolist() == episodes[3:5].tolist() and whole["test"].tolist() == episodes[5:7].tolist()
+    short = split_episodes(episodes[3:6], np.arange(3), holdout=0.1, gap=16)
+    assert short["val"].tolist() == episodes[4:5].tolist() and short["test"].tolist() == episodes[5:6].tolist()
