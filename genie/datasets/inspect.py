@@ -6,11 +6,13 @@ The pictures (a sheet of frames, and clips as videos) show exactly the pixels th
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from data_modules.clip_data import ClipData
@@ -24,6 +26,7 @@ from genie.common.tables import print_table
 
 MOST_VALUES = 10  # different rewards that are counted one by one, and tasks that are listed
 DARK = 0.02  # of full brightness: a frame whose mean is below is black to the eye
+SAME = 4  # of 255: a pixel that changes by less is noise of a camera, or flicker of compressed video
 CELL = 96  # least height of a picture in the sheet, in pixels
 
 
@@ -85,13 +88,13 @@ def frame_facts(clips: ClipDataset, seen: dict[str, tuple[str, int]], split: str
     """Means over all sampled frames, in [0, 1], and numbers of duplicate clips.
 
     brightness; motion: mean absolute difference of neighbouring frames; dark: share of frames below `DARK`; still:
-    share of frames that equal the one before; repeated: clips that equal another one of the split; in_other_split:
-    clips that equal one of an earlier split. `seen`: the split and number of the first clip with each digest, of all
-    earlier splits; those of this one are added.
+    share of frames that are like the one before, but for the noise of a camera (`SAME`); repeated: clips that equal
+    another one of the split; in_other_split: clips that equal one of an earlier split. `seen`: the split and number of
+    the first clip with each digest, of all earlier splits; those of this one are added.
     """
     brightness, motion, dark, still = [], [], [], []
     repeated = elsewhere = 0
-    for index in range(len(clips)):
+    for index in _track(len(clips), f"looking at {split}"):
         frames = clips[index]["frames"]
         levels = frames.float().mean(dim=(1, 2, 3)) / 255
         brightness.append(levels.mean().item())
@@ -99,7 +102,8 @@ def frame_facts(clips: ClipDataset, seen: dict[str, tuple[str, int]], split: str
         if len(frames) > 1:
             change = (frames[1:].float() - frames[:-1].float()).abs().mean(dim=(1, 2, 3)) / 255
             motion.append(change.mean().item())
-            still.append((change == 0).float().mean().item())
+            most = (frames[1:].short() - frames[:-1].short()).abs().amax(dim=(1, 2, 3))
+            still.append((most < SAME).float().mean().item())
         digest = hashlib.sha256(frames.numpy().tobytes()).hexdigest()
         former = seen.setdefault(digest, (split, index))
         # clips in which nothing moves are often the same: `still` says so already
@@ -109,6 +113,12 @@ def frame_facts(clips: ClipDataset, seen: dict[str, tuple[str, int]], split: str
     facts = {"brightness": brightness, "motion": motion, "dark": dark, "still": still}
     means = {name: float(np.mean(values)) if values else None for name, values in facts.items()}
     return means | {"clips_sampled": len(clips), "repeated": repeated, "in_other_split": elsewhere}
+
+
+def _track(count: int, what: str) -> Iterable[int]:
+    """Numbers below `count` with a bar on a terminal: clips of large videos take seconds each."""
+    console = Console(stderr=True)
+    return track(range(count), what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def write_sheet(path: Path, clips: ClipDataset, num_rows: int, num_columns: int) -> Path:
@@ -227,9 +237,9 @@ def table_of(facts: dict[str, Any]) -> Table:
 def _observed(facts: dict[str, Any]) -> str:
     if facts["image_size"] is None:
         return f"states of {facts['state_size']} numbers"
-    sizes = ", ".join(f"{height}x{width}" for height, width in facts["stored_sizes"][:4])
+    sizes = ", ".join(f"{width}x{height}" for height, width in facts["stored_sizes"][:4])
     sizes += f" and {len(facts['stored_sizes']) - 4} more" if len(facts["stored_sizes"]) > 4 else ""
-    return f"frames of {sizes}, seen at {facts['image_size'][0]}x{facts['image_size'][1]}"
+    return f"frames {sizes} (width x height), seen at {facts['image_size'][1]}x{facts['image_size'][0]}"
 
 
 def rows_of(split: dict[str, Any]) -> dict[str, str]:

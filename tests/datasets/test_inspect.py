@@ -81,6 +81,16 @@ def test_what_is_still_dark_or_there_twice_is_found(write, inspect):
     assert test["in_other_split"] == 3 and test["repeated"] == test["still"] == test["dark"] == 0
 
 
+def test_a_camera_makes_noise_where_all_is_still(write, inspect):
+    frames = noise(8, LENGTH)
+    generator = np.random.default_rng(0)
+    frames[:] = frames[:, :1].clip(4, 250) + generator.integers(0, 4, frames.shape, dtype=np.uint8)  # by 3 at most
+    frames[0, 5:] = frames[0, :1] // 2
+    facts, _ = inspect(write(frames))
+    assert facts["splits"]["train"]["look"]["still"] > 0.95 and facts["splits"]["train"]["look"]["motion"] > 0
+    assert facts["splits"]["val"]["look"]["still"] == 1
+
+
 def test_episodes_that_training_will_not_see_are_counted(write, inspect):
     path = write(noise(8, LENGTH))
     with h5py.File(path, "r+") as file:
