@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -33,8 +34,8 @@ def split_episodes(episodes: np.ndarray, recordings: np.ndarray, holdout: float,
     """{"train", "val", "test"}: int64 [E, 2] each; the last two get the share `holdout` each, from the end.
 
     At least `BY_RECORDING` recordings (`FrameReader.recordings`) are not cut; where nothing but recordings shorter than
-    `SHORT` frames would be held out, such as the video of a moment, these all go to training. Fewer are cut by time, and
-    `gap` frames between the parts go unused, since frames on the two sides of a cut are nearly the same.
+    `SHORT` frames would be held out, such as the video of a moment, all of these go to training. Fewer recordings are
+    cut by time, and `gap` frames between the parts go unused, since frames on both sides of a cut are nearly the same.
     """
     count = len(set(recordings.tolist()))
     if count >= BY_RECORDING:
@@ -243,6 +244,9 @@ def _found_splits(
     missing = [str(root / f"{split}{suffix}") for split in ("train", "val") if not parts[split]]
     if missing:
         kinds = f"{source.what}s ({', '.join(source.suffixes)})"
+        if not advice and not root.exists():
+            more = nearest(root) or f": {kinds} are needed"
+            raise UserError(f"data.root={root}: there is no such file or folder{more}")
         way = f"give data.root=, a folder with train{suffix} and val{suffix}, or other {kinds}, which are then split"
         raise UserError(f"there is no {' and no '.join(missing)}: {advice}{way}")
     readers = {
@@ -251,6 +255,13 @@ def _found_splits(
         if files
     }
     return {split: (reader, reader.episodes) for split, reader in readers.items()}
+
+
+def nearest(path: Path) -> str:
+    """The name beside a path that is most like it, as a question; "" for none."""
+    names = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    found = get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"; did you mean {path.with_name(found[0])}?" if found else ""
 
 
 def was_split(splits: dict[str, Split]) -> bool:

@@ -23,8 +23,9 @@ from data_modules.formats.episodes import COLUMNS, SPLITS, EpisodeWriter
 from data_modules.formats.index_file import stamp_of
 from data_modules.formats.stream import INDEX
 from data_modules.formats.stream_writer import StreamWriter
+from data_modules.formats.videos import VIDEO_SUFFIXES
 from data_modules.frame_reader import FrameReader, episodes_at
-from data_modules.sources import EpisodeFiles, files_behind
+from data_modules.sources import SHORT, EpisodeFiles, files_behind
 from data_modules.worker_loader import DamagedData, SteadyDataLoader, num_cpus
 from genie.common.errors import UserError
 from genie.common.files import read_json, replacing
@@ -39,6 +40,7 @@ OF_CLIPS = (
     "recorder", "on_error", "augmentation", "quality", "min_quality", "quality_splits",
 )  # fmt: skip
 BATCH_BYTES = 16 * 2**20  # read and written at a time: a decoder seeks once for each batch
+NO_FOLDERS = (*VIDEO_SUFFIXES, ".npz", ".npy", ".tar", ".zip", ".json", ".parquet")  # what a folder is not called
 BATCH_ROWS = 65536  # likewise, of data without frames
 
 
@@ -224,6 +226,11 @@ class Output:
     def __init__(self, path: str | Path, format: str, shard_frames: int | None):
         self.path, self.format, self.shard_frames = Path(path), format, shard_frames
         self.in_one = self.path.suffix.lower() in (".h5", ".hdf5")
+        if self.path.suffix.lower() in NO_FOLDERS:
+            raise UserError(
+                f"output={path}: episodes are written, no {self.path.suffix} file: give a name that ends with .h5, or "
+                "a folder"
+            )
         if format == "stream" and (self.in_one or shard_frames is not None):
             raise UserError("format=stream writes a folder of chunks: give output=folder, without shard_frames=")
         if self.in_one and shard_frames is not None:
@@ -346,6 +353,9 @@ def _convert_into(output: Output, config: ConvertConfig) -> str:
     size = reader.image_size
     observed = f"{frames} states" if size is None else f"{frames} frames, {size[0]}x{size[1]}"
     left_out = f"; {skipped} recordings could not be read" if skipped else ""
+    short = sum(recording.num_frames < SHORT for recording in written)
+    if 0 < short < len(written) / 2:
+        left_out += f"; {short} of less than {SHORT} frames, hardly a clip"
     return (
         f"converted {len(written)} recordings, {episodes} episodes, {observed} "
         f"at {plan.fps:g} fps, into {output.path}{left_out}"

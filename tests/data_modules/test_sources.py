@@ -95,3 +95,13 @@ def test_the_video_of_a_moment_is_not_held_out():
     assert whole["val"].tolist() == episodes[3:5].tolist() and whole["test"].tolist() == episodes[5:7].tolist()
     short = split_episodes(episodes[3:6], np.arange(3), holdout=0.1, gap=16)
     assert short["val"].tolist() == episodes[4:5].tolist() and short["test"].tolist() == episodes[5:6].tolist()
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    with pytest.raises(UserError, match=r"recording: there is no such file or folder; did you mean .*/recordings\?"):
+        splits(tmp_path / "recording")
+    with pytest.raises(
+        UserError, match=r"other: there is no such file or folder: episode files \(.h5, .hdf5\) are needed"
+    ):
+        splits(tmp_path / "other")

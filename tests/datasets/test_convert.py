@@ -60,6 +60,19 @@ def convert(capsys, settings):
     return start
 
 
+def test_a_name_of_another_kind_of_file_is_one_line(convert, tmp_path):
+    with pytest.raises(UserError, match=r"car.MP4: episodes are written, no .MP4 file: give a name that ends with .h5"):
+        convert("car.MP4")
+    assert not (tmp_path / "car.MP4").exists()
+
+
+def test_recordings_of_a_moment_are_counted(convert, monkeypatch):
+    monkeypatch.setattr(conversion, "SHORT", min(LENGTHS) + 1)
+    assert f"; {LENGTHS.count(min(LENGTHS))} of less than {min(LENGTHS) + 1} frames" in convert("all.h5")
+    monkeypatch.setattr(conversion, "SHORT", max(LENGTHS) + 1)
+    assert "of less than" not in convert("again.h5")
+
+
 def test_one_file_holds_all_episodes_as_they_were(convert, tmp_path, load):
     assert "converted 5 recordings, 5 episodes, 59 frames, 8x8 at 5 fps" in convert("all.h5")
     data = load(tmp_path / "all.h5")
