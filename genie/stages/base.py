@@ -163,6 +163,10 @@ class Stage(L.LightningModule):
         """Logs metrics of the whole validation by name."""
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
 
+    def hints(self, metrics: dict[str, float]) -> list[str]:
+        """Lines for the end of the training, from the last value of each metric: what to do about what went wrong."""
+        return []
+
     def configure_optimizers(self) -> dict[str, Any]:
         settings = self.config["optimizer"]
         optimizer = build_optimizer(self.optimizer_groups(), settings["cpu_offload"], settings.get("fused"))

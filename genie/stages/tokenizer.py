@@ -12,6 +12,9 @@ from genie.stages.base import Stage
 from genie.stages.losses import pixel_loss, stability_loss
 
 
+JITTERS = 0.03  # share of tokens from which on it is said: 0.16 makes play slow and tears what moves, 0.01 does not
+
+
 class TokenizerStage(Stage):
     """Options (`stage:` of the configuration): `quantizer_weight`, those of `pixel_loss`, and `stability_weight` of
     `stability_loss` with its `stability_tolerance`."""
@@ -44,6 +47,16 @@ class TokenizerStage(Stage):
             loss = loss + weight * stability
             metrics["stability_loss"] = stability.detach()
         return loss, metrics
+
+    def hints(self, metrics: dict[str, float]) -> list[str]:
+        jitter = metrics.get("val/jitter", 0.0)
+        if jitter < JITTERS or self.options.get("stability_weight", 0):
+            return []
+        return [
+            f"{jitter:.0%} of the tokens change where the picture stands still (val/jitter), as with the noise of a "
+            "camera: dynamics have to guess them in every frame. Train anew with recipe.tokenizer.stability_weight=1 "
+            "recipe.tokenizer.stability_tolerance=0.02 (docs/faq.md#the-picture-flickers-or-things-jitter)"
+        ]
 
     def _update(self, frames: Tensor, output) -> None:
         self.usage.update(output.tokens)

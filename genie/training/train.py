@@ -183,6 +183,8 @@ def fit_and_report(run: Run, stage: Stage, data: ClipDataModule) -> float | None
         ranks.print(f"{label}: {trainer.profiler.line()}")
     value = run.objective()
     ranks.print(f"{label}: {trainer.global_step} steps in {folder.path}, {config['objective']} {value}")
+    for hint in stage.hints({name: float(metric) for name, metric in trainer.callback_metrics.items()}):
+        ranks.print(f"{label}: {hint}")
     return value
 
 

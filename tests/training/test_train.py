@@ -66,6 +66,18 @@ def test_a_run_folder_holds_what_its_readme_says_and_the_objective_is_returned(c
     assert "${" not in (run / "config.yaml").read_text()
 
 
+def test_tokens_that_jitter_are_said_with_what_helps(configure, capsys, monkeypatch):
+    line = "run tokenizer: 5% of the tokens change where the picture stands still"
+    monkeypatch.setattr("genie.metrics.token_accuracy.TokenJitter.compute", lambda metric: {"jitter": 0.05})
+    train(configure())
+    assert line in capsys.readouterr().out
+    train(configure("overwrite=true", "stage.stability_weight=1", "stage.stability_tolerance=0.02"))
+    assert line not in capsys.readouterr().out
+    monkeypatch.setattr("genie.metrics.token_accuracy.TokenJitter.compute", lambda metric: {"jitter": 0.02})
+    train(configure("overwrite=true"))
+    assert line not in capsys.readouterr().out
+
+
 def test_a_complete_run_is_left_alone(configure, capsys):
     value = train(configure())
     config = configure("resume=true")
