@@ -11,7 +11,6 @@ from genie.metrics.token_accuracy import TokenJitter
 from genie.stages.base import Stage
 from genie.stages.losses import pixel_loss, stability_loss
 
-
 JITTERS = 0.03  # share of tokens from which on it is said: 0.16 makes play slow and tears what moves, 0.01 does not
 
 
