@@ -1,5 +1,7 @@
 """Base class of the stages that build on the checkpoints of earlier stages."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,15 @@ from genie.models.latent_action import TokenActionModel
 from genie.runs.loading import fingerprint, load_model
 from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.stages.base import Stage
+
+
+OF_DATA = tuple(f"data.{key}" for key in ("root=", "image_size=", "fit=", "fps=", "stride=", "actions.", "videos."))
+OF_A_WORLD = ("experiment=", "model=", "model.", "data=", *OF_DATA, "output_dir=")  # what its stages have in common
+
+
+def same_world(name: str) -> str:
+    """The words of this command line that another stage of the world `name` takes, too."""
+    return shlex.join([*(word for word in sys.argv[1:] if word.startswith(OF_A_WORLD)), f"name={name}"])
 
 
 class DependentStage(Stage):
@@ -33,7 +44,7 @@ class DependentStage(Stage):
         if not is_checkpoint(path):
             raise UserError(
                 f"stage={self.options['name']} needs a trained {part}, and there is no {path}: run "
-                f"`python -m genie.train stage={part} name={self.config['name']}` first, or give {part}_ckpt=…"
+                f"`python -m genie.train stage={part} {same_world(self.config['name'])}` first, or give {part}_ckpt=…"
             )
         trained = load_model(path)
         check_fits(trained.model, part, self.model, self.config["model"]["image_size"], path)

@@ -237,6 +237,15 @@ def test_earlier_stages_that_do_not_fit_are_one_line(configure, parts, overrides
     assert "\n" not in str(error.value)
 
 
+def test_the_command_of_a_missing_stage_is_of_the_same_world(configure, parts, monkeypatch):
+    given = ["stage=dynamics", "data=episodes", "data.root=my table.h5", "data.batch_size=4", "trainer.max_steps=9"]
+    monkeypatch.setattr("sys.argv", ["train", *given])
+    stage = build_stage(configure("dynamics", *parts[1], "lam_ckpt=no/such.ckpt"))
+    with pytest.raises(UserError) as error:
+        stage.load_dependencies()
+    assert "stage=lam data=episodes 'data.root=my table.h5' name=pong`" in str(error.value)
+
+
 def test_data_without_the_actions_that_are_asked_for(build):
     with pytest.raises(UserError, match="3 true actions and the model takes 5: give model.dynamics.num_actions=3"):
         build("dynamics", "stage.actions=environment", "model.dynamics.num_actions=5")
