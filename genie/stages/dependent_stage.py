@@ -14,7 +14,6 @@ from genie.runs.loading import fingerprint, load_model
 from genie.runs.sharded_checkpoint import is_checkpoint
 from genie.stages.base import Stage
 
-
 OF_DATA = tuple(f"data.{key}" for key in ("root=", "image_size=", "fit=", "fps=", "stride=", "actions.", "videos."))
 OF_A_WORLD = ("experiment=", "model=", "model.", "data=", *OF_DATA, "output_dir=")  # what its stages have in common
 
