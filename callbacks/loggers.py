@@ -5,6 +5,7 @@ same curves, pictures, videos and tables under the same names. Pictures and vide
 loggers show those files. Only the first rank may call the functions for media and tables.
 """
 
+import math
 import secrets
 import shutil
 from importlib import metadata
@@ -15,10 +16,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from callbacks.metrics_csv import MetricsCSV
-from callbacks.mlflow_run import MlflowRun, MlflowRunLogger, store
+from callbacks.mlflow_run import MlflowRunLogger, store
 from callbacks.progress import Throughput
 from callbacks.tensorboard_run import TensorBoardRunLogger
-from callbacks.wandb_run import WandbRun, WandbRunLogger, wandb_mode
+from callbacks.wandb_run import WandbRunLogger, wandb_mode
 from genie.common.errors import UserError
 from genie.evaluation.catalogue import direction
 from genie.runs.metrics_file import read_metrics
@@ -78,14 +79,15 @@ def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint
     for name in settings:
         if name in EXTRAS and not _installed(name):
             raise UserError(f"logger={name} needs a package: pip install 'genie-world[{name}]'")
-    if "tensorboard" in settings:
-        loggers.append(TensorBoardRunLogger(folder, resume_step))
     former = [] if resume_step is None else [row for row in read_metrics(metrics) if row["step"] <= resume_step]
+    runs = former_runs(checkpoint)
+    if "tensorboard" in settings:
+        loggers.append(TensorBoardRunLogger(folder, resume_step, former))
     if "wandb" in settings:
-        loggers.append(_wandb(settings["wandb"], folder, label, checkpoint, former))
+        loggers.append(_wandb(settings["wandb"], folder, label, runs.get("wandb"), former))
     if "mlflow" in settings:
-        run_id, keys = former_run(checkpoint, MlflowRun), settings["mlflow"]
-        loggers.append(MlflowRunLogger(store(keys), keys, label, run_id, former))
+        keys = settings["mlflow"]
+        loggers.append(MlflowRunLogger(store(keys), keys, label, runs.get("mlflow"), former))
     return loggers
 
 
@@ -98,29 +100,47 @@ def _installed(package: str) -> bool:
     return True
 
 
-def former_run(checkpoint: dict | None, callback: type[Callback]) -> str | None:
-    """The id of the run that a checkpoint's training logged into."""
-    return (checkpoint or {}).get("callbacks", {}).get(callback.__qualname__, {}).get("run_id")
+def former_runs(checkpoint: dict | None) -> dict[str, str]:
+    """{logger: id of the run} that the training of a checkpoint logged into."""
+    states = (checkpoint or {}).get("callbacks", {})
+    if LoggedRuns.__qualname__ in states:
+        return states[LoggedRuns.__qualname__]["ids"]
+    earlier = states.get("WandbRun")  # of versions that knew no other logger
+    return {"wandb": earlier["run_id"]} if earlier else {}
+
+
+class LoggedRuns(Callback):
+    """Keeps the ids of the runs in Weights & Biases and MLflow in the checkpoint, so that a resumed training goes on in
+    them, also of a logger that was left out in between."""
+
+    def __init__(self, loggers: list[Logger]) -> None:
+        self.loggers = loggers
+        self.former: dict[str, str] = {}
+
+    def state_dict(self) -> dict[str, dict[str, str]]:
+        ids = {logger.name_of_group: logger.version for logger in self.loggers if hasattr(logger, "name_of_group")}
+        return {"ids": self.former | {name: str(version) for name, version in ids.items() if version}}
+
+    def load_state_dict(self, state_dict: dict[str, dict[str, str]]) -> None:
+        self.former = state_dict["ids"]
 
 
 def logger_callbacks(loggers: list[Logger]) -> list[Callback]:
     """Callbacks that loggers need, and those of what metrics.csv does not hold."""
-    runs: list[Callback] = [WandbRun(logger.version) for logger in loggers if isinstance(logger, WandbRunLogger)]
-    runs += [MlflowRun(logger) for logger in loggers if isinstance(logger, MlflowRunLogger)]
-    return [*runs, Throughput(), Summary()] if len(loggers) > 1 else runs
+    return [LoggedRuns(loggers), Throughput(), Summary()] if len(loggers) > 1 else [LoggedRuns(loggers)]
 
 
 def _wandb(
-    settings: dict[str, Any], folder: Path, label: str, checkpoint: dict | None, former: list[dict[str, float]]
+    settings: dict[str, Any], folder: Path, label: str, run_id: str | None, former: list[dict[str, float]]
 ) -> WandbRunLogger:
     from wandb import Settings
 
-    run_id = former_run(checkpoint, WandbRun) or secrets.token_hex(4)
     mode = wandb_mode(settings["mode"])
     return WandbRunLogger(
         former=former,
+        is_new=run_id is None,
         name=label,
-        id=run_id,
+        id=run_id or secrets.token_hex(4),
         save_dir=folder,
         **{key: settings[key] for key in ("project", "entity", "group", "job_type")},
         mode=mode,
@@ -144,7 +164,8 @@ def summary(metrics: Path) -> list[list[str]]:
     found = []
     for name in dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch")):
         curve = [(row["step"], row[name]) for row in rows if name in row]
+        numbers = [point for point in curve if not math.isnan(point[1])]
         choose = {"min": min, "max": max}.get(direction(name))
-        step, best = choose(curve, key=lambda point: point[1]) if choose else ("", "")
+        step, best = choose(numbers, key=lambda point: point[1]) if choose and numbers else ("", "")
         found.append([name, *map(str, (curve[-1][1], best, step))])  # a column has one type
     return found

@@ -12,16 +12,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.points import Points
 from genie.common.errors import UserError, reason, warn
+from genie.common.folder_lock import one_writer
 from genie.common.network import unreachable
 from genie.common.profiling import PACKAGES, software_versions
 from genie.runs.folder import flatten
@@ -31,23 +32,32 @@ if TYPE_CHECKING:
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 WAIT_SECONDS = 5.0  # that points wait for others: a transaction takes as long as a step of a small model
+LONGEST_PAUSE = 600.0  # seconds without another attempt, after attempts that failed: each holds the training up
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # else four minutes an attempt
 MOST_POINTS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one request
 LONGEST = 5000  # characters of a value
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page is one of language models otherwise
+SECRET = re.compile(r"(?<=://)[^/@]*@")  # name and password in an address
 ODD = re.compile(r"[^\w\-./: ]", re.ASCII)  # what names may not hold
 
 
 def store(settings: dict[str, Any]) -> str:
     """The address of the store. UserError where it is a server that does not answer."""
+    key = "logger.mlflow.tracking_uri" if settings["tracking_uri"] else "MLFLOW_TRACKING_URI"
     given = settings["tracking_uri"] or os.environ.get("MLFLOW_TRACKING_URI")
     own = Path(settings["folder"], DATABASE)
-    if given is None:
-        return f"sqlite:///{own}"
+    if not given:
+        from sqlalchemy import URL  # of mlflow: a path may hold a ? or a %
+
+        return URL.create("sqlite", database=str(own)).render_as_string()
     if given.startswith(("http:", "https:")) and (problem := unreachable(given)):
-        raise UserError(
-            f"logger.mlflow.tracking_uri={given}: the server does not answer ({problem}); without one it is {own}"
-        )
+        raise UserError(f"{key}={shown(given)}: the server does not answer ({problem}); without one it is {own}")
     return given
+
+
+def shown(address: str) -> str:
+    """An address without what is secret in it."""
+    return SECRET.sub("***@", address)
 
 
 class MlflowRunLogger(Logger):
@@ -60,7 +70,7 @@ class MlflowRunLogger(Logger):
             have failed or be a new one, is written to it.
     """
 
-    name = "mlflow"
+    name = name_of_group = "mlflow"
 
     def __init__(
         self,
@@ -76,7 +86,7 @@ class MlflowRunLogger(Logger):
         self.points = Points()
         self.waiting: list[Any] = []  # points that are not in the store yet
         self.has_failed = False
-        self.written = time.monotonic()
+        self.written, self.pause, self.not_before = time.monotonic(), WAIT_SECONDS, 0.0
         self._client: MlflowClient | None = None
 
     @property
@@ -88,20 +98,35 @@ class MlflowRunLogger(Logger):
     def experiment(self) -> "MlflowClient":
         """The client, with the run made or found at the first use."""
         if self._client is None:
-            if self.uri.startswith("sqlite:"):
-                os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a local store needs no network
-                Path(self.settings["folder"]).mkdir(parents=True, exist_ok=True)
-            from mlflow import MlflowClient
+            for name, value in PATIENCE.items():
+                os.environ.setdefault(name, value)
+            with self._alone():
+                from mlflow import MlflowClient
 
-            for noisy in ("mlflow", "alembic"):  # lines on tables of the database
-                logging.getLogger(noisy).setLevel(logging.WARNING)
-            try:
-                client = MlflowClient(self.uri)
-                self._open(client)
-            except Exception as error:  # of the database, the server or the disk
-                raise UserError(f"logger=mlflow: {self.uri} cannot be used ({reason(error)[:200]})") from error
+                for noisy in (
+                    "mlflow",
+                    "alembic",
+                ):  # lines on tables of the database, and tracebacks of what is said here
+                    logging.getLogger(noisy).setLevel(logging.CRITICAL)
+                try:
+                    client = MlflowClient(self.uri)
+                    self._open(client)
+                except UserError:
+                    raise
+                except Exception as error:  # of the database, the server or the disk
+                    raise UserError(
+                        f"logger=mlflow: {shown(self.uri)} cannot be used ({self._reason(error)})"
+                    ) from error
             self._client = client
         return self._client
+
+    def _alone(self) -> AbstractContextManager[Any]:
+        """Runs that begin together make the tables of a database of their own one after the other."""
+        if not self.uri.startswith("sqlite:"):
+            return nullcontext()
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a local store needs no network
+        place = Path(self.settings["folder"], DATABASE)
+        return one_writer(place, "logger.mlflow.folder=", wait=True, beside=True)
 
     def _open(self, client: "MlflowClient") -> None:
         from mlflow.exceptions import MlflowException
@@ -116,7 +141,7 @@ class MlflowRunLogger(Logger):
                 self.points = Points((point.step, name) for name, history in histories for point in history)
                 return
             except MlflowException as error:
-                warn(f"{self.uri} has no run {self.run_id} any more ({reason(error)[:100]}): its curves begin anew")
+                warn(f"{shown(self.uri)} has no run {self.run_id} any more ({self._reason(error)}): a new one begins")
         tags = {"mlflow.source.name": "genie.train", "group": self.settings["group"] or ""}
         self.run_id = client.create_run(self._experiment(client), tags=tags, run_name=self.label).info.run_id
 
@@ -133,14 +158,23 @@ class MlflowRunLogger(Logger):
                 return found.experiment_id
             try:
                 return client.create_experiment(name, artifact_location=place, tags=KIND)
-            except MlflowException:  # another run has made it in between
-                continue
-        raise UserError(f"logger.mlflow.experiment={name} could not be made in {self.uri}")
+            except MlflowException as error:  # another run has made it in between
+                why = self._reason(error)
+        raise UserError(f"logger.mlflow.experiment={name[:100]} could not be made in {shown(self.uri)} ({why})")
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:
         """The keys of the command line as parameters, versions as tags. Parameters of MLflow cannot be changed: what
         differs in a resumed run becomes a tag."""
+        self.experiment  # noqa: B018 (what cannot be opened ends the training before it begins)
+        for row in self.former:
+            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]) - 1)
+        try:
+            self._log_parameters(params)
+        except Exception as error:
+            self._failed(error)
+
+    def _log_parameters(self, params: dict[str, Any]) -> None:
         from mlflow.entities import Param, RunTag
 
         there = self.experiment.get_run(self.run_id).data.params
@@ -153,8 +187,6 @@ class MlflowRunLogger(Logger):
         listed = [RunTag(key, value) for key, value in tags.items()]
         for start in range(0, len(listed), MOST_TAGS):
             self.experiment.log_batch(self.run_id, tags=listed[start : start + MOST_TAGS])
-        for row in self.former:
-            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]) - 1)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
@@ -171,18 +203,21 @@ class MlflowRunLogger(Logger):
 
     @rank_zero_only
     def sync(self) -> None:
-        """Writes what waits. Where the store fails it waits on, and a line says so once."""
+        """Writes what waits. Where the store fails it waits on, for longer each time, and a line says so once."""
         self.written = time.monotonic()
-        while self.waiting:
+        while self.waiting and self._is_tried:
             try:
                 self.experiment.log_batch(self.run_id, metrics=self.waiting[:MOST_POINTS])
             except Exception as error:  # of the database or the network: no reason to end a training
                 self._failed(error)
                 return
             del self.waiting[:MOST_POINTS]
+            self.pause = WAIT_SECONDS
 
     def log_picture(self, name: str, path: Path, step: int) -> None:
         """An artifact <name>/step_<n>, n as in the run folder: steps done."""
+        if not self._is_tried:
+            return
         try:
             with tempfile.TemporaryDirectory() as folder:  # an artifact has the name of its file
                 file = shutil.copy(path, Path(folder, f"step_{step + 1}{path.suffix}"))
@@ -194,6 +229,8 @@ class MlflowRunLogger(Logger):
 
     def log_table(self, name: str, columns: list[str], rows: list[list[str]], step: int) -> None:
         """An artifact <name>.csv."""
+        if not self._is_tried:
+            return
         try:
             lines = [",".join(line) for line in (columns, *rows)]
             self.experiment.log_text(self.run_id, "\n".join(lines) + "\n", f"{name}.csv")
@@ -208,23 +245,27 @@ class MlflowRunLogger(Logger):
     def finalize(self, status: str) -> None:
         if self._client is None:
             return
+        self.not_before = 0.0  # once more
         self.sync()
+        if not self._is_tried:
+            return
         try:
             self._client.set_terminated(self.run_id, "FINISHED" if status == "success" else "FAILED")
         except Exception as error:
             self._failed(error)
 
+    @property
+    def _is_tried(self) -> bool:
+        """Whether it is time for an attempt: each that fails may take many seconds."""
+        return time.monotonic() >= self.not_before
+
     def _failed(self, error: Exception) -> None:
         if not self.has_failed:
-            warn(f"MLflow at {self.uri} failed ({reason(error)[:200]}): training goes on, metrics.csv has all of it")
+            why = self._reason(error)
+            warn(f"MLflow at {shown(self.uri)} failed ({why}): training goes on, metrics.csv has all of it")
         self.has_failed = True
+        self.not_before = time.monotonic() + self.pause
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
-
-class MlflowRun(Callback):
-    """Keeps the id of the MLflow run in the checkpoint, so that a resumed run continues it."""
-
-    def __init__(self, logger: MlflowRunLogger):
-        self.logger = logger
-
-    def state_dict(self) -> dict[str, str | None]:
-        return {"run_id": self.logger.run_id}
+    def _reason(self, error: Exception) -> str:
+        return shown(reason(error))[:200]

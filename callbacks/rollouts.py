@@ -5,6 +5,7 @@ where the run has them). They draw into a folder under the names of the evaluati
 randomness depends only on the clips and counted noise, so they do not affect the training.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,6 +34,7 @@ from genie.evaluation.trained_run import LeftOut, LiveRun
 from genie.metrics.actions import ActionAlignment
 
 GROUP = "callbacks.rollouts."
+STRICT = "GENIE_STRICT"  # set in the environment, what fails here ends the training, as tests want it
 # files of the evaluation that loggers show under another name
 SHOWN_AS = {
     "tokenizer": "reconstruction",
@@ -144,14 +146,13 @@ class Rollouts(Callback):
     `settings`: the group `callbacks.rollouts`. Raises UserError for an invalid setting.
     """
 
-    raises = False  # True: what fails ends the training, as tests want it
-
     def __init__(self, label: str, folder: Path, settings: dict[str, Any], seed: int) -> None:
         check(settings)
         self.label, self.settings, self.seed = label, settings, seed
         self.media = MediaFolder(folder, settings["keep_videos"])
         self.every = settings["every_n_train_steps"] or 0
         self.last_step = 0  # of the last evaluation
+        self.has_failed = False  # the last one
         self.clips: Clips | None = None
         self.videos: Clips | None = None  # of FVD
         self.features = video_features() if self.every and settings["fvd_videos"] else None
@@ -191,6 +192,9 @@ class Rollouts(Callback):
         self.last_step, started = step, time.monotonic()
         metrics = self._tried(trainer, module, step) if trainer.is_global_zero else {}
         metrics = trainer.strategy.broadcast(metrics)
+        self.has_failed = metrics is None
+        if metrics is None:
+            return
         seconds = time.monotonic() - started
         self.spent += seconds
         if metrics:
@@ -205,17 +209,18 @@ class Rollouts(Callback):
             return False
         return step // self.every > self.last_step // self.every or 0 <= max_steps <= step
 
-    def _tried(self, trainer: Trainer, module: LightningModule, step: int) -> dict[str, float]:
+    def _tried(self, trainer: Trainer, module: LightningModule, step: int) -> dict[str, float] | None:
+        """`_evaluate`; None where it failed."""
         try:
             return self._evaluate(trainer, module, step)
         except Exception as error:
-            if self.raises or wants_trace():
+            if os.environ.get(STRICT) or wants_trace():
                 raise
             warn(
                 f"{self.label} step {step}: held-out clips could not be evaluated ({failure(error)}). The training "
                 f"goes on; debug=trace shows where, callbacks.rollouts.every_n_train_steps=0 looks at none"
             )
-            return {}
+            return None
 
     def _evaluate(self, trainer: Trainer, module: LightningModule, step: int) -> dict[str, float]:
         """The metrics of one evaluation; draws and logs its media."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from lightning.pytorch import Callback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -54,15 +53,20 @@ class WandbRunLogger(WandbLogger):
 
     Args:
         former: rows of metrics.csv up to the step that a run goes on from. W&B's process ends with a killed training
-            and loses what it had not written: those points are logged again.
+            and loses what it had not written: those points are logged again, where its files are there to compare.
+        is_new: whether the id is, so that W&B has none of these rows.
         settings: those of Lightning's logger.
     """
 
-    def __init__(self, former: Sequence[dict[str, float]] = (), **settings: Any):
+    name_of_group = "wandb"  # `name` is that of the project
+
+    def __init__(self, former: Sequence[dict[str, float]] = (), is_new: bool = False, **settings: Any):
         super().__init__(**settings)
         self.defined: set[str] = set()
-        self.former = former
-        self.points = Points(logged_points(Path(settings["save_dir"]), settings["id"]) if former else ())
+        here = Path(settings["save_dir"])
+        kept = any(here.glob(f"wandb/*-{settings['id']}/*.wandb")) if former else False
+        self.former = former if kept or is_new else ()  # what files that are gone held, nobody knows: it is not doubled
+        self.points = Points(logged_points(here, settings["id"]) if kept else ())
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:
@@ -102,16 +106,3 @@ class WandbRunLogger(WandbLogger):
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if status == "success" else 1)
             self._experiment = None
-
-
-class WandbRun(Callback):
-    """Keeps the id of the Weights & Biases run in the checkpoint, so that a resumed run continues it."""
-
-    def __init__(self, run_id: str):
-        self.run_id = run_id
-
-    def state_dict(self) -> dict[str, str]:
-        return {"run_id": self.run_id}
-
-    def load_state_dict(self, state_dict: dict[str, str]) -> None:
-        self.run_id = state_dict["run_id"]

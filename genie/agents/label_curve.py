@@ -119,6 +119,8 @@ def _curve_into(output: Path, config: LabelCurveConfig, device: torch.device) ->
     if longest is None:
         raise UserError(f"the data of {config.run} do not say when an episode is over: give max_steps=1000")
     expert = Path(config.expert or policy.trained.config["data"]["root"])
+    if config.expert and not expert.exists():
+        raise UserError(f"expert={config.expert}: there is no such recording")
     clips = labelled_clips(data, None if config.data_root else expert)
     environments = open_environments(world, settings, min(config.parallel, config.episodes))
     episodes, stride = config.episodes, data["stride"]

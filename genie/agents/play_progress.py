@@ -1,5 +1,6 @@
 """How far a play is: a bar on a terminal, and a line every half minute in a log."""
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -17,7 +18,7 @@ class PlayProgress:
         self.label, self.episodes = label, episodes
         self.decisions = self.over = 0
         self.started = self.spoken = time.monotonic()
-        self.is_terminal = sys.stderr.isatty()
+        self.is_terminal = sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ  # !python in a notebook
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -65,7 +65,10 @@ class ActionAlignment(AdditiveMetric):
 
 
 class ExplainedActions(AdditiveMetric):
-    """Share of the variance of continuous true actions that latent ones explain: the correlation ratio η² by number."""
+    """Share of the variance of continuous true actions that latent ones explain: the correlation ratio η² by number.
+
+    Of few transitions it is too high: K codes of N unrelated ones explain about (K - 1) / (N - 1) by chance.
+    """
 
     def __init__(self, num_latent: int, size: int) -> None:
         super().__init__()
@@ -75,7 +78,9 @@ class ExplainedActions(AdditiveMetric):
 
     def update(self, latent: Tensor, true: Tensor) -> None:
         """latent int64 [...] and true [..., A], the actions of the same transitions."""
-        codes, values = latent.flatten(), true.flatten(0, -2).double()
+        values = true.flatten(0, -2).double()
+        known = values.isfinite().all(-1)
+        codes, values = latent.flatten()[known], values[known]
         self.counts += torch.bincount(codes, minlength=len(self.counts))
         self.sums.index_add_(0, codes, values)
         self.squares += (values**2).sum(0)

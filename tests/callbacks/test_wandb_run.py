@@ -34,7 +34,7 @@ def halves(tmp_path_factory, pong_root, wandb_file):
 
 def test_a_resumed_run_goes_on_in_the_same_run(halves):
     run, first, second = halves
-    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]["WandbRun"]["run_id"]
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]["LoggedRuns"]["ids"]["wandb"]
     assert first.run.run_id == second.run.run_id == saved
     assert (first.run.display_name, first.run.run_group, first.run.job_type) == ("run tokenizer", "run", "tokenizer")
     assert first.exit_code == second.exit_code == 0
