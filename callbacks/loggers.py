@@ -26,6 +26,7 @@ from genie.runs.metrics_file import read_metrics
 
 MEDIA, TABLES = "media/", "tables/"
 EXTRAS = ("tensorboard", "wandb", "mlflow")  # loggers whose packages, of the same names, do not come with this one
+KEYS = {"wandb": ("project", "entity", "group", "job_type", "mode"), "mlflow": ("experiment", "group", "folder")}
 SUMMARY = ["metric", "last", "best", "best at step"]
 
 
@@ -79,6 +80,8 @@ def build_loggers(settings: dict[str, Any], folder: Path, label: str, checkpoint
     for name in settings:
         if name in EXTRAS and not _installed(name):
             raise UserError(f"logger={name} needs a package: pip install 'genie-world[{name}]'")
+        if lacking := [key for key in KEYS.get(name, ()) if key not in settings[name]]:
+            raise UserError(f"logger.{name} has no {lacking[0]}: choose it, logger={name}, before you set its keys")
     former = [] if resume_step is None else [row for row in read_metrics(metrics) if row["step"] <= resume_step]
     runs = former_runs(checkpoint)
     if "tensorboard" in settings:
@@ -142,8 +145,7 @@ def _wandb(
         name=label,
         id=run_id or secrets.token_hex(4),
         save_dir=folder,
-        **{key: settings[key] for key in ("project", "entity", "group", "job_type")},
-        mode=mode,
+        **{key: settings[key] for key in KEYS["wandb"]} | {"mode": mode},
         resume="allow" if mode == "online" else None,
         settings=Settings(silent=True, console="off", init_timeout=60),
     )

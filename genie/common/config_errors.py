@@ -133,6 +133,9 @@ def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | N
             f"there is no key '{full_key}': {parent} is a value, not a group of keys, or has none so far: "
             f"+{full_key}=... adds one"
         )
+    if parent in config_groups(config_name) and key in group_options(parent):
+        several = f", or several, {parent}=[{','.join([*map(str, there), key])}]" if parent == "logger" else ""
+        return f"'{given or full_key}': {key} is not chosen: give {parent}={key}{several}"
     if parent:
         hint = _did_you_mean(key, keys, f"{parent}.")
         new = f"(+{full_key}=... adds one)"

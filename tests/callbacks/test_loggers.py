@@ -22,6 +22,7 @@ from callbacks.wandb_run import WandbRunLogger, wandb_mode
 from genie.common.cli import resolved
 from genie.common.errors import UserError
 from genie.common.media import write_png
+from genie.train import main
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,15 @@ def test_several_are_chosen_as_a_list(tmp_path):
     found = build_loggers(config["logger"], tmp_path, "x", None)
     assert names(found) == ["MetricsCSV", "TensorBoardRunLogger", "WandbRunLogger", "MlflowRunLogger"]
     assert not list(tmp_path.iterdir())  # nothing is opened before the training begins
+
+
+def test_keys_of_a_logger_that_is_not_chosen_are_one_line(tmp_path, run_main, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_main(main, "stage=tokenizer", "logger=mlflow", "logger.project=x")
+    line = "'logger.wandb.project': wandb is not chosen: give logger=wandb, or several, logger=[mlflow,wandb]"
+    assert code == 2 and err == f"error: {line}\n"
+    with pytest.raises(UserError, match=r"logger.wandb has no entity: choose it, logger=wandb, before"):
+        build_loggers({"wandb": {"project": "x"}}, tmp_path, "x", None)
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])

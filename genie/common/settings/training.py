@@ -117,10 +117,10 @@ class MlflowLogger(Settings):
 class Loggers(Settings):
     """Those that are chosen: logger=wandb, logger=[wandb,tensorboard]."""
 
-    csv: NoKeys | None = LEFT_OUT
-    tensorboard: NoKeys | None = LEFT_OUT
-    wandb: WandbLogger | None = LEFT_OUT
-    mlflow: MlflowLogger | None = LEFT_OUT
+    csv: NoKeys = LEFT_OUT
+    tensorboard: NoKeys = LEFT_OUT
+    wandb: WandbLogger = LEFT_OUT
+    mlflow: MlflowLogger = LEFT_OUT
 
 
 class Launcher(Settings):
