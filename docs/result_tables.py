@@ -241,7 +241,12 @@ GAMES = by_run(
         "FVD (a copy; real clips)": "{.fvd.value:.0f} ({.fvd.value_copy_last:.0f}; {.fvd.floor:.0f}), {.fvd.videos} "
         "videos",
     },
-    {"MinAtar Breakout": "minatar_breakout", "MuJoCo Reacher": "reacher", "CoinRun, a first look": "coinrun"},
+    {
+        "Atari Breakout": "breakout",
+        "MinAtar Breakout": "minatar_breakout",
+        "MuJoCo Reacher": "reacher",
+        "CoinRun, a first look": "coinrun",
+    },
 )
 
 TABLES = {
