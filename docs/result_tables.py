@@ -210,6 +210,7 @@ POLICIES = by_run(
         "actor, seed 0": "pong_actor_0",
         "actor, seed 1": "pong_actor_1",
         "actor, seed 2": "pong_actor_2",
+        "planner, valued by the critic of seed 0": "pong_planner_0",
     },
 )
 
