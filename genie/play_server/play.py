@@ -62,6 +62,7 @@ def check(config: PlayConfig) -> None:
 
 def load_game(config: PlayConfig) -> "Game":
     """The world of a run and the other parts that its players share. Raises UserError."""
+    from genie.play_server.calmest import calmest_action
     from genie.play_server.engine import Engine, Worlds
     from genie.play_server.labels import action_labels, idle_action, make_actions, suggest
     from genie.play_server.server import Game
@@ -76,11 +77,12 @@ def load_game(config: PlayConfig) -> "Game":
     names = clips.info.action_meanings if clips else None
     labels = action_labels(settings.actions, suggest(run, world.num_actions, world.takes_environment_actions, names))
     return Game(
+    idle = idle_action(settings.idle, labels)
         run=str(config.run),
         world=world,
         engine=Engine(Worlds(world), settings.max_sessions, settings.idle_seconds),
         actions=make_actions(labels),
-        idle=idle_action(settings.idle, labels),
+        idle=calmest_action(world, prompt, clips) if idle is None else idle,
         fps=max(float(config.fps or world.fps), FPS.least),
         seed=config.seed,
         prompt=prompt,
