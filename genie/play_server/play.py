@@ -12,7 +12,7 @@ import torch
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
 from genie.common.settings.commands import PlayConfig
-from genie.common.shipped import located
+from genie.common.shipped import as_typed, located
 from genie.common.web import serve_page
 from genie.play_server.messages import FPS
 from genie.prompts.prompt import Prompter, prompt_kind
@@ -47,7 +47,7 @@ def play(config: PlayConfig) -> None:
         return create_app(load_game(config), loopback)
 
     max_upload = config.play.max_upload * MEGABYTE
-    serve_page(build, config.play, "play", max_upload, f"the world of {config.run}")
+    serve_page(build, config.play, "play", max_upload, f"the world of {as_typed(config.run)}")
 
 
 def check(config: PlayConfig) -> None:

@@ -15,6 +15,7 @@ from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDiscon
 from genie.common.errors import UserError, reason
 from genie.common.media import to_bytes
 from genie.common.settings.kinds import Range
+from genie.common.shipped import as_typed
 from genie.common.web import Guard, add_page, animated_png
 from genie.play_server.engine import Engine, ServerFullError
 from genie.play_server.labels import Action
@@ -124,7 +125,7 @@ class Game:
     def welcome(self, session: Session) -> dict[str, Any]:
         height, width = self.world.image_size
         return {
-            "type": "welcome", "session": session.id, "run": self.run, "width": width, "height": height,
+            "type": "welcome", "session": session.id, "run": as_typed(self.run), "width": width, "height": height,
             "actions": [asdict(action) for action in self.actions], "idle": self.idle,
             "clips": None if self.clips is None else len(self.clips), "takes_text": self.takes_text,
             "samplers": self.samplers.names, "max_frames": self.max_frames, "max_upload": self.max_upload,
