@@ -18,7 +18,8 @@ From the server, as JSON text:
 
     {"type": "welcome", "session": id, "run", "width", "height", "actions": [{"index", "label", "keys"}, …], "idle",
      "clips": 2987 | null, "takes_text", "samplers": [names], "max_frames", "max_upload",
-     "effects": whether /actions/<index>.png shows what an action does}                        once, at first
+     "effects": whether /actions/<index>.png shows what an action does,
+     "has_game": whether /ws?real=1 has a game to show}                                        once, at first
     {"type": "state", "paused", "fps", "seed", "clip": 12 | null, "sketch",
      "sampler": {"name", "steps", "temperature", …}}
                                                  after every change

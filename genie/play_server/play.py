@@ -65,6 +65,7 @@ def load_game(config: PlayConfig) -> "Game":
     from genie.play_server.calmest import calmest_action
     from genie.play_server.engine import Engine, Worlds
     from genie.play_server.labels import action_labels, idle_action, make_actions, suggest
+    from genie.play_server.real_game import has_game
     from genie.play_server.server import Game
     from genie.world.world_model import WorldModel
 
@@ -76,8 +77,8 @@ def load_game(config: PlayConfig) -> "Game":
     clips, prompt = _prompt(config, world, prompter)
     names = clips.info.action_meanings if clips else None
     labels = action_labels(settings.actions, suggest(run, world.num_actions, world.takes_environment_actions, names))
-    return Game(
     idle = idle_action(settings.idle, labels)
+    return Game(
         run=str(config.run),
         world=world,
         engine=Engine(Worlds(world), settings.max_sessions, settings.idle_seconds),
@@ -94,6 +95,7 @@ def load_game(config: PlayConfig) -> "Game":
         max_frames=settings.max_frames,
         max_upload=settings.max_upload * MEGABYTE,
         effect_frames=settings.effect_frames,
+        has_game=has_game(clips, world.config["data"]),
     )
 
 

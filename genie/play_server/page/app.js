@@ -102,6 +102,7 @@ function welcome(message) {
   }
   document.body.classList.add("playing");
   $("with-real").checked = asked("real");
+  $("with-real").parentElement.hidden = !message.has_game;
   $("beside").hidden = $("screen").querySelector("figcaption").hidden = true;
   if (asked("fork")) history.replaceState(null, "", address({ fork: null })); // a reload begins anew
   if (location.hash.startsWith("#session=")) replay(location.hash.slice("#session=".length));
