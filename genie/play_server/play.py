@@ -11,6 +11,7 @@ import torch
 
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
+from genie.common.run_folders import require_world
 from genie.common.settings.commands import PlayConfig
 from genie.common.shipped import as_typed, located
 from genie.common.web import serve_page
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from genie.world.world_model import WorldModel
 
 MEGABYTE = 2**20
-DYNAMICS = ("dynamics", "cotrain")  # a world has one of these stages
 
 
 def play(config: PlayConfig) -> None:
@@ -54,10 +54,7 @@ def check(config: PlayConfig) -> None:
     """Raises UserError for values that are invalid for any world."""
     prompt_kind(config)
     choose_device(config.device)
-    run = Path(config.run)
-    if not any((run / name).exists() for stage in DYNAMICS for name in (stage, f"{stage}.safetensors")):
-        hint = "train one with `python -m genie.train stage=dynamics`, or give another run=outputs/<name>"
-        raise UserError(f"run={run} holds no trained world (no {run / DYNAMICS[0]}): {hint}")
+    require_world(Path(config.run))
 
 
 def load_game(config: PlayConfig) -> "Game":

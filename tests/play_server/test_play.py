@@ -73,7 +73,7 @@ def test_a_taken_port_is_one_line(play_config):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("run=nowhere", "nowhere"),
+        ("run=nowhere", "run=nowhere holds no trained world: there is no such folder"),
         ("play.port=-1", "play.port=-1"),
         ("play.port=99999", "play.port=99999"),
         ("play.host=no.such.host.invalid", "play.host=no.such.host.invalid"),
