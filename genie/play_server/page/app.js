@@ -235,6 +235,7 @@ function measure(header) {
     $("rate").textContent = `${rate.toFixed(1)} of ${round(state.fps)}`;
   }
   $("passes").textContent = header.passes;
+  $("slow").hidden = !header.many_passes;
   $("score").parentElement.hidden = header.score === null;
   if (header.score !== null) $("score").textContent = header.score.toFixed(1) + (header.terminal ? ", over" : "");
   $("model").textContent = `${Math.round(header.seconds * 1000)} ms`;
@@ -396,6 +397,7 @@ whenChanged("fps", (value) => ({ type: "settings", fps: Number(value) }));
 whenChanged("steps", (value) => ({ type: "settings", steps: Number(value) }));
 whenChanged("temperature", (value) => ({ type: "settings", temperature: Number(value) }));
 whenChanged("sampler", (value) => ({ type: "settings", sampler: value }));
+$("greedy").onclick = () => send({ type: "settings", sampler: "greedy" });
 whenChanged("seed", (value) => ({ type: "reset", seed: Number(value) }));
 whenChanged("clip", (value) => ({ type: "reset", clip: Number(value) }));
 
