@@ -14,6 +14,7 @@ from genie.common.errors import UserError
 from genie.common.web import Loading, bind, web_server
 from genie.common.web import address as url
 from genie.play_server.play import load_game
+from genie.play_server.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -302,12 +303,35 @@ def test_without_a_game_the_box_beside_it_is_not_offered(open_page, game_served,
 
 @pytest.mark.parametrize("phone", [False, True])
 def test_each_button_says_which_key_it_is_where_there_are_keys(open_page, phone):
-    """Also in a browser without a mouse, which is no phone."""
     page = open_page(viewport={"width": 1280, "height": 900}, has_touch=phone, is_mobile=phone)
     plays(page, 1)
     keys = page.locator("#actions kbd")
     assert keys.all_text_contents() == ["1", "2", "↑", "3", "↓"]
     assert [keys.nth(i).is_visible() for i in range(5)] == [not phone] * 5
+
+
+def test_a_browser_without_a_mouse_is_no_phone(browser, browser_arguments, address):
+    """Such as a headless one that Playwright does not give a mouse: it has keys."""
+    none = "--blink-settings=primaryHoverType=1,availableHoverTypes=1,primaryPointerType=1,availablePointerTypes=1"
+    other = browser.browser_type.launch(**{**browser_arguments, "args": [*browser_arguments["args"], none]})
+    page = other.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(address)
+    plays(page, 1)
+    assert page.evaluate("matchMedia('(hover: none)').matches")
+    assert page.locator("#actions kbd").first.is_visible()
+    other.close()
+
+
+def test_slow_for_many_passes_is_said_with_what_helps(open_page, monkeypatch):
+    page = open_page(viewport={"width": 1280, "height": 900})
+    plays(page, 1)
+    assert page.is_hidden("#slow")
+    monkeypatch.setattr(Session, "many_passes", property(lambda self: self.sampler.steps > 1))
+    until(page, "!document.getElementById('slow').hidden")
+    assert "sampler=greedy takes one" in page.inner_text("#slow")
+    page.click("#greedy")
+    until(page, "document.getElementById('slow').hidden")
+    assert page.input_value("#sampler") == "greedy" and page.inner_text("#passes") == "1"
 
 
 def test_an_own_picture_and_one_that_is_none(open_page, tmp_path):
