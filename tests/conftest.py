@@ -106,16 +106,24 @@ def pong_root(tmp_path_factory):
     return _record(root, *overrides, "data.recorder.max_episode_steps=150")
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, as Playwright drives it; skips where one of the two is missing."""
+@pytest.fixture(scope="session")
+def browser_arguments():
+    """Those that start Chromium; skips where there is none."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("there is no Chromium")
+    return {
+        "executable_path": chromium,
+        "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+    }
+
+
+@pytest.fixture(scope="module")
+def browser(browser_arguments):
+    """Chromium, as Playwright drives it; skips where one of the two is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=arguments)
+        browser = driver.chromium.launch(**browser_arguments)
         yield browser
         browser.close()
 

@@ -7,9 +7,7 @@ among them. torch is not imported: a candidate takes some 0.3 seconds.
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from genie.common.program import COMMANDS
@@ -139,13 +137,10 @@ def values(command: str, given: Sequence[str], key: str, begun: bool) -> Iterato
 
 
 def runs() -> Iterator[str]:
-    """Run folders here, and worlds that come with the package."""
-    from genie.common.shipped import HOME, PREFIX
+    """Runs here, and worlds that come with the package."""
+    from genie.common.run_folders import known_runs
 
-    found = [f"{PREFIX}/{folder.name}" for folder in HOME.glob("*/")]
-    with suppress(OSError):
-        found += [str(folder) for folder in Path("outputs").iterdir() if folder.is_dir()]
-    yield from (name for name in found if re.fullmatch(r"[\w./-]+", name))
+    yield from (name for name in known_runs() if re.fullmatch(r"[\w./-]+", name))
 
 
 def configuration(command: str, given: Sequence[str]) -> Any:

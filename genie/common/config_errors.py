@@ -16,7 +16,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from genie.common.settings.schema import optional_keys
+from genie.common.settings.schema import is_list, optional_keys
 
 STAGE_GROUPS = ("policy", "reward", "simulator")  # groups that the stage of that name adds, in conf/stage/
 
@@ -53,6 +53,8 @@ def explain(error: Exception, config_name: str) -> str:
         return _group_of_others(error, config_name)
     if isinstance(error, MissingConfigException):
         return _unknown_choice(error)
+    if several := re.match(r"Ambiguous value for argument '(.*)'$", str(error), re.MULTILINE):
+        return _several_values(*several[1].split("=", 1), config_name)
     unknown = isinstance(cause, ConfigAttributeError | ConfigKeyError)
     if unknown and cause.full_key and isinstance(cause.parent_node, DictConfig):
         return _unknown_key(cause, config_name, re.search(r"Could not override '([^'@]*)'|$", str(error))[1])
@@ -86,6 +88,14 @@ def one_line(error: Exception | str) -> str:
 def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(word, options, n=2, cutoff=0.7)
     return f"; did you mean {' or '.join(prefix + option for option in close)}?" if close else "."
+
+
+def _several_values(key: str, value: str, config_name: str) -> str:
+    # Hydra's syntax of a sweep, in a command that is none
+    sweep = "--multirun runs the command for each of them"
+    if is_list(config_name, key):
+        return f"{key}={value} is a list without brackets: write {key}=[{value}] ({sweep})"
+    return f"{key}={value} gives several values for one: {sweep}; a text with commas needs quotes of its own"
 
 
 def _group_of_others(error: ConfigCompositionException, config_name: str) -> str:

@@ -21,6 +21,7 @@ UNPACKED, FROM_HUB = Path("outputs", PREFIX), Path("outputs", "hf")
 KEYS = ("run", "checkpoint", "act.policy", "oracle", "policy.actor", "stage.world", "tokenizer_ckpt", "lam_ckpt")
 DATA = ("data.root", "data_root")
 GROUPS = {key.partition(".")[0] for key in (*KEYS, *DATA) if "." in key}
+TYPED: dict[str, str] = {}  # {folder of an unpacked world: the name that the user typed}
 RESULTS = "evaluation"  # a folder of a world: measured again here, its figures stay
 
 
@@ -57,11 +58,18 @@ def _named(value: Any) -> Any:
     if not isinstance(value, str) or (found := located(value)) == Path(value):
         return value
     if address := parsed_address(value):
-        place(found, FROM_HUB / address.place, linked)
-        return str(FROM_HUB / address.place)
-    parts = PurePath(value).parts
-    place(HOME / parts[1], UNPACKED / parts[1], copied)
-    return str(UNPACKED.joinpath(*parts[1:]))
+        place(found, folder := FROM_HUB / address.place, linked)
+    else:
+        parts = PurePath(value).parts
+        place(HOME / parts[1], UNPACKED / parts[1], copied)
+        folder = UNPACKED.joinpath(*parts[1:])
+    TYPED[str(folder)] = value
+    return str(folder)
+
+
+def as_typed(path: str | Path) -> str:
+    """The name that the user of this command typed for the folder of an unpacked world; any other path as it is."""
+    return TYPED.get(str(path), str(path))
 
 
 def place(source: Path, target: Path, put: Callable[[Path, Path], bool]) -> None:

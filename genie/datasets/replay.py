@@ -15,7 +15,7 @@ from data_modules.environments.episode_replay import EpisodeReplay
 from data_modules.environments.recorder import episode_seed
 from data_modules.formats.episode_header import read_header
 from data_modules.formats.episode_reader import EpisodeReader
-from data_modules.formats.episodes import SPLITS, Fingerprint, read_origin
+from data_modules.formats.episodes import SPLITS, Fingerprint, Origin, read_origin
 from data_modules.frame_reader import episodes_at
 from genie.common.errors import RunError, UserError
 from genie.common.folder_lock import one_writer
@@ -59,6 +59,13 @@ def _replay_into(output: Path, config: ReplayConfig) -> str:
     return f"{found}, {compared}{written}"
 
 
+def recording_settings(origin: Origin | None, data: dict[str, Any]) -> dict[str, Any] | None:
+    """How an episode file was recorded: what it stores (`origin`), for older ones what `data`, a resolved group, says;
+    None where neither names an environment."""
+    settings = origin.settings if origin is not None else data.get("recorder") and {**data["recorder"], **BEFORE}
+    return settings if settings and settings.get("env") else None
+
+
 class Recorded:
     """One episode file and the environment that replays it.
 
@@ -70,8 +77,8 @@ class Recorded:
         self.name, self.path, size = name, path, read_header(path).stored_size
         self.reader = EpisodeReader(path, size)
         origin = read_origin(path)
-        settings = origin.settings if origin is not None else data["recorder"] and {**data["recorder"], **BEFORE}
-        if "env" not in (settings or {}):
+        settings = recording_settings(origin, data)
+        if settings is None:
             raise UserError(f"{path} does not say how it was recorded: choose the data= that it was recorded with")
         self.environment = open_environment(settings, size)
         frames = self.environment.observes == "frames"

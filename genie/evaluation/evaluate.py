@@ -4,6 +4,7 @@ Settings are checked and every run is opened before any work. Then each part is 
 and the others are measured all the same.
 """
 
+import difflib
 import json
 import os
 from contextlib import ExitStack
@@ -75,7 +76,9 @@ def check_parts(config: EvaluateConfig) -> None:
     names = [part.name for part in PARTS]
     for name in config.parts:
         if name not in names:
-            raise UserError(f"parts={config.parts}: there is no part {name}; there is: {', '.join(names)}")
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}? There" if near else "there"
+            raise UserError(f"parts=[{','.join(config.parts)}]: there is no part {name}; {hint} is: {', '.join(names)}")
     for part in PARTS:
         part.check(config)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from genie.common.errors import UserError
+from genie.common.run_folders import explained
 from genie.common.settings.world import Sampled
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.models.building import GENIE_STAGES, STAGES
@@ -58,8 +59,7 @@ class TrainedRun:
         paths = {stage: stage_file(self.run, stage) for stage in STAGES}
         self.checkpoints = {stage: path for stage, path in paths.items() if is_checkpoint(path)}
         if not {*GENIE_STAGES, SIMULATOR} & self.checkpoints.keys():
-            missing = f"no {paths['tokenizer']}, no {paths[SIMULATOR]}"
-            raise UserError(f"run={run} holds no trained stage of a world ({missing}): {self._hint()}")
+            raise UserError(f"run={run} holds no trained stage of a world: {explained(self.run, 'run=')}")
         found = self.checkpoints | self._elsewhere()
         self.checkpoints = {stage: found[stage] for stage in STAGES if stage in found}
         kinds = kinds_of(self.run)
@@ -72,11 +72,6 @@ class TrainedRun:
     def genie_checkpoints(self) -> dict[str, Path]:
         """The `checkpoints` of stages of a Genie world."""
         return {stage: path for stage, path in self.checkpoints.items() if stage in GENIE_STAGES}
-
-    def _hint(self) -> str:
-        if (self.run / "checkpoints").is_dir():
-            return f"it is the folder of one stage, give run={self.run.parent}"
-        return "train one with `python -m genie.train`, or give another run=outputs/<name>"
 
     def _elsewhere(self) -> dict[str, Path]:
         if not self.genie_checkpoints:

@@ -30,7 +30,9 @@ from genie.common.media import (
     write_png,
 )
 from genie.common.profiling import GenerationCost, measured
+from genie.common.run_folders import require_world
 from genie.common.settings.commands import GenerateConfig
+from genie.common.shipped import located
 from genie.play_server.labels import action_labels, suggest
 from genie.play_server.session import SessionRecording, prompt_from, read_session
 from genie.prompts.data_clips import PromptClips
@@ -52,6 +54,7 @@ def generate(config: GenerateConfig) -> Path:
     if config.replay is not None:
         recording = read_session(config.replay)
         config = config.changed(run=config.run or recording.run, seed=recording.seed)
+    require_world(located(config.run))
     output = _output(config)
     if not config.save_frames:
         require_writable(output, "output=")

@@ -97,10 +97,11 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
-def idle_action(given: int | None, labels: list[str]) -> int:
-    """The action when no key is held: the user's, else the first with an idle label, or 0. Raises UserError."""
+def idle_action(given: int | None, labels: list[str]) -> int | None:
+    """The action when no key is held: the user's, else the first with an idle label; None where there is none
+    (`calmest_action`). Raises UserError."""
     if given is not None:
         if not 0 <= given < len(labels):
             raise UserError(f"play.idle={given}: there is no such action; this world has 0 … {len(labels) - 1}")
         return given
-    return next((index for index, label in enumerate(labels) if label.lower() in IDLE_LABELS), 0)
+    return next((index for index, label in enumerate(labels) if label.lower() in IDLE_LABELS), None)

@@ -18,7 +18,8 @@ From the server, as JSON text:
 
     {"type": "welcome", "session": id, "run", "width", "height", "actions": [{"index", "label", "keys"}, …], "idle",
      "clips": 2987 | null, "takes_text", "samplers": [names], "max_frames", "max_upload",
-     "effects": whether /actions/<index>.png shows what an action does}                        once, at first
+     "effects": whether /actions/<index>.png shows what an action does,
+     "has_game": whether /ws?real=1 has a game to show}                                        once, at first
     {"type": "state", "paused", "fps", "seed", "clip": 12 | null, "sketch",
      "sampler": {"name", "steps", "temperature", …}}
                                                  after every change
@@ -30,13 +31,14 @@ or as binary, one frame: the length of a header (4 bytes, big-endian), the heade
 beside a real game (/ws?real=1) another PNG: what that shows after the same actions. The header:
 
     {"rollout", "number", "press", "action", "passes", "seconds", "together", "reward", "score", "terminal", "entropy",
-     "again", "length"}
+     "again", "many_passes", "length"}
 
 `rollout` counts resets, `number` the frames of one; the prompt's have null from "action" on. `press` is that of the
 last "hold" before the frame, from which the page computes the latency. Frames that a connection is too slow for are
 left out: there are gaps in `number`, and the download has them all. "reward", "score" and "terminal" are null in a
 world without a reward model; `score` is the sum of all rewards since the reset. "entropy" is the mean
-over the frame's tokens (nats), "again": the frame was shown before.
+over the frame's tokens (nats), "again": the frame was shown before, "many_passes": play is slow for the passes of the
+frames of the last second, and a sampler of one pass helps.
 """
 
 import json

@@ -11,8 +11,9 @@ import torch
 
 from genie.common.device import choose_device, inference
 from genie.common.errors import UserError
+from genie.common.run_folders import require_world
 from genie.common.settings.commands import PlayConfig
-from genie.common.shipped import located
+from genie.common.shipped import as_typed, located
 from genie.common.web import serve_page
 from genie.play_server.messages import FPS
 from genie.prompts.prompt import Prompter, prompt_kind
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from genie.world.world_model import WorldModel
 
 MEGABYTE = 2**20
-DYNAMICS = ("dynamics", "cotrain")  # a world has one of these stages
 
 
 def play(config: PlayConfig) -> None:
@@ -47,23 +47,22 @@ def play(config: PlayConfig) -> None:
         return create_app(load_game(config), loopback)
 
     max_upload = config.play.max_upload * MEGABYTE
-    serve_page(build, config.play, "play", max_upload, f"the world of {config.run}")
+    serve_page(build, config.play, "play", max_upload, f"the world of {as_typed(config.run)}")
 
 
 def check(config: PlayConfig) -> None:
     """Raises UserError for values that are invalid for any world."""
     prompt_kind(config)
     choose_device(config.device)
-    run = Path(config.run)
-    if not any((run / name).exists() for stage in DYNAMICS for name in (stage, f"{stage}.safetensors")):
-        hint = "train one with `python -m genie.train stage=dynamics`, or give another run=outputs/<name>"
-        raise UserError(f"run={run} holds no trained world (no {run / DYNAMICS[0]}): {hint}")
+    require_world(Path(config.run))
 
 
 def load_game(config: PlayConfig) -> "Game":
     """The world of a run and the other parts that its players share. Raises UserError."""
+    from genie.play_server.calmest import calmest_action
     from genie.play_server.engine import Engine, Worlds
     from genie.play_server.labels import action_labels, idle_action, make_actions, suggest
+    from genie.play_server.real_game import has_game
     from genie.play_server.server import Game
     from genie.world.world_model import WorldModel
 
@@ -75,12 +74,13 @@ def load_game(config: PlayConfig) -> "Game":
     clips, prompt = _prompt(config, world, prompter)
     names = clips.info.action_meanings if clips else None
     labels = action_labels(settings.actions, suggest(run, world.num_actions, world.takes_environment_actions, names))
+    idle = idle_action(settings.idle, labels)
     return Game(
         run=str(config.run),
         world=world,
         engine=Engine(Worlds(world), settings.max_sessions, settings.idle_seconds),
         actions=make_actions(labels),
-        idle=idle_action(settings.idle, labels),
+        idle=calmest_action(world, prompt, clips) if idle is None else idle,
         fps=max(float(config.fps or world.fps), FPS.least),
         seed=config.seed,
         prompt=prompt,
@@ -92,6 +92,7 @@ def load_game(config: PlayConfig) -> "Game":
         max_frames=settings.max_frames,
         max_upload=settings.max_upload * MEGABYTE,
         effect_frames=settings.effect_frames,
+        has_game=has_game(clips, world.config["data"]),
     )
 
 

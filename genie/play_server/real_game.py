@@ -5,16 +5,19 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from data_modules.formats.episode_reader import EpisodeReader
+from data_modules.formats.episodes import read_origin
 from genie.common.errors import UserError
-from genie.datasets.replay import Recorded, brought_to, held_step
+from genie.datasets.replay import Recorded, brought_to, held_step, recording_settings
 from genie.play_server.session import Prompt, encode_png
 from genie.prompts.data_clips import PromptClips
 from genie.world.world_model import WorldModel
+
+NO_GAME = "the data of this world name no environment: there is no game to play beside it"
 
 
 def true_actions(world: WorldModel, labels: list[str], names: list[str]) -> list[int]:
@@ -24,6 +27,10 @@ def true_actions(world: WorldModel, labels: list[str], names: list[str]) -> list
     """
     if world.takes_environment_actions:
         return list(range(world.num_actions))
+    if not names:
+        raise UserError(
+            "its data give the actions of the game no names, so which of them a latent action is, is not known"
+        )
     known = {name.lower(): number for number, name in enumerate(names)}
     found = [known.get(label.partition(" (")[0].lower()) for label in labels]  # "up (2)": the second one called up
     if None in found:
@@ -32,6 +39,17 @@ def true_actions(world: WorldModel, labels: list[str], names: list[str]) -> list
             f"actions with play.actions= ({', '.join(names)})"
         )
     return found  # type: ignore[return-value]
+
+
+def has_game(clips: PromptClips | None, data: dict[str, Any]) -> bool:
+    """Whether the data name an environment that recorded them; those of videos do not."""
+    reader = None if clips is None else clips.clips.reader
+    if not isinstance(reader, EpisodeReader) or "actions" not in reader.columns:
+        return False
+    try:
+        return recording_settings(read_origin(reader.path), data) is not None
+    except UserError:  # damaged: the world is played without
+        return False
 
 
 class RealGame:
@@ -49,9 +67,9 @@ class RealGame:
     """
 
     def __init__(self, clips: PromptClips, data: dict[str, Any], actions: list[int], seed: int) -> None:
-        reader = clips.clips.reader
-        if not isinstance(reader, EpisodeReader) or "actions" not in reader.columns:
-            raise UserError("these data were not recorded from a game that can be played beside the world")
+        if not has_game(clips, data):
+            raise UserError(NO_GAME)
+        reader = cast(EpisodeReader, clips.clips.reader)
         self.recorded = Recorded(Path(reader.path).stem, reader.path, data)
         self.clips, self.actions, self.seed, self.steps = clips.clips, actions, seed, 0
         self.last: bytes | None = None

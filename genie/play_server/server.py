@@ -15,6 +15,7 @@ from fastapi import FastAPI, HTTPException, Response, WebSocket, WebSocketDiscon
 from genie.common.errors import UserError, reason
 from genie.common.media import to_bytes
 from genie.common.settings.kinds import Range
+from genie.common.shipped import as_typed
 from genie.common.web import Guard, add_page, animated_png
 from genie.play_server.engine import Engine, ServerFullError
 from genie.play_server.labels import Action
@@ -100,6 +101,7 @@ class Game:
     max_frames: int
     max_upload: int  # bytes
     effect_frames: int = 0  # of the pictures that show what an action does; 0: none
+    has_game: bool = False  # whether the data name an environment, which may be played beside the world
 
     def __post_init__(self) -> None:
         # Work on pictures, videos and files blocks neither the event loop nor the model.
@@ -124,19 +126,21 @@ class Game:
     def welcome(self, session: Session) -> dict[str, Any]:
         height, width = self.world.image_size
         return {
-            "type": "welcome", "session": session.id, "run": self.run, "width": width, "height": height,
+            "type": "welcome", "session": session.id, "run": as_typed(self.run), "width": width, "height": height,
             "actions": [asdict(action) for action in self.actions], "idle": self.idle,
             "clips": None if self.clips is None else len(self.clips), "takes_text": self.takes_text,
             "samplers": self.samplers.names, "max_frames": self.max_frames, "max_upload": self.max_upload,
-            "effects": self.effect_frames > 0,
+            "effects": self.effect_frames > 0, "has_game": self.has_game,
         }  # fmt: skip
 
     def real_game(self) -> "RealGame":
         """The environment of the data, for one session. Raises UserError where it is not known."""
-        from genie.play_server.real_game import RealGame, true_actions
+        from genie.play_server.real_game import NO_GAME, RealGame, true_actions
 
         if self.clips is None:
             raise UserError("the data of this world are not there")
+        if not self.has_game:
+            raise UserError(NO_GAME)
         names = self.clips.info.action_meanings or []
         actions = true_actions(self.world, [action.label for action in self.actions], names)
         return RealGame(self.clips, self.world.config["data"], actions, self.seed)

@@ -41,6 +41,8 @@ from genie.world.world_model import WorldModel
 MOST_IMAGES = 64  # in a session file: frames beyond a window have no effect
 FORMAT, VERSION = "genie session", 1
 LARGEST_FILE = 64 * 2**20  # bytes
+MANY_PASSES = 10  # for a frame, in the mean of the newest ones: the sampler is what takes the time
+RECENT_SECONDS = 1.0  # of play, of which that is the mean
 MOST_SHOWN = 300  # frames that the page shows beneath the picture
 Move = tuple[int, Sampler]  # an action, and how the frame after it is drawn
 
@@ -134,6 +136,7 @@ class Frame:
     real: bytes | None = None
     entropy: float | None = None
     again: bool = False  # was shown before, in another rollout or session
+    many_passes: bool = False  # play is slow, for the passes of the newest frames (`Session.many_passes`)
 
 
 @dataclass(eq=False)
@@ -174,6 +177,7 @@ class Session:
     scripted: bool = False  # a replay runs: at its end the session pauses
     game: Any = None  # a `RealGame` beside the world
     on_pause: Callable[[], None] = field(default=lambda: None)
+    recent: list[tuple[float, int]] = field(default_factory=list)  # of the newest frames: seconds, passes
 
     @property
     def score(self) -> float | None:
@@ -184,6 +188,14 @@ class Session:
     def period(self) -> float:
         """Seconds from frame to frame."""
         return 1 / self.fps
+
+    @property
+    def many_passes(self) -> bool:
+        """Whether frames of the last second of play took longer than their period and many passes: a sampler of one
+        pass (sampler=greedy) helps."""
+        seconds, passes = (sum(each) for each in zip(*self.recent, strict=True)) if self.recent else (0.0, 0)
+        count = len(self.recent)
+        return seconds >= RECENT_SECONDS and seconds > count * self.period and passes > count * MANY_PASSES
 
     @property
     def full(self) -> bool:
@@ -269,7 +281,11 @@ class Session:
         self.made.append(made.png)
         self.actions.append(action)
         self.scores.append(score)
-        self.on_frame(Frame(self.rollout, number, action=action, press=press, score=score, **vars(made)))
+        self.recent.append((made.seconds, made.passes))
+        while sum(seconds for seconds, _ in self.recent[1:]) >= RECENT_SECONDS:
+            self.recent.pop(0)
+        slow = {"score": score, "many_passes": self.many_passes}
+        self.on_frame(Frame(self.rollout, number, action=action, press=press, **slow, **vars(made)))
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ class TerminalPlayer:
         self.status = f"{rate:.1f} frames/s   {made.passes} passes   {self.game.actions[job.action].label}"
         if session.score is not None:
             self.status += f"   score {session.score:.1f}{', over' if made.terminal else ''}"
+        if session.many_passes:
+            self.status += "   slow: try sampler=greedy, one pass"
         session.due = max(session.due + session.period, start)
 
     def draw(self) -> None:

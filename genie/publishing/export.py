@@ -17,6 +17,7 @@ from genie.common.errors import UserError
 from genie.common.files import replacing
 from genie.common.folder_lock import one_writer
 from genie.common.hub import CONTENTS
+from genie.common.run_folders import explained
 from genie.common.settings.commands import ExportConfig
 from genie.models.building import ON_WORLD, STAGES
 from genie.publishing.exported_data import export_data
@@ -102,7 +103,7 @@ def run_files(run: Path) -> tuple[list[Path], dict[str, Path]]:
     of stages that are trained on a world, this one or another. Raises UserError where there are none."""
     last = {name: path for name in STAGES if is_checkpoint(path := stage_file(run, name))}
     if not last:
-        raise UserError(f"run={run} holds no trained stage (no {stage_file(run, 'tokenizer')})")
+        raise UserError(f"run={run} holds no trained stage: {explained(run, 'run=')}")
     kinds = kinds_of(run)
     if not kinds:
         return list(last.values()), {}

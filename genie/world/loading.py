@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from genie.common.errors import UserError
+from genie.common.run_folders import explained, stages_in
 from genie.models import LatentActionModel, VideoTokenizer
 from genie.runs.loading import TrainedModel, fingerprint, load_model, stage_file
 from genie.runs.sharded_checkpoint import is_checkpoint
@@ -43,10 +44,10 @@ def dynamics_file(run: Path, dynamics: str | None = None) -> Path:
     """The file of the dynamics of `run`, of the stage `dynamics` or cotrain; UserError where there is none."""
     paths = [stage_file(run, stage) for stage in ([dynamics] if dynamics else ["dynamics", "cotrain"])]
     path = next((path for path in paths if is_checkpoint(path)), None)
+    if path is None and dynamics is not None and stages_in(run):
+        raise UserError(f"{run} holds no trained {dynamics} (no {paths[0]})")
     if path is None:
-        raise UserError(
-            f"{run} holds no trained world (no {paths[0]}): run `python -m genie.train stage=dynamics` first"
-        )
+        raise UserError(f"{run} holds no trained world: {explained(run)}")
     return path
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from genie.common.errors import UserError
+from genie.common.run_folders import explained
 from genie.common.shipped import located
 from genie.prompts.data_clips import PromptClips
 from genie.runs.loading import stage_file
@@ -24,7 +25,9 @@ def open_world(run: str | Path, kind: str | None = None) -> World:
     found = kinds_of(folder)
     kind = found[0] if kind is None and found else kind
     if kind not in found:
-        raise UserError(f"{folder} holds no trained world{_hint(folder, kind, found)}")
+        if found:
+            raise UserError(f"{folder} holds no trained world of the kind {kind}, but one of the kind {found[0]}")
+        raise UserError(f"{folder} holds no trained world: {explained(folder)}")
     if kind == "genie":
         return WorldModel.load(folder)
     from genie.world.simulator_world import SimulatorWorld
@@ -43,14 +46,3 @@ def open_clips(world: WorldModel, num_frames: int) -> PromptClips:
 def kinds_of(folder: Path) -> list[str]:
     """The kinds of world that a run folder holds."""
     return [kind for kind, stages in KINDS.items() if any(is_checkpoint(stage_file(folder, stage)) for stage in stages)]
-
-
-def _hint(folder: Path, kind: str | None, found: list[str]) -> str:
-    if found:
-        return f" of the kind {kind}, but one of the kind {found[0]}"
-    if not folder.exists():
-        return ": there is no such folder"
-    if (folder / "checkpoints").is_dir():
-        return f": it is the folder of one stage, give {folder.parent}"
-    missing = " and no ".join(str(stage_file(folder, stages[0])) for stages in KINDS.values())
-    return f" (no {missing}): train one with `python -m genie.train stage=dynamics`"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from genie.common.errors import UserError
 from genie.common.random import FrameNoise, Stream, derive, row_seeds
+from genie.common.run_folders import explained
 from genie.models.delta import DeltaModel
 from genie.models.heads import Judged
 from genie.models.rssm import Rssm
@@ -85,9 +86,7 @@ class SimulatorWorld(Generic[M]):
         damaged."""
         path = stage_file(Path(run), "simulator")
         if not is_checkpoint(path):
-            raise UserError(
-                f"{run} holds no trained simulator (no {path}): run `python -m genie.train stage=simulator`"
-            )
+            raise UserError(f"{run} holds no trained simulator: {explained(Path(run), need='simulator')}")
         trained = load_model(path)
         return {"rssm": RssmWorld, "delta": DeltaWorld}[trained.config["simulator"]["kind"]](trained)
 

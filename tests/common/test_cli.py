@@ -74,6 +74,12 @@ MISTAKES = {
     "letters of a key": (["nämé=x"], "'nämé'", "letters, digits", ""),
     "space in a key": (["name =x"], "'name '", "letters, digits", ""),
     "sweep without -m": (["stage=lam,tokenizer"], "stage=lam,tokenizer", "--multirun", ""),
+    "list without brackets": (
+        ["data.quality_splits=train,val"],
+        "write data.quality_splits=[train,val]",
+        "--multirun",
+        "",
+    ),
     "reference": (["name=${nowhere.at_all}"], "'nowhere.at_all' not found", "taken from a key that is not there", ""),
     "missing value": (["name=???"], "'name'", "add name=...", ""),
     "no name of a choice": (["data=[null]"], "a group takes the name of a choice", "data=pong", ""),

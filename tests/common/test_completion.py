@@ -63,9 +63,11 @@ def test_all_commands_and_the_groups_of_one():
 def test_runs_and_shipped_worlds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert complete("genie play run=") == ["run=pretrained/pong "]
-    Path("outputs/mine").mkdir(parents=True)
-    Path("outputs/with space").mkdir()
-    assert complete("genie play run=out") == ["run=outputs/mine "]
+    for run in ("mine", "with space", "group/one"):
+        Path(f"outputs/{run}/tokenizer/checkpoints").mkdir(parents=True)
+        Path(f"outputs/{run}/tokenizer/checkpoints/last.ckpt").touch()
+    Path("outputs/inspect").mkdir()  # pictures of data
+    assert complete("genie play run=out") == ["run=outputs/group/one ", "run=outputs/mine "]
     assert complete("genie act policy=pre") == ["policy=pretrained/pong "]
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from genie.common import hub as hub_module
 from genie.common.errors import UserError
 from genie.common.hub import Address, downloaded, parsed_address
-from genie.common.shipped import located, unpacked
+from genie.common.shipped import as_typed, located, unpacked
 
 CONFIG = json.dumps({"dynamics.safetensors": {"stage": "dynamics"}, "../x.safetensors": {"stage": "lam"}}).encode()
 WORLD = {
@@ -176,6 +176,7 @@ def test_commands_link_to_the_cache_and_results_stay(hub, tmp_path, monkeypatch)
         "tokenizer_ckpt": "outputs/hf/me/pong/dynamics.safetensors",
         "act": {"policy": "outputs/hf/me/pong"},
     }
+    assert as_typed("outputs/hf/me/pong") == "hf://me/pong"  # where a command says what it loads
     run = Path("outputs/hf/me/pong")
     assert set(contents(run)) == NEEDED and (run / "dynamics.safetensors").is_symlink()
     result = run / "evaluation" / "evaluation.json"

@@ -79,3 +79,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(home):
     Path("outputs").write_text("a file")
     with pytest.raises(UserError, match="outputs/pretrained/tiny cannot be written"):
         shipped.unpacked({"run": "pretrained/tiny"})
+
+
+def test_the_name_that_was_typed_is_known_for_what_is_shown(home):
+    Path("outputs/pong").mkdir(parents=True)
+    folder = shipped.unpacked({"run": "pretrained/tiny"})["run"]
+    assert shipped.as_typed(folder) == shipped.as_typed(Path(folder)) == "pretrained/tiny"
+    assert shipped.as_typed("outputs/pong") == "outputs/pong"

@@ -320,7 +320,12 @@ def test_a_part_that_fails_is_said_and_the_others_are_written(world_run, tmp_pat
     ("override", "message"),
     [
         ("split=all", "split=all must be one of train, val, test"),
-        ("parts=[token]", "there is no part token; there is: tokenizer, objects"),
+        (
+            "parts=[tokeniser]",
+            r"parts=\[tokeniser\]: there is no part tokeniser; did you mean tokenizer\? There is: token",
+        ),
+        ("parts=tokeniser", r"there is no part tokeniser; did you mean tokenizer\?"),
+        ("parts=[xyz]", "there is no part xyz; there is: tokenizer, objects"),
         ("horizon=0", "horizon=0"),
         ("horizon=500", "horizon"),
         ("delta_psnr.t=[9]", "delta_psnr.t"),

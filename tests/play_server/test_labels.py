@@ -74,7 +74,7 @@ def test_keys():
 
 
 def test_the_idle_action():
-    assert idle_action(None, ["up", "Stay"]) == 1 and idle_action(None, ["up", "down"]) == 0
+    assert idle_action(None, ["up", "Stay"]) == 1 and idle_action(None, ["up", "down"]) is None
     assert idle_action(0, ["up", "stay"]) == 0
     with pytest.raises(UserError, match=r"play\.idle=2"):
         idle_action(2, ["up", "stay"])

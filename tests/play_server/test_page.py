@@ -14,13 +14,18 @@ from genie.common.errors import UserError
 from genie.common.web import Loading, bind, web_server
 from genie.common.web import address as url
 from genie.play_server.play import load_game
+from genie.play_server.session import Session
 
 
 @pytest.fixture(scope="module")
-def address(play_config, serving):
+def game_served(play_config):
     settings = ["fps=30", "steps=2", "play.max_sessions=2", "play.actions={0: noop, 1: up, 2: down}"]
-    game = load_game(play_config(*settings))
-    with serving(game) as where:
+    return load_game(play_config(*settings))
+
+
+@pytest.fixture(scope="module")
+def address(game_served, serving):
+    with serving(game_served) as where:
         yield where
 
 
@@ -284,6 +289,49 @@ def test_the_real_game_and_what_actions_do_are_shown(open_page, options):
     until(page, "!location.search && document.body.classList.contains('playing')")
     plays(page, 2)
     assert page.is_hidden("#beside")
+
+
+def test_without_a_game_the_box_beside_it_is_not_offered(open_page, game_served, monkeypatch):
+    page = open_page()
+    plays(page, 1)
+    assert page.is_visible("#with-real")
+    monkeypatch.setattr(game_served, "has_game", False)
+    page.reload()
+    plays(page, 1)
+    assert page.is_hidden("#with-real") and not page.get_by_text("beside the real game").is_visible()
+
+
+@pytest.mark.parametrize("phone", [False, True])
+def test_each_button_says_which_key_it_is_where_there_are_keys(open_page, phone):
+    page = open_page(viewport={"width": 1280, "height": 900}, has_touch=phone, is_mobile=phone)
+    plays(page, 1)
+    keys = page.locator("#actions kbd")
+    assert keys.all_text_contents() == ["1", "2", "↑", "3", "↓"]
+    assert [keys.nth(i).is_visible() for i in range(5)] == [not phone] * 5
+
+
+def test_a_browser_without_a_mouse_is_no_phone(browser, browser_arguments, address):
+    """Such as a headless one that Playwright does not give a mouse: it has keys."""
+    none = "--blink-settings=primaryHoverType=1,availableHoverTypes=1,primaryPointerType=1,availablePointerTypes=1"
+    other = browser.browser_type.launch(**{**browser_arguments, "args": [*browser_arguments["args"], none]})
+    page = other.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(address)
+    plays(page, 1)
+    assert page.evaluate("matchMedia('(hover: none)').matches")
+    assert page.locator("#actions kbd").first.is_visible()
+    other.close()
+
+
+def test_slow_for_many_passes_is_said_with_what_helps(open_page, monkeypatch):
+    page = open_page(viewport={"width": 1280, "height": 900})
+    plays(page, 1)
+    assert page.is_hidden("#slow")
+    monkeypatch.setattr(Session, "many_passes", property(lambda self: self.sampler.steps > 1))
+    until(page, "!document.getElementById('slow').hidden")
+    assert "sampler=greedy takes one" in page.inner_text("#slow")
+    page.click("#greedy")
+    until(page, "document.getElementById('slow').hidden")
+    assert page.input_value("#sampler") == "greedy" and page.inner_text("#passes") == "1"
 
 
 def test_an_own_picture_and_one_that_is_none(open_page, tmp_path):

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from genie.common import shipped
 from genie.common.errors import UserError
 from genie.common.web import Loading, address, bind, is_loopback
 from genie.play_server.play import load_game, play
@@ -54,6 +55,13 @@ def test_it_prints_one_address_serves_and_ends_by_ctrl_c(world_run):
     assert said[0] == f"loading the world of {world_run} …" and said[-1] == "stopped" and len(said) <= 3
 
 
+def test_what_is_loaded_has_the_name_that_was_typed(play_config, world_run, monkeypatch, capsys):
+    monkeypatch.setitem(shipped.TYPED, str(world_run), "pretrained/pong")
+    monkeypatch.setattr("genie.common.web.serve", lambda app, *arguments: print(app.what))
+    play(play_config("play.port=0"))
+    assert capsys.readouterr().out.splitlines()[1] == "the world of pretrained/pong"
+
+
 def test_a_taken_port_is_one_line(play_config):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -65,7 +73,7 @@ def test_a_taken_port_is_one_line(play_config):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("run=nowhere", "nowhere"),
+        ("run=nowhere", "run=nowhere holds no trained world: there is no such folder"),
         ("play.port=-1", "play.port=-1"),
         ("play.port=99999", "play.port=99999"),
         ("play.host=no.such.host.invalid", "play.host=no.such.host.invalid"),

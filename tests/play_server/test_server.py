@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from genie.common.errors import UserError
 from genie.play_server import server
 from genie.play_server.labels import Action
 from genie.play_server.play import load_game
+from genie.play_server.real_game import NO_GAME, has_game, true_actions
 from genie.play_server.server import Outbox, create_app
 from genie.play_server.session import Frame, decode_png
 from genie.world.world_model import WorldModel
@@ -642,6 +644,31 @@ def test_the_real_game_beside_the_world(serve):
         other.until("notice")
         assert "without the real game: which action of the game 'stay' is" in other.notices[-1]
         other.play(1)
+
+
+def test_data_that_name_no_environment_have_no_game(serve, monkeypatch):
+    with page(serve()) as recorded:
+        assert recorded.world["has_game"]
+    monkeypatch.setattr("genie.play_server.real_game.recording_settings", lambda origin, data: None)
+    with page(serve("play.actions={0: up}"), "?real=1") as mine:
+        assert mine.world["has_game"] is False
+        mine.until("notice")
+        assert mine.notices == [f"without the real game: {NO_GAME}"] and "no game to play beside" in NO_GAME
+        mine.play(1)
+
+
+def test_a_game_is_that_of_recorded_episodes_with_actions(load, monkeypatch):
+    game = load()
+    data = game.world.config["data"]
+    assert has_game(game.clips, data) and not has_game(None, data)
+    monkeypatch.setattr(game.clips.clips, "reader", SimpleNamespace(columns=("actions",)))  # of videos
+    assert not has_game(game.clips, data)
+
+
+def test_latent_actions_of_a_game_without_names_are_told_apart_in_one_line(load):
+    with pytest.raises(UserError, match="no names") as error:
+        true_actions(load().world, ["up", "down", "stay"], [])
+    assert "()" not in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_real_game_that_breaks_harms_no_world(serve, monkeypatch):

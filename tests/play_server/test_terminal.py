@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+from genie.play_server.session import Session
 from genie.play_server.terminal import LEAVE, TerminalPlayer, half_blocks, play_in_terminal, read_keys
 from genie.world.world_model import WorldModel
 
@@ -71,6 +72,15 @@ def test_what_keys_do(load):
     assert player.session.actions == [] and len(player.session.given) == 4
     player.press("q")
     assert player.left
+
+
+def test_slow_for_many_passes_is_said_with_what_helps(load, monkeypatch):
+    player = TerminalPlayer(load())
+    player.advance()
+    assert "slow" not in player.status
+    monkeypatch.setattr(Session, "many_passes", property(lambda self: True))
+    player.advance()
+    assert player.status.endswith("slow: try sampler=greedy, one pass")
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ def test_a_simulator(folders):
             ("tokenizer",),
             "",
             None,
-            "holds no trained world .no .*dynamics.*last.ckpt and no .*simulator.*stage=dyn",
+            "holds no trained world: it holds tokenizer; next comes .*genie.train stage=lam",
         ),
         (("dynamics",), "", "simulator", "no trained world of the kind simulator, but one of the kind genie"),
         (("dynamics",), "dynamics", None, "folder of one stage, give .*/dynamics$"),

@@ -1,8 +1,8 @@
 """Keys of `genie.evaluate`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from genie.common.settings.data import Split
 from genie.common.settings.kinds import (
@@ -91,7 +91,7 @@ class PlayedPlans(Settings):
 
 class EvaluateConfig(Sampled):
     run: Places
-    parts: Words
+    parts: Words  # of a single one the brackets may be left out
     world: WorldKind | None
     split: Split
     data_root: Place | None
@@ -114,3 +114,8 @@ class EvaluateConfig(Sampled):
     report: Flag
     fps: Rate
     device: Word
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _one_part(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value

@@ -81,6 +81,18 @@ def is_text(config_name: str, key: str) -> bool:
     return kind_of(config_name, key) in TEXTS or key == "hydra.sweep.dir"
 
 
+def is_list(config_name: str, key: str) -> bool:
+    """Whether a key takes a list, or one value or a list."""
+    if key not in (known := fields(config_name)):
+        return False
+    settings, field = known[key]
+    return _has_list(settings.model_fields[field].annotation)
+
+
+def _has_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(map(_has_list, get_args(annotation)))
+
+
 @cache
 def optional_keys(config_name: str) -> dict[str, tuple[str, ...]]:
     """{group of keys: those of its keys that the configuration may leave out and that may be given all the same}."""

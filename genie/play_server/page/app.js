@@ -102,6 +102,7 @@ function welcome(message) {
   }
   document.body.classList.add("playing");
   $("with-real").checked = asked("real");
+  $("with-real").parentElement.hidden = !message.has_game;
   $("beside").hidden = $("screen").querySelector("figcaption").hidden = true;
   if (asked("fork")) history.replaceState(null, "", address({ fork: null })); // a reload begins anew
   if (location.hash.startsWith("#session=")) replay(location.hash.slice("#session=".length));
@@ -234,6 +235,7 @@ function measure(header) {
     $("rate").textContent = `${rate.toFixed(1)} of ${round(state.fps)}`;
   }
   $("passes").textContent = header.passes;
+  $("slow").hidden = !header.many_passes;
   $("score").parentElement.hidden = header.score === null;
   if (header.score !== null) $("score").textContent = header.score.toFixed(1) + (header.terminal ? ", over" : "");
   $("model").textContent = `${Math.round(header.seconds * 1000)} ms`;
@@ -395,6 +397,7 @@ whenChanged("fps", (value) => ({ type: "settings", fps: Number(value) }));
 whenChanged("steps", (value) => ({ type: "settings", steps: Number(value) }));
 whenChanged("temperature", (value) => ({ type: "settings", temperature: Number(value) }));
 whenChanged("sampler", (value) => ({ type: "settings", sampler: value }));
+$("greedy").onclick = () => send({ type: "settings", sampler: "greedy" });
 whenChanged("seed", (value) => ({ type: "reset", seed: Number(value) }));
 whenChanged("clip", (value) => ({ type: "reset", clip: Number(value) }));
 
