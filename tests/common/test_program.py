@@ -66,19 +66,28 @@ def test_the_version_is_that_of_the_package(call):
     assert not hasattr(genie, "version")
 
 
-def test_help_and_errors_name_commands_as_they_were_started(call, run_main):
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """The name of a run that holds a tokenizer alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs" / "begun").mkdir(parents=True)
+    (tmp_path / "outputs" / "begun" / "tokenizer.safetensors").touch()
+    return "outputs/begun"
+
+
+def test_help_and_errors_name_commands_as_they_were_started(call, begun):
     _, out, _ = call("help", "train")
     assert "genie train stage=tokenizer experiment=pong" in out and "python -m" not in out
     assert call("plan-memory", "--help")[1].startswith("Memory of each device")
-    _, _, err = call("play", "run=nowhere")
-    assert "`genie train stage=dynamics`" in err
+    _, _, err = call("play", f"run={begun}")
+    assert "`genie train stage=lam name=begun`" in err
 
 
-def test_python_m_names_itself(run_main):
+def test_python_m_names_itself(run_main, begun):
     from genie.play import main
 
     assert "python -m genie.play run=" in run_main(main, "--help")[1]
-    assert "`python -m genie.train stage=dynamics`" in run_main(main, "run=nowhere")[2]
+    assert "`python -m genie.train stage=lam name=begun`" in run_main(main, f"run={begun}")[2]
 
 
 @pytest.mark.parametrize("text", ["python -m genie.training.measured", "see genie.train", "python -m genie"])
