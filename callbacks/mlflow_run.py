@@ -37,6 +37,11 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT
 MOST_POINTS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one request
 LONGEST = 5000  # characters of a value
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page is one of language models otherwise
+NOISY = (
+    "mlflow",
+    "alembic",
+    "urllib3",
+)  # loggers: tables of the database, and tracebacks of what is said in a line here
 SECRET = re.compile(r"(?<=://)[^/@]*@")  # name and password in an address
 ODD = re.compile(r"[^\w\-./: ]", re.ASCII)  # what names may not hold
 
@@ -103,10 +108,7 @@ class MlflowRunLogger(Logger):
             with self._alone():
                 from mlflow import MlflowClient
 
-                for noisy in (
-                    "mlflow",
-                    "alembic",
-                ):  # lines on tables of the database, and tracebacks of what is said here
+                for noisy in NOISY:
                     logging.getLogger(noisy).setLevel(logging.CRITICAL)
                 try:
                     client = MlflowClient(self.uri)
