@@ -244,6 +244,7 @@ GAMES = by_run(
     },
     {
         "Atari Breakout": "breakout",
+        "Atari Freeway": "freeway",
         "MinAtar Breakout": "minatar_breakout",
         "MuJoCo Reacher": "reacher",
         "CoinRun, a first look": "coinrun",

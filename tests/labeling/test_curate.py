@@ -124,7 +124,11 @@ def test_the_command_line(run_main, mix, tmp_path):
     code, out, err = run_main(main, "data=episodes", f"data.root={mix[0]}", "step=score", f"output={tmp_path}")
     assert (code, err) == (0, "") and "scores of 96 windows" in out
     code, out, err = run_main(main, "data=episodes", "data.root=nowhere")
-    assert code == 2 and err.startswith("error: data.root=nowhere: there is no such file or folder") and err.count("\n") == 1
+    assert (
+        code == 2
+        and err.startswith("error: data.root=nowhere: there is no such file or folder")
+        and err.count("\n") == 1
+    )
     code, out, err = run_main(main, "--help")
     assert code == 0 and out.count("\n") <= 45 and "$" not in out
 
