@@ -214,6 +214,16 @@ POLICIES = by_run(
     },
 )
 
+TRUE_ACTIONS = by_run(
+    "actions of the dynamics",
+    {
+        "right tokens that change": "{.tokens.changed_token_accuracy:.1%}",
+        "generated frames 1, 10, PSNR (a copy of the last frame)": f"{GENERATED} ({COPY})",
+        "ΔPSNR, t = 4 (pooled)": "{.delta_psnr.t4:.1f} dB ({.delta_psnr.t4_pooled:.1f} dB)",
+    },
+    {"latent, nine": "coinrun", "true, fifteen": "coinrun_true"},
+)
+
 EARNED = "{.returns.WHO.mean:.1f} ± {.returns.WHO.std_error:.1f}"
 LABELS = by_run(
     "labels drawn from",
@@ -255,6 +265,7 @@ TABLES = {
     "games": GAMES,
     "pong_policies": POLICIES,
     "coinrun_labels": LABELS,
+    "coinrun_actions": TRUE_ACTIONS,
     "worlds": WORLDS,
     "presets": PRESETS,
     "gpus": GPUS,
