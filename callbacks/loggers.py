@@ -21,12 +21,13 @@ from callbacks.progress import Throughput
 from callbacks.tensorboard_run import TensorBoardRunLogger
 from callbacks.wandb_run import WandbRunLogger, wandb_mode
 from genie.common.errors import UserError
+from genie.common.settings.training import MlflowLogger, WandbLogger
 from genie.evaluation.catalogue import direction
 from genie.runs.metrics_file import read_metrics
 
 MEDIA, TABLES = "media/", "tables/"
 EXTRAS = ("tensorboard", "wandb", "mlflow")  # loggers whose packages, of the same names, do not come with this one
-KEYS = {"wandb": ("project", "entity", "group", "job_type", "mode"), "mlflow": ("experiment", "group", "folder")}
+KEYS = {"wandb": tuple(WandbLogger.model_fields), "mlflow": tuple(MlflowLogger.model_fields)}
 SUMMARY = ["metric", "last", "best", "best at step"]
 
 

@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.points import Points
+from callbacks.points import Points, log_former
 from genie.common.errors import UserError, reason, warn
 from genie.common.folder_lock import one_writer
 from genie.common.network import unreachable
@@ -169,8 +169,7 @@ class MlflowRunLogger(Logger):
         """The keys of the command line as parameters, versions as tags. Parameters of MLflow cannot be changed: what
         differs in a resumed run becomes a tag."""
         self.experiment  # noqa: B018 (what cannot be opened ends the training before it begins)
-        for row in self.former:
-            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]) - 1)
+        log_former(self, self.former)
         try:
             self._log_parameters(params)
         except Exception as error:

@@ -7,6 +7,8 @@ steps after its last checkpoint, with the same values, and most trackers cannot 
 from collections.abc import Iterable
 from typing import Any
 
+from lightning.pytorch.loggers import Logger
+
 
 class Points:
     """Names of metrics, pictures and videos by step (counted from 0, as Lightning does) that a tracker has.
@@ -31,3 +33,9 @@ class Points:
     def go_back(self) -> None:
         """Forgets all of them: the training returns to a checkpoint, and what follows is not the same."""
         self.names = {}
+
+
+def log_former(logger: Logger, former: Iterable[dict[str, float]]) -> None:
+    """Logs rows of metrics.csv, which counts the steps that are done; those that the logger has stay as they are."""
+    for row in former:
+        logger.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]) - 1)

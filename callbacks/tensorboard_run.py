@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from callbacks.points import Points
+from callbacks.points import Points, log_former
 from genie.common.errors import reason, warn
 from genie.common.media import read_mp4
 from genie.runs.folder import flatten
@@ -42,8 +42,7 @@ class TensorBoardRunLogger(TensorBoardLogger):
         with self._going_on():
             for summary in hparams(values, {}):
                 self.experiment.file_writer.add_summary(summary)
-        for row in self.former:
-            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]) - 1)
+        log_former(self, self.former)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:

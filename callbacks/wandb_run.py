@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.points import Points
+from callbacks.points import Points, log_former
 from callbacks.wandb_file import X_AXIS, logged_points
 from genie.common.network import unreachable
 from genie.common.profiling import software_versions
@@ -71,8 +71,7 @@ class WandbRunLogger(WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:
         super().log_hyperparams({**params["config"], "versions": software_versions(PACKAGES)})
-        for row in self.former:
-            self.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]) - 1)
+        log_former(self, self.former)
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:

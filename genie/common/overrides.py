@@ -23,10 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 from genie.common.config_errors import explain, group_options
 from genie.common.errors import UserError
 from genie.common.settings.schema import check_settings, is_text, optional_keys
+from genie.common.settings.training import WandbLogger
 
 # Aliases of keys by command: the names in other commands, and former names. Names of groups are keys here: Hydra would
 # read them as choices.
-LOGGER = {f"logger.{key}": f"logger.wandb.{key}" for key in ("project", "entity", "group", "job_type", "mode")}
+LOGGER = {f"logger.{key}": f"logger.wandb.{key}" for key in WandbLogger.model_fields}
 NAMES = {
     **dict.fromkeys(("train", "pipeline", "ablate", "agent"), LOGGER),
     "act": {"policy": "act.policy", "env": "env.id"},
