@@ -115,6 +115,24 @@ PONG: list[list[Template]] = [
     ["FVD, {near.fvd.videos} videos of 16 frames", "{near.fvd.value:.1f}", "", "{near.fvd.value_copy_last:.0f}"],
     ["… against other real clips (real ones there)", "{near.fvd.unpaired:.1f} ({near.fvd.floor:.1f})"],
 ]
+# trained twice by the same command, on different days
+AGAIN = by_run(
+    "world",
+    {
+        "trained": "{.trained.hours:.1f} hours on {.trained.device}",
+        "tokenizer, PSNR": "{.tokenizer.psnr:.1f} dB",
+        "latent against true actions, NMI": "{.lam.action_nmi:.2f}",
+        "right tokens after a true past, of objects": "{.tokens.object_token_accuracy:.1%}",
+        "generated frames 1, 10, 24, PSNR": at(".rollout.psnr_by_horizon", ".1f", 0, 9, 23) + " dB",
+        "ΔPSNR, t = 4": "{.delta_psnr.t4:.1f} dB",
+        "ball in its place in rallies, frames 1, 10, 24": at(
+            ".rollout_objects.ball.rally.generated.in_place_by_horizon", ".0%", 0, 9, 23
+        ),
+        "player obeys, correlation": "{.rollout_objects.player.obedience.correlation:.3f}",
+        "ball there in 1,000 frames": "{.long_rollout.ball.generated.present:.0%}",
+    },
+    {"as shipped": "pong", "made again": "pong_again"},
+)
 COINRUN: list[list[Template]] = [
     ["tokenizer, PSNR", "{.tokenizer.psnr:.1f} dB", "", "{.tokenizer.psnr_copy_last:.1f} dB"],
     ["latent against true actions, NMI", "{.lam.action_nmi:.2f}"],
@@ -264,6 +282,7 @@ GAMES = by_run(
 TABLES = {
     "games": GAMES,
     "pong_policies": POLICIES,
+    "pong_again": AGAIN,
     "coinrun_labels": LABELS,
     "coinrun_actions": TRUE_ACTIONS,
     "worlds": WORLDS,
