@@ -110,9 +110,8 @@ def evaluate_lam(
         figures |= {f"action_{name}": float(value) for name, value in agreement.items()}
         figures["action_accuracy_majority"] = float(confusion.sum(0).max() / confusion.sum())
         figures |= {"confusion": confusion.long().tolist(), "matching": matching.tolist()}
-        if groups and {name for members in groups.values() for name in members} <= set(true_names(clips)):
-            numbers = {name: number for number, members in enumerate(groups.values()) for name in members}
-            found = grouped(confusion, [numbers.get(name, len(groups)) for name in true_names(clips)])
+        if numbers := group_numbers(groups, true_names(clips)):
+            found = grouped(confusion, numbers)
             figures |= {"group_nmi": float(found["nmi"]), "group_accuracy": float(found["accuracy"])}
             figures["group_accuracy_majority"] = float(found["majority"])
         plot_confusion(confusion, matching, true_names(clips), folder / "lam_confusion.png")
@@ -154,6 +153,15 @@ def true_names(clips: Clips) -> list[str]:
     """Names of the true actions; none of continuous ones."""
     count = clips.info.num_actions or 0
     return list(clips.info.action_meanings or [f"true {index}" for index in range(count)]) if count else []
+
+
+def group_numbers(groups: dict[str, list[str]] | None, names: list[str]) -> list[int]:
+    """For the name of each true action the number of its group, one more than the last for all that are in none; none
+    without groups, or where they name actions that these data do not have."""
+    numbers = {name: number for number, members in enumerate((groups or {}).values()) for name in members}
+    if not groups or not numbers.keys() <= set(names):
+        return []
+    return [numbers.get(name, len(groups)) for name in names]
 
 
 def latent_labels(num_actions: int, confusion: list[list[int]] | None, names: list[str]) -> list[str]:
