@@ -8,7 +8,8 @@ screen has no trace there. The encoder is the paper's, which sees all frames up 
     python -m benchmarks.inverse_dynamics experiment=pong seconds=200 clips=64 data.root=… model.lam.width=256
 
 `seconds`: CPU seconds of the training (200). `clips`: of the test split (64), as long as those of the training.
-`groups=true`: the labels are not the actions but their groups of one effect (`data.recorder.action_groups`). All other keys are those of genie.train with stage=lam.
+`groups=true`: the labels are not the actions but their groups of one effect (`data.recorder.action_groups`). All other
+keys are those of genie.train with stage=lam.
 """
 
 import sys
