@@ -1,4 +1,5 @@
-"""What presets take, by `genie.plan_memory`: `python -m docs.costs` writes docs/results/costs.json (three minutes).
+"""What presets take, by `genie.plan_memory`: `python -m docs.costs` writes docs/results/costs.json (three minutes),
+`python -m docs.costs coinrun_small` one of its entries anew.
 
 The tables of docs/presets.md are written from this file by `python -m docs.tables`.
 """
@@ -53,12 +54,13 @@ def planned(overrides: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    plans = {}
-    for name, overrides in PLANS.items():
+    file = FOLDER / "costs.json"
+    plans = read_json(file) or {}
+    for name in sys.argv[1:] or PLANS:
         print(name, flush=True)
-        plans[name] = planned(overrides)
-    with replacing(FOLDER / "costs.json", "w", encoding="utf-8") as file:
-        file.write(to_json({"date": now()[:10], **plans}))
+        plans[name] = planned(PLANS[name])
+    with replacing(file, "w", encoding="utf-8") as new:
+        new.write(to_json({**plans, "date": now()[:10]}))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ WORLDS = by_run(
     {
         "**Pong**, the shipped world": "pong",
         "**Pong**, `make demo`": "demo",
-        "**CoinRun**, a first look": "coinrun",
+        "**CoinRun**": "coinrun",
         "GenieRedux-Base [1], CoinRun": "peers.genieredux",
         "GenieRedux-G-Base [1], CoinRun, true actions": "peers.genieredux_g",
         "GenieRedux-G-TA [1], … and data of a trained agent": "peers.genieredux_g_ta",
@@ -198,8 +198,7 @@ PRESETS = Table(
         preset(
             "coinrun_small",
             "CoinRun at 64x64 on two CPU cores",
-            "{coinrun.trained.hours:.1f} hours on {coinrun.trained.device}, with {coinrun.trained.dynamics.steps:,} of "
-            "{costs.coinrun_small.dynamics.steps:,} steps of the dynamics",
+            "{coinrun.trained.hours:.1f} hours on {coinrun.trained.device}",
         ),
         preset("coinrun", "the paper's case study in Jafar's sizes, on a GPU, with activation checkpointing"),
         preset("pong_notes", "Atari at 128x72 with the score, on a GPU"),
@@ -229,6 +228,11 @@ POLICIES = by_run(
         "actor, seed 1": "pong_actor_1",
         "actor, seed 2": "pong_actor_2",
         "planner, valued by the critic of seed 0": "pong_planner_0",
+        "in the RSSM: the clone": "pong_rssm_clone",
+        "… actor, seed 0": "pong_rssm_actor_0",
+        "… actor, seed 1": "pong_rssm_actor_1",
+        "… actor, seed 2": "pong_rssm_actor_2",
+        "… actor, seed 0, 6,000 steps": "pong_rssm_long_0",
     },
 )
 
@@ -239,7 +243,7 @@ TRUE_ACTIONS = by_run(
         "generated frames 1, 10, PSNR (a copy of the last frame)": f"{GENERATED} ({COPY})",
         "ΔPSNR, t = 4 (pooled)": "{.delta_psnr.t4:.1f} dB ({.delta_psnr.t4_pooled:.1f} dB)",
     },
-    {"latent, nine": "coinrun", "true, fifteen": "coinrun_true"},
+    {"latent, nine": "coinrun_first", "true, fifteen": "coinrun_true"},
 )
 
 EARNED = "{.returns.WHO.mean:.1f} ± {.returns.WHO.std_error:.1f}"
@@ -275,7 +279,7 @@ GAMES = by_run(
         "Atari Freeway": "freeway",
         "MinAtar Breakout": "minatar_breakout",
         "MuJoCo Reacher": "reacher",
-        "CoinRun, a first look": "coinrun",
+        "CoinRun": "coinrun",
     },
 )
 
