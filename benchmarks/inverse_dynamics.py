@@ -14,7 +14,6 @@ keys are those of genie.train with stage=lam.
 
 import sys
 import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -44,11 +43,9 @@ def encoder(config: dict, num_actions: int) -> LatentActionModel:
     return model
 
 
-def train(
-    model: LatentActionModel, config: dict, data: ClipDataModule, labels: Callable[[Tensor], Tensor], seconds: float
-) -> int:
-    """Trains for so many CPU seconds; returns the steps. The learning rate falls to zero in that time. `labels`: of
-    the actions of clips [B, T], for their transitions [B, T-1]."""
+def train(model: LatentActionModel, config: dict, data: ClipDataModule, labels: Tensor, seconds: float) -> int:
+    """Trains for so many CPU seconds; returns the steps. The learning rate falls to zero in that time. `labels`: int64
+    [A], of each action."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], config["optimizer"]["lr"])
     started, spent, steps = time.process_time(), 0.0, 0
     while spent < seconds:
@@ -56,7 +53,7 @@ def train(
             warm = min(1.0, (steps + 1) / config["schedule"]["warmup_steps"])
             for group in optimizer.param_groups:
                 group["lr"] = config["optimizer"]["lr"] * warm * (1 - spent / seconds)
-            wanted = labels(batch["actions"])
+            wanted = labels[batch["actions"][:, :-1]]
             loss = F.cross_entropy(logits(model, batch["frames"]).flatten(0, 1), wanted.flatten())
             optimizer.zero_grad()
             loss.backward()
@@ -86,25 +83,21 @@ def main() -> None:
     clips = load_clips(config["data"], None, "test", count, config["data"]["num_frames"], count)
     if clips.actions is None or not clips.info.num_actions:
         raise UserError("the data record no actions to learn from: give data that do, such as data=pong")
-    number_of = torch.arange(clips.info.num_actions)  # of an action: itself, or its group
+    labels = torch.arange(clips.info.num_actions)  # of each action: itself, or its group
     if ours["groups"] == "true":
         groups = (config["data"].get("recorder") or {}).get("action_groups")
         if not (numbers := group_numbers(groups, true_names(clips))):
             raise UserError("groups=true: these data name no groups of actions (data.recorder.action_groups)")
-        number_of = torch.tensor(numbers)
-    count = int(number_of.max()) + 1
-
-    def labels(actions: Tensor) -> Tensor:
-        return number_of[actions[:, :-1]]
-
-    model = encoder(config, count)
+        labels = torch.tensor(numbers)
+    num_labels = int(labels.max()) + 1
+    model = encoder(config, num_labels)
     model.start_from(clips.background)
     steps = train(model, config, data, labels, float(ours["seconds"]))
     model.eval()
-    alignment = ActionAlignment(count, count)
+    alignment = ActionAlignment(num_labels, num_labels)
     with torch.no_grad():
         guessed = logits(model, clips.frames).argmax(-1)
-    wanted = labels(clips.actions)
+    wanted = labels[clips.actions[:, :-1]]
     alignment.update(guessed, wanted)
     right, most = (guessed == wanted).float().mean(), wanted.flatten().bincount().max() / wanted.numel()
     print(f"steps={steps} nmi={alignment.compute()['nmi']:.4f} right={100 * right:.2f}% most_common={100 * most:.2f}%")

@@ -37,11 +37,8 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT
 MOST_POINTS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100  # of one request
 LONGEST = 5000  # characters of a value
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page is one of language models otherwise
-NOISY = (
-    "mlflow",
-    "alembic",
-    "urllib3",
-)  # loggers: tables of the database, and tracebacks of what is said in a line here
+# loggers: tables of the database, and tracebacks of what is said in a line here
+NOISY = ("mlflow", "alembic", "urllib3")
 SECRET = re.compile(r"(?<=://)[^/@]*@")  # name and password in an address
 ODD = re.compile(r"[^\w\-./: ]", re.ASCII)  # what names may not hold
 

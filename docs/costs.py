@@ -55,12 +55,13 @@ def planned(overrides: str) -> dict[str, Any]:
 
 def main() -> None:
     file = FOLDER / "costs.json"
-    plans = read_json(file) or {}
-    for name in sys.argv[1:] or PLANS:
+    names = sys.argv[1:]
+    plans = (read_json(file) or {}) if names else {}
+    for name in names or PLANS:
         print(name, flush=True)
         plans[name] = planned(PLANS[name])
     with replacing(file, "w", encoding="utf-8") as new:
-        new.write(to_json({**plans, "date": now()[:10]}))
+        new.write(to_json(plans | {"date": now()[:10]}))
 
 
 if __name__ == "__main__":
