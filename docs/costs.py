@@ -56,6 +56,8 @@ def planned(overrides: str) -> dict[str, Any]:
 def main() -> None:
     file = FOLDER / "costs.json"
     names = sys.argv[1:]
+    if unknown := [name for name in names if name not in PLANS]:
+        sys.exit(f"python -m docs.costs: {unknown[0]} is none of {', '.join(PLANS)}")
     plans = (read_json(file) or {}) if names else {}
     for name in names or PLANS:
         print(name, flush=True)
