@@ -33,7 +33,8 @@ class DynamicsModel(nn.Module):
         transformer: further options of the `STTransformer`.
         levels: of the digits of the tokenizer's codes (`FiniteScalarQuantizer`); None for codes without digits.
         token_embedding: of whole "codes", or for codes with digits the sum over "digits", or linear in "coordinates".
-        token_head: predicts whole "codes", or each of the "digits", or "both" in a sum: `genie.models.vocabulary`.
+        token_head: predicts whole "codes", each of the "digits", "both" in a sum, or digits in a "chain", each given
+            those before it: `genie.models.vocabulary`.
     """
 
     code_places: Tensor | None

@@ -2,7 +2,8 @@
 
 An FSQ code (arXiv 2309.15505) is a number of L digits, and codes with close digits look similar. A table of K codes
 learns each of them separately; embeddings and logits that are sums over digits are shared by all codes with a digit.
-MAGVIT-v2 (arXiv 2310.05737) and 1xgpt factorise their codes likewise.
+MAGVIT-v2 (arXiv 2310.05737) and 1xgpt factorise their codes likewise; the RQ-Transformer (arXiv 2203.01941) predicts
+the parts of a code one after another.
 
 Dimension letters: `K` codes, `L` digits of a code, `D` width, `M` tokens.
 """
@@ -17,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EMBEDDINGS = ("codes", "digits", "coordinates")
-HEADS = ("codes", "digits", "both")
+HEADS = ("codes", "digits", "both", "chain")
+AT_ONCE = 2**22  # log-probabilities of codes in `DigitChainHead.likeliest`: 16 MiB
 
 
 class Digits(nn.Module):
@@ -145,6 +147,59 @@ class CodeAndDigitHead(nn.Module):
         return score(self(hidden), target)
 
 
+class DigitChainHead(nn.Module):
+    """Logits for each digit given those before it, the lowest first: its own, and for every earlier digit the row of a
+    table of the pair. The hidden state gives them all. What one digit says of another is known, unlike in a
+    `DigitHead`, and a target's probability takes no tensor of K numbers, unlike in a `CodeAndDigitHead`."""
+
+    def __init__(self, width: int, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.digits = Digits(levels)
+        self.single = nn.Linear(width, self.digits.num_rows)
+        self.pairs = nn.ModuleList(
+            nn.Linear(width, sum(self.digits.levels[:place]) * level, bias=False)
+            for place, level in enumerate(self.digits.levels[1:], 1)
+        )
+        for pair in self.pairs:
+            pair.starts_at_zero = True  # pyright: ignore[reportArgumentType]
+
+    def tables(self, hidden: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Of hidden states [..., D]: the logits of each digit l by itself, fp32 [..., levels[l]]; and from the second
+        digit on what each value of those before adds to them, fp32 [..., levels[l], levels[0] + … + levels[l-1]]."""
+        singles = self.single(hidden).float().split(self.digits.levels, dim=-1)
+        pairs = zip(self.pairs, self.digits.levels[1:], strict=True)
+        return list(singles), [pair(hidden).float().unflatten(-1, (level, -1)) for pair, level in pairs]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities fp32 [..., K] of codes, of hidden states [..., D]."""
+        (first, *singles), pairs = self.tables(hidden)
+        joint = first.log_softmax(-1)
+        for place, (single, pair) in enumerate(zip(singles, pairs, strict=True), 1):
+            logits = single[..., None]  # [..., level, 1 or digits before]: the first of them varies fastest
+            for values in pair.split(self.digits.levels[:place], dim=-1):
+                logits = (values[..., :, None] + logits[..., None, :]).flatten(-2)
+            joint = (logits.log_softmax(-2) + joint[..., None, :]).flatten(-2)
+        return joint
+
+    def score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """As `CodeHead.score`."""
+        (first, *singles), pairs = self.tables(hidden)
+        digits = self.digits(target)
+        nats = F.cross_entropy(first, digits[:, 0], reduction="none")
+        for place, (single, pair) in enumerate(zip(singles, pairs, strict=True), 1):
+            before = digits[:, None, :place] + self.digits.starts[:place]
+            logits = single + pair.gather(-1, before.expand(-1, pair.shape[1], -1)).sum(-1)
+            nats = nats + F.cross_entropy(logits, digits[:, place], reduction="none")
+        return nats, self.likeliest(hidden) == target
+
+    @torch.no_grad()
+    def likeliest(self, hidden: Tensor) -> Tensor:
+        """The most likely code, int64 [M], of each of the hidden states [M, D], of some at a time: all codes of all of
+        them would be the largest tensor of a training."""
+        rows = max(1, AT_ONCE // self.digits.num_codes)
+        return torch.cat([self(some).argmax(-1) for some in hidden.split(rows)])
+
+
 def expected_distance(probabilities: Tensor, target: Tensor, places: Tensor) -> Tensor:
     """[M]: expected squared distance of codes drawn with `probabilities` [M, K] from `target` int64 [M], where codes
     have coordinates `places` [K, L]."""
@@ -163,12 +218,12 @@ def build_embedding(kind: str, num_codes: int, levels: Sequence[int] | None, wid
 
 def build_head(
     kind: str, num_codes: int, levels: Sequence[int] | None, width: int
-) -> CodeHead | DigitHead | CodeAndDigitHead:
+) -> CodeHead | DigitHead | CodeAndDigitHead | DigitChainHead:
     """The head of that name for K codes; ValueError for another name or without digits."""
     _check("token_head", kind, HEADS, num_codes, levels)
     if kind == "codes":
         return CodeHead(width, num_codes)
-    return {"digits": DigitHead, "both": CodeAndDigitHead}[kind](width, levels)
+    return {"digits": DigitHead, "both": CodeAndDigitHead, "chain": DigitChainHead}[kind](width, levels)
 
 
 def _check(option: str, kind: str, kinds: Sequence[str], num_codes: int, levels: Sequence[int] | None) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from genie.models import DynamicsModel
+from genie.models import DynamicsModel, vocabulary
 from genie.models.initialization import initialize
 from genie.models.quantizers import FiniteScalarQuantizer
 from genie.models.vocabulary import HEADS, Digits, build_embedding, build_head, expected_distance
@@ -43,7 +43,8 @@ def test_codes_share_what_their_digits_share(kind):
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_scores_are_those_of_the_logits(kind):
+def test_scores_are_those_of_the_logits(kind, monkeypatch):
+    monkeypatch.setattr(vocabulary, "AT_ONCE", 7 * CODES)  # the last part has one row
     head = filled(build_head(kind, CODES, LEVELS, WIDTH))
     hidden, target = torch.randn(50, WIDTH), torch.randint(CODES, (50,))
     logits = head(hidden)
@@ -62,11 +63,26 @@ def test_digits_are_independent_where_the_head_is_of_digits_alone():
         assert torch.allclose(product, joint, atol=1e-6) == (kind == "digits"), kind
 
 
-def test_a_head_of_both_begins_as_one_of_digits():
-    head = build_head("both", CODES, LEVELS, WIDTH)
+@pytest.mark.parametrize("kind", ["both", "chain"])
+def test_digits_are_independent_at_first(kind):
+    head = build_head(kind, CODES, LEVELS, WIDTH)
     initialize(head, 0)
-    hidden = torch.randn(3, WIDTH)
-    torch.testing.assert_close(head(hidden), head.by_digit(hidden))
+    joint = head(torch.randn(3, WIDTH)).softmax(-1).view(3, 2, 4, 3)
+    product = torch.einsum("nc,nb,na->ncba", joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2)))
+    torch.testing.assert_close(joint, product)
+
+
+@pytest.mark.parametrize(("kind", "share"), [("digits", 1 / 8), ("both", 1 / 2), ("chain", 1 / 2)])
+def test_two_likely_codes_make_mixtures_likely_where_digits_are_independent(kind, share):
+    """Codes 0 and 23 differ in three digits: independent ones give each of the eight mixtures the same share."""
+    head, hidden = build_head(kind, CODES, LEVELS, WIDTH), torch.ones(2, WIDTH)
+    initialize(head, 0)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        head.score(hidden, torch.tensor([0, CODES - 1]))[0].sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(head(hidden[0]).softmax(-1)[[0, -1]], torch.full((2,), share), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("option", ["token_embedding", "token_head"])

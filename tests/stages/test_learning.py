@@ -27,6 +27,7 @@ STAGES = {
     "dynamics digits": [
         "dynamics", *FSQ, "+model.dynamics.token_embedding=digits", "+model.dynamics.token_head=digits",
     ],
+    "dynamics chain": ["dynamics", "stage.context=clean", *FSQ, "+model.dynamics.token_head=chain"],
     "dynamics coordinates": [
         "dynamics", "stage.context=clean", *FSQ, "+model.dynamics.token_embedding=coordinates",
         "+model.dynamics.token_head=both",
