@@ -12,7 +12,7 @@ Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patch
 `A` actions, `L` latent width, `K` codes of the tokenizer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,19 +24,28 @@ from genie.models.quantizers import LatentHead, build_quantizer
 from genie.models.st_transformer import STTransformer
 from genie.models.tokenizer import VideoTokenizer
 
+POOLINGS = ("mean", "surprise")
+
 
 @dataclass
 class LatentActionOutput:
-    """`logits` [B, T-1, C, H, W] of frames 1…T-1, `actions` int64 [B, T-1], `quantizer_loss` a scalar."""
+    """`logits` [B, T-1, C, H, W] of frames 1…T-1, `actions` int64 [B, T-1], `quantizer_loss` a scalar; `expected`:
+    logits from the past alone, where pooling is by surprise and codes are used, else None."""
 
     logits: Tensor
     actions: Tensor
     quantizer_loss: Tensor
+    expected: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def prediction(self) -> Tensor:
         """Predicted frames 1…T-1 [B, T-1, C, H, W] in [0, 1]."""
         return self.logits.sigmoid()
+
+
+def pool(hidden: Tensor, weights: Tensor | None = None) -> Tensor:
+    """[..., S, D] → [..., D]: the sum with `weights` [..., S], without any the mean."""
+    return hidden.mean(-2) if weights is None else (hidden * weights[..., None]).sum(-2)
 
 
 class LatentActionModel(nn.Module):
@@ -54,6 +63,11 @@ class LatentActionModel(nn.Module):
         antisymmetric: the encoder sees frames t and t+1 alone, and its latent changes its sign when they are swapped:
             no change is 0, and opposite movements are opposite numbers. For data with reversible actions. The paper's
             encoder (False) sees all frames ≤ t+1; its codes may mean "as before", which only the past completes.
+        pooling: how the encoder's outputs of the patches of a transition become one: their "mean", or by "surprise",
+            weighted by the squared error in each patch of what the decoder, without a code, expects of the next frame
+            (tokens: by their cross-entropy). For things that are small among others that move by themselves: a code
+            is for what the past does not tell, and the mean shows the encoder all else. The decoder is then trained
+            without codes, too, at every step.
         past_transitions: of an antisymmetric encoder: number of earlier transitions whose (odd) features are added to
             those of t → t+1, by maps that begin at zero: the code can then be the force instead of the movement of an
             object with inertia.
@@ -84,12 +98,15 @@ class LatentActionModel(nn.Module):
         standardize: bool = True,
         antisymmetric: bool = False,
         past_transitions: int = 0,
+        pooling: str = "mean",
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling!r}: choose one of {', '.join(POOLINGS)}")
         options: dict[str, Any] = dict(transformer or {}, head_dim=head_dim)
         self.patches = Patches(tuple(image_size), patch_size, channels)
-        self.copy_last, self.antisymmetric = copy_last, antisymmetric
+        self.copy_last, self.antisymmetric, self.pooling = copy_last, antisymmetric, pooling
         self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, commitment, revive_after)
         self.encoder_embedding = self.embedding(width)
         self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
@@ -131,20 +148,39 @@ class LatentActionModel(nn.Module):
         if not self.copy_last:
             self.to_pixels.start_from(frame)
 
-    def latents(self, frames: Tensor) -> Tensor:
-        """Continuous latent actions [B, T-1, L] of `read` frames [B, T, C, H, W], before the bottleneck."""
+    def latents(self, frames: Tensor, expected: Tensor | None = None) -> Tensor:
+        """Continuous latent actions [B, T-1, L] of `read` frames [B, T, C, H, W], before the bottleneck. `expected`:
+        the logits that `predict` gives for them without latents, where these are known."""
+        weights = self.surprise(frames, expected) if self.pooling == "surprise" else None
         if not self.antisymmetric:
-            return self.to_latent(self.encoder(self.encoder_embedding(frames))[:, 1:].mean(dim=2))
-        return self.to_latent(self.explained(self.movements(frames), len(self.from_past)))
+            return self.to_latent(pool(self.encoder(self.encoder_embedding(frames))[:, 1:], weights))
+        return self.to_latent(self.explained(self.movements(frames, weights), len(self.from_past)))
 
-    def movements(self, frames: Tensor) -> Tensor:
+    @property
+    def compares_two_frames(self) -> bool:
+        """Whether a latent depends on nothing but two frames, and those of `past_transitions` before them."""
+        return self.antisymmetric and self.pooling == "mean"
+
+    def movements(self, frames: Tensor, weights: Tensor | None = None) -> Tensor:
         """Change from each of the `read` frames [B, T, C, H, W] to the next, [B, T-1, D], of an antisymmetric model:
-        the reverse transition has the negative."""
+        the reverse transition has the negative, with the same `weights` of `pool`."""
         x = self.encoder_embedding(frames)  # [B, T, S, D]
         pairs = torch.stack([x[:, :-1], x[:, 1:]], dim=2)  # [B, T-1, 2, S, D]
-        hidden = self.encoder(torch.stack([pairs, pairs.flip(2)]).flatten(0, 2))[:, 1].mean(dim=1)
-        forward, backward = hidden.view(2, *pairs.shape[:2], -1)
+        hidden = self.encoder(torch.stack([pairs, pairs.flip(2)]).flatten(0, 2))[:, 1]
+        hidden = hidden.unflatten(0, (2, *pairs.shape[:2]))
+        forward, backward = pool(hidden, weights)
         return forward - backward
+
+    @torch.no_grad()
+    def surprise(self, frames: Tensor, expected: Tensor | None = None) -> Tensor:
+        """Each patch's share [B, T-1, S] of the error that the past alone leaves of `read` frames 1…T-1, see
+        `latents`. No gradient; 0 where there is no error in any patch."""
+        error = self.errors(self.predict(frames[:, :-1], None) if expected is None else expected, frames[:, 1:])
+        return error / error.sum(-1, keepdim=True).clamp_min(torch.finfo(error.dtype).tiny)
+
+    def errors(self, logits: Tensor, target: Tensor) -> Tensor:
+        """How wrong a prediction of `read` frames [B, T, C, H, W] is in each patch, fp32 [B, T, S]."""
+        return self.patches.cut((logits.float().sigmoid() - target).square()).sum(-1)
 
     def explained(self, movement: Tensor, past: int) -> Tensor:
         """Movements [B, T-1, D] plus the contributions of the `past` ones before each, as far as the clip has them."""
@@ -187,9 +223,10 @@ class LatentActionModel(nn.Module):
             actions = torch.zeros(past.shape[:2], dtype=torch.int64, device=past.device)
             logits = self.predict(past, None)
             return LatentActionOutput(logits, actions, logits.new_zeros(()))
-        quantized = self.quantizer(self.latents(frames))
+        expected = self.predict(past, None) if self.pooling == "surprise" else None
+        quantized = self.quantizer(self.latents(frames, expected if shown is frames else None))
         logits = self.predict(past, quantized.latents)
-        return LatentActionOutput(logits, quantized.codes, quantized.loss)
+        return LatentActionOutput(logits, quantized.codes, quantized.loss, expected=expected)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
@@ -198,8 +235,8 @@ class LatentActionModel(nn.Module):
 
     @torch.no_grad()
     def encode_by_past(self, frames: Tensor) -> Tensor:
-        """frames [B, T, C, H, W] in [0, 1] → actions int64 [P + 1, B, T-1] of an antisymmetric model with P past
-        transitions: row p uses at most p of them, as in a clip that begins p transitions earlier."""
+        """frames [B, T, C, H, W] in [0, 1] → actions int64 [P + 1, B, T-1] of a model that `compares_two_frames`, with
+        P past transitions: row p uses at most p of them, as in a clip that begins p transitions earlier."""
         movement = self.movements(self.read(frames))
         explained = [self.explained(movement, past) for past in range(len(self.from_past) + 1)]
         return torch.stack([self.quantizer(self.to_latent(one)).codes for one in explained])
@@ -207,7 +244,7 @@ class LatentActionModel(nn.Module):
 
 @dataclass
 class TokenActionOutput(LatentActionOutput):
-    """As `LatentActionOutput`, but `logits` [B, T-1, S, K] of the `tokens` int64 [B, T, S] of frames 1…T-1."""
+    """As `LatentActionOutput`, but logits [B, T-1, S, K] of the `tokens` int64 [B, T, S] of frames 1…T-1."""
 
     tokens: Tensor
     tokenizer: VideoTokenizer
@@ -255,6 +292,10 @@ class TokenActionModel(LatentActionModel):
         """Logits fp32 [B, T-1, S, K]."""
         return self.to_tokens(hidden).float()
 
+    def errors(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy in nats, fp32 [B, T, S], of tokens int64 [B, T, S]."""
+        return F.cross_entropy(logits.movedim(-1, 1), target, reduction="none")
+
     @property
     def num_tokens(self) -> int:
         """S."""
@@ -273,4 +314,4 @@ class TokenActionModel(LatentActionModel):
         tokens = self.read(frames)
         seen = tokens if shown is None or shown is frames else self.read(shown)
         output = self.explain(tokens, use_actions, seen)
-        return TokenActionOutput(output.logits, output.actions, output.quantizer_loss, seen, self.frozen["tokenizer"])
+        return TokenActionOutput(**vars(output), tokens=seen, tokenizer=self.frozen["tokenizer"])

@@ -1,8 +1,8 @@
 """Tokens and latent actions of a recording, computed once, and its unseen actions.
 
 A frame is in many training clips, and its tokens are the same in all of them where the tokenizer's encoder sees each
-frame alone. A latent action is the same where the latent action model compares two frames (`antisymmetric`), but for
-the transitions before it, of which a clip's first ones have fewer: it is kept for each number of them.
+frame alone. A latent action is the same where the latent action model `compares_two_frames`, but for the transitions
+before it, of which a clip's first ones have fewer: it is kept for each number of them.
 
 Unseen actions: at a wall nothing happens when a paddle is pushed on, so clips show the latent action of standing still
 there and never that of the push, and a model moves the paddle of a player who pushes on out of the picture. Recorded
@@ -82,9 +82,9 @@ def encode(
 ) -> Encoded | None:
     """All frames of the data set's episodes, read in order; None where one cannot be read.
 
-    Actions are those of a `lam` that is antisymmetric; another one, or none, gives no actions.
+    Actions are those of a `lam` that `compares_two_frames`; another one, or none, gives no actions.
     """
-    lam = lam if lam is not None and lam.antisymmetric else None
+    lam = lam if lam is not None and lam.compares_two_frames else None
     count = int(dataset.episodes[:, 1].max())
     tokens = torch.zeros(count, tokenizer.num_tokens, dtype=torch.int32, device=device)
     past = 0 if lam is None else len(lam.from_past)

@@ -125,17 +125,26 @@ def move_scene(frames: Tensor, background: Tensor, seeds: Tensor, rows: int = 0,
 def latent_action_loss(
     output: LatentActionOutput, frames: Tensor, background: Tensor, options: dict
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Prediction loss on frames 1…T-1 plus the quantiser's.
+    """Prediction loss on frames 1…T-1 plus the quantiser's, and where the model pools by surprise that of what it
+    expects without codes.
 
     Options: `quantizer_weight`, and for models on pixels those of `pixel_loss`. Models on tokens predict tokens:
     cross-entropy in nats, with equal weights.
     """
-    if isinstance(output, TokenActionOutput):
-        prediction = F.cross_entropy(output.logits.flatten(0, 2), output.tokens[:, 1:].flatten())
-    else:
-        prediction = pixel_loss(output.logits, frames[:, 1:], background, options, frames[:, :-1])
+
+    def prediction_loss(logits: Tensor) -> Tensor:
+        if isinstance(output, TokenActionOutput):
+            return F.cross_entropy(logits.flatten(0, 2), output.tokens[:, 1:].flatten())
+        return pixel_loss(logits, frames[:, 1:], background, options, frames[:, :-1])
+
+    prediction = prediction_loss(output.logits)
     metrics = {"prediction_loss": prediction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
-    return prediction + options["quantizer_weight"] * output.quantizer_loss, metrics
+    loss = prediction + options["quantizer_weight"] * output.quantizer_loss
+    if output.expected is not None:
+        expected = prediction_loss(output.expected)
+        metrics["expected_loss"] = expected.detach()
+        loss = loss + expected
+    return loss, metrics
 
 
 class LatentActionMetrics(nn.Module):

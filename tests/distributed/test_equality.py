@@ -27,6 +27,10 @@ CASES = {
     "tokenizer, fsq": ["stage=tokenizer", *FSQ, STANDARDIZED],
     "lam on tokens": ["stage=lam", "+model.lam.input=tokens"],
     "dynamics, muon": ["stage=dynamics", "optimizer=muon"],
+    "lam, surprise": [
+        "stage=lam", "+model.lam.pooling=surprise", "+model.lam.antisymmetric=true", "stage.action_free_steps=5",
+        "stage.move_rows=8",
+    ],
 }  # fmt: skip
 STAGES = 4  # cases at the beginning: one for each stage
 # Under accumulation, batch statistics and codebooks are those of a batch and not of a step: these have neither. The

@@ -29,9 +29,13 @@ class Fixed(torch.nn.Module):
         return Quantized(out, torch.zeros(latents.shape[:-1], dtype=torch.int64), latents.sum() * 0, latents)
 
 
-@pytest.mark.parametrize("standardize", [True, False])
-def test_an_action_sees_its_two_frames_and_the_past_only(standardize):
-    model, frames = latent_action_model(standardize=standardize), torch.rand(2, FRAMES, 3, 8, 8)
+@pytest.mark.parametrize(
+    "options",
+    [{"standardize": True}, {"standardize": False}, {"pooling": "surprise"}],
+    ids=lambda options: str(options),
+)
+def test_an_action_sees_its_two_frames_and_the_past_only(options):
+    model, frames = latent_action_model(**options), torch.rand(2, FRAMES, 3, 8, 8)
     for t in range(1, FRAMES):
         changed = frames.clone()
         changed[:, t] = 1 - changed[:, t]
@@ -167,3 +171,61 @@ def test_antisymmetric_latents_are_spread_over_the_codes_too():
     model = latent_action_model(antisymmetric=True, quantizer="fsq", levels=[3], num_actions=3).train()
     counts = torch.bincount(model(torch.rand(16, FRAMES, 3, 8, 8)).actions.flatten(), minlength=3)
     assert counts.min() > 0.1 * counts.sum()
+
+
+# -- pooling by surprise ----------------------------------------------------------------------------------------------
+
+
+def surprised(model, frames, patch):
+    """Logits of the next frames of clips [B, T, 3, 8, 8] that are right but in one of the four patches."""
+    right = torch.logit(frames[:, 1:], eps=1e-6)
+    rows, columns = slice(4 * (patch // 2), 4 * (patch // 2) + 4), slice(4 * (patch % 2), 4 * (patch % 2) + 4)
+    right[..., rows, columns] += 1
+    return right
+
+
+@pytest.mark.parametrize("antisymmetric", [True, False])
+def test_pooling_by_surprise_looks_where_the_past_predicts_badly(antisymmetric):
+    model, frames = latent_action_model(pooling="surprise", antisymmetric=antisymmetric), torch.rand(2, FRAMES, 3, 8, 8)
+    for patch in range(4):
+        expected = surprised(model, frames, patch)
+        alone = torch.nn.functional.one_hot(torch.tensor(patch), 4).expand(2, FRAMES - 1, 4).float()
+        torch.testing.assert_close(model.surprise(frames, expected), alone, rtol=0, atol=1e-4)
+    half = torch.cat([frames[:, :1], frames[:, 1:] * 0.5], 1)  # an error of patch 3 four times that of patch 2
+    logits = half[:, 1:].clone()
+    logits[..., 4:, :4] += 0.1
+    logits[..., 4:, 4:] += 0.2
+    found = model.surprise(half, torch.logit(logits))
+    torch.testing.assert_close(found, torch.tensor([0, 0, 0.2, 0.8]).expand_as(found), rtol=0, atol=1e-4)
+
+
+def test_latents_by_surprise_are_those_of_the_patch_that_surprises():
+    model, frames = latent_action_model(pooling="surprise", antisymmetric=True), torch.rand(2, FRAMES, 3, 8, 8)
+    x = model.encoder_embedding(frames)
+    forward = torch.stack([model.encoder(x[:, t : t + 2])[:, 1] for t in range(FRAMES - 1)], 1)
+    backward = torch.stack([model.encoder(x[:, t : t + 2].flip(1))[:, 1] for t in range(FRAMES - 1)], 1)
+    for patch in range(4):
+        latents = model.latents(frames, surprised(model, frames, patch))
+        torch.testing.assert_close(latents, model.to_latent((forward - backward)[:, :, patch]), rtol=1e-3, atol=1e-4)
+    assert torch.equal(model.latents(frames), model.latents(frames, model.predict(frames[:, :-1], None)))
+    assert not model.compares_two_frames and latent_action_model(antisymmetric=True).compares_two_frames
+
+
+def test_what_is_expected_is_said_and_gets_no_gradient_from_the_code():
+    model = latent_action_model(pooling="surprise", antisymmetric=True)
+    frames, shown = torch.rand(2, 2, FRAMES, 3, 8, 8)
+    for output, seen in ((model(frames), frames), (model(frames, shown=shown), shown)):
+        assert torch.equal(output.expected, model.predict(seen[:, :-1], None))
+        assert torch.equal(output.actions, model.encode(frames))  # whatever the decoder is shown
+    assert model(frames, use_actions=False).expected is None and latent_action_model()(frames).expected is None
+    expected = model.predict(frames[:, :-1], None).detach().requires_grad_()
+    model.latents(frames, expected).sum().backward()
+    assert expected.grad is None
+
+
+def test_nothing_surprises_where_all_is_known_and_an_unknown_pooling_is_refused():
+    model = latent_action_model(pooling="surprise", antisymmetric=True)
+    frames = torch.full((1, FRAMES, 3, 8, 8), 0.5)
+    assert (model.surprise(frames, torch.zeros(1, FRAMES - 1, 3, 8, 8)) == 0).all()
+    with pytest.raises(ValueError, match="pooling='max': choose one of mean, surprise"):
+        latent_action_model(pooling="max")

@@ -81,3 +81,13 @@ def test_the_tokenizer_stays_outside(model):
 def test_a_change_of_the_last_frame_is_of_pixels():
     with pytest.raises(ValueError, match="copy_last=True goes with input=pixels"):
         TokenActionModel((8, 12), 4, CODES, num_actions=4, width=16, num_blocks=1, num_heads=2, copy_last=True)
+
+
+def test_surprise_is_the_cross_entropy_of_the_expected_tokens(model):
+    model.pooling = "surprise"
+    frames = torch.rand(2, FRAMES, 3, 8, 12)
+    tokens, output = model.read(frames), model(frames)
+    assert torch.equal(output.expected, model.predict(tokens[:, :-1], None))
+    nats = -output.expected.log_softmax(-1).gather(-1, tokens[:, 1:, :, None])[..., 0]
+    torch.testing.assert_close(model.surprise(tokens), nats / nats.sum(-1, keepdim=True))
+    assert not torch.equal(model.latents(tokens), model.latents(tokens, output.expected.flip(2)))

@@ -66,8 +66,9 @@ def test_every_clip_has_the_tokens_and_actions_that_it_has_by_itself(build, clip
         assert (kept[:, 1:] != alone[:, :-1]).float().mean() > 1e-2  # a shift would be seen
 
 
-def test_actions_of_the_whole_past_are_not_kept(build, clips):
-    stage = build("dynamics", *ALONE, "++model.lam.antisymmetric=false")
+@pytest.mark.parametrize("overrides", [["++model.lam.antisymmetric=false"], [*PAIRS, "++model.lam.pooling=surprise"]])
+def test_actions_of_the_whole_past_are_not_kept(build, clips, overrides):
+    stage = build("dynamics", *ALONE, *overrides)
     kept = encoded.encode(clips().train_dataset, stage.frozen["tokenizer"], stage.frozen["lam"], CPU)
     assert kept.actions is None and len(kept.tokens) == clips().train_dataset.episodes[-1, 1]
 

@@ -68,6 +68,7 @@ class LatentActions(Quantized):
     copy_last: Flag = LEFT_OUT
     antisymmetric: Flag = LEFT_OUT
     past_transitions: FromZero = LEFT_OUT
+    pooling: Word = LEFT_OUT
     input: Word = LEFT_OUT
 
 
