@@ -43,11 +43,14 @@ import lightning as L
 import matplotlib.pyplot as plt
 import torch
 from hydra import initialize_config_module
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import Clips, load_clips
 from genie.common.cli import to_plain
+from genie.common.config_errors import explain
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
 from genie.common.overrides import composed
@@ -227,7 +230,10 @@ def step_seconds(config: dict[str, Any], data: ClipDataModule) -> float:
 def configured(overrides: list[str]) -> dict[str, Any]:
     """The configuration of genie.train with overrides, as plain containers."""
     with initialize_config_module("conf", version_base="1.3"):
-        return to_plain(composed("train", overrides))
+        try:
+            return to_plain(composed("train", overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error, "train")) from error
 
 
 def train(
@@ -283,6 +289,16 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
+def numbers(key: str, text: str, kind: type[int | float], count: int | None = None) -> list[Any]:
+    """`text` as numbers with commas between them, `count` of them where it is given."""
+    with suppress(ValueError):
+        found = [kind(value) for value in text.split(",")]
+        if len(found) == (count or len(found)) and min(found) >= 0:
+            return found
+    noun = "whole number" if kind is int else "number"
+    raise UserError(f"{key}={text} must be {f'one {noun}' if count == 1 else f'{noun}s with commas between them'}")
+
+
 def main() -> None:
     keep_freed_memory()
     quiet_lightning()
@@ -309,15 +325,17 @@ def main() -> None:
     rest += [] if "stage" in given else ["stage=dynamics"]
     if "stage=dynamics" in rest and "stage.actions" not in given:
         rest.append("stage.actions=environment")
-    marks = sorted(float(value) for value in ours["seconds"].split(","))
+    marks = sorted(numbers("seconds", ours["seconds"], float))
+    (clips,) = numbers("clips", ours["clips"], int, 1)
+    (prompt_frames,) = numbers("prompt_frames", ours["prompt_frames"], int, 1)
     output, rows = Path(ours["output"]), []
-    for seed in ours["seeds"].split(","):
+    for seed in numbers("seeds", ours["seeds"], int):
         for name, changes in (variants or {"as it is": []}).items():
             keep = Path(ours["keep"]) / f"{name}_{seed}" if ours["keep"] else None
             given_overrides = [*rest, *changes, f"seed={seed}"]
-            found = train(given_overrides, marks, int(ours["clips"]), int(ours["prompt_frames"]), keep)
+            found = train(given_overrides, marks, clips, prompt_frames, keep)
             for figures in found:
-                rows.append({"variant": name, "seed": int(seed), **figures})
+                rows.append({"variant": name, "seed": seed, **figures})
                 print(" ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
                                for key, value in rows[-1].items()), flush=True)  # fmt: skip
             output.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")

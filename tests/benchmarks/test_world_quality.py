@@ -1,6 +1,7 @@
 """The instrument that recipes are compared with: equal seconds, and rallies in which nobody has to guess a serve."""
 
 import json
+import re
 import shutil
 
 import h5py
@@ -58,6 +59,21 @@ def test_variants_are_measured_after_the_same_seconds(run, tmp_path, capsys):
     assert {"psnr", "jitter", "ball present", "ball in_place", "ball doubled"} <= rows[0].keys()
     assert (tmp_path / "quality.png").stat().st_size > 10_000
     assert "| slow | 0.6 |" in (tmp_path / "quality.md").read_text() and "| fast | 0.6 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("seconds=x", "seconds=x must be numbers with commas between them"),
+        ("seeds=0.5", "seeds=0.5 must be whole numbers with commas between them"),
+        ("clips=1,2", "clips=1,2 must be one whole number"),
+        ("variant=a +model.lam.transformer={b: c}", "cannot read the override"),
+        ("model.lam.pool=x", "there is no key 'model.lam.pool'; did you mean model.lam.pooling?"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(run, argument, line):
+    with pytest.raises(UserError, match=re.escape(line)):
+        run("stage=lam", argument)
 
 
 def test_of_data_without_objects_the_rest_is_measured(run, pong_root, tmp_path):
