@@ -129,7 +129,7 @@ class SpaceTimeTransformer(STTransformer):
     def __init__(self, *arguments, mlp_ratio: float = WIDE, **options) -> None:
         super().__init__(*arguments, mlp_ratio=mlp_ratio, **options)
         if self.turned_size is not None:
-            raise ValueError("spatial_positions=rotary: c_vivit attends to space and time at once; leave it learned")
+            raise ValueError("spatial_positions: c_vivit attends to space and time at once; leave it learned")
 
 
 class ConvolutionalBlock(nn.Module):

@@ -12,6 +12,7 @@ Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels, `S` patch
 `A` actions, `L` latent width, `K` codes of the tokenizer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,8 @@ class LatentActionModel(nn.Module):
         past_transitions: of an antisymmetric encoder: number of earlier transitions whose (odd) features are added to
             those of t → t+1, by maps that begin at zero: the code can then be the force instead of the movement of an
             object with inertia.
+        encoder_positions: `spatial_positions` of the encoder's `STTransformer`, where they are not those of
+            `transformer`. "relative": a movement looks the same to it wherever it happens.
         transformer: further options of both `STTransformer`s.
 
     `needs_tokenizer`: whether frames are read through a tokenizer (`TokenActionModel`).
@@ -99,6 +102,7 @@ class LatentActionModel(nn.Module):
         antisymmetric: bool = False,
         past_transitions: int = 0,
         pooling: str = "mean",
+        encoder_positions: str | None = None,
         transformer: dict | None = None,
     ) -> None:
         super().__init__()
@@ -109,7 +113,8 @@ class LatentActionModel(nn.Module):
         self.copy_last, self.antisymmetric, self.pooling = copy_last, antisymmetric, pooling
         self.quantizer = build_quantizer(quantizer, num_actions, latent_dim, levels, commitment, revive_after)
         self.encoder_embedding = self.embedding(width)
-        self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **options)
+        theirs: dict[str, Any] = {} if encoder_positions is None else {"spatial_positions": encoder_positions}
+        self.encoder = STTransformer(width, num_blocks, num_heads, self.patches.grid, **(options | theirs))
         self.to_latent = LatentHead(width, self.quantizer.width, standardize, bias=not antisymmetric)
         if past_transitions < 0 or past_transitions and not antisymmetric:
             raise ValueError(f"past_transitions={past_transitions} must be 0, or more with antisymmetric=true")
@@ -148,10 +153,11 @@ class LatentActionModel(nn.Module):
         if not self.copy_last:
             self.to_pixels.start_from(frame)
 
-    def latents(self, frames: Tensor, expected: Tensor | None = None) -> Tensor:
-        """Continuous latent actions [B, T-1, L] of `read` frames [B, T, C, H, W], before the bottleneck. `expected`:
-        the logits that `predict` gives for them without latents, where these are known."""
-        weights = self.surprise(frames, expected) if self.pooling == "surprise" else None
+    def latents(self, frames: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Continuous latent actions [B, T-1, L] of `read` frames [B, T, C, H, W], before the bottleneck. `weights`:
+        their `surprise`, where it is known."""
+        if weights is None and self.pooling == "surprise":
+            weights = self.surprise(frames)
         if not self.antisymmetric:
             return self.to_latent(pool(self.encoder(self.encoder_embedding(frames))[:, 1:], weights))
         return self.to_latent(self.explained(self.movements(frames, weights), len(self.from_past)))
@@ -172,15 +178,25 @@ class LatentActionModel(nn.Module):
         return forward - backward
 
     @torch.no_grad()
-    def surprise(self, frames: Tensor, expected: Tensor | None = None) -> Tensor:
-        """Each patch's share [B, T-1, S] of the error that the past alone leaves of `read` frames 1…T-1, see
-        `latents`. No gradient; 0 where there is no error in any patch."""
-        error = self.errors(self.predict(frames[:, :-1], None) if expected is None else expected, frames[:, 1:])
+    def surprise(
+        self, frames: Tensor, expected: Tensor | None = None, relocate: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Each patch's share [B, T-1, S] of the error that the past alone leaves of `read` frames 1…T-1, without a
+        gradient; 0 where there is no error in any patch.
+
+        Args:
+            expected: the logits of `predict` for these frames without latents, where they are known.
+            relocate: moves maps [B, T-1, C, H, W] from where these frames show things to where the encoder sees them.
+        """
+        if expected is None:
+            expected = self.predict(frames[:, :-1], None)
+        error = self.errors(expected, frames[:, 1:], relocate)
         return error / error.sum(-1, keepdim=True).clamp_min(torch.finfo(error.dtype).tiny)
 
-    def errors(self, logits: Tensor, target: Tensor) -> Tensor:
-        """How wrong a prediction of `read` frames [B, T, C, H, W] is in each patch, fp32 [B, T, S]."""
-        return self.patches.cut((logits.float().sigmoid() - target).square()).sum(-1)
+    def errors(self, logits: Tensor, target: Tensor, relocate: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """How wrong a prediction of `read` frames [B, T, C, H, W] is in each patch, fp32 [B, T, S]; see `surprise`."""
+        error = (logits.float().sigmoid() - target).square()
+        return self.patches.cut(error if relocate is None else relocate(error)).sum(-1)
 
     def explained(self, movement: Tensor, past: int) -> Tensor:
         """Movements [B, T-1, D] plus the contributions of the `past` ones before each, as far as the clip has them."""
@@ -202,11 +218,18 @@ class LatentActionModel(nn.Module):
         logits = self.to_pixels(hidden)
         return logits + torch.logit(past, eps=1 / 64) if self.copy_last else logits
 
-    def forward(self, frames: Tensor, use_actions: bool = True, shown: Tensor | None = None) -> LatentActionOutput:
+    def forward(
+        self,
+        frames: Tensor,
+        use_actions: bool = True,
+        shown: Tensor | None = None,
+        relocate: Callable[[Tensor], Tensor] | None = None,
+    ) -> LatentActionOutput:
         """frames [B, T, C, H, W] in [0, 1] → predictions of frames 1…T-1, actions and the quantiser's loss.
         `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss). `shown`: other
-        frames with the same actions, which the decoder sees instead of `frames`."""
-        return self.explain(self.read(frames), use_actions, frames if shown is None else shown)
+        frames with the same actions, which the decoder sees instead of `frames`. `relocate`: moves maps of these to
+        where `frames` show the same (`surprise`); without it, surprise is that of `frames` themselves."""
+        return self.explain(self.read(frames), use_actions, frames if shown is None else shown, relocate)
 
     def example_forward(self, frames: Tensor) -> None:
         """One pass of this model alone on frames [1, T, C, H, W], to count operations."""
@@ -216,15 +239,25 @@ class LatentActionModel(nn.Module):
         """The layers' input for frames [B, T, C, H, W]: here, the frames."""
         return frames
 
-    def explain(self, frames: Tensor, use_actions: bool, shown: Tensor) -> LatentActionOutput:
+    def explain(
+        self,
+        frames: Tensor,
+        use_actions: bool,
+        shown: Tensor,
+        relocate: Callable[[Tensor], Tensor] | None = None,
+    ) -> LatentActionOutput:
         """`forward` on the output of `read`."""
         past = shown[:, :-1]
         if not use_actions:
             actions = torch.zeros(past.shape[:2], dtype=torch.int64, device=past.device)
             logits = self.predict(past, None)
             return LatentActionOutput(logits, actions, logits.new_zeros(()))
-        expected = self.predict(past, None) if self.pooling == "surprise" else None
-        quantized = self.quantizer(self.latents(frames, expected if shown is frames else None))
+        expected = weights = None
+        if self.pooling == "surprise":
+            expected = self.predict(past, None)
+            if shown is frames or relocate is not None:
+                weights = self.surprise(shown, expected, relocate)
+        quantized = self.quantizer(self.latents(frames, weights))
         logits = self.predict(past, quantized.latents)
         return LatentActionOutput(logits, quantized.codes, quantized.loss, expected=expected)
 
@@ -292,8 +325,10 @@ class TokenActionModel(LatentActionModel):
         """Logits fp32 [B, T-1, S, K]."""
         return self.to_tokens(hidden).float()
 
-    def errors(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nats, fp32 [B, T, S], of tokens int64 [B, T, S]."""
+    def errors(self, logits: Tensor, target: Tensor, relocate: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Cross-entropy in nats, fp32 [B, T, S], of tokens int64 [B, T, S]; they cannot be relocated."""
+        if relocate is not None:
+            raise ValueError("tokens have no map of errors that moves by pixels")
         return F.cross_entropy(logits.movedim(-1, 1), target, reduction="none")
 
     @property
@@ -310,8 +345,14 @@ class TokenActionModel(LatentActionModel):
         assert self.frozen, "use_tokenizer comes first"
         return self.frozen["tokenizer"].encode(frames)
 
-    def forward(self, frames: Tensor, use_actions: bool = True, shown: Tensor | None = None) -> TokenActionOutput:
+    def forward(
+        self,
+        frames: Tensor,
+        use_actions: bool = True,
+        shown: Tensor | None = None,
+        relocate: Callable[[Tensor], Tensor] | None = None,
+    ) -> TokenActionOutput:
         tokens = self.read(frames)
         seen = tokens if shown is None or shown is frames else self.read(shown)
-        output = self.explain(tokens, use_actions, seen)
+        output = self.explain(tokens, use_actions, seen, relocate)
         return TokenActionOutput(**vars(output), tokens=seen, tokenizer=self.frozen["tokenizer"])

@@ -155,7 +155,8 @@ class STTransformer(Backbone):
         temporal_positions: "rotary" (relative: windows slide, other lengths load) or "learned" (an absolute
             table of `max_frames` entries; longer clips raise ValueError).
         spatial_positions: "learned" (a table of the grid's places), or "rotary": queries and keys are also rotated by
-            row and column, so that attention to neighbours is the same everywhere. The table stays for absolute places.
+            row and column, so that attention to neighbours is the same everywhere, and the table stays for absolute
+            places; or "relative": rotary without the table, so that nothing but its neighbours tells a place.
         activation_checkpointing: see `Backbone`.
         num_heads, head_dim, mlp_ratio, qk_norm, bias, dropout, modulated: see `STBlock`.
     """
@@ -181,16 +182,22 @@ class STTransformer(Backbone):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (("temporal_positions", temporal_positions), ("spatial_positions", spatial_positions)):
-            if value not in ("rotary", "learned"):
-                raise ValueError(f"{name}={value!r}: choose rotary or learned")
+        if temporal_positions not in ("rotary", "learned"):
+            raise ValueError(f"temporal_positions={temporal_positions!r}: choose rotary or learned")
+        if spatial_positions not in ("learned", "rotary", "relative"):
+            raise ValueError(f"spatial_positions={spatial_positions!r}: choose learned, rotary or relative")
+        relative, size = spatial_positions == "relative", head_size(width, num_heads, head_dim)
+        if relative and extra_tokens:
+            raise ValueError("spatial_positions=relative: a token beyond the grid needs a place; choose rotary")
         self.grid, self.activation_checkpointing = (grid[0], grid[1]), activation_checkpointing
-        self.spatial_positions = nn.Parameter(torch.zeros(grid[0] * grid[1] + extra_tokens, width))
-        size = head_size(width, num_heads, head_dim)
-        self.turned_size = size if spatial_positions == "rotary" else None  # of rotated heads
+        self.num_extra = extra_tokens  # tokens of a frame beyond the grid, which come first
+        places = grid[0] * grid[1] + extra_tokens
+        self.spatial_positions = None if relative else nn.Parameter(torch.zeros(places, width))
+        self.turned_size = None if spatial_positions == "learned" else size  # of rotated heads
         if size % 4 and self.turned_size is not None:
             raise ValueError(
-                f"spatial_positions=rotary turns heads by row and column: their size, {size}, is not 4, 8, …"
+                f"spatial_positions={spatial_positions} turns heads by row and column: "
+                f"their size, {size}, is not 4, 8, …"
             )
         learned = temporal_positions == "learned"
         self.temporal_positions = nn.Parameter(torch.zeros(max_frames, width)) if learned else None
@@ -202,11 +209,6 @@ class STTransformer(Backbone):
             for _ in range(num_blocks)
         )  # fmt: skip
         self.norm = nn.LayerNorm(width)
-
-    @property
-    def num_extra(self) -> int:
-        """Tokens of a frame beyond the grid, which come first."""
-        return len(self.spatial_positions) - self.grid[0] * self.grid[1]
 
     def turn(self, device: torch.device, thin: Thin | None = None) -> Turn | None:
         """Cosine and sine [S, 1, 1, E/2] ([B, 1, n, 1, 1, E/2] with `thin`) of the rotation in attention in space; None
@@ -221,7 +223,9 @@ class STTransformer(Backbone):
 
     def add_positions(self, x: Tensor, span: Span | CleanContext | None = None, thin: Thin | None = None) -> Tensor:
         """x [B, T, S, D] plus the learned positions."""
-        if thin is None:
+        if self.spatial_positions is None:
+            pass
+        elif thin is None:
             x = x + self.spatial_positions
         else:
             beyond = torch.arange(self.num_extra, device=x.device).expand(len(x), -1)

@@ -3,11 +3,14 @@
 Dimension letters: `B` batch, `T` frames, `C H W` channels and pixels.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_modules.clips import Clip
+from genie.common.errors import UserError
 from genie.common.random import Stream
 from genie.metrics.actions import ActionAlignment, CodeUsage, ExplainedActions
 from genie.metrics.metric_info import LOWER, MetricInfo
@@ -32,6 +35,11 @@ class TrainsLatentActions(DependentStage):
 
     def __init__(self, config: dict) -> None:
         super().__init__(config)
+        if self.lam.needs_tokenizer and self.lam.pooling == "surprise" and self.lam_options().get("moved") == "encoder":
+            raise UserError(
+                "model.lam.pooling=surprise and recipe.lam.moved=encoder move a map of pixels, and "
+                "model.lam.input=tokens has none: leave one of the three out"
+            )
         self.validation = LatentActionMetrics(self.lam.num_actions)
 
     def lam_options(self) -> dict:
@@ -90,14 +98,19 @@ def predict_next(
     """The model's output on frames [B, T, C, H, W] in [0, 1], and the frames that it predicted.
 
     Options: `action_free_steps`: steps at the start in which the decoder learns what the past alone tells, so that only
-    the rest is left for the code. `move_rows`, `move_columns`: in training, the decoder predicts clips that are moved
-    by up to so many pixels (`move_scene`). The encoder does not know by how much, so the meaning of a code cannot
-    depend on where on the screen something happens.
+    the rest is left for the code. `move_rows`, `move_columns`: in training, the one that `moved` names, "decoder" or
+    "encoder", sees clips that are moved by up to so many pixels (`move_scene`). The other does not know by how much, so
+    the meaning of a code cannot depend on where on the screen something happens.
     """
-    shown = frames
+    seen, shown, relocate = frames, frames, None
     if stage.training and (options["move_rows"] or options["move_columns"]):
-        shown = move_scene(frames, stage.background, seeds, options["move_rows"], options["move_columns"])
-    return model(frames, stage.global_step >= options["action_free_steps"], shown), shown
+        move = partial(move_scene, seeds=seeds, rows=options["move_rows"], columns=options["move_columns"])
+        moved = move(frames, stage.background)
+        if options.get("moved", "decoder") == "encoder":
+            seen, relocate = moved, lambda maps: move(maps, torch.zeros_like(maps[0, 0]))
+        else:
+            shown = moved
+    return model(seen, stage.global_step >= options["action_free_steps"], shown, relocate), shown
 
 
 def move_scene(frames: Tensor, background: Tensor, seeds: Tensor, rows: int = 0, columns: int = 0) -> Tensor:

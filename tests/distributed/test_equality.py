@@ -29,7 +29,7 @@ CASES = {
     "dynamics, muon": ["stage=dynamics", "optimizer=muon"],
     "lam, surprise": [
         "stage=lam", "+model.lam.pooling=surprise", "+model.lam.antisymmetric=true", "stage.action_free_steps=5",
-        "stage.move_rows=8",
+        "stage.move_rows=8", "stage.moved=encoder",
     ],
 }  # fmt: skip
 STAGES = 4  # cases at the beginning: one for each stage

@@ -205,9 +205,10 @@ def test_latents_by_surprise_are_those_of_the_patch_that_surprises():
     forward = torch.stack([model.encoder(x[:, t : t + 2])[:, 1] for t in range(FRAMES - 1)], 1)
     backward = torch.stack([model.encoder(x[:, t : t + 2].flip(1))[:, 1] for t in range(FRAMES - 1)], 1)
     for patch in range(4):
-        latents = model.latents(frames, surprised(model, frames, patch))
+        latents = model.latents(frames, model.surprise(frames, surprised(model, frames, patch)))
         torch.testing.assert_close(latents, model.to_latent((forward - backward)[:, :, patch]), rtol=1e-3, atol=1e-4)
-    assert torch.equal(model.latents(frames), model.latents(frames, model.predict(frames[:, :-1], None)))
+    found = model.surprise(frames, model.predict(frames[:, :-1], None))
+    assert torch.equal(model.latents(frames), model.latents(frames, found))
     assert not model.compares_two_frames and latent_action_model(antisymmetric=True).compares_two_frames
 
 
@@ -219,8 +220,7 @@ def test_what_is_expected_is_said_and_gets_no_gradient_from_the_code():
         assert torch.equal(output.actions, model.encode(frames))  # whatever the decoder is shown
     assert model(frames, use_actions=False).expected is None and latent_action_model()(frames).expected is None
     expected = model.predict(frames[:, :-1], None).detach().requires_grad_()
-    model.latents(frames, expected).sum().backward()
-    assert expected.grad is None
+    assert not model.surprise(frames, expected).requires_grad
 
 
 def test_nothing_surprises_where_all_is_known_and_an_unknown_pooling_is_refused():
@@ -229,3 +229,28 @@ def test_nothing_surprises_where_all_is_known_and_an_unknown_pooling_is_refused(
     assert (model.surprise(frames, torch.zeros(1, FRAMES - 1, 3, 8, 8)) == 0).all()
     with pytest.raises(ValueError, match="pooling='max': choose one of mean, surprise"):
         latent_action_model(pooling="max")
+
+
+def test_surprise_is_looked_for_where_the_encoder_sees_it():
+    model = latent_action_model(pooling="surprise", antisymmetric=True)
+    frames, shown = torch.rand(2, 2, FRAMES, 3, 8, 8)
+    expected = model.predict(shown[:, :-1], None)
+
+    def down(maps):
+        return maps.roll(4, -2)
+
+    found = model.surprise(shown, expected, down)
+    torch.testing.assert_close(found, model.surprise(shown, expected)[..., [2, 3, 0, 1]])
+    with torch.no_grad():
+        output = model(frames, shown=shown, relocate=down)
+        assert torch.equal(output.expected, expected)
+        assert torch.equal(output.actions, model.quantizer(model.latents(frames, found)).codes)
+    assert not torch.allclose(model.latents(frames, found), model.latents(frames))
+
+
+def test_positions_of_the_encoder_may_be_its_own():
+    names = {name for name in latent_action_model().state_dict() if name.endswith("spatial_positions")}
+    assert names == {"encoder.spatial_positions", "decoder.spatial_positions"}
+    relative = latent_action_model(encoder_positions="relative", transformer={"spatial_positions": "rotary"})
+    assert relative.encoder.spatial_positions is None and relative.encoder.turned_size == relative.decoder.turned_size
+    assert relative.decoder.spatial_positions is not None

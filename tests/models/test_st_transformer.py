@@ -66,11 +66,15 @@ def test_learned_table_says_when_a_clip_is_too_long():
         transformer(temporal_positions="sinus")
 
 
-def test_rotary_places_are_known_by_what_is_between_them():
+@pytest.mark.parametrize("positions", ["rotary", "relative"])
+def test_rotary_places_are_known_by_what_is_between_them(positions):
     """Of two tokens alone on a 6x7 grid: without the table, moving both changes nothing, and moving one does."""
-    model, x = transformer((6, 7), spatial_positions="rotary"), torch.randn(1, 3, 2, 16)
+    model, x = transformer((6, 7), spatial_positions=positions), torch.randn(1, 3, 2, 16)
     with torch.no_grad():
-        model.spatial_positions.zero_()
+        if positions == "rotary":
+            model.spatial_positions.zero_()
+        else:
+            assert not any("spatial_positions" in name for name in model.state_dict())
         for block in model.blocks:
             block.spatial.qkv.weight *= 4
 
@@ -83,6 +87,13 @@ def test_rotary_places_are_known_by_what_is_between_them():
         torch.testing.assert_close(at(*both), expected, atol=1e-5, rtol=1e-5)
     for one in [((1, 2), (2, 2)), ((1, 2), (1, 1)), ((1, 2), (0, 3))]:
         assert (at(*one) - expected).abs().max() > 1e-3
+
+
+def test_unknown_places_are_refused():
+    with pytest.raises(ValueError, match="spatial_positions='sinus': choose learned, rotary or relative"):
+        transformer(spatial_positions="sinus")
+    with pytest.raises(ValueError, match="relative.*beyond the grid.*rotary"):
+        transformer(spatial_positions="relative", extra_tokens=1)
 
 
 def test_rotary_places_tell_rows_from_columns():
@@ -103,8 +114,6 @@ def test_rotary_places_need_heads_that_four_divides():
         ValueError, match="spatial_positions=rotary turns heads by row and column: their size, 6, is not"
     ):
         transformer(spatial_positions="rotary", head_dim=6)
-    with pytest.raises(ValueError, match="spatial_positions='sinus'.*rotary or learned"):
-        transformer(spatial_positions="sinus")
 
 
 def count_flops(model, frames, size, width):

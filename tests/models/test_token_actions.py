@@ -90,4 +90,6 @@ def test_surprise_is_the_cross_entropy_of_the_expected_tokens(model):
     assert torch.equal(output.expected, model.predict(tokens[:, :-1], None))
     nats = -output.expected.log_softmax(-1).gather(-1, tokens[:, 1:, :, None])[..., 0]
     torch.testing.assert_close(model.surprise(tokens), nats / nats.sum(-1, keepdim=True))
-    assert not torch.equal(model.latents(tokens), model.latents(tokens, output.expected.flip(2)))
+    assert not torch.equal(model.latents(tokens), model.latents(tokens, model.surprise(tokens).flip(2)))
+    with pytest.raises(ValueError, match="tokens have no map of errors"):
+        model(frames, relocate=lambda maps: maps)

@@ -19,7 +19,9 @@ STAGES = {
     "lam": ["lam"],
     "lam copy_last": ["lam", "+model.lam.copy_last=true", "+model.lam.standardize=false", "stage.change_weight=5"],
     "lam fsq": ["lam", "+model.lam.quantizer=fsq", "+model.lam.levels=[3]", "stage.reconstruction=mse"],
-    "lam surprise": ["lam", "+model.lam.pooling=surprise", "+model.lam.antisymmetric=true"],
+    "lam surprise": [
+        "lam", "+model.lam.pooling=surprise", "+model.lam.antisymmetric=true", "+model.lam.encoder_positions=relative",
+    ],
     "lam surprise on tokens": ["lam", "+model.lam.pooling=surprise", "+model.lam.input=tokens"],
     "lam on tokens": ["lam", "+model.lam.input=tokens"],
     "dynamics additive": ["dynamics"],

@@ -46,7 +46,7 @@ def test_training_moves_the_scene_for_the_decoder_alone(build, make_clips, monke
     model = getattr(stage, "lam", stage.model)
     frames, seen = stage.frames(batch), {}
     latents, predict = model.latents, model.predict
-    monkeypatch.setattr(model, "latents", lambda x: seen.update(encoder=x) or latents(x))
+    monkeypatch.setattr(model, "latents", lambda x, *weights: seen.update(encoder=x) or latents(x, *weights))
     monkeypatch.setattr(model, "predict", lambda x, z: seen.update(decoder=x) or predict(x, z))
     for training in (True, False):
         stage.train(training)
@@ -59,7 +59,31 @@ def test_training_moves_the_scene_for_the_decoder_alone(build, make_clips, monke
         torch.testing.assert_close(loss, expected.detach(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "surprise"])
+def test_training_moves_the_scene_for_the_encoder_alone(build, make_clips, monkeypatch, pooling):
+    stage = build("lam", "stage.move_rows=8", "stage.moved=encoder", f"+model.lam.pooling={pooling}")
+    model, batch, seen = stage.model, make_clips(4), {}
+    frames = stage.frames(batch)
+    latents, predict = model.latents, model.predict
+    monkeypatch.setattr(model, "latents", lambda x, weights: seen.update(encoder=x, at=weights) or latents(x, weights))
+    monkeypatch.setattr(model, "predict", lambda x, z: seen.update(decoder=x) or predict(x, z))
+    stage.train().compute(batch)
+    assert torch.equal(seen["encoder"], move_scene(frames, stage.background, batch["seed"], 8))
+    assert torch.equal(seen["decoder"], frames[:, :-1])
+    if pooling == "surprise":  # the errors have gone where the encoder sees what they are of
+        error = (predict(frames[:, :-1], None).sigmoid() - frames[:, 1:]).square()
+        error = model.patches.cut(move_scene(error, torch.zeros_like(error[0, 0]), batch["seed"], 8)).sum(-1)
+        torch.testing.assert_close(seen["at"], (error / error.sum(-1, keepdim=True)).detach())
+    stage.eval().compute(batch)
+    assert torch.equal(seen["encoder"], frames)
+
+
 @pytest.mark.parametrize("wrong", ["move_rows=-1", "move_columns=0.5", "action_free_steps=-3"])
 def test_numbers_that_cannot_be_are_told_before_training(build, wrong):
     with pytest.raises(UserError, match=f"stage.{wrong} must be a whole number"):
         build("lam", f"stage.{wrong}")
+
+
+def test_tokens_have_no_map_of_pixels_to_move(build):
+    with pytest.raises(UserError, match="leave one of the three out"):
+        build("lam", "stage.moved=encoder", "+model.lam.pooling=surprise", "+model.lam.input=tokens")

@@ -187,6 +187,7 @@ Side = Annotated[int, BeforeValidator(Range(1, 2**14))]  # pixels
 WorldKind = Literal["genie", "simulator"]
 Reconstruction = Literal["mse", "bce"]
 Weighting = Literal["symmetric", "target"]
+Moved = Literal["decoder", "encoder"]
 Size = Annotated[list[Side], BeforeValidator(_size)]  # height, width
 TEXTS = (_text, _name, _place, _places)  # kinds that take 2026 and true as they were typed
 WORDS = (*TEXTS, _word)  # kinds of which a number becomes a text

@@ -9,6 +9,7 @@ from genie.common.settings.kinds import (
     Depth,
     Flag,
     FromZero,
+    Moved,
     NotNegative,
     Positive,
     Reconstruction,
@@ -69,6 +70,7 @@ class LatentActions(Quantized):
     antisymmetric: Flag = LEFT_OUT
     past_transitions: FromZero = LEFT_OUT
     pooling: Word = LEFT_OUT
+    encoder_positions: Word | None = LEFT_OUT
     input: Word = LEFT_OUT
 
 
@@ -126,6 +128,7 @@ class LatentActionRecipe(Recipe):
     action_free_steps: FromZero = LEFT_OUT
     move_rows: FromZero = LEFT_OUT
     move_columns: FromZero = LEFT_OUT
+    moved: Moved = LEFT_OUT
 
 
 class DynamicsRecipe(Recipe):

@@ -11,6 +11,7 @@ from genie.common.settings.kinds import (
     Decay,
     Flag,
     FromZero,
+    Moved,
     Name,
     NotNegative,
     Place,
@@ -213,6 +214,7 @@ class LatentActionStage(Settings):
     action_free_steps: FromZero
     move_rows: FromZero
     move_columns: FromZero
+    moved: Moved
 
 
 class DynamicsStage(Settings):
