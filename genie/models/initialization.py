@@ -56,7 +56,8 @@ def initialize(
             values = normal(shape, std, seed, full_name)
             if name == "spatial_positions" and isinstance(module, STTransformer):
                 grid = sinusoids(module.grid, shape[1])
-                values[-len(grid) :] = POSITION_STD * grid
+                if len(values) >= len(grid):  # else one vector for all places
+                    values[-len(grid) :] = POSITION_STD * grid
             if name == "weight" and module in patches:
                 values = smooth_filters(values, patches[module])
             write(parameter, values)

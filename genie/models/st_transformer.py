@@ -156,7 +156,7 @@ class STTransformer(Backbone):
             table of `max_frames` entries; longer clips raise ValueError).
         spatial_positions: "learned" (a table of the grid's places), or "rotary": queries and keys are also rotated by
             row and column, so that attention to neighbours is the same everywhere, and the table stays for absolute
-            places; or "relative": rotary without the table, so that nothing but its neighbours tells a place.
+            places; or "relative": rotary with one vector for all places, so that only its neighbours tell a place.
         activation_checkpointing: see `Backbone`.
         num_heads, head_dim, mlp_ratio, qk_norm, bias, dropout, modulated: see `STBlock`.
     """
@@ -191,8 +191,8 @@ class STTransformer(Backbone):
             raise ValueError("spatial_positions=relative: a token beyond the grid needs a place; choose rotary")
         self.grid, self.activation_checkpointing = (grid[0], grid[1]), activation_checkpointing
         self.num_extra = extra_tokens  # tokens of a frame beyond the grid, which come first
-        places = grid[0] * grid[1] + extra_tokens
-        self.spatial_positions = None if relative else nn.Parameter(torch.zeros(places, width))
+        places = 1 if relative else grid[0] * grid[1] + extra_tokens
+        self.spatial_positions = nn.Parameter(torch.zeros(places, width))
         self.turned_size = None if spatial_positions == "learned" else size  # of rotated heads
         if size % 4 and self.turned_size is not None:
             raise ValueError(
@@ -223,9 +223,7 @@ class STTransformer(Backbone):
 
     def add_positions(self, x: Tensor, span: Span | CleanContext | None = None, thin: Thin | None = None) -> Tensor:
         """x [B, T, S, D] plus the learned positions."""
-        if self.spatial_positions is None:
-            pass
-        elif thin is None:
+        if thin is None or len(self.spatial_positions) == 1:
             x = x + self.spatial_positions
         else:
             beyond = torch.arange(self.num_extra, device=x.device).expand(len(x), -1)

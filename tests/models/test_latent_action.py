@@ -252,5 +252,6 @@ def test_positions_of_the_encoder_may_be_its_own():
     names = {name for name in latent_action_model().state_dict() if name.endswith("spatial_positions")}
     assert names == {"encoder.spatial_positions", "decoder.spatial_positions"}
     relative = latent_action_model(encoder_positions="relative", transformer={"spatial_positions": "rotary"})
-    assert relative.encoder.spatial_positions is None and relative.encoder.turned_size == relative.decoder.turned_size
-    assert relative.decoder.spatial_positions is not None
+    assert relative.encoder.turned_size == relative.decoder.turned_size
+    assert [len(part.spatial_positions) for part in (relative.encoder, relative.decoder)] == [1, 4]
+    assert relative.encoder.spatial_positions.abs().min() > 0  # an embedding of 0 has no direction for the first norm
