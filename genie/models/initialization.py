@@ -56,8 +56,10 @@ def initialize(
             values = normal(shape, std, seed, full_name)
             if name == "spatial_positions" and isinstance(module, STTransformer):
                 grid = sinusoids(module.grid, shape[1])
-                if len(values) >= len(grid):  # else one vector for all places
+                if len(values) >= len(grid):
                     values[-len(grid) :] = POSITION_STD * grid
+                else:  # one vector for all places, small beside what stands there
+                    values = values / 10
             if name == "weight" and module in patches:
                 values = smooth_filters(values, patches[module])
             write(parameter, values)

@@ -3,6 +3,7 @@ from torch import nn
 
 from genie.models import DynamicsModel, VideoTokenizer
 from genie.models.initialization import initialize
+from genie.models.st_transformer import STTransformer
 
 
 def tokenizer():
@@ -53,6 +54,13 @@ def test_norms_and_biases_start_at_one_and_zero():
 def test_no_two_places_look_alike():
     places = values(tokenizer(), 0)["encoder.spatial_positions"]
     assert (torch.cdist(places, places) + torch.eye(len(places))).min() > 0.1
+
+
+def test_one_vector_for_all_places_is_small_and_not_zero():
+    """Small beside what stands there, which the first norm then sees; at 0 its gradient would have no bound."""
+    model = STTransformer(128, 1, 2, (4, 4), spatial_positions="relative")
+    initialize(model, 0)
+    assert model.spatial_positions.shape == (1, 128) and 0.005 < model.spatial_positions.std() < 0.02
 
 
 def test_the_residual_stream_does_not_grow_with_depth():
