@@ -229,7 +229,13 @@ class LatentActionModel(nn.Module):
         `use_actions=False` trains the decoder without the bottleneck (all actions 0, no quantiser loss). `shown`: other
         frames with the same actions, which the decoder sees instead of `frames`. `relocate`: moves maps of these to
         where `frames` show the same (`surprise`); without it, surprise is that of `frames` themselves."""
-        return self.explain(self.read(frames), use_actions, frames if shown is None else shown, relocate)
+        read = self.read(frames)
+        seen = read if shown is None or shown is frames else self.read(shown)
+        return self.output(self.explain(read, use_actions, seen, relocate), seen)
+
+    def output(self, explained: LatentActionOutput, shown: Tensor) -> LatentActionOutput:
+        """What `forward` gives, from `explain` and the `read` frames that the decoder saw."""
+        return explained
 
     def example_forward(self, frames: Tensor) -> None:
         """One pass of this model alone on frames [1, T, C, H, W], to count operations."""
@@ -345,14 +351,5 @@ class TokenActionModel(LatentActionModel):
         assert self.frozen, "use_tokenizer comes first"
         return self.frozen["tokenizer"].encode(frames)
 
-    def forward(
-        self,
-        frames: Tensor,
-        use_actions: bool = True,
-        shown: Tensor | None = None,
-        relocate: Callable[[Tensor], Tensor] | None = None,
-    ) -> TokenActionOutput:
-        tokens = self.read(frames)
-        seen = tokens if shown is None or shown is frames else self.read(shown)
-        output = self.explain(tokens, use_actions, seen, relocate)
-        return TokenActionOutput(**vars(output), tokens=seen, tokenizer=self.frozen["tokenizer"])
+    def output(self, explained: LatentActionOutput, shown: Tensor) -> TokenActionOutput:
+        return TokenActionOutput(**vars(explained), tokens=shown, tokenizer=self.frozen["tokenizer"])
