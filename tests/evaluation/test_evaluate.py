@@ -204,6 +204,24 @@ def test_baselines_are_those_of_the_same_frames(report, clips):
     assert values["rollout"]["psnr_mean"] == pytest.approx(mean, abs=1e-3)
 
 
+def test_one_object_and_one_frame_are_measured_like_several(world_run, pong_root, tmp_path):
+    """Freeway's hen is alone, and a rollout of one frame has one horizon."""
+    for source in pong_root.glob("*.h5"):
+        shutil.copy(source, tmp_path / source.name)
+        with h5py.File(tmp_path / source.name, "a") as file:
+            player = file["objects"][:, 1:2]
+            del file["objects"]
+            file["objects"] = player
+            file.attrs["object_names"] = ["player"]
+    given = [f"run={world_run}", f"output={tmp_path}", "parts=[objects,rollout]", "horizon=1", "delta_psnr.t=[1]"]
+    values = evaluate_runs(composed(*given, f"data_root={tmp_path}"))[0].values
+    assert set(values["objects"]) == set(values["rollout_objects"]) == {"player"}
+    player = values["rollout_objects"]["player"]
+    assert len(player["reconstruction"]["present_by_horizon"]) == 1 == len(values["rollout"]["psnr_by_horizon"])
+    several = evaluate_runs(composed(*given))[0].values["rollout_objects"]
+    assert set(several) == {"ball", "player", "enemy"}
+
+
 def test_the_table_has_a_row_for_every_figure_and_any_part_may_be_missing(report):
     values, _ = report
 
