@@ -1,19 +1,31 @@
-"""Object positions on an Atari screen, read from the console's RAM.
+"""Object positions on an Atari screen (210x160), read from the console's RAM.
 
-Pong (ALE/Pong-v5, 210x160 screen): the offsets were measured on rendered frames. The ball is 2 x 4 screen
-pixels, the paddles 4 x 16; the screen shows only what lies in the field, rows 34 to 193, so a parked object
-(RAM value 0 after a point) falls outside and counts as absent.
+The offsets were measured on rendered frames. The screen shows an object only within the game's field, so what is parked
+outside (the ball of Pong and Breakout after a point has RAM value 0) counts as absent.
+
+- Pong: the ball is 2 x 4 screen pixels, the paddles 4 x 16.
+- Breakout: the ball is 2 x 4, the paddle 16 x 4 (half as wide after the ball was behind the bricks: its centre is then
+  up to 4 pixels off).
+- Freeway: the hen that is played is 6 x 8; the other one stands still, and cars are not looked for.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-PONG_FIELD = (34, 194, 0, 160)  # top, bottom, left, right: the screen without the score and the white walls
+
+class ScreenObjects(NamedTuple):
+    """What of a game is looked for: names, the `field` (top, bottom, left, right) of the screen that shows them, and
+    their boxes by RAM, float64 [O, 4]: (top, bottom, left, right) in screen pixels, not clipped."""
+
+    names: tuple[str, ...]
+    field: tuple[int, int, int, int]
+    boxes: Callable[[np.ndarray], np.ndarray]
 
 
 def pong_boxes(ram: np.ndarray) -> np.ndarray:
-    """float64 [3, 4]: (top, bottom, left, right) of ball, player and enemy in screen pixels, not clipped."""
+    """Of ball, player and enemy."""
     ball_x, enemy_y, player_y, ball_y = (int(ram[i]) for i in (49, 50, 51, 54))
     ball_top = ball_y - 14
     player_top = 2 * ((player_y + 1) // 2) - 14  # the console draws this paddle on even lines only
@@ -28,10 +40,29 @@ def pong_boxes(ram: np.ndarray) -> np.ndarray:
     )
 
 
-# environment id -> (object names, the part of the screen that shows them, their boxes from RAM)
-OBJECTS: dict[str, tuple[list[str], tuple[int, int, int, int], Callable[[np.ndarray], np.ndarray]]] = {
-    "ALE/Pong-v5": (["ball", "player", "enemy"], PONG_FIELD, pong_boxes),
+def breakout_boxes(ram: np.ndarray) -> np.ndarray:
+    """Of ball and player."""
+    player_x, ball_x, ball_y = (int(ram[i]) for i in (72, 99, 101))
+    ball_top, ball_left, player_left = ball_y + 9, ball_x - 49, player_x - 47
+    return np.array(
+        [(ball_top, ball_top + 4, ball_left, ball_left + 2), (189, 193, player_left, player_left + 16)],
+        dtype=np.float64,
+    )
+
+
+def freeway_boxes(ram: np.ndarray) -> np.ndarray:
+    """Of the player, the hen on the left."""
+    top = 193 - int(ram[14])
+    return np.array([(top, top + 8, 44, 50)], dtype=np.float64)
+
+
+# by environment id; a field is the screen without score and walls
+OBJECTS: dict[str, ScreenObjects] = {
+    "ALE/Pong-v5": ScreenObjects(("ball", "player", "enemy"), (34, 194, 0, 160), pong_boxes),
+    "ALE/Breakout-v5": ScreenObjects(("ball", "player"), (32, 194, 8, 152), breakout_boxes),
+    "ALE/Freeway-v5": ScreenObjects(("player",), (16, 196, 8, 160), freeway_boxes),
 }
+NOTHING = ScreenObjects((), (0, 0, 0, 0), lambda ram: np.zeros((0, 4)))
 
 
 def visible_centres(

@@ -10,7 +10,7 @@ from gymnasium import error as gymnasium_error
 from gymnasium import spaces
 
 from data_modules.environments.actions import actions_of
-from data_modules.environments.atari_objects import OBJECTS, visible_centres
+from data_modules.environments.atari_objects import NOTHING, OBJECTS, visible_centres
 from data_modules.environments.making import describe_error, make
 from data_modules.environments.observations import Box, Screen, StateVector, Viewport, drawn_by_game
 from data_modules.environments.values import flag_of, frame_rate, reward_of, shown
@@ -90,15 +90,14 @@ class GymnasiumEnvironment:
         self.actions = actions_of(self.env, env_id, actions, action_names)
         self.action_space, self.action_meanings = self.actions.space, self.actions.names
         self.fps = frame_rate(self.env, env_id, fps)
-        self.object_names: list[str] = []
+        self.objects = OBJECTS.get(env_id, NOTHING) if observe == "frames" else NOTHING
+        self.object_names = list(self.objects.names)
         self.steps, self._observation = 0, None  # of the episode
         self._seen: np.ndarray | None = None  # the current screen, once it was read
         self._screen = Screen(self.env, env_id, lambda: self._ask("render()", self.env.render))
         if observe == "states":
             self.state = StateVector(env_id, self.env.observation_space)
             return
-        names, self.field, self._boxes = OBJECTS.get(env_id, ([], None, None))
-        self.object_names = list(names)
         assert image_size is not None
         try:
             self._begin(seed=0)
@@ -189,13 +188,11 @@ class GymnasiumEnvironment:
 
     def boxes(self) -> np.ndarray:
         """Boxes of the objects: [O, 4], (top, bottom, left, right) in screen pixels."""
-        assert self._boxes is not None
-        return self._boxes(cast(AtariEnv, self.env.unwrapped).ale.getRAM())
+        return self.objects.boxes(cast(AtariEnv, self.env.unwrapped).ale.getRAM())
 
     def places(self, boxes: np.ndarray) -> np.ndarray:
         """Centres float32 [O, 2] of the visible parts of boxes, in pixels of the frame."""
-        assert self.field is not None
-        return visible_centres(boxes, self.field, self.viewport.crop, self.viewport.image_size)
+        return visible_centres(boxes, self.objects.field, self.viewport.crop, self.viewport.image_size)
 
     @property
     def can_branch(self) -> bool:

@@ -64,8 +64,7 @@ class EpisodeRecorder:
         if weights is not None or not {"NOOP", "RIGHT", "LEFT"} <= set(actions):
             return HeldRandom(count, settings["hold"], rng, weights=weights)
         up, down, stay = (actions.index(name) for name in ("RIGHT", "LEFT", "NOOP"))
-        assert environment.field is not None
-        margin, walls = settings["wall_margin"], environment.field[:2]
+        margin, walls = settings["wall_margin"], environment.objects.field[:2]
         blocked = None if margin is None else moving_on_to_a_wall(up, down, *walls, margin)
         random = HeldRandom(count, settings["hold"], rng, blocked)
         follow = FollowBall(up, down, stay, settings["follow_noise"], random, rng)

@@ -200,6 +200,38 @@ def test_objects_lie_on_the_bright_pixels(random_play):
     np.testing.assert_allclose(objects[:, 1, 0], 56.3, atol=0.1)
 
 
+@pytest.mark.parametrize(
+    ("game", "colour", "of_one_object"),
+    [
+        ("breakout", (200, 72, 72), {"ball": slice(26, 59), "player": slice(60, 64)}),  # rows below the bricks
+        ("freeway", (252, 252, 84), {"player": slice(0, 64)}),
+    ],
+)
+def test_objects_of_other_games_lie_on_pixels_of_their_colour(tmp_path, record_with, load, game, colour, of_one_object):
+    frames = [f"data.recorder.num_frames.{split}={n}" for split, n in {"train": 1500, "val": 2, "test": 2}.items()]
+    data = load(record_with(tmp_path, f"data={game}", *frames) / "train.h5")
+    for number, (name, rows) in enumerate(of_one_object.items()):
+        x, y = data["objects"][:, number].T
+        seen = np.isfinite(y) & (y > rows.start) & (y < rows.stop - 1)
+        assert seen.sum() > 200
+        pictures, at = data["frames"][seen].astype(float), np.stack([x, y], 1)[seen].round().astype(int)
+        # what differs from the road or from black at that place, without what stands still there
+        change = pictures - np.median(data["frames"], axis=0)
+        direction = np.array(colour) - np.median(data["frames"], axis=0)[at[:, 1], at[:, 0]]
+        found = change[np.arange(len(at)), at[:, 1], at[:, 0]]
+        cosine = (found * direction).sum(1) / np.linalg.norm(found, axis=1).clip(1) / np.linalg.norm(direction, axis=1)
+        assert (cosine > 0.95).mean() > 0.97, name
+
+
+def test_the_ball_of_breakout_is_nowhere_until_it_is_served(tmp_path, record_with, load):
+    frames = [f"data.recorder.num_frames.{split}={n}" for split, n in {"train": 1500, "val": 2, "test": 2}.items()]
+    data = load(record_with(tmp_path, "data=breakout", *frames) / "train.h5")
+    absent, field = np.isnan(data["objects"][:, 0, 0]), data["frames"][:, 27:59, :, 0]  # black, below the bricks
+    assert absent[0] and 200 < absent.sum() < 1300
+    assert field[absent].max() < 20 < np.median(field[~absent].max((1, 2)))
+    assert np.isfinite(data["objects"][:, 1]).all()
+
+
 def test_a_point_comes_when_the_ball_leaves(random_play):
     """The ball reaches the edge in the frame that the point leads to, and is gone in the one after."""
     points = np.flatnonzero(random_play["rewards"])
@@ -250,7 +282,7 @@ def test_another_environment_keeps_nothing_of_pong(tmp_path, monkeypatch, record
     record(cfg.data)
     with h5py.File(tmp_path / "data/breakout_64x64/val.h5") as file:
         assert list(file.attrs["action_meanings"]) == ["noop", "fire", "right", "left"]
-        assert file.attrs["fps"] == 10 and "objects" not in file
+        assert file.attrs["fps"] == 10 and list(file.attrs["object_names"]) == ["ball", "player"]
         assert set(file["actions"][:]) == {0, 1, 2, 3}
 
 
