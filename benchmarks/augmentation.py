@@ -1,15 +1,24 @@
-"""What augmentation costs: python -m benchmarks.augmentation [root] prints milliseconds of the CPU for a clip.
+"""What augmentation costs: `python -m benchmarks.augmentation` prints milliseconds of the CPU for a clip.
 
-Clips of 16 frames of 64x64, 300 of them; each change alone, all together, and reading, for comparison.
+Clips of 16 frames of 64x64; each change alone, all together, and reading, for comparison.
+
+    root=data/pong_64x64 clips=300
 """
 
-import sys
 import time
 
 import torch
 
+from benchmarks.arguments import arguments, started
 from data_modules.augmentation import Augmentation
 from data_modules.clip_data_module import ClipDataModule
+from genie.common.settings.kinds import Count, Place, Settings
+
+
+class Arguments(Settings):
+    root: Place = "data/pong_64x64"
+    clips: Count = 300
+
 
 COLOURS = dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 0.2)
 CHOICES = {
@@ -21,9 +30,11 @@ CHOICES = {
 }
 
 
-def main(root: str = "data/pong_64x64", count: int = 300) -> None:
+def main() -> None:
+    given, _ = arguments(Arguments)
+    count = given.clips
     torch.set_num_threads(1)
-    data = ClipDataModule(root, (64, 64), num_frames=16, batch_size=16)
+    data = ClipDataModule(given.root, (64, 64), num_frames=16, batch_size=16)
     data.setup()
     clips = [data.train_dataset[0, 0] for _ in range(10)]
     started = time.process_time()
@@ -38,4 +49,4 @@ def main(root: str = "data/pong_64x64", count: int = 300) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    started(main)

@@ -6,26 +6,32 @@ the same planner in the true equations, so that between it and a world there is 
     runs=outputs/a,outputs/b episodes=20 seed=0 horizon=20 candidates=100
 """
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from hydra import compose, initialize_config_module
 from torch import Tensor
 
+from benchmarks.arguments import arguments, configuration, started
 from data_modules.environments import open_environment
 from genie.agents.act import episode_seed
 from genie.agents.agents import PlanningAgent, RandomAgent
 from genie.agents.episodes import play_episodes
 from genie.agents.statistics import Estimate, mean_of
-from genie.common.cli import resolved, to_plain
 from genie.common.random import row_seeds
+from genie.common.settings.kinds import Count, Place, Seed, Settings
 from genie.planning.optimizers import build_planner
 from genie.world.opening import open_world
 from genie.world.protocol import Step, World
 from genie.world.simulator_world import SimulatorState
+
+
+class Arguments(Settings):
+    runs: list[Place] = ["outputs/pendulum"]
+    episodes: Count = 20
+    seed: Seed = 0
+
 
 GRAVITY, STEP, TORQUE, FASTEST = 10.0, 0.05, 2.0, 8.0  # of Pendulum-v1, whose mass and length are 1
 
@@ -62,23 +68,20 @@ class PendulumWorld:
 
 
 def main() -> None:
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    episodes, seed = int(given.pop("episodes", 20)), int(given.pop("seed", 0))
-    runs = [run for run in given.pop("runs", "outputs/pendulum").split(",") if run]
-    overrides = [f"planner.{name}={value}" for name, value in given.items()]
-    with initialize_config_module("conf", version_base="1.3"):
-        planner = resolved("act", ["run=x", "planner=cem", "planner.batch_size=100000", *overrides]).planner
-        settings = to_plain(compose("record", ["data=pendulum"]).data.recorder)
-    worlds: dict[str, World] = {"the true equations": PendulumWorld()} | {run: open_world(run) for run in runs}
-    environments = [open_environment(settings, None) for _ in range(episodes)]
-    seeds = [episode_seed(seed, number) for number in range(episodes)]
+    given, others = arguments(Arguments, others=True)
+    overrides = ["run=x", "planner=cem", "planner.batch_size=100000", *(f"planner.{one}" for one in others)]
+    planner = configuration("act", overrides).planner
+    settings = configuration("record", ["data=pendulum"]).data.recorder.plain()
+    worlds: dict[str, World] = {"the true equations": PendulumWorld()} | {run: open_world(run) for run in given.runs}
+    environments = [open_environment(settings, None) for _ in range(given.episodes)]
+    seeds = [episode_seed(given.seed, number) for number in range(given.episodes)]
     agents = {"random": RandomAgent(environments[0].action_space)}
     agents |= {name: PlanningAgent(world, build_planner(planner, world)) for name, world in worlds.items()}
     found: dict[str, Estimate] = {}
     for name, agent in agents.items():
         found[name] = mean_of([episode.return_ for episode in play_episodes(environments, agent, seeds)])
     low, high = found["random"].mean, found["the true equations"].mean
-    print(f"{episodes} episodes, {planner.candidates} candidates x {planner.iterations}, {planner.horizon} steps")
+    print(f"{given.episodes} episodes, {planner.candidates} candidates x {planner.iterations}, {planner.horizon} steps")
     print("| plays by | return (95% interval) | share of the solver's gain over random play |")
     print("|---|---|---|")
     for name, one in found.items():
@@ -86,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    started(main)

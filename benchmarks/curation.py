@@ -3,29 +3,37 @@
 A mix holds stretches of recorded Pong, and as many of menus, black frames, noise and stills of Pong. Of its clips those
 that genie.curate would show are rated, 5 for play and 1 for everything else; the figures are of all others.
 
-    data/pong_64x64/test.h5      the recording to mix from
+    source=data/pong_64x64/test.h5                the recording to mix from
     seeds=3 labels=50 stretches=60 frames=64      of play, of so many frames each
-    key=value                                     of conf/curate.yaml
+    and any key of genie.curate
 """
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from hydra import initialize_config_module
 from PIL import Image, ImageDraw
 
+from benchmarks.arguments import arguments, configuration, started
 from data_modules.annotations import Window
-from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
 from genie.common.settings.commands import CurateConfig
+from genie.common.settings.kinds import Count, Place, Settings
 from genie.labeling.curate import rating_queue
 from genie.labeling.features import look_at, pooled_features, stack
 from genie.labeling.quality_head import agreement, fit_head
 from genie.labeling.windows import WindowedData
+
+
+class Arguments(Settings):
+    source: Place = "data/pong_64x64/test.h5"
+    seeds: Count = 3
+    labels: Count = 50
+    stretches: Count = 60
+    frames: Count = 64
+
 
 ENTRIES = ("NEW GAME", "CONTINUE", "OPTIONS", "SCORES", "CREDITS", "QUIT")
 GOOD = 3
@@ -88,23 +96,17 @@ def true_rating(window: Window, kinds: dict[int, str]) -> int:
     return 5 if kinds[max(first for first in kinds if first <= window.first)] == "play" else 1
 
 
-def main(arguments: list[str]) -> None:
-    source = next((Path(text) for text in arguments if "=" not in text), Path("data/pong_64x64/test.h5"))
-    given = dict(text.split("=", 1) for text in arguments if "=" in text)
-    seeds, labels, stretches, frames = (
-        int(given.pop(key, value)) for key, value in {"seeds": 3, "labels": 50, "stretches": 60, "frames": 64}.items()
-    )
-    overrides = ["data=episodes", "data.root=mix.h5", *(f"{key}={value}" for key, value in given.items())]
-    with initialize_config_module("conf", version_base="1.3"):
-        config = resolved("curate", overrides)
+def main() -> None:
+    given, others = arguments(Arguments, others=True)
+    config = configuration("curate", ["data=episodes", "data.root=mix.h5", *others])
     keep_freed_memory()
     network = pooled_features(config.plain(), config.device)
-    for seed in range(seeds):
+    for seed in range(given.seeds):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "mix.h5"
-            kinds = write_mix(path, source, stretches, frames, seed)
+            kinds = write_mix(path, Path(given.source), given.stretches, given.frames, seed)
             footage = WindowedData(config.data.plain() | {"root": str(path)})
-            measure(footage, kinds, labels, network, config)
+            measure(footage, kinds, given.labels, network, config)
 
 
 def measure(footage: WindowedData, kinds: dict[int, str], labels: int, network: Any, config: CurateConfig) -> None:
@@ -127,4 +129,4 @@ def measure(footage: WindowedData, kinds: dict[int, str], labels: int, network: 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    started(main)

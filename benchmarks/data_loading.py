@@ -1,10 +1,12 @@
-"""How fast clips are read, and with how much memory: python -m benchmarks.data_loading [root] [key=value ...]
+"""How fast clips are read, and with how much memory: `python -m benchmarks.data_loading`
 
 One line for each combination of workers and in_memory: clips per second over `batches` batches of the training
 loader, and the peak resident memory of the process and of its largest worker; without workers the processor's time,
 which does not depend on what else runs. Each runs in a process of its own.
 Then the same frames as videos (H.264 at 30 frames a second, `video_size` pixels high and wide, a key frame every 250
 frames), resampled to 10 a second, with each decoder.
+
+    root=data/pong_64x64 num_frames=16 batch_size=16 batches=150 height=64 width=64 video_size=256
 """
 
 import json
@@ -16,20 +18,33 @@ import time
 from itertools import islice
 from pathlib import Path
 
-DEFAULTS = {"num_frames": 16, "batch_size": 16, "batches": 150, "height": 64, "width": 64, "video_size": 256}
+from benchmarks.arguments import arguments, started
+from genie.common.settings.kinds import Count, Place, Settings, Side
+
+
+class Arguments(Settings):
+    root: Place = "data/pong_64x64"
+    num_frames: Count = 16
+    batch_size: Count = 16
+    batches: Count = 150
+    height: Side = 64
+    width: Side = 64
+    video_size: Side = 256
+
+
 VIDEOS, VIDEO_FRAMES, VIDEO_FPS = 8, 300, 30
 
 
-def measure(root: str, num_workers: int, variant: dict, settings: dict[str, int]) -> None:
+def measure(root: str, num_workers: int, variant: dict, settings: Arguments) -> None:
     """variant: what else `ClipDataModule` is given."""
     from data_modules.clip_data_module import ClipDataModule
 
     before = peak_mb(resource.RUSAGE_SELF)
     data = ClipDataModule(
         root,
-        (settings["height"], settings["width"]),
-        num_frames=settings["num_frames"],
-        batch_size=settings["batch_size"],
+        (settings.height, settings.width),
+        num_frames=settings.num_frames,
+        batch_size=settings.batch_size,
         num_workers=num_workers,
         fps=10,
         **variant,
@@ -39,7 +54,7 @@ def measure(root: str, num_workers: int, variant: dict, settings: dict[str, int]
     for _ in islice(batches, 10):
         pass
     start, worked = time.perf_counter(), time.process_time()
-    count = sum(len(batch["seed"]) for batch in islice(batches, settings["batches"]))
+    count = sum(len(batch["seed"]) for batch in islice(batches, settings.batches))
     speed, work = count / (time.perf_counter() - start), (time.process_time() - worked) / count
     own = peak_mb(resource.RUSAGE_SELF)
     del batches  # ends the workers: only then their memory is known
@@ -81,31 +96,28 @@ def write_videos(root: str, folder: Path, size: int) -> None:
 
 
 def main() -> None:
-    arguments = [argument for argument in sys.argv[1:] if "=" not in argument or argument[0] == "{"]
-    root = arguments[0] if arguments else "data/pong_64x64"
-    given = (argument.partition("=") for argument in sys.argv[1:] if argument not in arguments)
-    settings = DEFAULTS | {key: int(value) for key, _, value in given}
-    if len(arguments) == 3:
-        measure(root, int(arguments[1]), json.loads(arguments[2]), settings)
+    if sys.argv[1:2] == ["measure"]:
+        root, num_workers, variant, settings = json.loads(sys.argv[2])
+        measure(root, num_workers, variant, Arguments(**settings))
         return
-    print(f"{root}, {settings}", flush=True)
+    given, _ = arguments(Arguments)
+    print(", ".join(f"{key}={value}" for key, value in given.model_dump().items()), flush=True)
     for num_workers in (0, 2):
         for in_memory in (False, True):
-            start(root, num_workers, {"in_memory": in_memory}, settings)
+            start(given.root, num_workers, {"in_memory": in_memory}, given)
     with tempfile.TemporaryDirectory() as folder:
-        write_videos(root, Path(folder), settings["video_size"])
+        write_videos(given.root, Path(folder), given.video_size)
         for num_workers in (0, 2):
             for decoder in ("pyav", "decord"):
                 videos = {"decoder": decoder, "cuts": "none", "cut_threshold": 0.5}
-                start(folder, num_workers, {"source": "videos", "videos": videos}, settings)
+                start(folder, num_workers, {"source": "videos", "videos": videos}, given)
 
 
-def start(root: str, num_workers: int, variant: dict, settings: dict[str, int]) -> None:
+def start(root: str, num_workers: int, variant: dict, settings: Arguments) -> None:
     """`measure` in a process of its own."""
-    overrides = [f"{key}={value}" for key, value in settings.items()]
-    command = [sys.executable, "-m", "benchmarks.data_loading", root, str(num_workers), json.dumps(variant), *overrides]
-    subprocess.run(command, check=True)
+    described = json.dumps([root, num_workers, variant, settings.model_dump()])
+    subprocess.run([sys.executable, "-m", "benchmarks.data_loading", "measure", described], check=True)
 
 
 if __name__ == "__main__":
-    main()
+    started(main)

@@ -22,10 +22,13 @@ import time
 from collections import Counter, defaultdict
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
+from pydantic import Field
 from rich.table import Table
 
+from benchmarks.arguments import arguments, started
+from genie.common.settings.kinds import Place, Positive, Seed, Settings
 from genie.common.tables import print_table
 from tests.fuzz.harness import ENDS, FAULTS, Kind, Outcome, outcome
 
@@ -38,6 +41,17 @@ KINDS = {
     "messages": ("messages", "Messages", 2),
     "config": ("config_values", "ConfigValues", 1),
 }
+KindName = Literal["episodes", "own_data", "prompts", "checkpoints", "messages", "config"]
+
+
+class Arguments(Settings):
+    minutes: Positive = 1
+    kinds: Annotated[list[KindName], Field(min_length=1)] = list(get_args(KindName))
+    kind: KindName | None = None
+    seed: Seed | None = None
+    output: Place | None = None
+
+
 KILLED = "killed"  # beside `ENDS`: the process was, by what it read
 LIMIT = 10  # seconds of one input: the slowest takes two
 MEMORY = 6 * 2**30  # bytes that an input may make the process take
@@ -164,18 +178,13 @@ def again(kind: str, seed: int) -> bool:
 
 
 def main() -> None:
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    minutes, output = float(given.pop("minutes", 1)), given.pop("output", None)
-    seed = int(given.pop("seed", random.SystemRandom().randrange(10**9)))
-    one = given.pop("kind", None)
-    kinds = given.pop("kinds", ",".join(KINDS)).strip("[]").split(",")
-    if given or not {*kinds, one or kinds[0]} <= KINDS.keys():
-        sys.exit(f"keys: minutes, kinds=[{','.join(KINDS)}], kind, seed, output")
-    if one is not None:
-        sys.exit(again(one, seed))
+    given, _ = arguments(Arguments)
+    seed = random.SystemRandom().randrange(10**9) if given.seed is None else given.seed
+    if given.kind is not None:
+        sys.exit(again(given.kind, seed))
     print(f"seeds from {seed}", flush=True)
     started = time.monotonic()
-    counts = fuzz(kinds, 60 * minutes, seed)
+    counts = fuzz(given.kinds, 60 * given.minutes, seed)
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = spent.ru_utime + spent.ru_stime
     print(f"{counts.total(*ENDS, KILLED):,} inputs in {time.monotonic() - started:.0f} s, {cpu:.0f} s of the CPU")
@@ -183,10 +192,10 @@ def main() -> None:
         print(f"{len(seeds)} x {kind}, {end}: {what}")
         print(f"    python -m benchmarks.fuzz kind={kind} seed={' | '.join(map(str, seeds[:SHOWN]))}")
     print_table(counts.table())
-    if output:
-        Path(output).write_text(json.dumps(counts.as_json(time.monotonic() - started), indent=2))
+    if given.output is not None:
+        Path(given.output).write_text(json.dumps(counts.as_json(time.monotonic() - started), indent=2))
     sys.exit(bool(counts.faults))
 
 
 if __name__ == "__main__":
-    main()
+    started(main)

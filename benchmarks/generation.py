@@ -14,29 +14,39 @@ its share of windows begun anew. What is compared takes turns, so that another p
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from hydra import initialize_config_module
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arguments import arguments, configuration, started
 from data_modules.held_out_clips import load_clips
-from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
 from genie.common.media import to_bytes, write_mp4
 from genie.common.profiling import peak_rss_mb
+from genie.common.settings.kinds import Count, Place, Settings, Several
 from genie.models.initialization import initialize
 from genie.stages import new_stage
 from genie.world.sampler import Sampler
 from genie.world.state import WorldState
 from genie.world.world_model import WorldModel
+
+
+class Arguments(Settings):
+    model: str = "pong"
+    window: Several = 16
+    passes: Count = 25
+    run: Place | None = None
+    only: Literal["cache", "batches", "video"] | None = None
+    frames: list[Count] = [100, 1000, 10_000]
+
 
 REPEATS, PLAYERS = 3, 8
 LONG = 12  # windows at the beginning and the end of a long video
@@ -44,10 +54,9 @@ LONG = 12  # windows at the beginning and the end of a long video
 
 def untrained_world(model: str, window: int) -> WorldModel:
     """The models of a preset as they are before training."""
-    with initialize_config_module("conf", version_base="1.3"):
-        stages = [
-            new_stage(resolved("train", [f"stage={name}", f"model={model}"])) for name in ("tokenizer", "dynamics")
-        ]
+    stages = [
+        new_stage(configuration("train", [f"stage={name}", f"model={model}"])) for name in ("tokenizer", "dynamics")
+    ]
     for stage in stages:
         initialize(stage.model, 0)
     return WorldModel(stages[0].model.eval(), stages[1].model.eval(), window=window)
@@ -155,19 +164,19 @@ def medians(*measures: Callable[[], float]) -> list[float]:
 @torch.no_grad()
 def main() -> None:
     keep_freed_memory()
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    run, passes = given.get("run"), int(given.get("passes", 25))
+    given, _ = arguments(Arguments)
+    run, passes = given.run, given.passes
     if run is None:
-        world = untrained_world(given.get("model", "pong"), int(given.get("window", 16)))
+        world = untrained_world(given.model, given.window)
         bench = Bench(world, torch.rand(PLAYERS, 1, 3, *world.image_size))
     else:
         world = WorldModel.load(run)
         bench = Bench(world, load_clips(world.config["data"], None, "test", PLAYERS, 4, PLAYERS).floats())
-    print(f"{run or given.get('model', 'pong')}, window {world.window}, {torch.get_num_threads()} threads")
-    if given.get("only") == "video":
-        bench.long_video([int(text) for text in given.get("frames", "100,1000,10000").split(",")])
+    print(f"{run or given.model}, window {world.window}, {torch.get_num_threads()} threads")
+    if given.only == "video":
+        bench.long_video(given.frames)
         return
-    if given.get("only") == "batches":
+    if given.only == "batches":
         bench.batches((1, 8, 64))
         return
     plain = Sampler(passes, 1.0)
@@ -178,7 +187,7 @@ def main() -> None:
             f"{passes} passes, {players} worlds: cached {cached:.1f} ms, uncached {uncached:.1f} ms: "
             f"ratio {uncached / cached:.1f}"
         )
-    if given.get("only") == "cache":
+    if given.only == "cache":
         return
     samplers = {f"{count} passes": Sampler(count, 0.5) for count in (8, 2)}
     if run is not None:
@@ -197,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    started(main)

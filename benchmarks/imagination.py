@@ -6,17 +6,28 @@ horizon. The part `imagination` of `python -m genie.evaluate` measures the same,
     branches=1000 horizon=10 batches=64,256,1000 horizons=5,20 sampler=greedy kind=simulator
 """
 
-import sys
-
 import torch
 from torch import Tensor
 
+from benchmarks.arguments import arguments, started
 from data_modules.held_out_clips import load_clips
 from genie.common.settings.evaluation import Imagination
+from genie.common.settings.kinds import Count, Place, Settings, WorldKind
 from genie.evaluation.imagination_cost import imagination_costs
 from genie.planning.plots import shows_frames
 from genie.world.protocol import World
 from genie.world.sampler_choice import Samplers
+
+
+class Arguments(Settings):
+    run: Place = "outputs/pong"
+    kind: WorldKind | None = None
+    sampler: str | None = None
+    branches: Count = 1000
+    horizon: Count = 10
+    batches: list[Count] = [64, 256, 1000]
+    horizons: list[Count] = [5, 20]
+
 
 PROMPT = 4  # frames of the state that branches begin from
 
@@ -31,17 +42,14 @@ def observations(world: World) -> Tensor:
 def main() -> None:
     from genie.world.opening import open_world
 
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    world = open_world(given.get("run", "outputs/pong"), given.get("kind"))
-    if "sampler" in given:
-        world.sampler = Samplers(world.sampler).named(given["sampler"])
-    batches, horizons = (
-        [int(size) for size in given.get(name, default).split(",") if size]
-        for name, default in (("batches", "64,256,1000"), ("horizons", "5,20"))
+    given, _ = arguments(Arguments)
+    world = open_world(given.run, given.kind)
+    if given.sampler is not None:
+        world.sampler = Samplers(world.sampler).named(given.sampler)
+    settings = Imagination(
+        branches=given.branches, horizon=given.horizon, batches=given.batches, horizons=given.horizons
     )
-    branches, horizon = int(given.get("branches", 1000)), int(given.get("horizon", 10))
-    settings = Imagination(branches=branches, horizon=horizon, batches=batches, horizons=horizons)
-    print(f"{given.get('run', 'outputs/pong')}, {torch.get_num_threads()} threads")
+    print(f"{given.run}, {torch.get_num_threads()} threads")
     print("| branches | steps | at a time | seconds | steps a second | peak MB | of them for imagining |")
     print("|---|---|---|---|---|---|---|")
     for cost in imagination_costs(world, observations(world), settings):
@@ -50,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    started(main)

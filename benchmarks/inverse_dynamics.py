@@ -12,25 +12,29 @@ screen has no trace there. The encoder is the paper's, which sees all frames up 
 keys are those of genie.train with stage=lam.
 """
 
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.world_quality import configured
+from benchmarks.arguments import arguments, configuration, started
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import load_clips
 from genie.common.device import keep_freed_memory
 from genie.common.errors import UserError
+from genie.common.settings.kinds import Count, Flag, Positive, Settings
 from genie.evaluation.latent_actions import group_numbers, true_names
 from genie.metrics.actions import ActionAlignment
 from genie.models import LatentActionModel
 from genie.models.building import build_lam
 from genie.models.initialization import initialize
 
-OURS = {"seconds": "200", "clips": "64", "groups": "false"}
+
+class Arguments(Settings):
+    seconds: Positive = 200
+    clips: Count = 64
+    groups: Flag = False
 
 
 def encoder(config: dict, num_actions: int) -> LatentActionModel:
@@ -73,18 +77,16 @@ def logits(model: LatentActionModel, frames: Tensor) -> Tensor:
 def main() -> None:
     """Prints one line: steps, nmi, right, and the share of the most common action."""
     keep_freed_memory()
-    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-    ours = {name: given.pop(name, default) for name, default in OURS.items()}
-    config = configured(["stage=lam", *(f"{key}={value}" for key, value in given.items() if key != "stage")])
+    given, others = arguments(Arguments, others=True)
+    config = configuration("train", ["stage=lam", *(one for one in others if not one.startswith("stage="))])
     config["data"] |= {"num_workers": 0, "seed": config["seed"]}
     data = ClipDataModule(**config["data"])
     data.setup("fit")
-    count = int(ours["clips"])
-    clips = load_clips(config["data"], None, "test", count, config["data"]["num_frames"], count)
+    clips = load_clips(config["data"], None, "test", given.clips, config["data"]["num_frames"], given.clips)
     if clips.actions is None or not clips.info.num_actions:
         raise UserError("the data record no actions to learn from: give data that do, such as data=pong")
     labels = torch.arange(clips.info.num_actions)  # of each action: itself, or its group
-    if ours["groups"] == "true":
+    if given.groups:
         groups = (config["data"].get("recorder") or {}).get("action_groups")
         if not (numbers := group_numbers(groups, true_names(clips))):
             raise UserError("groups=true: these data name no groups of actions (data.recorder.action_groups)")
@@ -92,7 +94,7 @@ def main() -> None:
     num_labels = int(labels.max()) + 1
     model = encoder(config, num_labels)
     model.start_from(clips.background)
-    steps = train(model, config, data, labels, float(ours["seconds"]))
+    steps = train(model, config, data, labels, given.seconds)
     model.eval()
     alignment = ActionAlignment(num_labels, num_labels)
     with torch.no_grad():
@@ -104,7 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    started(main)

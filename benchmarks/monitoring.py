@@ -7,23 +7,28 @@ they depend less on what else the machine does.
     turns=2 steps=5 key=value    (keys of callbacks.rollouts)
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from hydra import initialize_config_module
 
+from benchmarks.arguments import arguments, configuration, started
 from callbacks.rollouts import PARTS, StageEvaluation
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import read_clips
-from genie.common.cli import resolved
 from genie.common.device import keep_freed_memory
+from genie.common.settings.kinds import Count, Place, Settings
 from genie.common.settings.world import Sampled
 from genie.evaluation.trained_run import LiveRun
 from genie.runs.loading import load_model
+
+
+class Arguments(Settings):
+    run: Place = "outputs/pong"
+    turns: Count = 2
+    steps: Count = 5
 
 
 def seconds(function: Callable[[], object], count: int = 1) -> float:
@@ -58,18 +63,15 @@ def measure(run: Path, name: str, settings: dict, turns: int, steps: int) -> tup
     return looks / turns, trained / turns
 
 
-def main(arguments: list[str]) -> None:
-    given = dict(argument.split("=", 1) for argument in arguments)
-    run, turns, steps = Path(given.pop("run")), int(given.pop("turns", 2)), int(given.pop("steps", 5))
-    with initialize_config_module("conf", version_base="1.3"):
-        config = resolved("train", [f"callbacks.rollouts.{key}={value}" for key, value in given.items()])
-    settings = config["callbacks"]["rollouts"]
+def main() -> None:
+    given, others = arguments(Arguments, others=True)
+    settings = configuration("train", [f"callbacks.rollouts.{one}" for one in others])["callbacks"]["rollouts"]
     keep_freed_memory()
     for name in ("tokenizer", "lam", "dynamics"):
-        look, step = measure(run, name, settings, turns, steps)
+        look, step = measure(Path(given.run), name, settings, given.turns, given.steps)
         share = look / (look + settings["every_n_train_steps"] * step)
         print(f"{name}: a look {look:.2f} s, a step {step:.3f} s: {look / step:.1f} steps, {share:.1%} of the time")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    started(main)

@@ -27,17 +27,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated, Literal, get_args
 
 import torch
-from omegaconf import OmegaConf
+from pydantic import Field
 
+from benchmarks.arguments import arguments, started
 from genie.common.errors import UserError
+from genie.common.settings.kinds import Count, Depth, FromZero, Place, Settings, Side, whole
 
 WORKER = Path(__file__).with_name("peer_models.py")
-SHAPE = {
-    "batch": 4, "frames": 16, "image_size": 64, "patch_size": 8, "width": 256, "heads": 8, "blocks": 4,
-    "dynamics_blocks": 6, "passes": 8, "threads": 1, "bf16": 0,
-}  # fmt: skip
 PEERS = {
     "tinyworlds": "models/st_transformer.py",
     "onexgpt": "genie/st_mask_git.py",
@@ -51,7 +50,34 @@ TRAINED = {
 }
 
 
-PARTS = ("tokenizer", "lam", "dynamics", "generation")
+PartName = Literal["tokenizer", "lam", "dynamics", "generation"]
+
+
+class Shape(Settings):
+    """What all models have in common."""
+
+    batch: Count = 4
+    clip: Count = 16
+    image_size: Side = 64
+    patch_size: Side = 8
+    width: Count = 256
+    heads: Count = 8
+    blocks: Depth = 4
+    dynamics_blocks: Depth = 6
+    passes: Count = 8
+    threads: Count = 1
+    bf16: Annotated[int, whole(0, 1)] = 0
+
+
+class Arguments(Shape):
+    steps: Count = 9
+    warmup: FromZero = 2
+    parts: Annotated[list[PartName], Field(min_length=1)] = list(get_args(PartName))
+    output: Place | None = None
+    tinyworlds: Place | None = None
+    onexgpt: Place | None = None
+    jasmine: Place | None = None
+    jasmine_python: Place = sys.executable
 
 
 class Model:
@@ -94,21 +120,21 @@ def peak(bf16: int = 0, size: int = 2048) -> float:
     return 2 * size**3 / (time.process_time() - started)
 
 
-def measure(part: str, peers: dict[str, str], shape: dict[str, int], given: dict) -> list[dict]:
-    """A row for each project that has this part, `given["steps"]` steps or frames of each, in turns."""
+def measure(part: str, peers: dict[str, str], shape: dict[str, int], given: Arguments) -> list[dict]:
+    """A row for each project that has this part, `given.steps` steps or frames of each, in turns."""
     question = "frame" if part == "generation" else "step"
     parts = ("lam", "lam_antisymmetric") if part == "lam" else (part,)
     has = [(project, one) for one in parts for project in ("ours", *peers) if one in TRAINED[project]]
-    pythons = {"jasmine": given["jasmine_python"]}
+    pythons = {"jasmine": given.jasmine_python}
     models = [
         Model(project, one, peers.get(project, ""), shape, pythons.get(project, sys.executable)) for project, one in has
     ]
     try:
         counted = [{} if part == "generation" else model.ask("flops") for model in models]
-        before = [[model.ask(question) for model in models] for _ in range(int(given["warmup"]))]
+        before = [[model.ask(question) for model in models] for _ in range(given.warmup)]
         answers: list[list[dict]] = [[] for _ in models]
         peaks = []
-        for _ in range(int(given["steps"])):
+        for _ in range(given.steps):
             peaks.append(peak(shape["bf16"]))
             for model, found in zip(models, answers, strict=True):
                 found.append(model.ask(question))
@@ -151,36 +177,27 @@ def show(rows: list[dict]) -> None:
         print(f"  {row['project']:11} {row['part']:18} {what} {ratio}".rstrip(), flush=True)
 
 
-def main(arguments: list[str]) -> None:
-    given = {**SHAPE, "steps": 9, "warmup": 2, "clip": SHAPE["frames"], "parts": list(PARTS), "output": None}
-    given["jasmine_python"] = sys.executable
-    for key, value in OmegaConf.to_container(OmegaConf.from_dotlist(arguments)).items():
-        if key not in given and key not in PEERS:
-            raise UserError(f"{key}={value}: there are {', '.join([*PEERS, *given])}")
-        given[key] = value
-    peers = {name: str(given[name]) for name in PEERS if name in given}
+def main() -> None:
+    given, _ = arguments(Arguments)
+    peers = {name: path for name in PEERS if (path := getattr(given, name)) is not None}
     for name, path in peers.items():
         if not (Path(path) / PEERS[name]).is_file():
             raise UserError(f"{name}={path}: a checkout of the project is wanted, with {PEERS[name]} in it")
-    shape = {name: int(given[name]) for name in SHAPE} | {"frames": int(given["clip"])}
+    shape = given.model_dump(include=set(Shape.model_fields))
+    shape["frames"] = shape.pop("clip")
     if shape["bf16"]:
         peers.pop("jasmine", None)
     torch.set_num_threads(shape["threads"])
     print(", ".join(f"{name}={value}" for name, value in shape.items()))
     rows = []
-    for part in given["parts"]:
-        if part not in PARTS:
-            raise UserError(f"parts={part}: choose of {', '.join(PARTS)}")
+    for part in given.parts:
         found = measure(part, peers, shape, given)
         print(part)
         show(found)
         rows += found
-    if given["output"]:
-        Path(given["output"]).write_text(json.dumps({"shape": shape, "rows": rows}, indent=1))
+    if given.output is not None:
+        Path(given.output).write_text(json.dumps({"shape": shape, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    started(main)

@@ -17,6 +17,16 @@ import time
 
 import websockets
 
+from benchmarks.arguments import arguments, started
+from genie.common.errors import UserError
+from genie.common.settings.kinds import Count, Positive, Settings
+
+
+class Arguments(Settings):
+    seconds: Positive = 15
+    players: Count = 8
+
+
 WARM_UP = 3.0  # seconds in which nothing is counted
 ASKED = 60  # frames per second
 
@@ -53,11 +63,11 @@ async def play(address: str, players: int, seconds: float) -> None:
 
 
 def main() -> None:
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    seconds, players = float(given.pop("seconds", 15)), int(given.pop("players", 8))
-    overrides = [f"{key}={value}" for key, value in {"run": "outputs/pong", "play.port": 0, **given}.items()]
+    given, others = arguments(Arguments, others=True)
+    keys = {one.partition("=")[0] for one in others}
+    others += [f"{key}={value}" for key, value in {"run": "outputs/pong", "play.port": 0}.items() if key not in keys]
     server = subprocess.Popen(
-        [sys.executable, "-m", "genie.play", *overrides], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "genie.play", *others], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
         found, line = None, ""
@@ -66,13 +76,13 @@ def main() -> None:
             if line.startswith("ready"):  # the address is printed before the world is loaded
                 break
         else:
-            sys.exit(f"the server did not start: {line.strip()}")
-        for count in (1, players):
-            asyncio.run(play(f"ws://{found[1]}", count, seconds))
+            raise UserError(f"the server did not start: {line.strip().removeprefix('error: ')}")
+        for count in (1, given.players):
+            asyncio.run(play(f"ws://{found[1]}", count, given.seconds))
     finally:
         server.terminate()
         server.wait()
 
 
 if __name__ == "__main__":
-    main()
+    started(main)

@@ -15,16 +15,17 @@ Each figure but the time is a mean over seeds, ± the standard deviation between
 """
 
 import statistics
-import sys
 import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.arguments import arguments, started
 from benchmarks.world_quality import HORIZONS, Judge
 from data_modules.held_out_clips import Clips, load_clips
 from genie.common.device import keep_freed_memory
+from genie.common.settings.kinds import Count, FromZero, NotNegative, Place, Settings
 from genie.evaluation.long_videos import held_actions, imagined_stretches, watch
 from genie.evaluation.rollout import clip_seeds, true_actions
 from genie.evaluation.trained_run import TrainedRun
@@ -32,6 +33,20 @@ from genie.metrics.long_videos import shares, shares_by_quarter
 from genie.metrics.psnr import DeltaPSNR, psnr
 from genie.world.sampler import Sampler
 from genie.world.world_model import WorldModel
+
+
+class Arguments(Settings):
+    run: Place = "outputs/pong"
+    clips: Count = 32
+    seeds: FromZero = 3
+    horizon: Count = 10
+    prompt_frames: Count = 4
+    temperatures: list[NotNegative] = [0.5]
+    bounds: list[NotNegative] = [0.1, 0.5, 2.0]
+    only: str = ""
+    long: FromZero = 0
+    worlds: Count = 8
+
 
 DELTA_T = 4  # the paper's
 HOLD = 3.0  # frames for which a random action is held in the mean, as in genie.evaluate
@@ -115,37 +130,33 @@ def milliseconds(world: WorldModel, clips: Clips, actions: Tensor, prompt: int, 
 @torch.no_grad()
 def main() -> None:
     keep_freed_memory()
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    run, only = Path(given.get("run", "outputs/pong")), given.get("only", "")
-    count, num_seeds, horizon, prompt, long, worlds = (
-        int(given.get(name, default))
-        for name, default in [("clips", 32), ("seeds", 3), ("horizon", 10), ("prompt_frames", 4), ("long", 0),
-                              ("worlds", 8)]
-    )  # fmt: skip
-    subject = TrainedRun(run, torch.device("cpu"))
+    given, _ = arguments(Arguments)
+    horizon, prompt = given.horizon, given.prompt_frames
+    subject = TrainedRun(Path(given.run), torch.device("cpu"))
     world = subject.world
-    clips = load_clips(subject.data_config, None, "test", count, prompt + horizon, count)
+    clips = load_clips(subject.data_config, None, "test", given.clips, prompt + horizon, given.clips)
     judge = Judge(clips, prompt, world.window)
     actions = true_actions(subject, clips)
-    rows, bounds = {}, [float(bound) for bound in given.get("bounds", "0.1,0.5,2").split(",")]
-    for temperature in given.get("temperatures", "0.5").split(","):
-        rows |= samplers(float(temperature), bounds)
+    rows = {}
+    for temperature in given.temperatures:
+        rows |= samplers(temperature, given.bounds)
     rows |= {"maskgit, 25 steps, temperature 2": Sampler(25, 2.0), "greedy": Sampler(1, 0.0)}
-    rows = {name: value for name, value in rows.items() if only in name}
-    print(f"{run}, {len(clips)} test clips, {prompt} + {horizon} frames, {num_seeds} seeds")
+    rows = {name: value for name, value in rows.items() if given.only in name}
+    print(f"{given.run}, {len(clips)} test clips, {prompt} + {horizon} frames, {given.seeds} seeds")
+    long, worlds = given.long, given.worlds
     prompts = load_clips(subject.data_config, None, "test", worlds, prompt, worlds) if long else None
     if long and judge.rally is not None:
         share = torch.isfinite(clips.objects[:, :, 0]).all(-1).float().mean()
         print(f"{clips.object_names[0]} in {100 * share:.0f}% of the recorded frames; {worlds} times {long} frames")
     times: dict[str, list[float]] = {name: [] for name in rows}
-    for number in range(min(6, count)):
+    for number in range(min(6, len(clips))):
         for name, sampler in rows.items():
             world.sampler = sampler
             times[name].append(milliseconds(world, clips, actions, prompt, horizon, number))
     shown = None
     for name, sampler in rows.items():
         world.sampler = sampler
-        figures = [quality(world, judge, actions, horizon, seed) for seed in range(num_seeds)]
+        figures = [quality(world, judge, actions, horizon, seed) for seed in range(given.seeds)]
         if long and judge.rally is not None:
             for seed, found in enumerate(figures):
                 found |= long_run(world, judge, prompts, long, seed)
@@ -168,4 +179,4 @@ def cell(key: str, values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    started(main)

@@ -20,26 +20,39 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from pydantic import Field
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arguments import arguments, started
 from genie.common.device import keep_freed_memory
-from genie.common.errors import UserError
+from genie.common.errors import RunError, UserError
 from genie.common.plots import save_figure
+from genie.common.settings.kinds import Count, Depth, NotNegative, Place, Settings, Several
 from genie.models.initialization import initialize
 from genie.models.st_transformer import STTransformer
 
-GIVEN: dict[str, Any] = {
-    "frames": [8, 16, 32, 64], "tokens": [16, 64, 256], "width": [128, 256, 512, 1024],
-    "batch": 4, "blocks": 2, "heads": 8, "repeats": 5, "slack": 0.1, "output": "scaling",
-}  # fmt: skip
+Sizes = Annotated[list[Several], Field(min_length=2)]  # a slope needs two
+
+
+class Arguments(Settings):
+    frames: Sizes = [8, 16, 32, 64]
+    tokens: Sizes = [16, 64, 256]
+    width: Sizes = [128, 256, 512, 1024]
+    batch: Count = 4
+    blocks: Depth = 2
+    heads: Count = 8
+    repeats: Count = 5
+    slack: NotNegative = 0.1
+    output: Place = "scaling"
+
+
 AXES = {"frames": ("T", 16), "tokens": ("S", 64), "width": ("D", 256)}  # letter, value while others are varied
 MEASURES = {"seconds": ("time", "operations"), "memory": ("memory", "kept")}  # its name, its arithmetic
 
@@ -84,7 +97,7 @@ def point(frames: int, tokens: int, width: int, batch: int, blocks: int, heads: 
 def measured(shape: dict[str, int]) -> dict[str, float]:
     """`point` in a process of its own: memory is a peak, which nothing takes back."""
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scaling", f"point={json.dumps(shape)}"],
+        [sys.executable, "-m", "benchmarks.scaling", "point", json.dumps(shape)],
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     if run.returncode:
@@ -119,23 +132,17 @@ def draw(found: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def main(arguments: list[str]) -> None:
-    given = dict(GIVEN)
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key == "point":
-            print(json.dumps(point(**json.loads(value))))
-            return
-        if key not in GIVEN:
-            raise UserError(f"{argument}: there are {', '.join(GIVEN)}")
-        parsed = OmegaConf.from_dotlist([f"value=[{value}]"]).value
-        given[key] = list(parsed) if isinstance(GIVEN[key], list) else value if key == "output" else parsed[0]
-    same = {key: given[key] for key in ("batch", "blocks", "heads", "repeats")}
+def main() -> None:
+    if sys.argv[1:2] == ["point"]:
+        print(json.dumps(point(**json.loads(sys.argv[2]))))
+        return
+    given, _ = arguments(Arguments)
+    same = {key: getattr(given, key) for key in ("batch", "blocks", "heads", "repeats")}
     found: dict[str, dict[int, dict[str, float]]] = {}
     faster = []
     for axis, (letter, _) in AXES.items():
         base = {name: value for name, (_, value) in AXES.items()}
-        found[axis] = {size: measured({**base, axis: size, **same}) for size in given[axis]}
+        found[axis] = {size: measured({**base, axis: size, **same}) for size in getattr(given, axis)}
         for size, one in found[axis].items():
             print(
                 f"{letter} {size:5d}: {one['seconds']:.3f} s, {one['operations'] / 1e9:.1f} G operations, "
@@ -147,18 +154,15 @@ def main(arguments: list[str]) -> None:
         for measure, (name, arithmetic) in MEASURES.items():
             for each in (measure, arithmetic):
                 slopes[each] = exponent(list(points), [one[each] for one in points.values()])
-            if slopes[measure] > slopes[arithmetic] + given["slack"]:
+            if slopes[measure] > slopes[arithmetic] + given.slack:
                 faster.append(f"{name} grows with {axis} faster than its arithmetic")
         cells = (f"{slopes[each]:.2f}" for each in ("seconds", "operations", "memory", "kept"))
         print(f"| {axis} {AXES[axis][0]}: {', '.join(map(str, points))} | {' | '.join(cells)} |")
-    draw(found, Path(f"{given['output']}.png"))
-    Path(f"{given['output']}.json").write_text(json.dumps(found, indent=1))
+    draw(found, Path(f"{given.output}.png"))
+    Path(f"{given.output}.json").write_text(json.dumps(found, indent=1))
     if faster:
-        raise UserError("; ".join(faster))
+        raise RunError("; ".join(faster))
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    started(main)

@@ -10,7 +10,7 @@ these measurements not counted), and measures them on test clips when some of th
     stage=tokenizer   decoded true tokens: PSNR, that of what is not background alone, the ball present, in place and
                       twice, and the jitter of the tokens
 
-Of data that record no objects, such as Freeway's, the figures of objects are left out.
+Of data that record no objects, such as MinAtar's, the figures of objects are left out.
 
     python -m benchmarks.world_quality stage=dynamics experiment=pong seconds=300,600 seeds=0,1 \
       'variant=masked recipe.dynamics.context=masked' 'variant=clean recipe.dynamics.context=clean' \
@@ -30,7 +30,6 @@ every true frame since: nobody has to guess a serve. Rows are printed as they ar
 
 import json
 import shlex
-import sys
 import time
 import warnings
 from collections import defaultdict
@@ -42,18 +41,13 @@ from typing import Any
 import lightning as L
 import matplotlib.pyplot as plt
 import torch
-from hydra import initialize_config_module
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from benchmarks.arguments import arguments, configuration, started
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import Clips, load_clips
-from genie.common.cli import to_plain
-from genie.common.config_errors import explain
 from genie.common.device import keep_freed_memory
-from genie.common.errors import UserError
-from genie.common.overrides import composed
+from genie.common.settings.kinds import Count, Place, Positive, Seed, Settings
 from genie.distributed.strategy import chosen_precision
 from genie.evaluation.latent_actions import actions_between, predict
 from genie.evaluation.rollout import clip_seeds, generate
@@ -72,6 +66,15 @@ from genie.world.world_model import WorldModel
 
 HORIZONS = (1, 5, 10)
 WARM_UP = 5  # steps whose time says how many there will be
+
+
+class Arguments(Settings):
+    seconds: list[Positive] = [300, 600]
+    seeds: list[Seed] = [0]
+    clips: Count = 32
+    prompt_frames: Count = 4
+    output: Place = "world_quality"
+    keep: str = ""
 
 
 class Done(Exception):
@@ -227,20 +230,11 @@ def step_seconds(config: dict[str, Any], data: ClipDataModule) -> float:
     return total
 
 
-def configured(overrides: list[str]) -> dict[str, Any]:
-    """The configuration of genie.train with overrides, as plain containers."""
-    with initialize_config_module("conf", version_base="1.3"):
-        try:
-            return to_plain(composed("train", overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error, "train")) from error
-
-
 def train(
     overrides: list[str], marks: list[float], clips: int, given: int, keep: Path | None = None
 ) -> list[dict[str, Any]]:
     """The figures of one training at each mark."""
-    config = configured(overrides)
+    config = configuration("train", overrides)
     config["data"] |= {"num_workers": 0, "seed": config["seed"]}
     data = ClipDataModule(**config["data"])
     data.setup("fit")
@@ -289,51 +283,29 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def numbers(key: str, text: str, kind: type[int | float], count: int | None = None) -> list[Any]:
-    """`text` as numbers with commas between them, `count` of them where it is given."""
-    with suppress(ValueError):
-        found = [kind(value) for value in text.split(",")]
-        if len(found) == (count or len(found)) and min(found) >= 0:
-            return found
-    noun = "whole number" if kind is int else "number"
-    raise UserError(f"{key}={text} must be {f'one {noun}' if count == 1 else f'{noun}s with commas between them'}")
-
-
 def main() -> None:
     keep_freed_memory()
     quiet_lightning()
     warnings.filterwarnings("ignore")
-    ours = {
-        "seconds": "300,600",
-        "seeds": "0",
-        "clips": "32",
-        "prompt_frames": "4",
-        "output": "world_quality",
-        "keep": "",
-    }
+    given, others = arguments(Arguments, others=True)
     variants, rest = {}, []
-    for argument in sys.argv[1:]:
+    for argument in others:
         key, _, value = argument.partition("=")
         if key == "variant":
             name, *changes = shlex.split(value)
             variants[name] = changes
-        elif key in ours:
-            ours[key] = value
         else:
             rest.append(argument)
-    given = {argument.partition("=")[0] for argument in rest}
-    rest += [] if "stage" in given else ["stage=dynamics"]
-    if "stage=dynamics" in rest and "stage.actions" not in given:
+    keys = {argument.partition("=")[0] for argument in rest}
+    rest += [] if "stage" in keys else ["stage=dynamics"]
+    if "stage=dynamics" in rest and "stage.actions" not in keys:
         rest.append("stage.actions=environment")
-    marks = sorted(numbers("seconds", ours["seconds"], float))
-    (clips,) = numbers("clips", ours["clips"], int, 1)
-    (prompt_frames,) = numbers("prompt_frames", ours["prompt_frames"], int, 1)
-    output, rows = Path(ours["output"]), []
-    for seed in numbers("seeds", ours["seeds"], int):
+    output, rows = Path(given.output), []
+    for seed in given.seeds:
         for name, changes in (variants or {"as it is": []}).items():
-            keep = Path(ours["keep"]) / f"{name}_{seed}" if ours["keep"] else None
-            given_overrides = [*rest, *changes, f"seed={seed}"]
-            found = train(given_overrides, marks, clips, prompt_frames, keep)
+            keep = Path(given.keep) / f"{name}_{seed}" if given.keep else None
+            overrides = [*rest, *changes, f"seed={seed}"]
+            found = train(overrides, sorted(given.seconds), given.clips, given.prompt_frames, keep)
             for figures in found:
                 rows.append({"variant": name, "seed": seed, **figures})
                 print(" ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
@@ -345,7 +317,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    started(main)

@@ -85,7 +85,8 @@ def one_line(error: Exception | str) -> str:
     return " ".join(str(error).split())
 
 
-def _did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
+def did_you_mean(word: str, options: list[str], prefix: str = "") -> str:
+    """How a line about an unknown word ends: "; did you mean …?", or a full stop."""
     close = difflib.get_close_matches(word, options, n=2, cutoff=0.7)
     return f"; did you mean {' or '.join(prefix + option for option in close)}?" if close else "."
 
@@ -106,7 +107,7 @@ def _group_of_others(error: ConfigCompositionException, config_name: str) -> str
     group = found[1]
     names = sorted({*config_groups(config_name), *_own_keys(config_name)})
     trace = "; GENIE_TRACE=1 gives full tracebacks" if group == "debug" else ""
-    return f"there is no key or group '{group}'{trace}{_did_you_mean(group, names)} There is: {', '.join(names)}"
+    return f"there is no key or group '{group}'{trace}{did_you_mean(group, names)} There is: {', '.join(names)}"
 
 
 def _own_keys(config_name: str) -> list[str]:
@@ -124,7 +125,7 @@ def _main_config(name: str) -> dict[str, Any]:
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, choice = (error.missing_cfg_file or "").rpartition("/")
     options = list(error.options or group_options(group))
-    hint = _did_you_mean(choice, options)
+    hint = did_you_mean(choice, options)
     if not group:
         return f"there is no configuration {choice}{hint} There is: {', '.join(options)}"
     return f"there is no {group}={choice}{hint} There is: {', '.join(options)}"
@@ -147,7 +148,7 @@ def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | N
         several = f", or several, {parent}=[{','.join([*map(str, there), key])}]" if parent == "logger" else ""
         return f"'{given or full_key}': {key} is not chosen: give {parent}={key}{several}"
     if parent:
-        hint = _did_you_mean(key, keys, f"{parent}.")
+        hint = did_you_mean(key, keys, f"{parent}.")
         new = f"(+{full_key}=... adds one)"
         return f"there is no key '{full_key}'{hint} Keys of {parent}: {', '.join(keys)} {new}"
     groups = config_groups(config_name)
@@ -160,7 +161,7 @@ def _unknown_key(error: OmegaConfBaseException, config_name: str, given: str | N
     names = sorted({*keys, *groups})
     root = error.parent_node  # `lr=1e-3` was meant as `optimizer.lr=1e-3`
     meant = [f"{name}.{key}" for name in root if name != "hydra" and _has(root, name, key)]
-    hint = f"; did you mean {' or '.join(meant)}?" if meant else _did_you_mean(key, names)
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else did_you_mean(key, names)
     new = f"(+{key}=... adds one, to which others may refer as ${{{key}}})"
     return f"there is no key or group '{key}'{hint} There is: {', '.join(names)} {new}"
 

@@ -7,25 +7,22 @@ import sys
 import pytest
 
 from benchmarks import generation, scaling
-from genie.common.errors import UserError
+from genie.common.errors import RunError
 
 pytestmark = pytest.mark.slow
 
 
-def test_growth_beside_its_arithmetic(tmp_path, capsys):
+def test_growth_beside_its_arithmetic(tmp_path, run_main):
     small = ["frames=2,4", "tokens=4,16", "width=32,64", "batch=1", "blocks=1", "heads=2", "repeats=1", "slack=9"]
-    scaling.main([*small, f"output={tmp_path / 'growth'}"])
-    printed = capsys.readouterr().out
+    _, printed, _ = run_main(scaling.main, *small, f"output={tmp_path / 'growth'}")
     assert printed.count(" kept\n") == 6 and "| frames T: 2, 4 | " in printed
     found = json.loads((tmp_path / "growth.json").read_text())
     assert found["frames"]["4"]["operations"] == pytest.approx(2 * found["frames"]["2"]["operations"], rel=0.1)
     assert found["width"]["64"]["kept"] > found["width"]["32"]["kept"] > 0
     assert (tmp_path / "growth.png").stat().st_size > 1000
-    with pytest.raises(UserError, match="depth=3: there are frames, tokens, width"):
-        scaling.main(["depth=3"])
 
 
-def test_a_row_that_grows_faster_is_named(tmp_path, monkeypatch):
+def test_a_row_that_grows_faster_is_named(tmp_path, monkeypatch, run_main):
     def measured(shape):
         return {
             "seconds": shape["frames"] ** 3,
@@ -35,8 +32,8 @@ def test_a_row_that_grows_faster_is_named(tmp_path, monkeypatch):
         }
 
     monkeypatch.setattr(scaling, "measured", measured)
-    with pytest.raises(UserError, match="^time grows with frames faster than its arithmetic$"):
-        scaling.main(["tokens=64,65", "width=256,512", f"output={tmp_path / 'growth'}"])
+    with pytest.raises(RunError, match="^time grows with frames faster than its arithmetic$"):
+        run_main(scaling.main, "tokens=64,65", "width=256,512", f"output={tmp_path / 'growth'}")
 
 
 def test_a_long_video_and_batches(world_run, tmp_path):

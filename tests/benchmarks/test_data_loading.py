@@ -11,6 +11,6 @@ def test_episodes_and_videos_are_read(pong_root, tmp_path, monkeypatch, capsys, 
     data_loading.write_videos(str(pong_root), tmp_path, 32)
     frames, rate = read_video(tmp_path / "0.mp4")
     assert frames.shape == (90, 32, 32, 3) and rate == 30
-    settings = {**data_loading.DEFAULTS, "num_frames": 4, "batch_size": 2, "batches": 2}
+    settings = data_loading.Arguments(num_frames=4, batch_size=2, batches=2)
     data_loading.measure(str(pong_root), 0, {"in_memory": False}, settings)
     assert re.search(r"num_workers=0 in_memory=false +[1-9]\d* clips/s", capsys.readouterr().out)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +24,7 @@ from genie.common.settings.training import TrainConfig
 OTHER = Range(whole=False)  # of a number that no field names: finite
 UNRESOLVED = ("missing", "union_tag_not_found")  # errors of keys that only the command can resolve, or does not need
 NUMBER = re.compile(r"-?\d+(\.\d*)?")
+Group = TypeVar("Group", bound=Settings)
 
 
 def check_settings(cfg: DictConfig, config_name: str) -> None:
@@ -58,8 +59,11 @@ def typed(config_name: str, values: dict[str, Any]) -> Any:
     """The resolved configuration of a command as it takes it: of its class in `COMMANDS`. A training takes the plain
     keys, which are kept in its checkpoints and read from them by later versions. Raises `UserError`."""
     kind = COMMANDS[config_name]
-    if issubclass(kind, TrainConfig):
-        return values
+    return values if issubclass(kind, TrainConfig) else checked(kind, values)
+
+
+def checked(kind: type[Group], values: dict[str, Any]) -> Group:
+    """The settings of a class. Raises `UserError` for the first value that is missing or invalid."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -175,7 +179,8 @@ def _problem(error: Any) -> str:
             choices = error["ctx"].get("expected") or error["ctx"]["expected_tags"]
             return f"must be one of {choices.replace(chr(39), '').replace(' or ', ', ').replace('None', 'null')}"
         case "too_short":
-            return "must not be empty"
+            least = error["ctx"]["min_length"]
+            return "must not be empty" if least == 1 else f"must have at least {least} values"
         case _:
             return f"is invalid: {error['msg']}"
 
