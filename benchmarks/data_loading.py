@@ -116,7 +116,9 @@ def main() -> None:
 def start(root: str, num_workers: int, variant: dict, settings: Arguments) -> None:
     """`measure` in a process of its own."""
     described = json.dumps([root, num_workers, variant, settings.model_dump()])
-    subprocess.run([sys.executable, "-m", "benchmarks.data_loading", "measure", described], check=True)
+    run = subprocess.run([sys.executable, "-m", "benchmarks.data_loading", "measure", described])
+    if run.returncode:
+        sys.exit(run.returncode)  # it has said why
 
 
 if __name__ == "__main__":

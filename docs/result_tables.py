@@ -259,6 +259,10 @@ LABELS = by_run(
 )
 
 # Beside Pong's, whose objects have a table of their own
+MET = (
+    "{.rollout_objects.THING.rally.generated.in_place:.0%} ({.rollout_objects.THING.rally.copy_last.in_place:.0%}; "
+    "{.rollout_objects.THING.rally.reconstruction.in_place:.0%})"
+)
 GAMES = by_run(
     "game",
     {
@@ -271,6 +275,11 @@ GAMES = by_run(
             "{.lam.action_nmi:.2f}; {.lam.action_accuracy:.1%} ({.lam.action_accuracy_majority:.1%})",
             "{.lam.action_explained:.1%} of the torques' variance",
         ),
+        "in its place in 10 generated frames (a copy; the tokenizer alone)": (
+            f"ball {MET.replace('THING', 'ball')}; player {MET.replace('THING', 'player')}",
+            f"player {MET.replace('THING', 'player')}",
+        ),
+        "player obeys, correlation": "{.rollout_objects.player.obedience.correlation:.2f}",
         "FVD (a copy; real clips)": "{.fvd.value:.0f} ({.fvd.value_copy_last:.0f}; {.fvd.floor:.0f}), {.fvd.videos} "
         "videos",
     },
