@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from gymnasium import spaces
+from hydra import compose, initialize_config_module
 from torch import Tensor
 
 from benchmarks.arguments import arguments, configuration, started
@@ -19,6 +20,7 @@ from genie.agents.act import episode_seed
 from genie.agents.agents import PlanningAgent, RandomAgent
 from genie.agents.episodes import play_episodes
 from genie.agents.statistics import Estimate, mean_of
+from genie.common.cli import to_plain
 from genie.common.random import row_seeds
 from genie.common.settings.kinds import Count, Place, Seed, Settings
 from genie.planning.optimizers import build_planner
@@ -71,7 +73,8 @@ def main() -> None:
     given, others = arguments(Arguments, others=True)
     overrides = ["run=x", "planner=cem", "planner.batch_size=100000", *(f"planner.{one}" for one in others)]
     planner = configuration("act", overrides).planner
-    settings = configuration("record", ["data=pendulum"]).data.recorder.plain()
+    with initialize_config_module("conf", version_base="1.3"):
+        settings = to_plain(compose("record", ["data=pendulum"]).data.recorder)
     worlds: dict[str, World] = {"the true equations": PendulumWorld()} | {run: open_world(run) for run in given.runs}
     environments = [open_environment(settings, None) for _ in range(given.episodes)]
     seeds = [episode_seed(given.seed, number) for number in range(given.episodes)]
