@@ -22,7 +22,8 @@ from genie.common.device import keep_freed_memory
 from genie.common.settings.kinds import Count, Place, Settings
 from genie.common.settings.world import Sampled
 from genie.evaluation.trained_run import LiveRun
-from genie.runs.loading import load_model
+from genie.runs.loading import read_checkpoint
+from genie.stages import new_stage
 
 
 class Arguments(Settings):
@@ -41,10 +42,13 @@ def seconds(function: Callable[[], object], count: int = 1) -> float:
 
 def measure(run: Path, name: str, settings: dict, turns: int, steps: int) -> tuple[float, float]:
     """Seconds of a look, and of a step."""
-    stage = load_model(run / name / "checkpoints" / "last.ckpt")
-    stage.config |= {f"{part}_ckpt": run / part / "checkpoints" / "last.ckpt" for part in ("tokenizer", "lam")}
+    checkpoint = read_checkpoint(run / name / "checkpoints" / "last.ckpt")
+    config = checkpoint["hyper_parameters"]["config"]
+    config |= {f"{part}_ckpt": str(run / part / "checkpoints" / "last.ckpt") for part in ("tokenizer", "lam")}
+    stage = new_stage(config)
     stage.load_dependencies()
-    data = ClipDataModule(**stage.config["data"])
+    stage.load_state_dict(checkpoint["state_dict"])
+    data = ClipDataModule(**config["data"])
     data.setup()
     stage.set_data_info(data.info)
     length = settings["prompt_frames"] + settings["horizon"]

@@ -1,12 +1,13 @@
 """The benchmarks of cost run, and print what they promise. Their figures are not judged here."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from benchmarks import generation, scaling
+from benchmarks import generation, monitoring, scaling
 from genie.common.errors import RunError
 
 pytestmark = pytest.mark.slow
@@ -47,6 +48,12 @@ def test_a_long_video_and_batches(world_run, tmp_path):
     )
     lines = printed("only=batches").splitlines()
     assert [line.split(":")[0] for line in lines[1:]] == ["1 worlds", "8 worlds", "64 worlds", "a frame in one pass"]
+
+
+def test_looks_at_held_out_clips_are_timed_beside_steps(world_run, run_main):
+    _, printed, _ = run_main(monitoring.main, f"run={world_run}", "turns=1", "steps=1", "num_clips=2")
+    lines = re.findall(r"^(\w+): a look [\d.]+ s, a step [\d.]+ s: [\d.]+ steps, [\d.]+% of the time$", printed, re.M)
+    assert lines == ["tokenizer", "lam", "dynamics"]
 
 
 def test_generation_compares_untrained_worlds():
