@@ -22,13 +22,12 @@ import time
 from collections import Counter, defaultdict
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import Field
 from rich.table import Table
 
 from benchmarks.arguments import arguments, started
-from genie.common.settings.kinds import Place, Positive, Seed, Settings
+from genie.common.settings.kinds import Place, Positive, Seed, Settings, Some
 from genie.common.tables import print_table
 from tests.fuzz.harness import ENDS, FAULTS, Kind, Outcome, outcome
 
@@ -41,12 +40,12 @@ KINDS = {
     "messages": ("messages", "Messages", 2),
     "config": ("config_values", "ConfigValues", 1),
 }
-KindName = Literal["episodes", "own_data", "prompts", "checkpoints", "messages", "config"]
+KindName = Literal[tuple(KINDS)]
 
 
 class Arguments(Settings):
     minutes: Positive = 1
-    kinds: Annotated[list[KindName], Field(min_length=1)] = list(get_args(KindName))
+    kinds: Some[KindName] = list(KINDS)
     kind: KindName | None = None
     seed: Seed | None = None
     output: Place | None = None

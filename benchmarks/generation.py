@@ -31,7 +31,7 @@ from data_modules.held_out_clips import load_clips
 from genie.common.device import keep_freed_memory
 from genie.common.media import to_bytes, write_mp4
 from genie.common.profiling import peak_rss_mb
-from genie.common.settings.kinds import Count, Place, Settings, Several
+from genie.common.settings.kinds import Count, Place, Settings, Several, Some
 from genie.models.initialization import initialize
 from genie.stages import new_stage
 from genie.world.sampler import Sampler
@@ -45,7 +45,7 @@ class Arguments(Settings):
     passes: Count = 25
     run: Place | None = None
     only: Literal["cache", "batches", "video"] | None = None
-    frames: list[Count] = [100, 1000, 10_000]
+    frames: Some[Count] = [100, 1000, 10_000]
 
 
 REPEATS, PLAYERS = 3, 8

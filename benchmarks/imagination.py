@@ -12,20 +12,20 @@ from torch import Tensor
 from benchmarks.arguments import arguments, started
 from data_modules.held_out_clips import load_clips
 from genie.common.settings.evaluation import Imagination
-from genie.common.settings.kinds import Count, Place, Settings, WorldKind
+from genie.common.settings.kinds import Count, Place, Some, WorldKind
 from genie.evaluation.imagination_cost import imagination_costs
 from genie.planning.plots import shows_frames
 from genie.world.protocol import World
 from genie.world.sampler_choice import Samplers
 
 
-class Arguments(Settings):
+class Arguments(Imagination):
     run: Place = "outputs/pong"
     kind: WorldKind | None = None
     sampler: str | None = None
     branches: Count = 1000
     horizon: Count = 10
-    batches: list[Count] = [64, 256, 1000]
+    batches: Some[Count] = [64, 256, 1000]
     horizons: list[Count] = [5, 20]
 
 
@@ -46,13 +46,10 @@ def main() -> None:
     world = open_world(given.run, given.kind)
     if given.sampler is not None:
         world.sampler = Samplers(world.sampler).named(given.sampler)
-    settings = Imagination(
-        branches=given.branches, horizon=given.horizon, batches=given.batches, horizons=given.horizons
-    )
     print(f"{given.run}, {torch.get_num_threads()} threads")
     print("| branches | steps | at a time | seconds | steps a second | peak MB | of them for imagining |")
     print("|---|---|---|---|---|---|---|")
-    for cost in imagination_costs(world, observations(world), settings):
+    for cost in imagination_costs(world, observations(world), given):
         numbers = f"{cost.seconds:.1f} | {cost.steps_per_second:.0f} | {cost.peak_mb:.0f} | {cost.own_mb:.0f}"
         print(f"| {cost.branches} | {cost.horizon} | {cost.batch} | {numbers} |", flush=True)
 

@@ -30,11 +30,10 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import torch
-from pydantic import Field
 
 from benchmarks.arguments import arguments, started
 from genie.common.errors import UserError
-from genie.common.settings.kinds import Count, Depth, FromZero, Place, Settings, Side, whole
+from genie.common.settings.kinds import Count, Depth, FromZero, Place, Settings, Side, Some, whole
 
 WORKER = Path(__file__).with_name("peer_models.py")
 PEERS = {
@@ -72,7 +71,7 @@ class Shape(Settings):
 class Arguments(Shape):
     steps: Count = 9
     warmup: FromZero = 2
-    parts: Annotated[list[PartName], Field(min_length=1)] = list(get_args(PartName))
+    parts: Some[PartName] = list(get_args(PartName))
     output: Place | None = None
     tinyworlds: Place | None = None
     onexgpt: Place | None = None

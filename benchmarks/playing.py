@@ -64,11 +64,10 @@ async def play(address: str, players: int, seconds: float) -> None:
 
 def main() -> None:
     given, others = arguments(Arguments, others=True)
-    keys = {one.partition("=")[0] for one in others}
-    others += [f"{key}={value}" for key, value in {"run": "outputs/pong", "play.port": 0}.items() if key not in keys]
     server = subprocess.Popen(
-        [sys.executable, "-m", "genie.play", *others], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [sys.executable, "-m", "genie.play", "run=outputs/pong", "play.port=0", *others],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     try:
         found, line = None, ""
         for line in server.stdout:

@@ -25,7 +25,7 @@ from benchmarks.arguments import arguments, started
 from benchmarks.world_quality import HORIZONS, Judge
 from data_modules.held_out_clips import Clips, load_clips
 from genie.common.device import keep_freed_memory
-from genie.common.settings.kinds import Count, FromZero, NotNegative, Place, Settings
+from genie.common.settings.kinds import Count, FromZero, NotNegative, Place, Settings, Some
 from genie.evaluation.long_videos import held_actions, imagined_stretches, watch
 from genie.evaluation.rollout import clip_seeds, true_actions
 from genie.evaluation.trained_run import TrainedRun
@@ -41,8 +41,8 @@ class Arguments(Settings):
     seeds: FromZero = 3
     horizon: Count = 10
     prompt_frames: Count = 4
-    temperatures: list[NotNegative] = [0.5]
-    bounds: list[NotNegative] = [0.1, 0.5, 2.0]
+    temperatures: Some[NotNegative] = [0.5]
+    bounds: Some[NotNegative] = [0.1, 0.5, 2.0]
     only: str = ""
     long: FromZero = 0
     worlds: Count = 8

@@ -47,7 +47,7 @@ from benchmarks.arguments import arguments, configuration, started
 from data_modules.clip_data_module import ClipDataModule
 from data_modules.held_out_clips import Clips, load_clips
 from genie.common.device import keep_freed_memory
-from genie.common.settings.kinds import Count, Place, Positive, Seed, Settings
+from genie.common.settings.kinds import Count, Place, Positive, Seed, Settings, Some
 from genie.distributed.strategy import chosen_precision
 from genie.evaluation.latent_actions import actions_between, predict
 from genie.evaluation.rollout import clip_seeds, generate
@@ -69,8 +69,8 @@ WARM_UP = 5  # steps whose time says how many there will be
 
 
 class Arguments(Settings):
-    seconds: list[Positive] = [300, 600]
-    seeds: list[Seed] = [0]
+    seconds: Some[Positive] = [300, 600]
+    seeds: Some[Seed] = [0]
     clips: Count = 32
     prompt_frames: Count = 4
     output: Place = "world_quality"

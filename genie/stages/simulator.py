@@ -124,7 +124,6 @@ class SimulatorStage(Stage):
     def log_horizons(self, name: str, curves: dict[str, Tensor]) -> None:
         """Logs metrics by horizon: `curves` [n] of the simulator ("") and of its references by name."""
         for reference, values in curves.items():
-            values = values.reshape(-1)  # torchmetrics makes a number of a curve of one
             head = f"val/{name}{reference and '_' + reference}"
             self.log_dict({f"{head}_h{step}": value for step, value in enumerate(values, 1)})
             self.log(f"{head}_mean", values.mean())

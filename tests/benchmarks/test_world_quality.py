@@ -66,6 +66,7 @@ def test_variants_are_measured_after_the_same_seconds(run, tmp_path, capsys):
     [
         ("seconds=x", "seconds=[x]: each must be a number above 0"),
         ("seeds=0.5", "seeds=[0.5]: each must be a whole number from 0 to 4294967295"),
+        ("seconds=", "seconds=[] must not be empty"),
         ("clips=1,2", "clips=1,2 must be a whole number of at least 1"),
         ("variant=a +model.lam.transformer={b: c}", "cannot read the override"),
         ("model.lam.pool=x", "there is no key 'model.lam.pool'; did you mean model.lam.pooling?"),

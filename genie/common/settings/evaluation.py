@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from genie.common.settings.data import Split
 from genie.common.settings.kinds import (
@@ -16,6 +16,7 @@ from genie.common.settings.kinds import (
     Seed,
     Settings,
     Several,
+    Some,
     SomeShare,
     Word,
     Words,
@@ -61,7 +62,7 @@ class Imagination(Settings):
 
     branches: Count
     horizon: Count
-    batches: Annotated[list[Count], Field(min_length=1)]
+    batches: Some[Count]
     horizons: list[Count]
 
 

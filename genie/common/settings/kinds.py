@@ -6,9 +6,9 @@ invalid value continues `key=value`: "must be a whole number of at least 1".
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from genie.common.errors import UserError
@@ -178,6 +178,8 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]  # free: what is typed is taken literally, 123 and true as well
 Word = Annotated[str, BeforeValidator(_word)]  # such as one of choices that are known elsewhere; others are a `Literal`
 Words = list[Word]
+One = TypeVar("One")
+Some = Annotated[list[One], Field(min_length=1)]  # a list that is not empty: Some[Count]
 Keys = Annotated[dict[Any, Any], BeforeValidator(_keys)]
 Name = Annotated[str, BeforeValidator(_name)]  # becomes a folder, which may have several parts: pong/small
 Place = Annotated[str, BeforeValidator(_place)]  # a path, or an address of object storage
